@@ -1,0 +1,111 @@
+//! wiremesh with default options. `spin=` sets the option of that name, `threads=` shares one PUSH among that many threads.
+
+mod many;
+
+use harness::clock::Mark;
+use harness::{About, Check, Job, Outcome, Role, block_on, control, play};
+use wiremesh::{Pub, Pull, Push, Rep, Req, Router};
+
+fn main() -> std::process::ExitCode {
+    harness::main(about, run)
+}
+
+fn about() -> About {
+    About {
+        version: wiremesh::VERSION.into(),
+        settings: "defaults, one engine thread; spin for req_rep_spin, nodrop for pub_fanout, Poller where one thread serves many"
+            .into(),
+    }
+}
+
+fn run(job: &Job) -> Outcome {
+    match job.role {
+        Role::Pull => {
+            let socket = Pull::new();
+            socket.bind(&job.endpoint)?;
+            pull(job, &socket)
+        }
+        Role::Push => {
+            let socket = Push::new();
+            socket.connect(&job.endpoint)?;
+            match job.threads {
+                1 => block_on(play::push(job, async |body| Ok(socket.send(body)?))),
+                _ => push_from_threads(job, &socket),
+            }
+        }
+        Role::Both => {
+            let (receiver, sender) = (Pull::new(), Push::new());
+            receiver.bind(&job.endpoint)?;
+            sender.connect(&job.endpoint)?;
+            let their_job = job.clone();
+            std::thread::spawn(move || {
+                block_on(play::stream(&their_job, 0, their_job.count, async |body| Ok(sender.send(body)?)))
+                    .unwrap_or_else(|why| control::failed(&why.to_string()));
+                block_on(control::stop());
+            });
+            pull(job, &receiver)
+        }
+        Role::Rep => {
+            let socket = Rep::builder().spin(job.spin).build()?;
+            socket.bind(&job.endpoint)?;
+            block_on(play::rep(job, async |check| {
+                let request = socket.recv()?;
+                check.message(request.as_bytes())?;
+                Ok(socket.send(request.as_bytes())?)
+            }))
+        }
+        Role::Req => {
+            let socket = Req::builder().spin(job.spin).build()?;
+            socket.connect(&job.endpoint)?;
+            block_on(play::req(job, async |body, check| {
+                socket.send(body)?;
+                check.message(socket.recv()?.as_bytes())
+            }))
+        }
+        Role::PushMany => {
+            let socket = Push::new();
+            socket.bind(&job.endpoint)?;
+            block_on(play::distribute(job, async |body| Ok(socket.send(body)?)))
+        }
+        Role::Pub => {
+            let socket = Pub::builder().nodrop(true).build()?;
+            socket.bind(&job.endpoint)?;
+            block_on(play::distribute(job, async |body| Ok(socket.send(body)?)))
+        }
+        Role::PullMany => many::pulls(job),
+        Role::SubMany => many::subs(job),
+        Role::DealerMany => many::dealers(job),
+        Role::Router | Role::IdleRouter => {
+            harness::clock::raise_descriptor_limit();
+            let socket = Router::new();
+            socket.bind(&job.endpoint)?;
+            let serve = async || {
+                let (id, message) = socket.recv()?;
+                let bytes = message.as_bytes().len();
+                socket.send_to(&id, message)?;
+                Ok(bytes)
+            };
+            match job.role {
+                Role::IdleRouter => block_on(play::idle_router(job, serve)),
+                _ => block_on(play::router(job, serve)),
+            }
+        }
+        Role::About | Role::IdleClients => harness::unsupported(job),
+    }
+}
+
+fn pull(job: &Job, socket: &Pull) -> Outcome {
+    block_on(play::pull(job, async |check: &mut Check| check.message(socket.recv()?.as_bytes())))
+}
+
+/// Each thread sends its share as a source of its own.
+fn push_from_threads(job: &Job, socket: &Push) -> Outcome {
+    let start = Mark::now();
+    let share = job.count / job.threads;
+    let send = |source| block_on(play::stream(job, source, share, async |body| Ok(socket.send(body)?)));
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..job.threads).map(|source| scope.spawn(move || send(source))).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| "a sending thread panicked")?)
+    })?;
+    block_on(play::report_sender(job, &start))
+}

@@ -1,0 +1,356 @@
+//! A context: the engine threads, the inproc names and the transports that a group of sockets shares.
+
+use crate::engine::thread::{Engine, EngineOptions};
+use crate::error::Error;
+use crate::peer::PeerId;
+use crate::socket::core::Core;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+use wiremesh_transports::directory::Directory;
+use wiremesh_transports::sys::{fork_generation, watch_forks};
+use wiremesh_transports::{Registry, Transport};
+
+/// What a group of sockets shares: engine threads, inproc names, transports.
+///
+/// Sockets keep their context alive. Handles are cheap to clone. Sockets made without naming a context share the default
+/// one, which lives as long as any of them.
+///
+/// # What happens when `main` returns
+/// Closing a socket never blocks: what it has accepted is delivered in the background. Dropping the **last** handle of a
+/// context (sockets count as handles) waits while that delivery moves on, and gives up after five seconds without progress;
+/// [`ContextBuilder::drop_wait`] changes the time. So a program that sends and returns from `main` loses nothing as long as
+/// its peers are there. A program ended by `std::process::exit` or a signal loses what was not yet written.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use wiremesh::{Context, Pull, Push};
+///
+/// let context = Context::new();
+/// let pull = Pull::in_context(&context);
+/// let push = Push::in_context(&context);
+/// pull.bind("inproc://jobs")?;
+/// push.connect("inproc://jobs")?;
+/// push.send("one")?;
+/// assert_eq!(pull.recv()?, "one");
+///
+/// drop((push, pull));
+/// let unsent = context.close(Duration::from_secs(1));
+/// assert_eq!(unsent.messages, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Context {
+    handle: Arc<Handle>,
+}
+
+/// What the handles share. Its drop is the last one's.
+struct Handle {
+    inner: Arc<Inner>,
+}
+
+/// What sockets and the engine see of a context.
+pub(crate) struct Inner {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) directory: Directory<Weak<Core>, (Weak<Core>, PeerId)>,
+    transports: Mutex<Registry>,
+    sockets: Mutex<Sockets>,
+    gone: Condvar,
+    shut: AtomicBool,
+    drop_wait: Option<Duration>,
+    generation: u32,
+    seed: AtomicU64,
+}
+
+#[derive(Default)]
+struct Sockets {
+    /// By the address of their core, which is unique while they live.
+    live: HashMap<usize, Weak<Core>>,
+    /// Messages dropped by sockets that are gone since the context was asked to close.
+    unsent: Unsent,
+}
+
+/// What a closed context could not deliver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unsent {
+    /// Messages that were accepted and will not be delivered.
+    pub messages: u64,
+    /// Their octets, as far as they were still queued when time ran out.
+    pub bytes: u64,
+}
+
+impl Context {
+    /// A context of its own with one engine thread.
+    ///
+    /// Nothing is started until a socket needs it.
+    pub fn new() -> Context {
+        Context::builder().build()
+    }
+
+    /// A context with other settings.
+    pub fn builder() -> ContextBuilder {
+        ContextBuilder {
+            options: EngineOptions {
+                threads: 1,
+                name: "wiremesh".to_owned(),
+                affinity: Vec::new(),
+                engine_only: false,
+            },
+            drop_wait: Some(Duration::from_secs(5)),
+        }
+    }
+
+    /// The context of sockets that name none. It is made when first needed and goes with its last user.
+    pub fn shared() -> Context {
+        static SHARED: Mutex<(u32, Weak<Handle>)> = Mutex::new((0, Weak::new()));
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        // After a fork the child gets a context of its own.
+        let known = if shared.0 == fork_generation() { shared.1.upgrade() } else { None };
+        if let Some(handle) = known.filter(|handle| !handle.inner.shut.load(Ordering::Acquire)) {
+            return Context { handle };
+        }
+        let context = Context::new();
+        *shared = (fork_generation(), Arc::downgrade(&context.handle));
+        context
+    }
+
+    /// Adds a transport, so that endpoints with its scheme can be bound and connected.
+    ///
+    /// # Errors
+    /// [`Error::InvalidEndpoint`] when the scheme is not a scheme, is taken, or is `inproc`.
+    pub fn register_transport(&self, transport: Arc<dyn Transport>) -> Result<(), Error> {
+        let scheme = transport.scheme().to_owned();
+        self.handle.inner.lock_transports().register(transport).map_err(|error| Error::InvalidEndpoint {
+            endpoint: format!("{scheme}://"),
+            reason: error.to_string(),
+        })
+    }
+
+    /// Closes every socket of the context: blocked calls return within 50 ms with `Closed`, and so do later ones. What was
+    /// accepted is still delivered in the background, within each socket's linger time. Does not block.
+    pub fn shutdown(&self) {
+        let inner = &self.handle.inner;
+        if fork_generation() != inner.generation || inner.shut.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        for core in inner.live() {
+            core.close();
+        }
+    }
+
+    /// Shuts the context down and waits until everything accepted is delivered, at most `deadline`; then gives up and says
+    /// what was not.
+    pub fn close(&self, deadline: Duration) -> Unsent {
+        let inner = &self.handle.inner;
+        self.shutdown();
+        if fork_generation() != inner.generation {
+            return Unsent::default();
+        }
+        inner.await_sockets(Instant::now().checked_add(deadline));
+        let mut unsent = Unsent::default();
+        for core in inner.live() {
+            let (_, bytes, _) = core.lingering();
+            unsent.bytes += bytes;
+            core.cut_linger();
+        }
+        inner.await_sockets(Some(Instant::now() + LAST_WORDS));
+        unsent.messages = inner.lock_sockets().unsent.messages;
+        inner.engine.stop();
+        unsent
+    }
+
+    /// Whether the context has been shut down.
+    pub fn is_closed(&self) -> bool {
+        self.handle.inner.shut.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.handle.inner
+    }
+}
+
+/// The same as [`Context::new`].
+impl Default for Context {
+    fn default() -> Context {
+        Context::new()
+    }
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sockets = self.handle.inner.lock_sockets().live.len();
+        f.debug_struct("Context").field("sockets", &sockets).field("closed", &self.is_closed()).finish()
+    }
+}
+
+/// How long sockets that were told to give up may take to do so.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let inner = &self.inner;
+        if fork_generation() != inner.generation {
+            // The child of a fork only closes descriptors, which happens by itself.
+            return;
+        }
+        inner.shut.store(true, Ordering::Release);
+        for core in inner.live() {
+            core.close();
+        }
+        inner.await_progress();
+        for core in inner.live() {
+            core.cut_linger();
+        }
+        inner.await_sockets(Some(Instant::now() + LAST_WORDS));
+        inner.engine.stop();
+    }
+}
+
+impl Inner {
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// A number for generated routing ids and request numbers; it need not be unpredictable.
+    pub(crate) fn random(&self) -> u32 {
+        let step = self.seed.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        (step.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32) as u32
+    }
+
+    pub(crate) fn is_shut(&self) -> bool {
+        self.shut.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn lock_transports(&self) -> MutexGuard<'_, Registry> {
+        self.transports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_sockets(&self) -> MutexGuard<'_, Sockets> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn register(&self, core: &Arc<Core>) {
+        self.lock_sockets().live.insert(Arc::as_ptr(core) as usize, Arc::downgrade(core));
+    }
+
+    /// A closed socket is done.
+    pub(crate) fn finished(&self, core: &Core) {
+        let mut sockets = self.lock_sockets();
+        if sockets.live.remove(&(std::ptr::from_ref(core) as usize)).is_some() {
+            sockets.unsent.messages += core.unsent();
+        }
+        drop(sockets);
+        self.gone.notify_all();
+    }
+
+    fn live(&self) -> Vec<Arc<Core>> {
+        self.lock_sockets().live.values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Waits until all sockets are done, or the deadline.
+    fn await_sockets(&self, deadline: Option<Instant>) {
+        let mut sockets = self.lock_sockets();
+        while !sockets.live.is_empty() {
+            let Some(deadline) = deadline else {
+                sockets = self.gone.wait(sockets).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else { return };
+            sockets = self.gone.wait_timeout(sockets, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Waits while lingering sockets get something written.
+    fn await_progress(&self) {
+        let Some(patience) = self.drop_wait else {
+            self.await_sockets(None);
+            return;
+        };
+        let mut written = 0;
+        let mut since = Instant::now();
+        loop {
+            let step = patience.min(Duration::from_millis(50)).max(Duration::from_millis(1));
+            self.await_sockets(Some(Instant::now() + step));
+            let cores = self.live();
+            if cores.is_empty() {
+                return;
+            }
+            let now_written: u64 = cores.iter().map(|core| core.lingering().2).sum();
+            if now_written > written {
+                written = now_written;
+                since = Instant::now();
+            }
+            if since.elapsed() >= patience {
+                return;
+            }
+        }
+    }
+}
+
+/// Settings of a context.
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct ContextBuilder {
+    options: EngineOptions,
+    drop_wait: Option<Duration>,
+}
+
+impl ContextBuilder {
+    /// How many engine threads drive what no caller drives. Default: 1. 0 is taken as 1. (libzmq: `ZMQ_IO_THREADS`.)
+    pub fn engine_threads(mut self, threads: usize) -> ContextBuilder {
+        self.options.threads = threads.clamp(1, 256);
+        self
+    }
+
+    /// What the engine threads are called; a number follows. Default: `wiremesh`. (libzmq: `ZMQ_THREAD_NAME_PREFIX`.)
+    pub fn thread_name(mut self, name: impl Into<String>) -> ContextBuilder {
+        self.options.name = name.into().replace('\0', "");
+        self
+    }
+
+    /// The processors the engine threads may run on, by number. Default: all. (libzmq: `ZMQ_THREAD_AFFINITY_CPU_ADD`.)
+    pub fn thread_affinity(mut self, processors: impl IntoIterator<Item = usize>) -> ContextBuilder {
+        self.options.affinity = processors.into_iter().collect();
+        self
+    }
+
+    /// How long the drop of the last handle waits without seeing progress before it gives up on what is queued; `None`
+    /// waits for ever. Default: 5 s.
+    pub fn drop_wait(mut self, patience: Option<Duration>) -> ContextBuilder {
+        self.drop_wait = patience;
+        self
+    }
+
+    /// Has engine threads drive always, never the calling thread, as on platforms without nested polls. Slower; meant for
+    /// testing that way of working.
+    pub fn engine_only(mut self, yes: bool) -> ContextBuilder {
+        self.options.engine_only = yes;
+        self
+    }
+
+    /// Makes the context. Threads start when the first endpoint needs them.
+    pub fn build(self) -> Context {
+        // Without the watch a forked child is not noticed; that is no reason to refuse service.
+        let _ = watch_forks();
+        use std::hash::{BuildHasher, Hasher};
+        let seed = std::collections::hash_map::RandomState::new().build_hasher().finish();
+        Context {
+            handle: Arc::new(Handle {
+                inner: Arc::new(Inner {
+                    engine: Engine::new(self.options),
+                    directory: Directory::new(),
+                    transports: Mutex::new(Registry::builtin()),
+                    sockets: Mutex::new(Sockets::default()),
+                    gone: Condvar::new(),
+                    shut: AtomicBool::new(false),
+                    drop_wait: self.drop_wait,
+                    generation: fork_generation(),
+                    seed: AtomicU64::new(seed),
+                }),
+            }),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Where a socket binds or connects: `scheme://address`.
+
+use crate::error::Error;
+use std::fmt;
+use std::str::FromStr;
+
+/// An endpoint such as `tcp://127.0.0.1:5555`, `ipc:///run/service.sock` or `inproc://jobs`.
+///
+/// Parsing checks the form only; the transport of that scheme checks the address when a socket binds or connects.
+///
+/// # Examples
+/// ```
+/// let endpoint: wiremesh::Endpoint = "tcp://127.0.0.1:5555".parse()?;
+/// assert_eq!((endpoint.scheme(), endpoint.address()), ("tcp", "127.0.0.1:5555"));
+/// assert!("127.0.0.1:5555".parse::<wiremesh::Endpoint>().is_err());
+/// # Ok::<(), wiremesh::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Endpoint {
+    text: String,
+    scheme: usize,
+}
+
+impl Endpoint {
+    /// The longest endpoint that is accepted, in octets.
+    pub const MAX_LEN: usize = 4096;
+
+    pub(crate) fn new(scheme: &str, address: &str) -> Endpoint {
+        Endpoint { text: format!("{scheme}://{address}"), scheme: scheme.len() }
+    }
+
+    /// The part before `://`.
+    pub fn scheme(&self) -> &str {
+        self.text.get(..self.scheme).unwrap_or_default()
+    }
+
+    /// The part after `://`.
+    pub fn address(&self) -> &str {
+        self.text.get(self.scheme + 3..).unwrap_or_default()
+    }
+
+    /// The whole text.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Endpoint, Error> {
+        let invalid = |reason: &str| Error::InvalidEndpoint { endpoint: shorten(text), reason: reason.to_owned() };
+        if text.len() > Endpoint::MAX_LEN {
+            return Err(invalid("it is longer than 4096 octets"));
+        }
+        let Some((scheme, address)) = text.split_once("://") else {
+            return Err(invalid("it has no `://`; write it as `tcp://host:port`, `ipc://path` or `inproc://name`"));
+        };
+        if scheme.is_empty() || !scheme.bytes().all(|c| c.is_ascii_alphanumeric() || b"+-.".contains(&c)) {
+            return Err(invalid("the scheme before `://` may have letters, digits, `+`, `-` and `.` only"));
+        }
+        if address.is_empty() {
+            return Err(invalid("nothing follows `://`"));
+        }
+        if text.contains('\0') {
+            return Err(invalid("it contains a NUL octet"));
+        }
+        Ok(Endpoint { text: text.to_owned(), scheme: scheme.len() })
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.text, f)
+    }
+}
+
+impl AsRef<str> for Endpoint {
+    fn as_ref(&self) -> &str {
+        &self.text
+    }
+}
+
+/// An error message names the culprit without repeating four kilobytes of it.
+fn shorten(text: &str) -> String {
+    const SHOWN: usize = 128;
+    match text.char_indices().nth(SHOWN) {
+        Some((cut, _)) => format!("{}…", text.get(..cut).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_good_endpoint_keeps_its_text() {
+        for text in ["tcp://*:*", "ipc:///tmp/a b", "ipc://@x", "inproc://a://b", "my-scheme.1+x://y"] {
+            let endpoint: Endpoint = text.parse().expect("good");
+            assert_eq!(endpoint.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_bad_endpoint_is_named_with_what_is_wrong() {
+        for (text, reason) in [
+            ("", "no `://`"),
+            ("tcp:/x", "no `://`"),
+            ("://x", "scheme"),
+            ("t cp://x", "scheme"),
+            ("tcp://", "nothing follows"),
+            ("ipc://a\0b", "NUL"),
+        ] {
+            let error = text.parse::<Endpoint>().expect_err("bad").to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+        assert!("x".repeat(5000).parse::<Endpoint>().expect_err("bad").to_string().len() < 600);
+    }
+}

@@ -1,0 +1,173 @@
+//! One connection: a stream, its protocol machine, and what is pending on it.
+
+use super::{EndpointId, Settings};
+use crate::peer::PeerId;
+use crate::protocol::{Connection, PeerDescription};
+use crate::slab::Key;
+use bytes::{Buf, Bytes, BytesMut};
+use mio::{Interest, Registry, Token};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::Instant;
+use wiremesh_transports::Stream;
+
+/// One connection of a reactor.
+pub(crate) struct Link {
+    pub(crate) stream: Arc<dyn Stream>,
+    pub(crate) machine: Connection,
+    pub(crate) state: State,
+    pub(crate) origin: Origin,
+    pub(crate) endpoint_id: EndpointId,
+    pub(crate) endpoint: Arc<str>,
+    pub(crate) address: Arc<str>,
+    pub(crate) settings: Arc<Settings>,
+    /// Set once the handshake is done; for connecting endpoints the peer may exist before.
+    pub(crate) peer: Option<PeerId>,
+    /// The rest of the last read: less than a message.
+    pub(crate) input: BytesMut,
+    /// The rest holds whole events that were put off until the handshake is written.
+    pub(crate) undigested: bool,
+    /// Handshake octets that the stream has not taken yet.
+    control: VecDeque<Bytes>,
+    /// The stream may have something to read.
+    pub(crate) readable: bool,
+    /// The stream has ended on the peer's side; what it holds is still read first.
+    pub(crate) ended: bool,
+    /// The receive mark was reached: nothing is read until the application has caught up.
+    pub(crate) paused: bool,
+    /// It is on the ready list.
+    pub(crate) listed: bool,
+    /// Writable interest is registered.
+    wants_write: bool,
+    /// When its entry in the timer queue is due.
+    pub(crate) timer: Option<Instant>,
+    pub(crate) opened: Instant,
+}
+
+/// How far a connection has come.
+pub(crate) enum State {
+    /// The stream is not connected yet.
+    Connecting {
+        /// When the attempt is given up.
+        deadline: Option<Instant>,
+    },
+    /// Greeting and mechanism.
+    Handshaking,
+    /// The handshake is done, but not all of our octets of it are written.
+    Settling(Box<PeerDescription>),
+    /// Messages flow.
+    Up,
+    /// All is written and our side is shut down; the peer's end, or this deadline, closes it. Closing at once could destroy
+    /// what the kernel still holds for the peer.
+    Draining {
+        /// When it is closed anyway.
+        deadline: Instant,
+    },
+}
+
+/// Which endpoint a connection belongs to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Dialer(Key),
+    Listener(Key),
+}
+
+impl Link {
+    #[expect(clippy::too_many_arguments, reason = "made in two places, each with all of it at hand")]
+    pub(crate) fn new(
+        stream: Arc<dyn Stream>,
+        state: State,
+        origin: Origin,
+        endpoint_id: EndpointId,
+        endpoint: Arc<str>,
+        settings: Arc<Settings>,
+        peer: Option<PeerId>,
+        now: Instant,
+    ) -> Link {
+        Link {
+            address: stream.peer_address().into(),
+            machine: Connection::new(Arc::clone(&settings.protocol), now),
+            stream,
+            state,
+            origin,
+            endpoint_id,
+            endpoint,
+            settings,
+            peer,
+            input: BytesMut::new(),
+            undigested: false,
+            control: VecDeque::new(),
+            readable: false,
+            ended: false,
+            paused: false,
+            listed: false,
+            wants_write: false,
+            timer: None,
+            opened: now,
+        }
+    }
+
+    /// Whether messages flow, or have flowed, on this connection.
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(self.state, State::Up | State::Draining { .. })
+    }
+
+    /// Whether there is something to do for it without another event.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.readable && (!self.paused || matches!(self.state, State::Draining { .. }))
+    }
+
+    /// When it wants to be looked at whatever happens.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let own = match &self.state {
+            State::Connecting { deadline } => return *deadline,
+            State::Draining { deadline } => Some(*deadline),
+            State::Handshaking | State::Settling(_) | State::Up => self.machine.poll_timeout(),
+        };
+        super::earlier(own, self.stream.deadline())
+    }
+
+    /// Collects what the machine wants to say before messages flow.
+    pub(crate) fn collect_control(&mut self) {
+        while let Some(bytes) = self.machine.transmit() {
+            self.control.push_back(bytes);
+        }
+    }
+
+    /// Whether all control octets are written.
+    pub(crate) fn control_written(&self) -> bool {
+        self.control.is_empty()
+    }
+
+    /// Writes control octets; `Ok(false)` when the stream takes no more now.
+    pub(crate) fn write_control(&mut self) -> io::Result<bool> {
+        while let Some(bytes) = self.control.front_mut() {
+            match self.stream.write_vectored(&[IoSlice::new(bytes)]) {
+                Ok(written) => bytes.advance(written.min(bytes.len())),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            if bytes.is_empty() {
+                self.control.pop_front();
+            }
+        }
+        Ok(true)
+    }
+
+    /// Asks to be told when the stream takes octets again, or no longer.
+    pub(crate) fn want_write(&mut self, registry: &Registry, token: Token, want: bool) -> io::Result<()> {
+        if want || self.wants_write {
+            let interest = if want { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+            self.stream.reregister(registry, token, interest)?;
+            self.wants_write = want;
+        }
+        Ok(())
+    }
+
+    /// A new connection attempt waits for writability first.
+    pub(crate) fn registered_for_write(&mut self) {
+        self.wants_write = true;
+    }
+}

@@ -1,0 +1,149 @@
+//! The engine: whoever waits does the work.
+//!
+//! Each socket has a [`reactor`]: its own poll with listeners, streams and timers. Whoever holds it is the driver: a
+//! thread that blocks in a call of the socket, else an [engine thread](thread). This folder is the only code that polls.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `port.rs` | a socket's door to its reactor: commands, rings, taking the driver's seat |
+//! | `signal.rs` | the hand-over word, so that no wake is lost |
+//! | `reactor.rs` | one round of driving: commands, dirty outboxes, timers, ready streams |
+//! | `link.rs` | one connection: a stream and its protocol machine |
+//! | `dialer.rs`, `listener.rs` | connecting with backoff; accepting with limits |
+//! | `resolver.rs` | names are looked up elsewhere |
+//! | `thread.rs` | the engine threads |
+//! | `waiters.rs` | who waits on a socket, and for what |
+
+pub(crate) mod dialer;
+pub(crate) mod link;
+pub(crate) mod listener;
+pub(crate) mod port;
+pub(crate) mod reactor;
+pub(crate) mod resolver;
+pub mod signal;
+pub(crate) mod thread;
+pub(crate) mod waiters;
+
+use crate::event::Event;
+use crate::peer::PeerId;
+use crate::protocol::{Config, PeerDescription};
+use crate::queue::outbox::Settled;
+use bytes::Bytes;
+use port::Port;
+use smallvec::SmallVec;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use wiremesh_transports::{LinkOptions, Stream};
+
+/// What the engine needs to know to make connections for a socket; a snapshot taken at `bind` or `connect`.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) link: LinkOptions,
+    pub(crate) protocol: Arc<Config>,
+    /// The first wait before a new attempt; `None` never tries again.
+    pub(crate) reconnect_interval: Option<Duration>,
+    /// The longest wait the backoff grows to.
+    pub(crate) reconnect_max: Duration,
+    /// How long one attempt may take; `None` leaves it to the system.
+    pub(crate) connect_timeout: Option<Duration>,
+    /// Whether a refused connection ends the endpoint.
+    pub(crate) stop_on_refused: bool,
+    /// Whether a failed handshake ends the endpoint.
+    pub(crate) stop_on_handshake_failure: bool,
+    /// How many connections of one listener may be without a finished handshake.
+    pub(crate) half_open: usize,
+}
+
+/// What a socket is to the engine. No method blocks.
+pub(crate) trait Host: Send + Sync + 'static {
+    /// The socket's own door.
+    fn port(&self) -> &Port;
+
+    /// A connection finished its handshake. The socket answers with the peer it belongs to, or refuses it.
+    fn attach(&self, newcomer: Newcomer) -> Result<PeerId, &'static str>;
+
+    /// The connection of a peer is gone; `returns` says that its endpoint will connect again.
+    fn detach(&self, peer: PeerId, returns: bool);
+
+    /// Something came from a peer; whether to go on reading from it.
+    fn deliver(&self, peer: PeerId, incoming: Incoming) -> bool;
+
+    /// All that one turn delivers has been delivered: wake whoever waits for it.
+    fn delivered(&self);
+
+    /// A control frame of the protocol for a peer: before all that waits.
+    fn urgent(&self, peer: PeerId, control: &[u8]);
+
+    /// Moves the list of peers that have something to flush into `peers`.
+    fn take_dirty(&self, peers: &mut Vec<PeerId>);
+
+    /// Writes what waits for a peer, as far as the stream takes it.
+    fn flush(&self, peer: PeerId) -> Flush;
+
+    /// Whether nothing waits for that peer any more.
+    fn is_flushed(&self, peer: PeerId) -> bool;
+
+    /// Gives up what waits for a peer of an endpoint that was closed; says how many messages that were.
+    fn abandon(&self, peer: PeerId) -> Settled;
+
+    /// Tells the monitor.
+    fn event(&self, event: Event);
+
+    /// An endpoint is gone for good, without the caller having asked for it.
+    fn endpoint_ended(&self, endpoint: EndpointId);
+
+    /// A closed socket has nothing left to do in the engine.
+    fn finished(&self);
+}
+
+/// A number for each bind and each connect of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct EndpointId(pub(crate) u64);
+
+/// A connection that finished its handshake.
+pub(crate) struct Newcomer {
+    /// The peer of a connecting endpoint, where the socket made one in advance.
+    pub(crate) peer: Option<PeerId>,
+    pub(crate) endpoint_id: EndpointId,
+    pub(crate) endpoint: Arc<str>,
+    pub(crate) connecting: bool,
+    pub(crate) stream: Arc<dyn Stream>,
+    pub(crate) description: PeerDescription,
+    pub(crate) address: Arc<str>,
+    pub(crate) reconnected: bool,
+}
+
+/// What can come from a peer.
+pub(crate) enum Incoming {
+    /// Whole messages in wire form, contiguous.
+    Messages(Bytes, u32),
+    /// One whole message with large bodies as pieces of their own.
+    Message(SmallVec<[Bytes; 4]>),
+    /// A subscription command.
+    Subscribe(Bytes),
+    /// A cancellation.
+    Cancel(Bytes),
+}
+
+/// How far a flush got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flush {
+    /// Nothing is left.
+    Done,
+    /// The stream takes no more now.
+    Blocked,
+    /// More is left and the stream may take it: the budget of this turn is used up.
+    Again,
+    /// Somebody else is writing, or there is no connection.
+    Busy,
+    /// The stream has failed; reading will tell why.
+    Failed,
+}
+
+/// The earlier of two moments that may not be set.
+pub(crate) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

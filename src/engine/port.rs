@@ -1,0 +1,377 @@
+//! A socket's door to its reactor: commands go in, rings wake whoever drives, and a waiting caller takes the driver's seat.
+
+use super::reactor::{Reactor, WAKER, look_up};
+use super::signal::Signal;
+use super::thread::Engine;
+use super::{EndpointId, Host, Settings};
+use crate::event::Cause;
+use crate::peer::PeerId;
+use crate::slab::Key;
+use mio::{Poll, Waker};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+use wiremesh_transports::sys::Nest;
+use wiremesh_transports::{Listener, Transport};
+
+/// What a reactor can be told.
+pub(crate) enum Command {
+    /// Accept connections on a listener.
+    Listen { id: EndpointId, endpoint: Arc<str>, listener: Box<dyn Listener>, settings: Arc<Settings> },
+    /// Keep a connection to an address.
+    Dial {
+        id: EndpointId,
+        endpoint: Arc<str>,
+        address: Arc<str>,
+        transport: Arc<dyn Transport>,
+        settings: Arc<Settings>,
+        peer: Option<PeerId>,
+    },
+    /// A name was looked up.
+    Resolved { dialer: Key, addresses: io::Result<Vec<String>> },
+    /// The application has caught up with a peer: read from it again.
+    Resume(PeerId),
+    /// Close the connection of a peer.
+    Drop { peer: PeerId, cause: Cause },
+    /// Close an endpoint, or all of them, once its messages are written or the deadline has passed.
+    End { scope: Option<EndpointId>, deadline: Option<Instant> },
+}
+
+/// One per socket.
+pub(crate) struct Port {
+    engine: Arc<Engine>,
+    signal: Signal,
+    commands: Mutex<Vec<Command>>,
+    /// Made with the first stream or listener: a socket that has neither has no descriptor.
+    seat: OnceLock<Seat>,
+    /// Serialises the making of the seat.
+    making: Mutex<()>,
+    /// The deadline the engine knows of, in nanoseconds since its start.
+    published: AtomicU64,
+}
+
+/// The driver's seat and what is needed to call somebody to it.
+struct Seat {
+    reactor: Mutex<Option<Reactor>>,
+    /// Wakes the reactor's own poll, and through the nest the engine if nobody drives.
+    waker: Option<Waker>,
+    nest: Mutex<Option<Nest>>,
+    /// The socket's number in the engine.
+    number: usize,
+}
+
+/// No deadline.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+/// How a drive ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Drive {
+    /// What was waited for is there.
+    Done,
+    /// Somebody else drives, or callers cannot drive here.
+    Taken,
+    /// The deadline passed.
+    TimedOut,
+    /// A signal came.
+    Interrupted,
+}
+
+impl Port {
+    pub(crate) fn new(engine: Arc<Engine>) -> Port {
+        Port {
+            engine,
+            signal: Signal::default(),
+            commands: Mutex::new(Vec::new()),
+            seat: OnceLock::new(),
+            making: Mutex::new(()),
+            published: AtomicU64::new(NEVER),
+        }
+    }
+
+    /// Sees to it that there is a reactor.
+    ///
+    /// # Errors
+    /// What the system said: a poll and a waker need two descriptors, the engine's first thread needs more.
+    pub(crate) fn open(&self, host: &Arc<dyn Host>) -> io::Result<()> {
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.seat.get().is_some() {
+            return Ok(());
+        }
+        self.engine.start()?;
+        let seat = if self.engine.nests() {
+            let poll = Poll::new()?;
+            let waker = Waker::new(poll.registry(), WAKER)?;
+            let registry = poll.registry().try_clone()?;
+            let number = self.engine.adopt(Arc::clone(host));
+            match self.engine.nest(&poll, number) {
+                Ok(nest) => Seat {
+                    nest: Mutex::new(Some(nest)),
+                    reactor: Mutex::new(Some(Reactor::new(Some(poll), registry, 0))),
+                    waker: Some(waker),
+                    number,
+                },
+                Err(error) => {
+                    self.engine.release(number);
+                    return Err(error);
+                }
+            }
+        } else {
+            let number = self.engine.adopt(Arc::clone(host));
+            match self.engine.registry(number) {
+                Ok((registry, prefix)) => Seat {
+                    reactor: Mutex::new(Some(Reactor::new(None, registry, prefix))),
+                    waker: None,
+                    nest: Mutex::new(None),
+                    number,
+                },
+                Err(error) => {
+                    self.engine.release(number);
+                    return Err(error);
+                }
+            }
+        };
+        // Nobody else can have set it: `making` is held.
+        let _ = self.seat.set(seat);
+        Ok(())
+    }
+
+    /// Whether there is a reactor.
+    #[inline(always)]
+    pub(crate) fn is_open(&self) -> bool {
+        self.seat.get().is_some()
+    }
+
+    /// Gives the reactor a command.
+    pub(crate) fn submit(&self, command: Command) {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(command);
+        self.ring();
+    }
+
+    /// Says that there is work for whoever drives; wakes somebody if nobody is awake.
+    #[inline(always)]
+    pub(crate) fn ring(&self) {
+        if self.signal.ring() {
+            self.wake();
+        }
+    }
+
+    #[inline(never)]
+    fn wake(&self) {
+        let Some(seat) = self.seat.get() else { return };
+        match &seat.waker {
+            // Fails only if the descriptor is bad, which it is not; a saturated counter is a wake as well.
+            Some(waker) => {
+                let _ = waker.wake();
+            }
+            None => self.engine.call(seat.number),
+        }
+    }
+
+    pub(crate) fn take_commands(&self, mut execute: impl FnMut(Command)) {
+        let commands = std::mem::take(&mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner));
+        for command in commands {
+            execute(command);
+        }
+    }
+
+    /// Looks a name up elsewhere; the answer comes back as a command.
+    pub(crate) fn resolve(&self, dialer: Key, transport: Arc<dyn Transport>, address: Arc<str>, settings: Arc<Settings>) {
+        let Some(host) = self.seat.get().and_then(|seat| self.engine.host(seat.number)) else { return };
+        self.engine.resolver().submit(move || {
+            let addresses = look_up(&*transport, &address, &settings);
+            host.port().submit(Command::Resolved { dialer, addresses });
+        });
+    }
+
+    /// Takes the driver's seat and drives until `done`, the deadline, or a signal. `spin` is how long to poll without sleeping first.
+    ///
+    /// `done` is asked after every round; it must not block.
+    pub(crate) fn drive(
+        &self,
+        host: &dyn Host,
+        deadline: Option<Instant>,
+        spin: Duration,
+        mut done: impl FnMut() -> bool,
+    ) -> Drive {
+        let Some(seat) = self.seat.get().filter(|seat| seat.waker.is_some()) else { return Drive::Taken };
+        let mut guard = match seat.reactor.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Drive::Taken,
+        };
+        let Some(reactor) = guard.as_mut() else { return Drive::Taken };
+        seat.disarm();
+        let mut spin_until = None;
+        let outcome = loop {
+            self.signal.start();
+            reactor.round(host, CALLER_UNITS);
+            if done() {
+                break Drive::Done;
+            }
+            let timeout = if reactor.is_busy() {
+                Some(Duration::ZERO)
+            } else if spin > Duration::ZERO {
+                let now = Instant::now();
+                if now < *spin_until.get_or_insert_with(|| now + spin) {
+                    reactor.probe();
+                    std::hint::spin_loop();
+                    // The poll itself is asked now and then: writability, newcomers and rings come through it.
+                    if reactor.is_busy() && !self.signal.has_work() && !spin_poll(now) {
+                        continue;
+                    }
+                    Some(Duration::ZERO)
+                } else {
+                    self.sleep_time(reactor, deadline)
+                }
+            } else {
+                self.sleep_time(reactor, deadline)
+            };
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) && !reactor.is_busy() {
+                break Drive::TimedOut;
+            }
+            if timeout != Some(Duration::ZERO) && !self.signal.rest() {
+                continue;
+            }
+            match reactor.wait(timeout) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => break Drive::Interrupted,
+                // A poll that fails has nobody who could help; the deadline or a ring ends the wait.
+                Err(_) => std::thread::yield_now(),
+            }
+        };
+        self.leave(seat, guard, host);
+        outcome
+    }
+
+    fn sleep_time(&self, reactor: &Reactor, deadline: Option<Instant>) -> Option<Duration> {
+        let until = super::earlier(reactor.deadline(), deadline)?;
+        Some(until.saturating_duration_since(Instant::now()).max(Duration::from_micros(1)))
+    }
+
+    /// One turn of an engine thread. Says when the next one is due whatever happens, or that the reactor was held.
+    pub(crate) fn engine_turn(&self, host: &dyn Host, note: impl FnOnce(&mut Reactor)) -> Turn {
+        let Some(seat) = self.seat.get() else { return Turn::Idle(None) };
+        let mut guard = match seat.reactor.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                // Whoever holds it asks for misses after unlocking: one of the two sees the other.
+                self.signal.miss();
+                match seat.reactor.try_lock() {
+                    Ok(guard) => guard,
+                    Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                    Err(TryLockError::WouldBlock) => {
+                        self.published.store(NEVER, Ordering::SeqCst);
+                        return Turn::Held;
+                    }
+                }
+            }
+        };
+        let Some(reactor) = guard.as_mut() else { return Turn::Idle(None) };
+        note(reactor);
+        let mut busy = true;
+        for _ in 0..ENGINE_ROUNDS {
+            self.signal.start();
+            // Fails only for a signal, which concerns nobody here.
+            let _ = reactor.wait(Some(Duration::ZERO));
+            reactor.round(host, ENGINE_UNITS);
+            busy = reactor.is_busy();
+            if reactor.finished || (!busy && self.signal.rest()) {
+                break;
+            }
+            busy = true;
+        }
+        if reactor.finished {
+            self.finish(seat, guard);
+            host.finished();
+            return Turn::Idle(None);
+        }
+        let deadline = reactor.deadline();
+        self.published.store(deadline.map_or(NEVER, |deadline| self.engine.nanos(deadline)), Ordering::SeqCst);
+        let left = self.signal.leave() | busy;
+        drop(guard);
+        // Read in any case, so that a miss is not left standing.
+        let missed = self.signal.missed();
+        if left || missed { Turn::Again(deadline) } else { Turn::Idle(deadline) }
+    }
+
+    /// Leaves the seat: hands everything that is left to the engine.
+    fn leave(&self, seat: &Seat, guard: MutexGuard<'_, Option<Reactor>>, host: &dyn Host) {
+        let mut left = self.signal.leave();
+        if let Some(reactor) = guard.as_ref() {
+            if reactor.finished {
+                self.finish(seat, guard);
+                host.finished();
+                return;
+            }
+            left |= reactor.is_busy();
+            let deadline = reactor.deadline().map_or(NEVER, |deadline| self.engine.nanos(deadline));
+            if deadline < self.published.load(Ordering::SeqCst) {
+                self.published.store(deadline, Ordering::SeqCst);
+                self.engine.call(seat.number);
+            }
+        }
+        seat.arm();
+        drop(guard);
+        if self.signal.missed() || left {
+            // A call rather than a ring: the list that is left is the reactor's own, which a ring does not speak of.
+            self.engine.call(seat.number);
+        }
+    }
+
+    /// The socket is closed and nothing is left: gives the descriptors back.
+    fn finish(&self, seat: &Seat, mut guard: MutexGuard<'_, Option<Reactor>>) {
+        let nest = seat.nest.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(nest) = nest {
+            // The inner poll is dropped right after; a failure leaves nothing behind.
+            let _ = nest.detach();
+        }
+        *guard = None;
+        drop(guard);
+        self.engine.release(seat.number);
+    }
+}
+
+/// What an engine thread's turn came to.
+pub(crate) enum Turn {
+    /// Nothing more to do until the deadline.
+    Idle(Option<Instant>),
+    /// There is more to do at once.
+    Again(Option<Instant>),
+    /// A caller drives; it will publish its deadline when it leaves.
+    Held,
+}
+
+impl Seat {
+    fn arm(&self) {
+        if let Some(nest) = &*self.nest.lock().unwrap_or_else(PoisonError::into_inner) {
+            // Cannot fail while both polls live, which the seat sees to.
+            let _ = nest.arm();
+        }
+    }
+
+    fn disarm(&self) {
+        if let Some(nest) = &*self.nest.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _ = nest.disarm();
+        }
+    }
+}
+
+/// Whether a spinning driver asks the poll this time: once in about 16 µs.
+fn spin_poll(now: Instant) -> bool {
+    use std::cell::Cell;
+    thread_local!(static LAST: Cell<Option<Instant>> = const { Cell::new(None) });
+    let due = LAST.get().is_none_or(|last| now.saturating_duration_since(last) > Duration::from_micros(16));
+    if due {
+        LAST.set(Some(now));
+    }
+    due
+}
+
+/// Ready sources a caller serves in one round before it looks whether it was served itself.
+const CALLER_UNITS: usize = 8;
+/// Ready sources an engine thread serves in one round.
+const ENGINE_UNITS: usize = 64;
+/// Rounds of an engine thread before other sockets get their turn.
+const ENGINE_ROUNDS: usize = 16;

@@ -1,0 +1,1091 @@
+//! A socket's reactor: its sources, its ready list, its timers, and one round of driving them.
+//!
+//! Streams are edge-triggered. A stream stays *ready* from its edge until it would block, and the ready list lives here and
+//! not in whoever drives, so a driver may leave at any point.
+
+use super::dialer::{Dialer, Dialing, Jitter};
+use super::link::{Link, Origin, State};
+use super::listener::Binding;
+use super::port::Command;
+use super::{EndpointId, Flush, Host, Incoming, Newcomer, Settings};
+use crate::event::{Cause, Event, EventKind};
+use crate::peer::PeerId;
+use crate::protocol::{self, Connection};
+use crate::slab::{Key, Slab};
+use bytes::BytesMut;
+use mio::{Interest, Poll, Registry, Token};
+use std::cell::Cell;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::io;
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use wiremesh_transports::{Listener, Spare, Stream, Transport, read_into};
+
+pub(crate) struct Reactor {
+    /// Its own poll; `None` where engine threads always drive and their poll holds the sources.
+    poll: Option<Poll>,
+    registry: Registry,
+    /// What tells this reactor's tokens from others in a shared poll.
+    prefix: usize,
+    events: mio::Events,
+    links: Slab<Link>,
+    dialers: Slab<Dialer>,
+    bindings: Slab<Binding>,
+    /// The link of each peer, by the peer's slot.
+    by_slot: Vec<Option<Key>>,
+    ready: VecDeque<Ready>,
+    timers: BinaryHeap<Reverse<(Instant, Timer)>>,
+    /// Peers whose outboxes have more to write than one turn may.
+    stalled: Vec<PeerId>,
+    dirty: Vec<PeerId>,
+    /// Endpoints being closed, and until when they may go on.
+    endings: Vec<Ending>,
+    /// Kept for the moment when descriptors run out.
+    spare: Option<Spare>,
+    jitter: Jitter,
+    /// The socket was closed and everything is gone.
+    pub(crate) finished: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ready {
+    Link(Key),
+    Binding(Key),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Link(Key),
+    Dialer(Key),
+    Binding(Key),
+    Ending,
+}
+
+struct Ending {
+    /// `None` for the whole socket.
+    scope: Option<EndpointId>,
+    deadline: Option<Instant>,
+}
+
+/// Why a connection goes, as far as it matters for what follows.
+enum Loss {
+    /// The system or the peer ended it.
+    Link(Cause),
+    /// The peer broke the protocol, refused us or was silent.
+    Protocol(protocol::ProtocolError),
+    /// We end it.
+    Local(Cause),
+}
+
+/// The token of the waker in a reactor's own poll.
+pub(crate) const WAKER: Token = Token(usize::MAX);
+
+/// How many octets one turn reads from one connection, so that a busy peer does not starve the others.
+const READ_BUDGET: usize = 1024 * 1024;
+/// The size of a read buffer. Larger ones leave the second-level cache before the application gets to them.
+const READ_BUFFER: usize = 256 * 1024;
+/// A rest of a message up to this size is put aside by copying; a longer one keeps its buffer.
+const SMALL_REST: usize = 16 * 1024;
+/// How many connections one turn accepts on one listener.
+const ACCEPT_BUDGET: usize = 64;
+/// How long a connection on which all is written waits for the peer to close its side.
+const DRAIN: Duration = Duration::from_secs(1);
+
+thread_local! {
+    /// Read buffers belong to the driver: a connection that is quiet has none.
+    static BUFFER: Cell<BytesMut> = Cell::new(BytesMut::new());
+}
+
+impl Reactor {
+    /// A reactor over its own poll, or over the shared one of an engine thread.
+    pub(crate) fn new(poll: Option<Poll>, registry: Registry, prefix: usize) -> Reactor {
+        Reactor {
+            events: mio::Events::with_capacity(if poll.is_some() { 256 } else { 1 }),
+            poll,
+            registry,
+            prefix,
+            links: Slab::new(),
+            dialers: Slab::new(),
+            bindings: Slab::new(),
+            by_slot: Vec::new(),
+            ready: VecDeque::new(),
+            timers: BinaryHeap::new(),
+            stalled: Vec::new(),
+            dirty: Vec::new(),
+            endings: Vec::new(),
+            spare: None,
+            jitter: Jitter::new(),
+            finished: false,
+        }
+    }
+
+    /// Waits for events of its own poll, at most `timeout`.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let Some(poll) = &mut self.poll else { return Ok(()) };
+        let mut events = std::mem::replace(&mut self.events, mio::Events::with_capacity(0));
+        let result = poll.poll(&mut events, timeout);
+        for event in &events {
+            self.note(event);
+        }
+        self.events = events;
+        result
+    }
+
+    /// Takes note of an event of one of its sources.
+    pub(crate) fn note(&mut self, event: &mio::event::Event) {
+        let token = event.token();
+        if token == WAKER {
+            return;
+        }
+        match source(token) {
+            Ready::Link(key) => {
+                let Some(link) = self.links.get_mut(key) else { return };
+                link.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+                link.ended |= event.is_read_closed() || event.is_error();
+                if event.is_writable() || event.is_error() || event.is_write_closed() {
+                    match (&link.state, link.peer) {
+                        (State::Up, Some(peer)) => self.stalled.push(peer),
+                        _ => link.readable = true,
+                    }
+                }
+                self.list(key);
+            }
+            Ready::Binding(key) => self.list_binding(key),
+        }
+    }
+
+    /// One round: commands, dirty outboxes, due timers, and up to `units` ready sources.
+    pub(crate) fn round(&mut self, host: &dyn Host, units: usize) {
+        host.port().take_commands(|command| self.execute(host, command));
+        self.flush_dirty(host);
+        if !self.timers.is_empty() {
+            self.expire(host, Instant::now());
+        }
+        let mut delivered = false;
+        for _ in 0..units.min(self.ready.len()) {
+            match self.ready.pop_front() {
+                Some(Ready::Link(key)) => {
+                    delivered = true;
+                    self.turn_link(host, key);
+                }
+                Some(Ready::Binding(key)) => self.turn_binding(host, key),
+                None => break,
+            }
+        }
+        if delivered {
+            host.delivered();
+        }
+        if !self.endings.is_empty() {
+            self.sweep(host, Instant::now());
+        }
+    }
+
+    /// Whether a further round would find something to do at once.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.ready.is_empty() || !self.stalled.is_empty()
+    }
+
+    /// When it must be driven even if nothing happens.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.timers.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Reads the sockets of few connections without asking the poll first: what a spinning driver does.
+    pub(crate) fn probe(&mut self) {
+        if self.links.len() <= 4 {
+            for (key, link) in self.links.iter_mut() {
+                if matches!(link.state, State::Up) && !link.paused && !link.listed {
+                    link.readable = true;
+                    link.listed = true;
+                    self.ready.push_back(Ready::Link(key));
+                }
+            }
+        }
+    }
+
+    /// How many connections it has.
+    pub(crate) fn link_count(&self) -> usize {
+        self.links.len()
+    }
+
+    fn execute(&mut self, host: &dyn Host, command: Command) {
+        match command {
+            Command::Listen { id, endpoint, listener, settings } => self.listen(host, id, endpoint, listener, settings),
+            Command::Dial { id, endpoint, address, transport, settings, peer } => {
+                let dialer = Dialer {
+                    id,
+                    endpoint,
+                    address,
+                    transport,
+                    settings,
+                    peer,
+                    state: Dialing::Resolving,
+                    candidates: Vec::new(),
+                    failures: 0,
+                    was_up: false,
+                    closing: false,
+                };
+                let key = self.dialers.insert(dialer);
+                self.resolve(host, key);
+            }
+            Command::Resolved { dialer, addresses } => self.resolved(host, dialer, addresses),
+            Command::Resume(peer) => {
+                if let Some(key) = self.link_of(peer) {
+                    if let Some(link) = self.links.get_mut(key) {
+                        link.paused = false;
+                    }
+                    self.list(key);
+                }
+            }
+            Command::Drop { peer, cause } => {
+                if let Some(key) = self.link_of(peer) {
+                    self.lose(host, key, Loss::Local(cause));
+                }
+            }
+            Command::End { scope, deadline } => self.end(host, scope, deadline),
+        }
+    }
+
+    // ----- binding -----
+
+    fn listen(
+        &mut self,
+        host: &dyn Host,
+        id: EndpointId,
+        endpoint: Arc<str>,
+        listener: Box<dyn Listener>,
+        settings: Arc<Settings>,
+    ) {
+        let (prefix, registry) = (self.prefix, &self.registry);
+        let mut failed = None;
+        let key = self.bindings.insert_with(|key| {
+            if let Err(error) = listener.register(registry, token(prefix, Ready::Binding(key)), Interest::READABLE) {
+                failed = Some(error);
+            }
+            Binding {
+                id,
+                endpoint: Arc::clone(&endpoint),
+                listener: Some(listener),
+                settings,
+                half_open: Vec::new(),
+                listed: false,
+                paused: None,
+                pause: Binding::SHORTEST_PAUSE,
+            }
+        });
+        let kind = match failed {
+            None => EventKind::Listening,
+            Some(error) => {
+                self.bindings.remove(key);
+                host.endpoint_ended(id);
+                EventKind::BindFailed(error.into())
+            }
+        };
+        host.event(Event { kind, endpoint, address: None, peer: None });
+        if self.spare.is_none() {
+            self.spare = Spare::new().ok();
+        }
+        self.list_binding(key);
+    }
+
+    fn turn_binding(&mut self, host: &dyn Host, key: Key) {
+        let now = Instant::now();
+        for _ in 0..ACCEPT_BUDGET {
+            let Some(binding) = self.bindings.get_mut(key) else { return };
+            binding.listed = false;
+            let Some(listener) = binding.listener.as_ref().filter(|_| binding.paused.is_none()) else { return };
+            match listener.accept() {
+                Ok(stream) => {
+                    binding.pause = Binding::SHORTEST_PAUSE;
+                    self.accepted(host, key, stream, now);
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return,
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                    _ => {
+                        self.accept_failed(host, key, error, now);
+                        return;
+                    }
+                },
+            }
+        }
+        self.list_binding(key);
+    }
+
+    fn accepted(&mut self, host: &dyn Host, key: Key, stream: Box<dyn Stream>, now: Instant) {
+        let Some(binding) = self.bindings.get(key) else { return };
+        let (endpoint, settings, id) = (Arc::clone(&binding.endpoint), Arc::clone(&binding.settings), binding.id);
+        let stream: Arc<dyn Stream> = Arc::from(stream);
+        let link = Link::new(
+            stream,
+            State::Handshaking,
+            Origin::Listener(key),
+            id,
+            Arc::clone(&endpoint),
+            settings,
+            None,
+            now,
+        );
+        let address = Some(Arc::clone(&link.address));
+        let (prefix, registry) = (self.prefix, &self.registry);
+        let mut failed = None;
+        let link_key = self.links.insert_with(|key| {
+            failed = link.stream.register(registry, token(prefix, Ready::Link(key)), Interest::READABLE).err();
+            link
+        });
+        host.event(Event { kind: EventKind::Accepted, endpoint, address, peer: None });
+        if let Some(error) = failed {
+            self.lose(host, link_key, Loss::Link(error.into()));
+            return;
+        }
+        self.make_room(host, key, link_key);
+        self.converse(host, link_key, now);
+    }
+
+    /// Keeps the number of half-open connections within the limit by evicting one at random: a flood then cannot keep others
+    /// out, as it could if newcomers were refused.
+    fn make_room(&mut self, host: &dyn Host, key: Key, newcomer: Key) {
+        let links = &self.links;
+        let Some(binding) = self.bindings.get_mut(key) else { return };
+        if binding.half_open.len() >= binding.settings.half_open {
+            binding.half_open.retain(|link| links.get(*link).is_some_and(|link| !link.is_up()));
+        }
+        let full = binding.half_open.len() >= binding.settings.half_open.max(1);
+        binding.half_open.push(newcomer);
+        if full {
+            let unlucky = (self.jitter.next() >> 33) as usize % (binding.half_open.len() - 1).max(1);
+            let evicted = binding.half_open.swap_remove(unlucky);
+            let cause = Cause::Replaced("the listener has too many unfinished handshakes");
+            self.lose(host, evicted, Loss::Local(cause));
+        }
+    }
+
+    /// The system has no descriptor or memory for another connection: the waiting one is turned away with the spare descriptor,
+    /// and accepting pauses instead of spinning.
+    fn accept_failed(&mut self, host: &dyn Host, key: Key, error: io::Error, now: Instant) {
+        let Some(binding) = self.bindings.get_mut(key) else { return };
+        if let (Some(spare), Some(listener)) = (&mut self.spare, &binding.listener) {
+            // Whether it could be turned away or not: accepting goes on after the pause.
+            let _ = spare.turn_away(&**listener);
+        }
+        let until = binding.pause(now);
+        let endpoint = Arc::clone(&binding.endpoint);
+        self.timers.push(Reverse((until, Timer::Binding(key))));
+        host.event(Event { kind: EventKind::AcceptFailed(error.into()), endpoint, address: None, peer: None });
+    }
+
+    // ----- connecting -----
+
+    fn resolve(&mut self, host: &dyn Host, key: Key) {
+        let Some(dialer) = self.dialers.get_mut(key) else { return };
+        dialer.state = Dialing::Resolving;
+        let (transport, settings) = (Arc::clone(&dialer.transport), Arc::clone(&dialer.settings));
+        let address = Arc::clone(&dialer.address);
+        host.port().resolve(key, transport, address, settings);
+    }
+
+    fn resolved(&mut self, host: &dyn Host, key: Key, addresses: io::Result<Vec<String>>) {
+        let Some(dialer) = self.dialers.get_mut(key) else { return };
+        match addresses {
+            Ok(mut addresses) => {
+                addresses.reverse();
+                dialer.candidates = addresses;
+                self.attempt(host, key, None);
+            }
+            Err(error) => self.retry(host, key, error.into()),
+        }
+    }
+
+    /// Tries the next address of this round; without one, the round has failed.
+    fn attempt(&mut self, host: &dyn Host, key: Key, mut last: Option<Cause>) {
+        let now = Instant::now();
+        loop {
+            let Some(dialer) = self.dialers.get_mut(key) else { return };
+            let Some(address) = dialer.candidates.pop() else {
+                let cause = last.unwrap_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable).into());
+                self.retry(host, key, cause);
+                return;
+            };
+            let (endpoint, settings) = (Arc::clone(&dialer.endpoint), Arc::clone(&dialer.settings));
+            let stream: Arc<dyn Stream> = match dialer.transport.connect(&address, &settings.link) {
+                Ok(stream) => Arc::from(stream),
+                Err(error) => {
+                    last = Some(error.into());
+                    continue;
+                }
+            };
+            let deadline = settings.connect_timeout.map(|timeout| now + timeout);
+            let mut link = Link::new(
+                stream,
+                State::Connecting { deadline },
+                Origin::Dialer(key),
+                dialer.id,
+                Arc::clone(&endpoint),
+                settings,
+                dialer.peer,
+                now,
+            );
+            link.address = address.into();
+            let (prefix, registry) = (self.prefix, &self.registry);
+            let mut failed = None;
+            let link_key = self.links.insert_with(|key| {
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                failed = link.stream.register(registry, token(prefix, Ready::Link(key)), interest).err();
+                link.registered_for_write();
+                link
+            });
+            if let Some(error) = failed {
+                self.links.remove(link_key);
+                last = Some(error.into());
+                continue;
+            }
+            dialer.state = Dialing::Linked(link_key);
+            self.retime(link_key);
+            // A local connection may be up already; then no round is spent on waiting for it.
+            self.check_connected(host, link_key);
+            return;
+        }
+    }
+
+    fn check_connected(&mut self, host: &dyn Host, key: Key) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        match link.stream.connected() {
+            Ok(false) => {
+                let (endpoint, address) = (Arc::clone(&link.endpoint), Some(Arc::clone(&link.address)));
+                host.event(Event { kind: EventKind::ConnectDelayed, endpoint, address, peer: link.peer });
+            }
+            Ok(true) => {
+                let now = Instant::now();
+                link.state = State::Handshaking;
+                link.opened = now;
+                // The time allowed for the handshake runs from here.
+                link.machine = Connection::new(Arc::clone(&link.settings.protocol), now);
+                let (endpoint, address) = (Arc::clone(&link.endpoint), Some(Arc::clone(&link.address)));
+                host.event(Event { kind: EventKind::Connected, endpoint, address, peer: link.peer });
+                let wanted = link.want_write(&self.registry, token(self.prefix, Ready::Link(key)), false);
+                match wanted {
+                    Ok(()) => self.converse(host, key, now),
+                    Err(error) => self.lose(host, key, Loss::Link(error.into())),
+                }
+            }
+            Err(error) => self.lose(host, key, Loss::Link(error.into())),
+        }
+    }
+
+    /// The round of attempts failed, or the connection was lost: waits for the next round.
+    fn retry(&mut self, host: &dyn Host, key: Key, cause: Cause) {
+        let random = self.jitter.next();
+        let Some(dialer) = self.dialers.get_mut(key) else { return };
+        let endpoint = Arc::clone(&dialer.endpoint);
+        let refused = matches!(&cause, Cause::System(error) if error.kind() == io::ErrorKind::ConnectionRefused);
+        let wait = if refused && dialer.settings.stop_on_refused { None } else { dialer.backoff(random) };
+        let peer = dialer.peer;
+        match wait {
+            Some(wait) => {
+                let at = Instant::now() + wait;
+                dialer.state = Dialing::Waiting(at);
+                dialer.candidates.clear();
+                self.timers.push(Reverse((at, Timer::Dialer(key))));
+                host.event(Event { kind: EventKind::ConnectRetried(wait), endpoint, address: None, peer });
+            }
+            None => {
+                host.event(Event { kind: EventKind::Closed(cause), endpoint, address: None, peer });
+                self.remove_dialer(host, key, true);
+            }
+        }
+    }
+
+    fn remove_dialer(&mut self, host: &dyn Host, key: Key, unasked: bool) {
+        if let Some(dialer) = self.dialers.remove(key) {
+            if let Some(peer) = dialer.peer {
+                host.detach(peer, false);
+            }
+            if unasked {
+                host.endpoint_ended(dialer.id);
+            }
+        }
+    }
+
+    // ----- connections -----
+
+    fn turn_link(&mut self, host: &dyn Host, key: Key) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        link.listed = false;
+        match link.state {
+            State::Connecting { .. } => {
+                link.readable = false;
+                self.check_connected(host, key);
+            }
+            State::Draining { .. } => self.drain(host, key),
+            State::Handshaking | State::Settling(_) | State::Up => {
+                let now = Instant::now();
+                if !link.control_written() {
+                    self.converse(host, key, now);
+                }
+                self.read(host, key, now);
+            }
+        }
+        self.list(key);
+        self.retime(key);
+    }
+
+    /// Writes what the machine has to say, and lets messages flow once the handshake is written too.
+    fn converse(&mut self, host: &dyn Host, key: Key, now: Instant) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        if let (State::Up, Some(peer)) = (&link.state, link.peer) {
+            let mut spoke = false;
+            while let Some(control) = link.machine.transmit() {
+                host.urgent(peer, &control);
+                spoke = true;
+            }
+            if spoke {
+                self.flush_peer(host, peer);
+            }
+            return;
+        }
+        link.collect_control();
+        match link.write_control() {
+            Ok(written) => {
+                if let Err(error) = link.want_write(&self.registry, token(self.prefix, Ready::Link(key)), !written) {
+                    self.lose(host, key, Loss::Link(error.into()));
+                    return;
+                }
+                if written && matches!(link.state, State::Settling(_)) {
+                    self.come_up(host, key, now);
+                    return;
+                }
+            }
+            // The read side tells why; nothing that arrived before is lost.
+            Err(_) => link.readable = true,
+        }
+        self.retime(key);
+        self.list(key);
+    }
+
+    fn come_up(&mut self, host: &dyn Host, key: Key, now: Instant) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        let State::Settling(description) = std::mem::replace(&mut link.state, State::Handshaking) else { return };
+        let (connecting, reconnected) = match link.origin {
+            Origin::Dialer(dialer) => (true, self.dialers.get(dialer).is_some_and(|dialer| dialer.was_up)),
+            Origin::Listener(_) => (false, false),
+        };
+        let newcomer = Newcomer {
+            peer: link.peer,
+            endpoint_id: link.endpoint_id,
+            endpoint: Arc::clone(&link.endpoint),
+            connecting,
+            stream: Arc::clone(&link.stream),
+            description: *description,
+            address: Arc::clone(&link.address),
+            reconnected,
+        };
+        match host.attach(newcomer) {
+            Ok(peer) => {
+                link.state = State::Up;
+                link.peer = Some(peer);
+                link.readable |= link.undigested;
+                link.opened = now;
+                let slot = peer.slot() as usize;
+                if self.by_slot.len() <= slot {
+                    self.by_slot.resize(slot + 1, None);
+                }
+                self.by_slot[slot] = Some(key);
+                let (endpoint, address) = (Arc::clone(&link.endpoint), Some(Arc::clone(&link.address)));
+                if let Origin::Dialer(dialer) = link.origin {
+                    if let Some(dialer) = self.dialers.get_mut(dialer) {
+                        dialer.was_up = true;
+                    }
+                }
+                host.event(Event { kind: EventKind::HandshakeSucceeded, endpoint, address, peer: Some(peer) });
+                self.flush_peer(host, peer);
+                self.list(key);
+            }
+            Err(reason) => {
+                link.machine.refuse(reason);
+                link.collect_control();
+                // Whether the peer still hears why is its own loss.
+                let _ = link.write_control();
+                self.lose(host, key, Loss::Local(Cause::Refused(reason)));
+            }
+        }
+    }
+
+    /// Reads and delivers until the stream would block, the receive mark is reached or the budget of this turn is used up.
+    fn read(&mut self, host: &dyn Host, key: Key, now: Instant) {
+        let mut budget = READ_BUDGET;
+        let mut buffer = BUFFER.take();
+        let outcome = loop {
+            let Some(link) = self.links.get_mut(key) else { break Ok(()) };
+            if !link.is_ready() || matches!(link.state, State::Settling(_)) {
+                break Ok(());
+            }
+            if std::mem::take(&mut link.undigested) {
+                buffer = std::mem::take(&mut link.input);
+                if let Err(loss) = self.digest(host, key, &mut buffer, now) {
+                    break Err(loss);
+                }
+                if let Some(link) = self.links.get_mut(key) {
+                    set_aside(&mut link.input, &mut buffer);
+                }
+                continue;
+            }
+            let asked;
+            let result = if let Some(slot) = link.machine.body_slot() {
+                asked = slot.wanted.min(slot.buffer.capacity() - slot.buffer.len());
+                read_into(&*link.stream, slot.buffer, asked)
+            } else {
+                buffer.clear();
+                if link.input.len() > SMALL_REST {
+                    buffer = std::mem::take(&mut link.input);
+                } else if !link.input.is_empty() {
+                    reserve(&mut buffer, READ_BUFFER);
+                    buffer.extend_from_slice(&link.input);
+                    link.input = BytesMut::new();
+                }
+                reserve(&mut buffer, READ_BUFFER);
+                asked = READ_BUFFER.min(buffer.capacity() - buffer.len());
+                read_into(&*link.stream, &mut buffer, asked)
+            };
+            let got = match result {
+                Ok(got) => got,
+                Err(error) => {
+                    set_aside(&mut link.input, &mut buffer);
+                    match error.kind() {
+                        io::ErrorKind::WouldBlock => {
+                            link.readable = link.stream.has_buffered();
+                            break Ok(());
+                        }
+                        io::ErrorKind::Interrupted => continue,
+                        _ => break Err(Loss::Link(error.into())),
+                    }
+                }
+            };
+            if got == 0 {
+                break match link.machine.ended() {
+                    Err(error) if !link.is_up() || !error.is_cut() => Err(Loss::Protocol(error)),
+                    _ => Err(Loss::Link(Cause::Peer)),
+                };
+            }
+            link.machine.traffic();
+            if let Err(loss) = self.digest(host, key, &mut buffer, now) {
+                break Err(loss);
+            }
+            let Some(link) = self.links.get_mut(key) else { break Ok(()) };
+            set_aside(&mut link.input, &mut buffer);
+            // A short read of a stream says that it is empty, and saves the read that would say so; not at its end, which
+            // would then be waited for in vain.
+            if got < asked && !link.ended && !link.stream.has_buffered() {
+                link.readable = false;
+                break Ok(());
+            }
+            budget = budget.saturating_sub(got);
+            if budget == 0 {
+                break Ok(());
+            }
+        };
+        if buffer.capacity() <= 2 * READ_BUFFER {
+            BUFFER.set(buffer);
+        }
+        // What the machine answers goes out even if it is an ERROR, and the last word.
+        self.converse(host, key, now);
+        if let Err(loss) = outcome {
+            self.lose(host, key, loss);
+        }
+    }
+
+    /// Lets the machine read `input` and hands on what it finds.
+    fn digest(&mut self, host: &dyn Host, key: Key, input: &mut BytesMut, now: Instant) -> Result<(), Loss> {
+        loop {
+            let Some(link) = self.links.get_mut(key) else { return Ok(()) };
+            let event = link.machine.received(input, now).map_err(Loss::Protocol)?;
+            let incoming = match event {
+                None => return Ok(()),
+                Some(protocol::Event::Ready(description)) => {
+                    link.state = State::Settling(Box::new(description));
+                    self.converse(host, key, now);
+                    match self.links.get_mut(key) {
+                        // Our part of the handshake must be written before messages flow; the rest of the input waits.
+                        Some(link) if !link.is_up() => {
+                            link.undigested = !input.is_empty();
+                            return Ok(());
+                        }
+                        Some(_) => continue,
+                        None => return Ok(()),
+                    }
+                }
+                Some(protocol::Event::Messages { wire, count }) => Incoming::Messages(wire, count),
+                Some(protocol::Event::Message(pieces)) => Incoming::Message(pieces),
+                Some(protocol::Event::Subscribe(topic)) => Incoming::Subscribe(topic),
+                Some(protocol::Event::Cancel(topic)) => Incoming::Cancel(topic),
+            };
+            // The machine gives nothing else before it is ready.
+            let (State::Up, Some(peer)) = (&link.state, link.peer) else { continue };
+            if !host.deliver(peer, incoming) {
+                link.paused = true;
+            }
+            if let Origin::Dialer(dialer) = link.origin {
+                if let Some(dialer) = self.dialers.get_mut(dialer) {
+                    dialer.proved();
+                }
+            }
+        }
+    }
+
+    /// Our side is shut down: what still comes is thrown away, until the peer closes too.
+    fn drain(&mut self, host: &dyn Host, key: Key) {
+        let mut buffer = BUFFER.take();
+        reserve(&mut buffer, READ_BUFFER);
+        let ended = loop {
+            let Some(link) = self.links.get_mut(key) else { break false };
+            buffer.clear();
+            match read_into(&*link.stream, &mut buffer, READ_BUFFER) {
+                Ok(0) => break true,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    link.readable = false;
+                    break false;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break true,
+            }
+        };
+        BUFFER.set(buffer);
+        if ended {
+            self.lose(host, key, Loss::Local(Cause::Local));
+        }
+    }
+
+    /// A connection is gone, for whatever reason: tells, and prepares what comes next.
+    fn lose(&mut self, host: &dyn Host, key: Key, loss: Loss) {
+        let Some(mut link) = self.links.remove(key) else { return };
+        // The stream may live on in an outbox for a moment; the poll must not speak of it any more.
+        let _ = link.stream.deregister(&self.registry);
+        let _ = link.write_control();
+        let (cause, refusal, local) = match loss {
+            Loss::Link(cause) => (cause, false, false),
+            Loss::Protocol(error) => {
+                let refusal = error.is_refusal();
+                (Cause::Protocol(error), refusal, false)
+            }
+            Loss::Local(cause) => (cause, false, true),
+        };
+        let (endpoint, address) = (Arc::clone(&link.endpoint), Some(Arc::clone(&link.address)));
+        let up = link.is_up();
+        let connecting = matches!(link.state, State::Connecting { .. });
+        if let Some(slot) = link.peer.map(|peer| peer.slot() as usize) {
+            if let Some(place) = self.by_slot.get_mut(slot).filter(|place| **place == Some(key)) {
+                *place = None;
+            }
+        }
+        let kind = match (connecting, up) {
+            (true, _) => EventKind::Closed(cause.clone()),
+            (false, false) => EventKind::HandshakeFailed(cause.clone()),
+            (false, true) => EventKind::Disconnected(cause.clone()),
+        };
+        host.event(Event { kind, endpoint: Arc::clone(&endpoint), address: address.clone(), peer: link.peer });
+        if !connecting && !up {
+            let kind = EventKind::Disconnected(cause.clone());
+            host.event(Event { kind, endpoint, address, peer: link.peer });
+        }
+        match link.origin {
+            Origin::Listener(_) => {
+                if let Some(peer) = link.peer {
+                    host.detach(peer, false);
+                }
+            }
+            Origin::Dialer(dialer_key) => {
+                let Some(dialer) = self.dialers.get_mut(dialer_key) else { return };
+                // A connection that lasted proves the way good, whatever came over it.
+                if up && link.opened.elapsed() >= Duration::from_secs(1) {
+                    dialer.proved();
+                }
+                let stop = refusal
+                    || (!up && !connecting && dialer.settings.stop_on_handshake_failure)
+                    || (local && dialer.closing)
+                    || matches!(cause, Cause::Refused(_));
+                // Under `immediate` each connection is a peer of its own; else the endpoint's peer stays and its messages wait.
+                match (link.peer, dialer.peer) {
+                    (Some(peer), None) => host.detach(peer, false),
+                    (Some(peer), Some(_)) if !stop && up => host.detach(peer, true),
+                    _ => {}
+                }
+                if stop {
+                    self.remove_dialer(host, dialer_key, !(local && dialer_closing(&self.dialers, dialer_key)));
+                } else if connecting && !dialer.candidates.is_empty() {
+                    self.attempt(host, dialer_key, Some(cause));
+                } else {
+                    self.retry(host, dialer_key, cause);
+                }
+            }
+        }
+    }
+
+    // ----- writing -----
+
+    fn flush_dirty(&mut self, host: &dyn Host) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        host.take_dirty(&mut dirty);
+        dirty.append(&mut self.stalled);
+        for peer in dirty.drain(..) {
+            self.flush_peer(host, peer);
+        }
+        self.dirty = dirty;
+    }
+
+    fn flush_peer(&mut self, host: &dyn Host, peer: PeerId) {
+        let flushed = host.flush(peer);
+        let Some(key) = self.link_of(peer) else { return };
+        let Some(link) = self.links.get_mut(key) else { return };
+        let token = token(self.prefix, Ready::Link(key));
+        let wanted = match flushed {
+            Flush::Done => link.want_write(&self.registry, token, false),
+            Flush::Blocked => link.want_write(&self.registry, token, true),
+            Flush::Again => {
+                self.stalled.push(peer);
+                Ok(())
+            }
+            Flush::Busy => Ok(()),
+            Flush::Failed => {
+                link.readable = true;
+                self.list(key);
+                Ok(())
+            }
+        };
+        if let Err(error) = wanted {
+            self.lose(host, key, Loss::Link(error.into()));
+        }
+    }
+
+    // ----- closing -----
+
+    fn end(&mut self, host: &dyn Host, scope: Option<EndpointId>, deadline: Option<Instant>) {
+        let concerns = |id: EndpointId| scope.is_none_or(|scope| scope == id);
+        for (_, binding) in self.bindings.iter_mut().filter(|(_, binding)| concerns(binding.id)) {
+            if let Some(listener) = binding.listener.take() {
+                let _ = listener.deregister(&self.registry);
+                listener.close();
+                let endpoint = Arc::clone(&binding.endpoint);
+                host.event(Event { kind: EventKind::Closed(Cause::Local), endpoint, address: None, peer: None });
+            }
+        }
+        for (_, dialer) in self.dialers.iter_mut().filter(|(_, dialer)| concerns(dialer.id)) {
+            dialer.closing = true;
+        }
+        if let Some(deadline) = deadline {
+            self.timers.push(Reverse((deadline, Timer::Ending)));
+        }
+        // The newest word counts.
+        self.endings.retain(|ending| scope.is_some() && ending.scope != scope);
+        self.endings.push(Ending { scope, deadline });
+    }
+
+    /// Looks what is left of the endpoints being closed, and closes what is done or out of time.
+    fn sweep(&mut self, host: &dyn Host, now: Instant) {
+        let endings = std::mem::take(&mut self.endings);
+        for ending in endings {
+            let concerns = |id: EndpointId| ending.scope.is_none_or(|scope| scope == id);
+            let expired = ending.deadline.is_some_and(|deadline| deadline <= now);
+            for key in self.links.keys() {
+                let Some(link) = self.links.get(key).filter(|link| concerns(link.endpoint_id)) else { continue };
+                self.sweep_link(host, key, link.peer, expired, now);
+            }
+            for key in self.dialers.keys() {
+                let Some(dialer) = self.dialers.get(key).filter(|dialer| concerns(dialer.id)) else { continue };
+                let flushed = dialer.peer.is_none_or(|peer| host.is_flushed(peer));
+                if matches!(dialer.state, Dialing::Linked(_)) {
+                    continue;
+                }
+                if flushed || expired {
+                    if let Some(peer) = dialer.peer {
+                        host.abandon(peer);
+                    }
+                    self.remove_dialer(host, key, false);
+                }
+            }
+            let left = self.links.iter().any(|(_, link)| concerns(link.endpoint_id))
+                || self.dialers.iter().any(|(_, dialer)| concerns(dialer.id));
+            if left {
+                self.endings.push(ending);
+                continue;
+            }
+            for key in self.bindings.keys() {
+                if self.bindings.get(key).is_some_and(|binding| concerns(binding.id)) {
+                    self.bindings.remove(key);
+                }
+            }
+            self.finished |= ending.scope.is_none();
+        }
+    }
+
+    fn sweep_link(&mut self, host: &dyn Host, key: Key, peer: Option<PeerId>, expired: bool, now: Instant) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        let flushed = peer.is_none_or(|peer| host.is_flushed(peer));
+        let dialed = matches!(link.origin, Origin::Dialer(_));
+        match link.state {
+            State::Draining { .. } => {}
+            State::Up if flushed => {
+                let silent = link.settings.protocol.kind == crate::SocketKind::Push;
+                let shut = link.stream.shutdown(Shutdown::Write);
+                if silent || shut.is_err() {
+                    self.lose(host, key, Loss::Local(Cause::Local));
+                    return;
+                }
+                link.state = State::Draining { deadline: now + DRAIN };
+                link.readable = true;
+                self.list(key);
+                self.retime(key);
+            }
+            State::Connecting { .. } | State::Handshaking | State::Settling(_) if dialed && !flushed && !expired => {}
+            State::Up if !expired => {}
+            State::Up | State::Connecting { .. } | State::Handshaking | State::Settling(_) => {
+                if let Some(peer) = peer {
+                    host.abandon(peer);
+                }
+                self.lose(host, key, Loss::Local(Cause::Local));
+            }
+        }
+    }
+
+    // ----- timers and lists -----
+
+    fn expire(&mut self, host: &dyn Host, now: Instant) {
+        while let Some(Reverse((at, timer))) = self.timers.peek().copied() {
+            if at > now {
+                return;
+            }
+            self.timers.pop();
+            match timer {
+                Timer::Link(key) => self.expire_link(host, key, at, now),
+                Timer::Dialer(key) => {
+                    if self.dialers.get(key).is_some_and(|dialer| dialer.state == Dialing::Waiting(at)) {
+                        self.resolve(host, key);
+                    }
+                }
+                Timer::Binding(key) => {
+                    if let Some(binding) = self.bindings.get_mut(key).filter(|binding| binding.paused == Some(at)) {
+                        binding.paused = None;
+                        if let Some(spare) = &mut self.spare {
+                            let _ = spare.refill();
+                        }
+                        self.list_binding(key);
+                    }
+                }
+                // The sweep at the end of the round looks at the clock itself.
+                Timer::Ending => {}
+            }
+        }
+    }
+
+    fn expire_link(&mut self, host: &dyn Host, key: Key, at: Instant, now: Instant) {
+        let Some(link) = self.links.get_mut(key).filter(|link| link.timer == Some(at)) else { return };
+        link.timer = None;
+        match link.state {
+            State::Connecting { deadline } => {
+                if deadline.is_some_and(|deadline| deadline <= now) {
+                    let error = io::Error::from(io::ErrorKind::TimedOut);
+                    self.lose(host, key, Loss::Link(error.into()));
+                }
+            }
+            State::Draining { deadline } => {
+                if deadline <= now {
+                    self.lose(host, key, Loss::Local(Cause::Local));
+                }
+            }
+            State::Handshaking | State::Settling(_) | State::Up => {
+                if link.stream.deadline().is_some_and(|deadline| deadline <= now) {
+                    link.stream.on_deadline(now);
+                    link.readable = true;
+                }
+                match link.machine.handle_timeout(now) {
+                    Ok(()) => self.converse(host, key, now),
+                    Err(error) => self.lose(host, key, Loss::Protocol(error)),
+                }
+                self.list(key);
+            }
+        }
+        self.retime(key);
+    }
+
+    /// Sees to it that the timer queue knows the next deadline of a link. Deadlines only move later as a rule, so an entry
+    /// that turns out early is simply put back.
+    fn retime(&mut self, key: Key) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        if let Some(deadline) = link.deadline() {
+            if link.timer.is_none_or(|timer| deadline < timer) {
+                link.timer = Some(deadline);
+                self.timers.push(Reverse((deadline, Timer::Link(key))));
+            }
+        }
+    }
+
+    fn list(&mut self, key: Key) {
+        if let Some(link) = self.links.get_mut(key).filter(|link| link.is_ready() && !link.listed) {
+            link.listed = true;
+            self.ready.push_back(Ready::Link(key));
+        }
+    }
+
+    fn list_binding(&mut self, key: Key) {
+        if let Some(binding) = self.bindings.get_mut(key).filter(|binding| !binding.listed && binding.paused.is_none()) {
+            binding.listed = true;
+            self.ready.push_back(Ready::Binding(key));
+        }
+    }
+
+    fn link_of(&self, peer: PeerId) -> Option<Key> {
+        let key = (*self.by_slot.get(peer.slot() as usize)?)?;
+        self.links.get(key).filter(|link| link.peer == Some(peer)).map(|_| key)
+    }
+}
+
+/// Whether the dialer is being closed.
+fn dialer_closing(dialers: &Slab<Dialer>, key: Key) -> bool {
+    dialers.get(key).is_some_and(|dialer| dialer.closing)
+}
+
+/// Makes room without letting the buffer grow beyond twice its size for ever.
+fn reserve(buffer: &mut BytesMut, octets: usize) {
+    if buffer.capacity() - buffer.len() < octets / 4 {
+        buffer.reserve(octets);
+    }
+}
+
+/// Puts the rest of a message aside until more of it arrives.
+fn set_aside(input: &mut BytesMut, buffer: &mut BytesMut) {
+    if buffer.is_empty() {
+        return;
+    }
+    if buffer.len() <= SMALL_REST {
+        input.extend_from_slice(buffer);
+        buffer.clear();
+    } else {
+        *input = std::mem::take(buffer);
+    }
+}
+
+/// Where a token's bits are: the place below, its generation above, then which kind of source it is.
+const INDEX_BITS: u32 = 24;
+const BINDING: usize = 1 << (2 * INDEX_BITS);
+/// Tokens of different reactors in a shared poll differ from here up.
+pub(crate) const PREFIX_SHIFT: u32 = 2 * INDEX_BITS + 1;
+
+fn token(prefix: usize, source: Ready) -> Token {
+    let (key, kind) = match source {
+        Ready::Link(key) => (key, 0),
+        Ready::Binding(key) => (key, BINDING),
+    };
+    Token(prefix | kind | (key.generation as usize) << INDEX_BITS | key.index as usize)
+}
+
+fn source(token: Token) -> Ready {
+    const MASK: usize = (1 << INDEX_BITS) - 1;
+    let key = Key { index: (token.0 & MASK) as u32, generation: (token.0 >> INDEX_BITS & MASK) as u32 };
+    if token.0 & BINDING == 0 { Ready::Link(key) } else { Ready::Binding(key) }
+}
+
+/// Resolving needs the pieces of a dialer on another thread.
+pub(crate) fn look_up(transport: &dyn Transport, address: &str, settings: &Settings) -> io::Result<Vec<String>> {
+    transport.resolve(address, &settings.link)
+}

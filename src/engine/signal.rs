@@ -1,0 +1,118 @@
+//! The hand-over word between whoever drives a reactor and whoever has work for it. It is what keeps a wake from being
+//! lost, so it stands alone and is model-checked under loom.
+//!
+//! Rules: work is published first (a command list, a dirty list), then [`ring`](Signal::ring) is called. A driver looks at
+//! the lists after each [`start`](Signal::start) and goes to sleep, or leaves, only if [`rest`](Signal::rest) agrees.
+
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicU32, Ordering};
+#[cfg(not(loom))]
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Work is waiting that no driver has looked at yet.
+const WORK: u32 = 1;
+/// A driver is awake and will look again before it sleeps.
+const AWAKE: u32 = 2;
+/// The engine wanted the reactor while somebody else held it.
+const MISSED: u32 = 4;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Signal(AtomicU32);
+
+impl Default for Signal {
+    fn default() -> Signal {
+        Signal(AtomicU32::new(0))
+    }
+}
+
+impl Signal {
+    /// Says that there is work; whether the caller has to wake a sleeping driver (or, if there is none, the engine).
+    #[must_use = "a true answer obliges the caller to wake somebody"]
+    pub fn ring(&self) -> bool {
+        // SeqCst orders the caller's publication before the driver's look: both sides read-modify-write this one word, so
+        // either the driver's `rest` sees WORK or this sees that the driver sleeps.
+        self.0.fetch_or(WORK, Ordering::SeqCst) & (WORK | AWAKE) == 0
+    }
+
+    /// A driver begins a round: what is published before a later `ring` will be seen in a later round.
+    pub fn start(&self) {
+        self.0.fetch_or(AWAKE, Ordering::SeqCst);
+        self.0.fetch_and(!WORK, Ordering::SeqCst);
+    }
+
+    /// Whether work arrived since the last [`start`](Signal::start).
+    pub fn has_work(&self) -> bool {
+        self.0.load(Ordering::SeqCst) & WORK != 0
+    }
+
+    /// The driver wants to sleep or leave; `false` when work has come, and then it is still the driver's to do.
+    #[must_use = "false means that there is work to do first"]
+    pub fn rest(&self) -> bool {
+        let mut now = self.0.load(Ordering::SeqCst);
+        loop {
+            if now & WORK != 0 {
+                return false;
+            }
+            match self.0.compare_exchange_weak(now, now & !AWAKE, Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) => return true,
+                Err(seen) => now = seen,
+            }
+        }
+    }
+
+    /// The driver leaves whatever there is; whether the caller has to wake the engine because work was left.
+    #[must_use = "a true answer obliges the caller to wake the engine"]
+    pub fn leave(&self) -> bool {
+        self.0.fetch_and(!AWAKE, Ordering::SeqCst) & WORK != 0
+    }
+
+    /// The engine could not take the reactor. It must try once more after this.
+    pub fn miss(&self) {
+        self.0.fetch_or(MISSED, Ordering::SeqCst);
+    }
+
+    /// Whoever unlocked the reactor asks this after unlocking; whether the engine missed it meanwhile.
+    #[must_use = "a true answer obliges the caller to wake the engine"]
+    pub fn missed(&self) -> bool {
+        // The load keeps the common case free of a write.
+        self.0.load(Ordering::SeqCst) & MISSED != 0 && self.0.fetch_and(!MISSED, Ordering::SeqCst) & MISSED != 0
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_ring_of_a_sleeping_driver_wakes() {
+        let signal = Signal::default();
+        assert!(signal.ring());
+        assert!(!signal.ring());
+        signal.start();
+        assert!(!signal.ring());
+        assert!(!signal.rest());
+        signal.start();
+        assert!(signal.rest());
+        assert!(signal.ring());
+    }
+
+    #[test]
+    fn a_leaving_driver_hands_left_work_on() {
+        let signal = Signal::default();
+        signal.start();
+        assert!(!signal.ring());
+        assert!(signal.leave());
+        signal.start();
+        assert!(!signal.leave());
+    }
+
+    #[test]
+    fn a_miss_is_reported_once() {
+        let signal = Signal::default();
+        assert!(!signal.missed());
+        signal.miss();
+        assert!(signal.missed());
+        assert!(!signal.missed());
+    }
+}

@@ -1,0 +1,355 @@
+//! The engine threads: each drives the reactors that no caller drives, through one poll in which theirs are nested.
+
+use super::Host;
+use super::port::{NEVER, Turn};
+use super::reactor::PREFIX_SHIFT;
+use super::resolver::Resolver;
+use crate::slab::{Key, Slab};
+use mio::{Events, Poll, Registry, Token, Waker};
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use wiremesh_transports::sys::{NESTING, Nest, set_thread_affinity};
+
+/// How engine threads are set up.
+#[derive(Clone, Debug)]
+pub(crate) struct EngineOptions {
+    pub(crate) threads: usize,
+    pub(crate) name: String,
+    pub(crate) affinity: Vec<usize>,
+    /// Callers never drive: what platforms without nested polls do, and a test of it elsewhere.
+    pub(crate) engine_only: bool,
+}
+
+/// The engine of a context.
+pub(crate) struct Engine {
+    options: EngineOptions,
+    base: Instant,
+    hosts: Mutex<Slab<Arc<dyn Host>>>,
+    started: Mutex<bool>,
+    workers: OnceLock<Vec<Worker>>,
+    resolver: Resolver,
+}
+
+/// What others see of one engine thread.
+struct Worker {
+    registry: Registry,
+    waker: Waker,
+    inbox: Mutex<Inbox>,
+    handle: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    /// Sockets somebody called for.
+    calls: Vec<usize>,
+    stop: bool,
+    /// The thread has been woken and has not looked yet.
+    rung: bool,
+}
+
+const WAKER: Token = Token(usize::MAX);
+
+impl Engine {
+    pub(crate) fn new(options: EngineOptions) -> Arc<Engine> {
+        Arc::new(Engine {
+            options,
+            base: Instant::now(),
+            hosts: Mutex::new(Slab::new()),
+            started: Mutex::new(false),
+            workers: OnceLock::new(),
+            resolver: Resolver::default(),
+        })
+    }
+
+    /// Whether reactors have polls of their own that callers may drive.
+    pub(crate) fn nests(&self) -> bool {
+        NESTING && !self.options.engine_only
+    }
+
+    pub(crate) fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
+    /// Starts the threads, once.
+    ///
+    /// # Errors
+    /// What the system said: no descriptors, no threads.
+    pub(crate) fn start(self: &Arc<Engine>) -> io::Result<()> {
+        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        if *started {
+            return Ok(());
+        }
+        let mut workers = Vec::new();
+        let mut polls = Vec::new();
+        for _ in 0..self.options.threads.max(1) {
+            let poll = Poll::new()?;
+            let worker = Worker {
+                registry: poll.registry().try_clone()?,
+                waker: Waker::new(poll.registry(), WAKER)?,
+                inbox: Mutex::new(Inbox::default()),
+                handle: Mutex::new(None),
+            };
+            workers.push(worker);
+            polls.push(poll);
+        }
+        let mut handles = Vec::new();
+        let (go, ready) = std::sync::mpsc::channel::<()>();
+        let ready = Arc::new(Mutex::new(ready));
+        for (index, poll) in polls.into_iter().enumerate() {
+            let (engine, ready) = (Arc::clone(self), Arc::clone(&ready));
+            let name = format!("{}-{index}", self.options.name);
+            let spawned = std::thread::Builder::new().name(name).spawn(move || {
+                // An error means that another thread could not be started, and the engine is not either.
+                let released = ready.lock().unwrap_or_else(PoisonError::into_inner).recv().is_ok();
+                if released {
+                    Loop::new(engine, index, poll).run();
+                }
+            });
+            handles.push(spawned?);
+        }
+        for (worker, handle) in workers.iter().zip(handles) {
+            *worker.handle.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
+        }
+        for _ in 0..workers.len() {
+            // The threads wait for it.
+            let _ = go.send(());
+        }
+        let _ = self.workers.set(workers);
+        *started = true;
+        Ok(())
+    }
+
+    /// Stops the threads and waits for them. Sockets that are still adopted are let go.
+    pub(crate) fn stop(&self) {
+        for worker in self.workers.get().into_iter().flatten() {
+            worker.lock().stop = true;
+            let _ = worker.waker.wake();
+        }
+        for worker in self.workers.get().into_iter().flatten() {
+            let handle = worker.handle.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(handle) = handle.filter(|handle| handle.thread().id() != std::thread::current().id()) {
+                // A panic of the engine has been seen to where it happened.
+                let _ = handle.join();
+            }
+        }
+        let hosts = std::mem::replace(&mut *self.hosts(), Slab::new());
+        drop(hosts);
+    }
+
+    /// Takes a socket in and gives it a number.
+    pub(crate) fn adopt(&self, host: Arc<dyn Host>) -> usize {
+        number(self.hosts().insert(host))
+    }
+
+    /// Lets a socket go.
+    pub(crate) fn release(&self, number: usize) {
+        let host = self.hosts().remove(key(number));
+        drop(host);
+    }
+
+    pub(crate) fn host(&self, number: usize) -> Option<Arc<dyn Host>> {
+        self.hosts().get(key(number)).map(Arc::clone)
+    }
+
+    /// Nests a reactor's poll in that of the thread that is to drive it.
+    pub(crate) fn nest(&self, poll: &Poll, number: usize) -> io::Result<Nest> {
+        let worker = self.worker(number).ok_or(io::ErrorKind::NotConnected)?;
+        let nest = Nest::attach(&worker.registry, poll, Token(number))?;
+        nest.arm()?;
+        Ok(nest)
+    }
+
+    /// Where a reactor without a poll of its own registers its sources.
+    pub(crate) fn registry(&self, number: usize) -> io::Result<(Registry, usize)> {
+        let worker = self.worker(number).ok_or(io::ErrorKind::NotConnected)?;
+        let index = key(number).index as usize;
+        if index >= 1 << (usize::BITS - 1 - PREFIX_SHIFT) {
+            return Err(io::Error::other("too many sockets for one engine"));
+        }
+        Ok((worker.registry.try_clone()?, index << PREFIX_SHIFT))
+    }
+
+    /// Asks the thread of that socket to give it a turn.
+    pub(crate) fn call(&self, number: usize) {
+        let Some(worker) = self.worker(number) else { return };
+        let mut inbox = worker.lock();
+        if !inbox.calls.contains(&number) {
+            inbox.calls.push(number);
+        }
+        let wake = !std::mem::replace(&mut inbox.rung, true);
+        drop(inbox);
+        if wake {
+            let _ = worker.waker.wake();
+        }
+    }
+
+    /// A moment as nanoseconds since the engine was made.
+    pub(crate) fn nanos(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.base).as_nanos()).unwrap_or(NEVER - 1)
+    }
+
+    fn worker(&self, number: usize) -> Option<&Worker> {
+        let workers = self.workers.get()?;
+        workers.get(key(number).index as usize % workers.len().max(1))
+    }
+
+    fn hosts(&self) -> MutexGuard<'_, Slab<Arc<dyn Host>>> {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Worker {
+    fn lock(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one thread runs.
+struct Loop {
+    engine: Arc<Engine>,
+    index: usize,
+    poll: Poll,
+    /// Sockets that are due whatever happens.
+    deadlines: BTreeSet<(Instant, usize)>,
+    /// The deadline each socket has in there, by the place in the engine's table.
+    known: Vec<Option<Instant>>,
+    /// Sockets that asked for another turn.
+    again: VecDeque<usize>,
+}
+
+impl Loop {
+    fn new(engine: Arc<Engine>, index: usize, poll: Poll) -> Loop {
+        Loop { engine, index, poll, deadlines: BTreeSet::new(), known: Vec::new(), again: VecDeque::new() }
+    }
+
+    fn run(mut self) {
+        if !self.engine.options.affinity.is_empty() {
+            // A processor that is not there is no reason to do without an engine.
+            let _ = set_thread_affinity(&self.engine.options.affinity);
+        }
+        let mut events = Events::with_capacity(1024);
+        while let Some(calls) = self.take_calls() {
+            for number in calls {
+                self.turn(number, |_| ());
+            }
+            let timeout = if self.again.is_empty() {
+                self.deadlines.first().map(|(at, _)| at.saturating_duration_since(Instant::now()))
+            } else {
+                Some(Duration::ZERO)
+            };
+            // Only a signal makes it fail, and then there are no events.
+            if self.poll.poll(&mut events, timeout).is_err() {
+                continue;
+            }
+            for _ in 0..self.again.len() {
+                if let Some(number) = self.again.pop_front() {
+                    self.turn(number, |_| ());
+                }
+            }
+            for event in &events {
+                match event.token() {
+                    WAKER => {}
+                    Token(number) if self.engine.nests() => self.turn(number, |_| ()),
+                    Token(token) => {
+                        // Without nesting the token names the socket in its upper part.
+                        let place = token >> PREFIX_SHIFT;
+                        if let Some(number) = self.number_at(place) {
+                            self.turn(number, |reactor| reactor.note(event));
+                        }
+                    }
+                }
+            }
+            self.expire();
+        }
+    }
+
+    /// The sockets called for; `None` when the thread is to end.
+    fn take_calls(&self) -> Option<Vec<usize>> {
+        let worker = self.engine.workers.get()?.get(self.index)?;
+        let mut inbox = worker.lock();
+        inbox.rung = false;
+        if inbox.stop { None } else { Some(std::mem::take(&mut inbox.calls)) }
+    }
+
+    fn number_at(&self, place: usize) -> Option<usize> {
+        let hosts = self.engine.hosts();
+        hosts.iter().find(|(key, _)| key.index as usize == place).map(|(key, _)| number(key))
+    }
+
+    fn turn(&mut self, number: usize, note: impl FnOnce(&mut super::reactor::Reactor)) {
+        let Some(host) = self.engine.host(number) else {
+            self.schedule(number, None);
+            return;
+        };
+        match host.port().engine_turn(&*host, note) {
+            Turn::Idle(deadline) => self.schedule(number, deadline),
+            Turn::Again(deadline) => {
+                self.schedule(number, deadline);
+                if !self.again.contains(&number) {
+                    self.again.push_back(number);
+                }
+            }
+            Turn::Held => self.schedule(number, None),
+        }
+    }
+
+    fn schedule(&mut self, number: usize, deadline: Option<Instant>) {
+        let place = key(number).index as usize;
+        if self.known.len() <= place {
+            self.known.resize(place + 1, None);
+        }
+        let known = std::mem::replace(&mut self.known[place], deadline);
+        if known == deadline {
+            return;
+        }
+        if let Some(known) = known {
+            self.deadlines.retain_one(known, place);
+        }
+        if let Some(deadline) = deadline {
+            self.deadlines.insert((deadline, number));
+        }
+    }
+
+    fn expire(&mut self) {
+        if self.deadlines.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        while let Some(&(at, number)) = self.deadlines.first() {
+            if at > now {
+                return;
+            }
+            self.deadlines.pop_first();
+            if let Some(known) = self.known.get_mut(key(number).index as usize) {
+                *known = None;
+            }
+            self.turn(number, |_| ());
+        }
+    }
+}
+
+/// Removal by place, whatever generation the entry was made under.
+trait RetainOne {
+    fn retain_one(&mut self, at: Instant, place: usize);
+}
+
+impl RetainOne for BTreeSet<(Instant, usize)> {
+    fn retain_one(&mut self, at: Instant, place: usize) {
+        let entry = self.range((at, 0)..=(at, usize::MAX)).find(|(_, number)| key(*number).index as usize == place);
+        if let Some(entry) = entry.copied() {
+            self.remove(&entry);
+        }
+    }
+}
+
+/// A socket's number holds its place and generation, so that an event for one that is gone reaches nobody else.
+fn number(key: Key) -> usize {
+    (key.generation as usize) << 32 | key.index as usize
+}
+
+fn key(number: usize) -> Key {
+    Key { index: number as u32, generation: (number >> 32) as u32 }
+}

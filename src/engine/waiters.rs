@@ -1,0 +1,136 @@
+//! The one list of those who wait on a socket: for a message, for room, or for the driver's seat.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use wiremesh_transports::sys::{Parked, Parker};
+
+/// What somebody waits for. Several at once may be of interest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Interest(u8);
+
+impl Interest {
+    /// A message has arrived.
+    pub(crate) const MESSAGE: Interest = Interest(1);
+    /// A peer has room again, or is there.
+    pub(crate) const ROOM: Interest = Interest(2);
+    /// Something else changed: peers, subscriptions, everything flushed.
+    pub(crate) const CHANGE: Interest = Interest(4);
+    /// All of them: the socket was closed.
+    pub(crate) const ALL: Interest = Interest(7);
+
+    fn meets(self, other: Interest) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// Who waits on a socket.
+#[derive(Default)]
+pub(crate) struct Waiters {
+    list: Mutex<VecDeque<(Interest, Arc<Parker>)>>,
+    /// How many there are, so that notifying nobody costs one load.
+    count: AtomicUsize,
+}
+
+thread_local! {
+    static PARKER: Arc<Parker> = Arc::new(Parker::new());
+}
+
+impl Waiters {
+    /// Waits until notified of `interest`, unless `ready` already holds once this thread is on the list.
+    pub(crate) fn wait(&self, interest: Interest, deadline: Option<Instant>, ready: impl Fn() -> bool) -> Parked {
+        let parker = PARKER.with(Arc::clone);
+        // A notification left over from an earlier wait would only cost a round.
+        self.enlist(interest, &parker);
+        let parked = if ready() { Parked::Notified } else { parker.park(deadline) };
+        let served = !self.withdraw(&parker);
+        if served && parked != Parked::Notified {
+            // It was taken off the list and leaves for another reason: what it was told goes on to the next.
+            self.notify(interest, 1);
+        }
+        parked
+    }
+
+    fn enlist(&self, interest: Interest, parker: &Arc<Parker>) {
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        list.push_back((interest, Arc::clone(parker)));
+        self.count.store(list.len(), Ordering::SeqCst);
+        // Whoever publishes something looks at the count after it; this thread looks at what is published after this.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Takes this thread off; `false` when a notification had done so.
+    fn withdraw(&self, parker: &Arc<Parker>) -> bool {
+        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = list.len();
+        list.retain(|(_, waiting)| !Arc::ptr_eq(waiting, parker));
+        self.count.store(list.len(), Ordering::SeqCst);
+        list.len() < before
+    }
+
+    /// Wakes up to `many` of those who wait for `interest`, the longest waiting first. What they wait for has been
+    /// published before.
+    #[inline(always)]
+    pub(crate) fn notify(&self, interest: Interest, many: usize) {
+        fence(Ordering::SeqCst);
+        if self.count.load(Ordering::SeqCst) > 0 {
+            self.notify_slow(interest, many);
+        }
+    }
+
+    #[cold]
+    fn notify_slow(&self, interest: Interest, many: usize) {
+        let mut woken: Vec<Arc<Parker>> = Vec::new();
+        {
+            let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+            list.retain(|(waits_for, parker)| {
+                let wake = woken.len() < many && waits_for.meets(interest);
+                if wake {
+                    woken.push(Arc::clone(parker));
+                }
+                !wake
+            });
+            self.count.store(list.len(), Ordering::SeqCst);
+        }
+        // Wakes happen outside the lock, so that the woken do not run into it.
+        for parker in woken {
+            parker.notify();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+    use std::time::Duration;
+
+    #[test]
+    fn a_notification_wakes_one_of_those_it_concerns() {
+        let waiters = Arc::new(Waiters::default());
+        let flag = Arc::new(AtomicBool::new(false));
+        let handle = std::thread::spawn({
+            let (waiters, flag) = (Arc::clone(&waiters), Arc::clone(&flag));
+            move || {
+                while !flag.load(Ordering::SeqCst) {
+                    waiters.wait(Interest::MESSAGE, None, || flag.load(Ordering::SeqCst));
+                }
+            }
+        });
+        waiters.notify(Interest::ROOM, 9);
+        flag.store(true, Ordering::SeqCst);
+        waiters.notify(Interest::MESSAGE, 1);
+        handle.join().expect("no panic");
+        assert_eq!(waiters.count.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn a_wait_ends_at_its_deadline_and_leaves_the_list() {
+        let waiters = Waiters::default();
+        let deadline = Instant::now() + Duration::from_millis(5);
+        while waiters.wait(Interest::MESSAGE, Some(deadline), || false) != Parked::TimedOut {}
+        assert!(Instant::now() >= deadline);
+        assert_eq!(waiters.count.load(Ordering::SeqCst), 0);
+    }
+}

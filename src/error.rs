@@ -1,0 +1,190 @@
+//! What can go wrong, said once for every socket. Each error names the culprit and, where the caller can fix it, the fix.
+
+use crate::message::Message;
+use std::io;
+use thiserror::Error as ThisError;
+
+/// Why a call other than send and receive failed.
+#[derive(Debug, ThisError)]
+#[non_exhaustive]
+pub enum Error {
+    /// The endpoint's text is not of the form its transport asks for.
+    #[error("endpoint `{endpoint}` is not valid: {reason}")]
+    InvalidEndpoint {
+        /// The text given.
+        endpoint: String,
+        /// What is wrong and what is allowed.
+        reason: String,
+    },
+    /// No transport is registered for the endpoint's scheme.
+    #[error("no transport is registered for `{endpoint}`; there are {known}")]
+    UnknownScheme {
+        /// The endpoint given.
+        endpoint: String,
+        /// The schemes that are known, separated by commas.
+        known: String,
+    },
+    /// Somebody is bound there already.
+    #[error("`{endpoint}` is in use already")]
+    AddressInUse {
+        /// The endpoint given.
+        endpoint: String,
+    },
+    /// The socket has no such endpoint.
+    #[error("the socket is not {verb} `{endpoint}`; it is at {known}")]
+    NoSuchEndpoint {
+        /// The endpoint given.
+        endpoint: String,
+        /// `bound to` or `connected to`.
+        verb: &'static str,
+        /// The endpoints it does have.
+        known: String,
+    },
+    /// The system refused.
+    #[error("{action} `{subject}` failed: {source}")]
+    System {
+        /// What was tried, such as `binding`.
+        action: &'static str,
+        /// What it was tried on.
+        subject: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An option's value or its moment is not allowed.
+    #[error("option `{option}`: {reason}")]
+    Option {
+        /// The option's name.
+        option: &'static str,
+        /// What is wrong and what is allowed.
+        reason: String,
+    },
+    /// The socket's kind has no such operation.
+    #[error("{kind} sockets do not {operation}")]
+    NotSupported {
+        /// The kind of the socket.
+        kind: crate::SocketKind,
+        /// What they do not do.
+        operation: &'static str,
+    },
+    /// The time given ran out.
+    #[error("timed out: {waiting_for}")]
+    TimedOut {
+        /// What did not happen in time.
+        waiting_for: String,
+    },
+    /// The socket or its context has been closed.
+    #[error("the socket or its context is closed")]
+    Closed,
+    /// The socket was made before a fork and is used in the child; make a new context there.
+    #[error("sockets of the parent process cannot be used in a forked child; create a new context there")]
+    Forked,
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> io::Error {
+        let kind = match &error {
+            Error::InvalidEndpoint { .. } | Error::Option { .. } => io::ErrorKind::InvalidInput,
+            Error::UnknownScheme { .. } | Error::NotSupported { .. } => io::ErrorKind::Unsupported,
+            Error::AddressInUse { .. } => io::ErrorKind::AddrInUse,
+            Error::NoSuchEndpoint { .. } => io::ErrorKind::NotFound,
+            Error::System { source, .. } => source.kind(),
+            Error::TimedOut { .. } => io::ErrorKind::TimedOut,
+            Error::Closed => io::ErrorKind::NotConnected,
+            Error::Forked => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+/// A message that was not sent, and why. The message is handed back.
+#[derive(Debug, ThisError)]
+#[error("message not sent: {reason}")]
+pub struct SendError {
+    /// Why it was not sent.
+    #[source]
+    pub reason: SendFailure,
+    /// The message, as it was given.
+    pub message: Message,
+}
+
+/// Why a message was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum SendFailure {
+    /// `try_send`: every peer is at its high-water mark, or there is no peer.
+    #[error("every peer is at its high-water mark, or there is none")]
+    WouldBlock,
+    /// `send_timeout`, or the option `send_timeout`: there was no room in time.
+    #[error("no peer had room in time")]
+    TimedOut,
+    /// The socket or its context has been closed.
+    #[error("the socket or its context is closed")]
+    Closed,
+    /// The pattern does not allow a send now: a REQ waits for its reply, a REP has no request to answer.
+    #[error("the pattern does not allow a send now: {0}")]
+    WrongState(&'static str),
+    /// ROUTER with the option `mandatory`: no peer has that routing id.
+    #[error("no peer has that routing id")]
+    Unroutable,
+    /// The message has more bytes or frames than the socket's limit for one message, or a form the pattern has no use for.
+    #[error("the message is not acceptable: {0}")]
+    Unacceptable(&'static str),
+    /// The socket's kind cannot send.
+    #[error("sockets of this kind do not send")]
+    NotSupported,
+    /// The socket was made before a fork and is used in the child.
+    #[error("sockets of the parent process cannot be used in a forked child")]
+    Forked,
+}
+
+impl From<SendError> for io::Error {
+    fn from(error: SendError) -> io::Error {
+        let kind = match error.reason {
+            SendFailure::WouldBlock => io::ErrorKind::WouldBlock,
+            SendFailure::TimedOut => io::ErrorKind::TimedOut,
+            SendFailure::Closed => io::ErrorKind::NotConnected,
+            SendFailure::WrongState(_) | SendFailure::Forked => io::ErrorKind::Other,
+            SendFailure::Unroutable => io::ErrorKind::HostUnreachable,
+            SendFailure::Unacceptable(_) => io::ErrorKind::InvalidInput,
+            SendFailure::NotSupported => io::ErrorKind::Unsupported,
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+/// Why no message was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// `try_recv`: nothing is there now.
+    #[error("no message is there now")]
+    WouldBlock,
+    /// `recv_timeout`, or the option `receive_timeout`: nothing came in time.
+    #[error("no message came in time")]
+    TimedOut,
+    /// The socket or its context has been closed.
+    #[error("the socket or its context is closed")]
+    Closed,
+    /// The pattern does not allow a receive now: a REQ has asked nothing, a REP has not answered yet.
+    #[error("the pattern does not allow a receive now: {0}")]
+    WrongState(&'static str),
+    /// The socket's kind cannot receive.
+    #[error("sockets of this kind do not receive")]
+    NotSupported,
+    /// The socket was made before a fork and is used in the child.
+    #[error("sockets of the parent process cannot be used in a forked child")]
+    Forked,
+}
+
+impl From<RecvError> for io::Error {
+    fn from(error: RecvError) -> io::Error {
+        let kind = match error {
+            RecvError::WouldBlock => io::ErrorKind::WouldBlock,
+            RecvError::TimedOut => io::ErrorKind::TimedOut,
+            RecvError::Closed => io::ErrorKind::NotConnected,
+            RecvError::WrongState(_) | RecvError::Forked => io::ErrorKind::Other,
+            RecvError::NotSupported => io::ErrorKind::Unsupported,
+        };
+        io::Error::new(kind, error)
+    }
+}

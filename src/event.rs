@@ -1,0 +1,104 @@
+//! What a monitor sees: the life of a socket's endpoints and connections, with causes.
+
+use crate::peer::PeerId;
+use crate::protocol::ProtocolError;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Something that happened to an endpoint or a connection of a socket.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    /// The endpoint of ours it concerns, as given to `bind` or `connect`, with a wildcard resolved.
+    pub endpoint: Arc<str>,
+    /// The address of the other side, if known, without scheme.
+    pub address: Option<Arc<str>>,
+    /// The peer, once its handshake has succeeded.
+    pub peer: Option<PeerId>,
+}
+
+/// What happened. The names follow libzmq's monitor events.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A listener is open.
+    Listening,
+    /// A listener could not be opened.
+    BindFailed(Cause),
+    /// A connection was accepted; its handshake follows.
+    Accepted,
+    /// A connection could not be accepted; accepting pauses and goes on by itself.
+    AcceptFailed(Cause),
+    /// A connection attempt is under way.
+    ConnectDelayed,
+    /// A connection of ours is up; its handshake follows.
+    Connected,
+    /// A connection attempt failed or a connection was lost; the next attempt comes after this time.
+    ConnectRetried(Duration),
+    /// The handshake is complete: messages flow.
+    HandshakeSucceeded,
+    /// The handshake failed.
+    HandshakeFailed(Cause),
+    /// An established or half-open connection is gone.
+    Disconnected(Cause),
+    /// A listener, or a connection attempt, was closed.
+    Closed(Cause),
+    /// The last event of a monitor: the socket was closed.
+    MonitorStopped,
+}
+
+/// Why.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// We closed it: `close`, `unbind`, `disconnect`, or the context was shut down.
+    #[error("closed by us")]
+    Local,
+    /// The peer closed the connection.
+    #[error("closed by the peer")]
+    Peer,
+    /// The system reported an error.
+    #[error("{0}")]
+    System(Arc<io::Error>),
+    /// The peer broke the protocol, refused us or was silent for too long.
+    #[error("{0}")]
+    Protocol(ProtocolError),
+    /// The pattern has no place for this peer: a second peer of a PAIR, or a routing id that is taken.
+    #[error("refused: {0}")]
+    Refused(&'static str),
+    /// A newcomer took its place: another peer with the same routing id under `handover`, or a half-open connection evicted
+    /// because the listener had too many.
+    #[error("replaced: {0}")]
+    Replaced(&'static str),
+}
+
+impl From<io::Error> for Cause {
+    fn from(error: io::Error) -> Cause {
+        Cause::System(Arc::new(error))
+    }
+}
+
+impl EventKind {
+    /// libzmq's bit for this event (`ZMQ_EVENT_CONNECTED` is 0x0001).
+    pub fn number(&self) -> u16 {
+        match self {
+            EventKind::Connected => 0x0001,
+            EventKind::ConnectDelayed => 0x0002,
+            EventKind::ConnectRetried(_) => 0x0004,
+            EventKind::Listening => 0x0008,
+            EventKind::BindFailed(_) => 0x0010,
+            EventKind::Accepted => 0x0020,
+            EventKind::AcceptFailed(_) => 0x0040,
+            EventKind::Closed(_) => 0x0080,
+            EventKind::Disconnected(_) => 0x0200,
+            EventKind::MonitorStopped => 0x0400,
+            EventKind::HandshakeFailed(Cause::Protocol(error)) if error.is_refusal() => 0x4000,
+            EventKind::HandshakeFailed(Cause::Protocol(_)) => 0x2000,
+            EventKind::HandshakeFailed(_) => 0x0800,
+            EventKind::HandshakeSucceeded => 0x1000,
+        }
+    }
+}

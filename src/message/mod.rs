@@ -1,0 +1,312 @@
+//! A message: one or more frames that travel whole or not at all (RFC 23).
+
+pub(crate) mod convert;
+pub(crate) mod frame;
+pub(crate) mod wire;
+
+pub use convert::IntoMessage;
+pub use frame::Frame;
+
+use crate::peer::PeerId;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::fmt;
+
+/// One or more frames, delivered whole or not at all.
+///
+/// A short body (up to 70 octets) lies inside the value; a longer one is shared by reference count, so a clone never
+/// copies it. A message always has at least one frame, which may be empty.
+///
+/// # Examples
+/// ```
+/// use wiremesh::Message;
+///
+/// let hello = Message::from("hello");
+/// assert_eq!(hello, "hello");
+///
+/// let mut envelope: Message = ["topic", "body"].into_iter().collect();
+/// envelope.push_front("first");
+/// assert_eq!(envelope.len(), 3);
+/// assert_eq!(envelope.frame(2), Some(&b"body"[..]));
+/// assert_eq!(envelope.pop_front().unwrap(), "first");
+/// ```
+#[derive(Clone)]
+pub struct Message {
+    frames: Frames,
+    peer: Option<PeerId>,
+}
+
+#[derive(Clone)]
+enum Frames {
+    One(Frame),
+    /// Never empty. Boxed, so that the common single-frame message stays small.
+    Many(Box<VecDeque<Frame>>),
+}
+
+impl Message {
+    /// A message of one empty frame.
+    pub const fn new() -> Message {
+        Message { frames: Frames::One(Frame::empty()), peer: None }
+    }
+
+    /// A message of one frame.
+    pub fn single(frame: impl Into<Frame>) -> Message {
+        Message { frames: Frames::One(frame.into()), peer: None }
+    }
+
+    /// Appends a frame.
+    pub fn push_back(&mut self, frame: impl Into<Frame>) {
+        self.many().push_back(frame.into());
+    }
+
+    /// Puts a frame before all others, as an envelope does.
+    pub fn push_front(&mut self, frame: impl Into<Frame>) {
+        self.many().push_front(frame.into());
+    }
+
+    /// Takes the first frame off; `None` when it is the only one, since a message has at least one.
+    pub fn pop_front(&mut self) -> Option<Frame> {
+        self.pop(VecDeque::pop_front)
+    }
+
+    /// Takes the last frame off; `None` when it is the only one, since a message has at least one.
+    pub fn pop_back(&mut self) -> Option<Frame> {
+        self.pop(VecDeque::pop_back)
+    }
+
+    /// How many frames there are: at least 1.
+    #[expect(clippy::len_without_is_empty, reason = "a message has at least one frame")]
+    pub fn len(&self) -> usize {
+        match &self.frames {
+            Frames::One(_) => 1,
+            Frames::Many(frames) => frames.len(),
+        }
+    }
+
+    /// How many octets all bodies have together.
+    pub fn byte_len(&self) -> usize {
+        self.iter().map(<[u8]>::len).sum()
+    }
+
+    /// The body of the first frame: of the whole message when it has one frame.
+    #[inline(always)]
+    pub fn as_bytes(&self) -> &[u8] {
+        match &self.frames {
+            Frames::One(frame) => frame,
+            Frames::Many(frames) => frames.front().map_or(&[], Frame::as_bytes),
+        }
+    }
+
+    /// The body of the first frame as text, if it is valid UTF-8.
+    pub fn to_str(&self) -> Option<&str> {
+        std::str::from_utf8(self.as_bytes()).ok()
+    }
+
+    /// The body of frame `index`, counted from 0.
+    pub fn frame(&self, index: usize) -> Option<&[u8]> {
+        self.iter().nth(index)
+    }
+
+    /// The bodies in order.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.frames().map(Frame::as_bytes)
+    }
+
+    /// The frames in order.
+    pub fn frames(&self) -> impl DoubleEndedIterator<Item = &Frame> {
+        let (one, many) = match &self.frames {
+            Frames::One(frame) => (Some(frame), None),
+            Frames::Many(frames) => (None, Some(frames.iter())),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    /// Takes the message apart.
+    pub fn into_frames(self) -> impl DoubleEndedIterator<Item = Frame> {
+        let (one, many) = match self.frames {
+            Frames::One(frame) => (Some(frame), None),
+            Frames::Many(frames) => (None, Some(frames.into_iter())),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    /// The body of the first frame as shared [`Bytes`]: without a copy unless it is short.
+    pub fn into_bytes(self) -> Bytes {
+        match self.into_frames().next() {
+            Some(frame) => frame.into_bytes(),
+            None => Bytes::new(),
+        }
+    }
+
+    /// Copies the body of the first frame into `buffer` and says how long the body is; what does not fit is left out,
+    /// which the caller sees by the result exceeding `buffer.len()`.
+    pub fn copy_to(&self, buffer: &mut [u8]) -> usize {
+        let body = self.as_bytes();
+        let fits = body.len().min(buffer.len());
+        buffer[..fits].copy_from_slice(&body[..fits]);
+        body.len()
+    }
+
+    /// Who sent this message: set on received messages. The socket's
+    /// [`peer`](crate::Socket::peer) tells address, routing id and properties.
+    pub fn peer(&self) -> Option<PeerId> {
+        self.peer
+    }
+
+    #[inline(always)]
+    pub(crate) fn from_frame(frame: Frame, peer: Option<PeerId>) -> Message {
+        Message { frames: Frames::One(frame), peer }
+    }
+
+    pub(crate) fn from_frames(frames: VecDeque<Frame>, peer: Option<PeerId>) -> Message {
+        let mut message = match frames.len() {
+            0 => Message::new(),
+            _ => Message { frames: Frames::Many(Box::new(frames)), peer },
+        };
+        message.settle();
+        message
+    }
+
+    /// The only frame, if there is one only.
+    #[inline(always)]
+    pub(crate) fn only(&self) -> Option<&Frame> {
+        match &self.frames {
+            Frames::One(frame) => Some(frame),
+            Frames::Many(_) => None,
+        }
+    }
+
+    pub(crate) fn set_peer(&mut self, peer: Option<PeerId>) {
+        self.peer = peer;
+    }
+
+    fn many(&mut self) -> &mut VecDeque<Frame> {
+        if let Frames::One(frame) = &mut self.frames {
+            let frame = std::mem::replace(frame, Frame::empty());
+            self.frames = Frames::Many(Box::new(VecDeque::from([frame])));
+        }
+        match &mut self.frames {
+            Frames::Many(frames) => frames,
+            Frames::One(_) => unreachable!("made many just above"),
+        }
+    }
+
+    fn pop(&mut self, take: impl FnOnce(&mut VecDeque<Frame>) -> Option<Frame>) -> Option<Frame> {
+        match &mut self.frames {
+            Frames::One(_) => None,
+            Frames::Many(frames) => {
+                let frame = if frames.len() > 1 { take(frames) } else { None };
+                self.settle();
+                frame
+            }
+        }
+    }
+
+    /// A message of one frame is kept in the small form.
+    fn settle(&mut self) {
+        if let Frames::Many(frames) = &mut self.frames {
+            if frames.len() == 1 {
+                if let Some(frame) = frames.pop_front() {
+                    self.frames = Frames::One(frame);
+                }
+            }
+        }
+    }
+}
+
+impl Default for Message {
+    fn default() -> Message {
+        Message::new()
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.frames()).finish()
+    }
+}
+
+/// Two messages are equal when their frames are; who sent them does not matter.
+impl PartialEq for Message {
+    fn eq(&self, other: &Message) -> bool {
+        self.frames().eq(other.frames())
+    }
+}
+
+impl Eq for Message {}
+
+impl PartialEq<[u8]> for Message {
+    fn eq(&self, other: &[u8]) -> bool {
+        self.only().is_some_and(|frame| frame == other)
+    }
+}
+
+impl PartialEq<&[u8]> for Message {
+    fn eq(&self, other: &&[u8]) -> bool {
+        *self == **other
+    }
+}
+
+impl<const N: usize> PartialEq<&[u8; N]> for Message {
+    fn eq(&self, other: &&[u8; N]) -> bool {
+        *self == other[..]
+    }
+}
+
+impl PartialEq<str> for Message {
+    fn eq(&self, other: &str) -> bool {
+        *self == *other.as_bytes()
+    }
+}
+
+impl PartialEq<&str> for Message {
+    fn eq(&self, other: &&str) -> bool {
+        *self == *other.as_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_as_small_as_the_receive_path_needs() {
+        assert_eq!(size_of::<Message>(), 80);
+    }
+
+    #[test]
+    fn a_message_never_runs_out_of_frames() {
+        let mut message = Message::from("only");
+        assert!(message.pop_front().is_none());
+        assert!(message.pop_back().is_none());
+        message.push_back("second");
+        assert_eq!(message.pop_front().expect("two frames"), "only");
+        assert_eq!(message, "second");
+    }
+
+    #[test]
+    fn long_bodies_are_shared_and_short_ones_lie_inside() {
+        let long = Bytes::from(vec![7; INLINE_LIMIT + 1]);
+        let message = Message::from(long.clone());
+        assert_eq!(message.as_bytes().as_ptr(), long.as_ptr());
+        let short = Bytes::from(vec![7; INLINE_LIMIT]);
+        assert_ne!(Message::from(short.clone()).as_bytes().as_ptr(), short.as_ptr());
+    }
+
+    #[test]
+    fn a_body_that_does_not_fit_the_buffer_tells_its_length() {
+        let mut buffer = [0; 3];
+        assert_eq!(Message::from("hello").copy_to(&mut buffer), 5);
+        assert_eq!(&buffer, b"hel");
+    }
+
+    #[test]
+    fn equality_looks_at_every_frame() {
+        let two: Message = ["a", "b"].into_iter().collect();
+        assert_ne!(two, "a");
+        assert_eq!(two.clone(), two);
+        assert_eq!(format!("{two:?}"), r#"[b"a", b"b"]"#);
+    }
+
+    const INLINE_LIMIT: usize = frame::INLINE;
+}

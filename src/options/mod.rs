@@ -1,0 +1,85 @@
+//! Every option of a socket, said once: the table below makes the fields, the setters, the documentation and the list that
+//! is tested against libzmq's names, numbers and defaults.
+
+mod table;
+
+pub use table::{Options, ReconnectStop, Setting};
+pub(crate) use table::default_options;
+
+use crate::kind::SocketKind;
+use bytes::Bytes;
+
+/// What a builder method takes for an option of type `T`: the value itself, the inside of an `Option`, or for octets any text
+/// or slice.
+pub trait IntoValue<T> {
+    /// The option's value.
+    fn into_value(self) -> T;
+}
+
+impl<T> IntoValue<T> for T {
+    fn into_value(self) -> T {
+        self
+    }
+}
+
+macro_rules! into_value {
+    ($($from:ty => $to:ty: $make:expr;)*) => {$(
+        impl IntoValue<$to> for $from {
+            fn into_value(self) -> $to {
+                let make: fn($from) -> $to = $make;
+                make(self)
+            }
+        }
+    )*};
+}
+
+into_value! {
+    std::time::Duration => Option<std::time::Duration>: Some;
+    u8 => Option<u8>: Some;
+    u32 => Option<u32>: Some;
+    usize => Option<usize>: Some;
+    bool => Option<bool>: Some;
+    &str => Option<String>: |name| Some(name.to_owned());
+    &str => Bytes: |text| Bytes::copy_from_slice(text.as_bytes());
+    &[u8] => Bytes: Bytes::copy_from_slice;
+    String => Bytes: Bytes::from;
+    Vec<u8> => Bytes: Bytes::from;
+}
+
+/// One row of the table of options.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct OptionRow {
+    /// The option's name here, also that of its builder method.
+    pub name: &'static str,
+    /// The name in libzmq, or `""` where libzmq has none.
+    pub zmq_name: &'static str,
+    /// The number in libzmq, or 0 where libzmq has none.
+    pub zmq_number: u16,
+    /// The unit of the value.
+    pub unit: &'static str,
+    /// Which values are allowed.
+    pub range: &'static str,
+    /// The default, as text.
+    pub default: &'static str,
+    /// When a change takes effect.
+    pub effect: Effect,
+    /// Which kinds of socket it means something to.
+    pub kinds: &'static [SocketKind],
+}
+
+/// When a change of an option takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// At once, on live connections too.
+    Live,
+    /// For endpoints bound or connected after the change.
+    NewEndpoints,
+    /// It can be changed only before the first endpoint.
+    BeforeFirstEndpoint,
+}
+
+/// The table: all options in the order of their groups.
+pub fn table() -> &'static [OptionRow] {
+    table::ROWS
+}

@@ -1,0 +1,365 @@
+//! The table itself, and the macro that unfolds it.
+
+use super::{Effect, IntoValue, OptionRow};
+use crate::error::Error;
+use crate::kind::SocketKind::{self, *};
+use bytes::Bytes;
+use std::time::Duration;
+
+const ALL: &[SocketKind] = &SocketKind::ALL;
+const SENDERS: &[SocketKind] = &[Pair, Pub, Req, Rep, Dealer, Router, Push, XPub, XSub];
+const RECEIVERS: &[SocketKind] = &[Pair, Sub, Req, Rep, Dealer, Router, Pull, XPub, XSub];
+const PUBLISHERS: &[SocketKind] = &[Pub, XPub];
+const BY_TOPIC: &[SocketKind] = &[Pub, Sub, XPub, XSub];
+const CONFLATING: &[SocketKind] = &[Push, Pull, Pub, Sub, Dealer];
+
+macro_rules! options {
+    ($(
+        $(#[doc = $doc:literal])*
+        $name:ident $variant:ident: $type:ty = $default:expr, $shown:literal;
+        $zmq:literal $number:literal, $unit:literal, $range:literal, $effect:ident, $kinds:ident
+        $(, check $check:expr)?;
+    )*) => {
+        /// The options of a socket. Set them through a [`Builder`](crate::Builder) or, where a change can take effect, through
+        /// [`Socket::set`](crate::Socket::set).
+        #[derive(Clone, Debug)]
+        #[non_exhaustive]
+        pub struct Options {
+            $(
+                $(#[doc = $doc])*
+                ///
+                #[doc = concat!("Unit: ", $unit, ". Allowed: ", $range, ". Default: ", $shown, ". libzmq: `", $zmq, "`.")]
+                pub $name: $type,
+            )*
+        }
+
+        /// One option and its value.
+        #[derive(Clone, Debug)]
+        #[non_exhaustive]
+        pub enum Setting {
+            $(
+                $(#[doc = $doc])*
+                ///
+                #[doc = concat!("Unit: ", $unit, ". Allowed: ", $range, ". Default: ", $shown, ". libzmq: `", $zmq, "`.")]
+                $variant($type),
+            )*
+        }
+
+        impl Setting {
+            /// The option's row in the [table](super::table).
+            pub fn row(&self) -> &'static OptionRow {
+                let name = match self {
+                    $(Setting::$variant(_) => stringify!($name),)*
+                };
+                ROWS.iter().find(|row| row.name == name).unwrap_or(&ROWS[0])
+            }
+
+            /// Checks that the value is allowed.
+            ///
+            /// # Errors
+            /// [`Error::Option`] says what is.
+            pub fn check(&self) -> Result<(), Error> {
+                match self {
+                    $(Setting::$variant(_value) => {
+                        $(
+                            let check: fn(&$type) -> bool = $check;
+                            if !check(_value) {
+                                return Err(Error::Option {
+                                    option: stringify!($name),
+                                    reason: format!(concat!("{:?} is not allowed; allowed: ", $range), _value),
+                                });
+                            }
+                        )?
+                        Ok(())
+                    })*
+                }
+            }
+
+            pub(crate) fn apply(self, options: &mut Options) {
+                match self {
+                    $(Setting::$variant(value) => options.$name = value,)*
+                }
+            }
+        }
+
+        pub(super) static ROWS: &[OptionRow] = &[$(
+            OptionRow {
+                name: stringify!($name),
+                zmq_name: $zmq,
+                zmq_number: $number,
+                unit: $unit,
+                range: $range,
+                default: $shown,
+                effect: Effect::$effect,
+                kinds: $kinds,
+            },
+        )*];
+
+        /// The defaults of the Rust API.
+        pub(crate) fn default_options() -> Options {
+            Options { $($name: $default,)* }
+        }
+
+        impl<S: crate::socket::Face> crate::Builder<S> {
+            $(
+                $(#[doc = $doc])*
+                ///
+                #[doc = concat!("Unit: ", $unit, ". Allowed: ", $range, ". Default: ", $shown, ". libzmq: `", $zmq, "`.")]
+                #[must_use]
+                pub fn $name(self, value: impl IntoValue<$type>) -> Self {
+                    self.set(Setting::$variant(value.into_value()))
+                }
+            )*
+        }
+    };
+}
+
+options! {
+    // Queues.
+
+    /// How many messages may wait for one peer before it counts as full. Too small costs throughput, too large costs memory
+    /// behind a slow peer. For inproc the sender's and the receiver's marks add up.
+    send_mark SendMark: u32 = 16_384, "16384";
+    "ZMQ_SNDHWM" 23, "messages", "0 (no limit) or more", Live, SENDERS;
+
+    /// How many octets may wait for one peer before it counts as full. One message is always admitted.
+    send_byte_mark SendByteMark: u64 = 64 << 20, "64 MiB";
+    "" 0, "octets", "0 (no limit) or more", Live, SENDERS;
+
+    /// How many received messages of one peer may wait for the application before that peer is no longer read. The mark may
+    /// be exceeded by what one read brings.
+    receive_mark ReceiveMark: u32 = 16_384, "16384";
+    "ZMQ_RCVHWM" 24, "messages", "0 (no limit) or more", Live, RECEIVERS;
+
+    /// How many received octets of one peer may wait for the application before that peer is no longer read.
+    receive_byte_mark ReceiveByteMark: u64 = 64 << 20, "64 MiB";
+    "" 0, "octets", "0 (no limit) or more", Live, RECEIVERS;
+
+    /// The largest message a peer may send; a larger one closes its connection before anything is allocated for it.
+    max_message_size MaxMessageSize: u64 = 1 << 30, "1 GiB";
+    "ZMQ_MAXMSGSIZE" 22, "octets of all frames of a message", "0 (no limit) or more", NewEndpoints, ALL;
+
+    /// The largest number of frames of one message a peer may send.
+    max_message_frames MaxMessageFrames: u32 = 1_048_576, "1048576";
+    "" 0, "frames", "1 or more", NewEndpoints, ALL, check |frames| *frames > 0;
+
+    /// How many subscriptions one peer may have at a publisher; further ones are ignored and counted.
+    max_subscriptions MaxSubscriptions: u32 = 1_000_000, "1000000";
+    "" 0, "subscriptions", "0 (no limit) or more", Live, PUBLISHERS;
+
+    /// Keeps the newest message only, for each peer and direction; marks do not apply. For single-frame messages.
+    conflate Conflate: bool = false, "false";
+    "ZMQ_CONFLATE" 54, "switch", "true or false", BeforeFirstEndpoint, CONFLATING;
+
+    // Waiting.
+
+    /// How long `send` waits for room. `None` waits for ever.
+    send_timeout SendTimeout: Option<Duration> = None, "none";
+    "ZMQ_SNDTIMEO" 28, "time", "any, or none for no end", Live, SENDERS;
+
+    /// How long `recv` waits for a message. `None` waits for ever.
+    receive_timeout ReceiveTimeout: Option<Duration> = None, "none";
+    "ZMQ_RCVTIMEO" 27, "time", "any, or none for no end", Live, RECEIVERS;
+
+    /// How long a waiting call polls without sleeping before it sleeps: a processor for microseconds of latency.
+    spin Spin: Duration = Duration::ZERO, "0";
+    "" 0, "time", "up to 1 s", Live, ALL, check |spin| *spin <= Duration::from_secs(1);
+
+    /// How long a closed socket or endpoint goes on delivering what it has accepted, in the background. `None` sets no
+    /// limit of its own; the last context handle then waits while data moves (see [`Context`](crate::Context)).
+    linger Linger: Option<Duration> = None, "none";
+    "ZMQ_LINGER" 17, "time", "any, or none for no limit", Live, ALL;
+
+    // Connecting.
+
+    /// The wait before the first new attempt after a connection failed or was lost. `None` never tries again.
+    reconnect_interval ReconnectInterval: Option<Duration> = Some(Duration::from_millis(100)), "100 ms";
+    "ZMQ_RECONNECT_IVL" 18, "time", "any, or none for never", NewEndpoints, ALL;
+
+    /// The longest wait between attempts: each failure doubles the span from which the wait is drawn, up to this.
+    reconnect_max ReconnectMax: Duration = Duration::from_secs(5), "5 s";
+    "ZMQ_RECONNECT_IVL_MAX" 21, "time", "any; below the interval it has no effect", NewEndpoints, ALL;
+
+    /// Ends the endpoint when a connection is refused, or when a handshake fails.
+    reconnect_stop ReconnectStop: ReconnectStop = ReconnectStop::Never, "never";
+    "ZMQ_RECONNECT_STOP" 109, "condition", "a ReconnectStop", NewEndpoints, ALL;
+
+    /// How long one attempt may take. `None` leaves it to the system.
+    connect_timeout ConnectTimeout: Option<Duration> = None, "none";
+    "ZMQ_CONNECT_TIMEOUT" 79, "time", "any, or none for the system's", NewEndpoints, ALL;
+
+    /// Counts a connecting endpoint as a peer only while it is connected: nothing is queued for it before, and what is
+    /// queued when its connection is lost is dropped and counted.
+    immediate Immediate: bool = false, "false";
+    "ZMQ_IMMEDIATE" 39, "switch", "true or false", NewEndpoints, ALL;
+
+    // Handshake and life signs.
+
+    /// How long a peer may take from the first moment to the end of its handshake. `None` waits for ever.
+    handshake_timeout HandshakeTimeout: Option<Duration> = Some(Duration::from_secs(30)), "30 s";
+    "ZMQ_HANDSHAKE_IVL" 66, "time", "any, or none for no limit", NewEndpoints, ALL;
+
+    /// How many connections of one listener may be without a finished handshake; one more evicts one of them at random.
+    half_open_limit HalfOpenLimit: u32 = 1024, "1024";
+    "" 0, "connections", "1 or more", NewEndpoints, ALL, check |limit| *limit > 0;
+
+    /// How often to ask a silent peer for a sign of life (PING). Zero never asks.
+    heartbeat_interval HeartbeatInterval: Duration = Duration::ZERO, "0";
+    "ZMQ_HEARTBEAT_IVL" 75, "time", "any", NewEndpoints, ALL;
+
+    /// How long a peer may stay silent after a PING before its connection is closed. `None` is the interval.
+    heartbeat_timeout HeartbeatTimeout: Option<Duration> = None, "none";
+    "ZMQ_HEARTBEAT_TIMEOUT" 77, "time", "any, or none for the interval", NewEndpoints, ALL;
+
+    /// How long the peer should wait for us after a PING of ours; told to it in tenths of a second. Zero tells it nothing.
+    heartbeat_ttl HeartbeatTtl: Duration = Duration::ZERO, "0";
+    "ZMQ_HEARTBEAT_TTL" 76, "time", "up to 6553.5 s", NewEndpoints, ALL, check |ttl| ttl.as_millis() <= 6_553_599;
+
+    /// Properties to announce in READY, for the application at the other end.
+    metadata Metadata: Vec<(String, Bytes)> = Vec::new(), "none";
+    "ZMQ_METADATA" 95, "names and values", "names of letters, digits and - _ . +, starting with X-", NewEndpoints, ALL;
+
+    /// The routing id this socket announces: what a ROUTER knows it by. Empty lets the ROUTER choose.
+    routing_id RoutingId: Bytes = Bytes::new(), "empty";
+    "ZMQ_ROUTING_ID" 5, "octets", "up to 255 octets, the first not zero", NewEndpoints, ALL,
+    check |id| id.len() <= 255 && id.first() != Some(&0);
+
+    // Patterns.
+
+    /// Makes a send to an unknown routing id fail, and one to a full peer wait, instead of dropping the message.
+    mandatory Mandatory: bool = false, "false";
+    "ZMQ_ROUTER_MANDATORY" 33, "switch", "true or false", Live, ROUTERS;
+
+    /// Lets a newcomer take a routing id that is in use; the peer that had it is disconnected.
+    handover Handover: bool = false, "false";
+    "ZMQ_ROUTER_HANDOVER" 56, "switch", "true or false", Live, ROUTERS;
+
+    /// The routing id under which a ROUTER knows the next peer it connects to, whatever that peer announces.
+    connect_routing_id ConnectRoutingId: Bytes = Bytes::new(), "empty";
+    "ZMQ_CONNECT_ROUTING_ID" 61, "octets", "up to 255 octets, the first not zero", NewEndpoints, ROUTERS,
+    check |id| id.len() <= 255 && id.first() != Some(&0);
+
+    /// Sends an empty message on each new connection, so that a ROUTER learns of us.
+    probe_router ProbeRouter: bool = false, "false";
+    "ZMQ_PROBE_ROUTER" 51, "switch", "true or false", NewEndpoints, PROBERS;
+
+    /// Puts a request number before each request and accepts only replies that carry it.
+    correlate Correlate: bool = false, "false";
+    "ZMQ_REQ_CORRELATE" 52, "switch", "true or false", BeforeFirstEndpoint, REQUESTERS;
+
+    /// Lets a REQ send again without having received a reply; the earlier request is abandoned.
+    relaxed Relaxed: bool = false, "false";
+    "ZMQ_REQ_RELAXED" 53, "switch", "true or false", Live, REQUESTERS;
+
+    /// Shows the application every subscription, not only the first of each topic.
+    verbose Verbose: bool = false, "false";
+    "ZMQ_XPUB_VERBOSE" 40, "switch", "true or false", Live, XPUBS;
+
+    /// Shows the application every subscription and every cancellation.
+    verboser Verboser: bool = false, "false";
+    "ZMQ_XPUB_VERBOSER" 78, "switch", "true or false", Live, XPUBS;
+
+    /// Makes a publisher wait for full subscribers instead of dropping for them.
+    nodrop Nodrop: bool = false, "false";
+    "ZMQ_XPUB_NODROP" 69, "switch", "true or false", Live, PUBLISHERS;
+
+    /// Leaves it to the application which subscriptions are made: see [`XPub::subscribe_last`](crate::XPub::subscribe_last).
+    manual Manual: bool = false, "false";
+    "ZMQ_XPUB_MANUAL" 71, "switch", "true or false", BeforeFirstEndpoint, XPUBS;
+
+    /// As `manual`; besides, the message sent after reading a subscription goes to that subscriber alone.
+    manual_last_value ManualLastValue: bool = false, "false";
+    "ZMQ_XPUB_MANUAL_LAST_VALUE" 98, "switch", "true or false", BeforeFirstEndpoint, XPUBS;
+
+    /// A message for each new subscriber, before anything else. It must match one of its subscriptions.
+    welcome_message WelcomeMessage: Bytes = Bytes::new(), "empty, which sends none";
+    "ZMQ_XPUB_WELCOME_MSG" 72, "octets", "any", Live, PUBLISHERS;
+
+    /// Delivers what does *not* match. Both ends must set it.
+    invert_matching InvertMatching: bool = false, "false";
+    "ZMQ_INVERT_MATCHING" 74, "switch", "true or false", BeforeFirstEndpoint, BY_TOPIC;
+
+    /// Takes only the first frame of an upstream message for a subscription.
+    only_first_subscribe OnlyFirstSubscribe: bool = false, "false";
+    "ZMQ_ONLY_FIRST_SUBSCRIBE" 108, "switch", "true or false", Live, UPSTREAM;
+
+    /// Sends every cancellation upstream, not only the last of each topic.
+    verbose_unsubscribe VerboseUnsubscribe: bool = false, "false";
+    "ZMQ_XSUB_VERBOSE_UNSUBSCRIBE" 115, "switch", "true or false", Live, XSUBS;
+
+    // Links.
+
+    /// Whether the kernel probes silent tcp connections. `None` leaves the system's default.
+    tcp_keepalive TcpKeepalive: Option<bool> = None, "none";
+    "ZMQ_TCP_KEEPALIVE" 34, "switch", "true, false or none", NewEndpoints, ALL;
+
+    /// How many unanswered probes end a tcp connection.
+    tcp_keepalive_count TcpKeepaliveCount: Option<u32> = None, "none";
+    "ZMQ_TCP_KEEPALIVE_CNT" 35, "probes", "any, or none for the system's", NewEndpoints, ALL;
+
+    /// How long a tcp connection is silent before the first probe.
+    tcp_keepalive_idle TcpKeepaliveIdle: Option<Duration> = None, "none";
+    "ZMQ_TCP_KEEPALIVE_IDLE" 36, "time, in seconds", "any, or none for the system's", NewEndpoints, ALL;
+
+    /// How long the kernel waits between probes.
+    tcp_keepalive_interval TcpKeepaliveInterval: Option<Duration> = None, "none";
+    "ZMQ_TCP_KEEPALIVE_INTVL" 37, "time, in seconds", "any, or none for the system's", NewEndpoints, ALL;
+
+    /// How long unacknowledged data keeps a tcp connection alive.
+    tcp_max_retransmit TcpMaxRetransmit: Option<Duration> = None, "none";
+    "ZMQ_TCP_MAXRT" 80, "time, in milliseconds", "any, or none for the system's", NewEndpoints, ALL;
+
+    /// The kernel's send buffer. Setting it turns off the kernel's own tuning.
+    send_buffer SendBuffer: Option<usize> = None, "none";
+    "ZMQ_SNDBUF" 11, "octets", "any, or none for the system's", NewEndpoints, ALL;
+
+    /// The kernel's receive buffer. Setting it turns off the kernel's own tuning.
+    receive_buffer ReceiveBuffer: Option<usize> = None, "none";
+    "ZMQ_RCVBUF" 12, "octets", "any, or none for the system's", NewEndpoints, ALL;
+
+    /// The type-of-service field of outgoing packets (IP_TOS, IPV6_TCLASS).
+    type_of_service TypeOfService: Option<u8> = None, "none";
+    "ZMQ_TOS" 57, "the octet", "0 to 255, or none", NewEndpoints, ALL;
+
+    /// The priority of outgoing packets (SO_PRIORITY).
+    priority Priority: Option<u32> = None, "none";
+    "ZMQ_PRIORITY" 112, "the priority", "any, or none", NewEndpoints, ALL;
+
+    /// How long the kernel busy-polls the device for this socket (SO_BUSY_POLL).
+    busy_poll BusyPoll: Option<Duration> = None, "none";
+    "ZMQ_BUSY_POLL" 113, "time, in microseconds", "any, or none", NewEndpoints, ALL;
+
+    /// The network device to use (SO_BINDTODEVICE).
+    bind_to_device BindToDevice: Option<String> = None, "none";
+    "ZMQ_BINDTODEVICE" 92, "name", "a device name, or none", NewEndpoints, ALL;
+
+    /// How many connections may wait to be accepted.
+    backlog Backlog: u32 = 1024, "1024";
+    "ZMQ_BACKLOG" 19, "connections", "1 or more; the system may allow fewer", NewEndpoints, ALL, check |backlog| *backlog > 0;
+
+    /// Whether IPv6 is used beside IPv4.
+    ipv6 Ipv6: bool = true, "true";
+    "ZMQ_IPV6" 42, "switch", "true or false", NewEndpoints, ALL;
+}
+
+const ROUTERS: &[SocketKind] = &[Router];
+const PROBERS: &[SocketKind] = &[Router, Dealer, Req];
+const REQUESTERS: &[SocketKind] = &[Req];
+const XPUBS: &[SocketKind] = &[XPub];
+const XSUBS: &[SocketKind] = &[XSub];
+const UPSTREAM: &[SocketKind] = &[XSub, XPub, Pub];
+
+/// What ends a connecting endpoint for good, besides an ERROR from the peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReconnectStop {
+    /// Nothing.
+    #[default]
+    Never,
+    /// A refused connection.
+    Refused,
+    /// A failed handshake.
+    HandshakeFailed,
+    /// Either.
+    Either,
+}

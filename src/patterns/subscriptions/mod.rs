@@ -1,0 +1,249 @@
+//! Who subscribed to what (RFC 29; the "set of pipes" of libzmq rather than the counting of RFC 37): [`Subscriptions`] on
+//! the publishing side, [`PrefixSet`] on the subscribing side. Pure data: what to send, to whom and under which limits is the
+//! caller's business.
+//!
+//! Topics are chosen by peers, so every cost here is bounded by the text in hand: matching by the length of the topic
+//! and the number of matching peers, a change by the length of its topic (amortised), the loss of a peer by that peer's own
+//! topics. A million topics like `sensor/<n>/temp` cost less than 100 octets each beyond their text, their place in the
+//! peer's own list included (`tests/subscription_memory.rs`).
+
+mod arena;
+mod children;
+mod label;
+mod members;
+mod prefix_set;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+pub use prefix_set::{PrefixSet, Removed};
+
+use members::Members;
+use std::ops::ControlFlow;
+use tree::{Tree, Value};
+
+/// The subscriptions a publisher knows: for each exact prefix, the set of peers that asked for it.
+///
+/// A peer is a small number given by the caller, such as its slot in a slab. The memory kept for peers grows with the largest
+/// number ever used, and a number may be used again after [`remove_peer`](Self::remove_peer).
+#[derive(Debug)]
+pub struct Subscriptions {
+    tree: Tree<Members>,
+    len: usize,
+    peers: Vec<Peer>,
+    /// How many peers have a topic.
+    subscribed: usize,
+    /// For each peer, the last `round` that found it. It makes each peer come once, without sorting or clearing anything.
+    found: Vec<u32>,
+    round: u32,
+}
+
+/// What [`Subscriptions::subscribe`] changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscribed {
+    /// No peer had this prefix before.
+    pub first: bool,
+    /// This peer did not have this prefix before.
+    pub new: bool,
+}
+
+/// What [`Subscriptions::cancel`] changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cancelled {
+    /// This peer was the last one with this prefix.
+    pub last: bool,
+    /// This peer had this prefix.
+    pub removed: bool,
+}
+
+/// One peer's own topics: what its loss costs.
+#[derive(Debug, Default)]
+struct Peer {
+    /// Nodes of the tree. The [`Members`] of each know the place in this list.
+    topics: Vec<u32>,
+    /// Length of all its topics together.
+    bytes: usize,
+}
+
+impl Subscriptions {
+    /// No subscriptions.
+    pub fn new() -> Subscriptions {
+        Subscriptions { tree: Tree::new(), len: 0, peers: Vec::new(), subscribed: 0, found: Vec::new(), round: 0 }
+    }
+
+    /// Adds `peer` to the peers of the prefix `topic`. Doing so again changes nothing.
+    pub fn subscribe(&mut self, peer: u32, topic: &[u8]) -> Subscribed {
+        let index = peer as usize;
+        if index >= self.peers.len() {
+            self.peers.resize_with(index + 1, Peer::default);
+            self.found.resize(index + 1, 0);
+        }
+        let own = &mut self.peers[index];
+        let place = u32::try_from(own.topics.len()).expect("a peer has at most as many topics as there are nodes");
+        let node = self.tree.make(topic);
+        let members = self.tree.value_mut(node);
+        let first = members.is_vacant();
+        let new = members.insert(peer, place);
+        if new {
+            self.subscribed += usize::from(own.topics.is_empty());
+            own.topics.push(node);
+            own.bytes += topic.len();
+        }
+        self.len += usize::from(first);
+        Subscribed { first, new }
+    }
+
+    /// Takes `peer` from the peers of the prefix `topic`. Harmless if it is not one of them.
+    pub fn cancel(&mut self, peer: u32, topic: &[u8]) -> Cancelled {
+        let unknown = Cancelled { last: false, removed: false };
+        let Some(node) = self.tree.find(topic) else { return unknown };
+        let Some(place) = self.tree.value_mut(node).remove(peer) else { return unknown };
+        let own = &mut self.peers[peer as usize];
+        own.topics.swap_remove(place as usize);
+        own.bytes -= topic.len();
+        if let Some(&moved) = own.topics.get(place as usize) {
+            self.tree.value_mut(moved).set_place(peer, place);
+        }
+        if own.topics.len() < own.topics.capacity() / 4 {
+            own.topics.shrink_to(own.topics.len() * 2);
+        }
+        self.subscribed -= usize::from(own.topics.is_empty());
+        Cancelled { last: self.tidy(node), removed: true }
+    }
+
+    /// Takes `peer` from all its prefixes and calls `emptied` with each one that has no peer left.
+    pub fn remove_peer(&mut self, peer: u32, mut emptied: impl FnMut(&[u8])) {
+        let mut text = Vec::new();
+        while let Some(node) = self.take_topic(peer) {
+            if self.tree.value_mut(node).is_vacant() {
+                self.tree.read(node, &mut text);
+                self.tidy(node);
+                emptied(&text);
+            }
+        }
+    }
+
+    /// Takes `peer` from all its prefixes and calls `visit` with each one and whether it has no peer left.
+    pub fn remove_peer_visiting_all(&mut self, peer: u32, mut visit: impl FnMut(&[u8], bool)) {
+        let mut text = Vec::new();
+        while let Some(node) = self.take_topic(peer) {
+            self.tree.read(node, &mut text);
+            let last = self.tidy(node);
+            visit(&text, last);
+        }
+    }
+
+    /// Puts every peer that has a prefix of `topic` into `out`, each once, in the place of what was there.
+    pub fn matches(&mut self, topic: &[u8], out: &mut Vec<u32>) {
+        out.clear();
+        let Subscriptions { tree, subscribed, found, round, .. } = self;
+        let mut prefixes = 0;
+        // Nearly always one prefix matches, and its peers are already distinct: marks start with the second.
+        let _ = tree.prefixes(topic, |members| {
+            match prefixes {
+                0 => members.append_to(out),
+                1 => {
+                    next_round(round, found);
+                    for &peer in &*out {
+                        found[peer as usize] = *round;
+                    }
+                    append_new(members, *round, found, out);
+                }
+                _ => append_new(members, *round, found, out),
+            }
+            prefixes += 1;
+            if out.len() == *subscribed { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+    }
+
+    /// Whether any peer has a prefix of `topic`.
+    pub fn has_match(&self, topic: &[u8]) -> bool {
+        self.tree.prefixes(topic, |_| ControlFlow::Break(())).is_break()
+    }
+
+    /// Calls `visit` with each prefix of `peer`, in no particular order.
+    pub fn topics_of(&self, peer: u32, mut visit: impl FnMut(&[u8])) {
+        let mut text = Vec::new();
+        for &node in self.peers.get(peer as usize).into_iter().flat_map(|own| &own.topics) {
+            self.tree.read(node, &mut text);
+            visit(&text);
+        }
+    }
+
+    /// How many prefixes `peer` has.
+    pub fn count_of(&self, peer: u32) -> usize {
+        self.peers.get(peer as usize).map_or(0, |own| own.topics.len())
+    }
+
+    /// How long the prefixes of `peer` are, all together.
+    pub fn bytes_of(&self, peer: u32) -> usize {
+        self.peers.get(peer as usize).map_or(0, |own| own.bytes)
+    }
+
+    /// How many peers have at least one prefix.
+    pub fn peers(&self) -> usize {
+        self.subscribed
+    }
+
+    /// How many distinct prefixes there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no prefix, so that nothing matches.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Takes `peer` from one of its prefixes and returns the node, which wants [`tidy`](Self::tidy) if it is vacant now.
+    fn take_topic(&mut self, peer: u32) -> Option<u32> {
+        let own = self.peers.get_mut(peer as usize)?;
+        let node = own.topics.pop()?;
+        self.tree.value_mut(node).remove(peer);
+        if own.topics.is_empty() {
+            *own = Peer::default();
+            self.subscribed -= 1;
+        }
+        Some(node)
+    }
+
+    /// Takes the node of a prefix out of the tree if no peer is left there, and returns whether that was so.
+    fn tidy(&mut self, node: u32) -> bool {
+        if !self.tree.value_mut(node).is_vacant() {
+            return false;
+        }
+        self.len -= 1;
+        self.tree.clear(node);
+        let peers = &mut self.peers;
+        self.tree.compact(|members, node| {
+            members.each(|peer, place| peers[peer as usize].topics[place as usize] = node);
+        });
+        true
+    }
+}
+
+impl Default for Subscriptions {
+    fn default() -> Subscriptions {
+        Subscriptions::new()
+    }
+}
+
+/// Starts a round in which no peer has been found.
+fn next_round(round: &mut u32, found: &mut [u32]) {
+    *round = round.wrapping_add(1);
+    if *round == 0 {
+        found.fill(0);
+        *round = 1;
+    }
+}
+
+/// Appends the peers that this round has not found yet.
+fn append_new(members: &Members, round: u32, found: &mut [u32], out: &mut Vec<u32>) {
+    members.each(|peer, _| {
+        let mark = &mut found[peer as usize];
+        if *mark != round {
+            *mark = round;
+            out.push(peer);
+        }
+    });
+}

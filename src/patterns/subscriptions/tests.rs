@@ -1,0 +1,299 @@
+//! Both sets against plain models, on topics over so small an alphabet that they share, split and rejoin nodes all the time.
+
+use super::{Cancelled, PrefixSet, Removed, Subscribed, Subscriptions};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+type Model = BTreeMap<Vec<u8>, BTreeSet<u32>>;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Subscribe(u32, Vec<u8>),
+    Cancel(u32, Vec<u8>),
+    Remove(u32),
+    RemoveVisitingAll(u32),
+    Publish(Vec<u8>),
+}
+
+/// Short ones of two letters; runs longer than one label with something short behind; wide fan-out at one place.
+fn topics() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        6 => prop::collection::vec(b'a'..=b'b', 0..7),
+        1 => (prop::sample::select(vec![20_usize, 23, 4095, 4096, 4097, 8192, 8200]), prop::collection::vec(b'a'..=b'b', 0..3))
+            .prop_map(|(run, tail)| [vec![b'a'; run], tail].concat()),
+        2 => (any::<u8>(), prop::collection::vec(b'a'..=b'b', 0..2)).prop_map(|(wide, tail)| [vec![b'b', wide], tail].concat()),
+    ]
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        8 => (0..6_u32, topics()).prop_map(|(peer, topic)| Step::Subscribe(peer, topic)),
+        5 => (0..6_u32, topics()).prop_map(|(peer, topic)| Step::Cancel(peer, topic)),
+        1 => (0..6_u32).prop_map(Step::Remove),
+        1 => (0..6_u32).prop_map(Step::RemoveVisitingAll),
+        4 => topics().prop_map(Step::Publish),
+    ];
+    prop::collection::vec(step, 0..300)
+}
+
+fn model_matches(model: &Model, topic: &[u8]) -> Vec<u32> {
+    let matching = model.iter().filter(|(prefix, _)| topic.starts_with(prefix));
+    let peers: BTreeSet<u32> = matching.flat_map(|(_, peers)| peers.iter().copied()).collect();
+    peers.into_iter().collect()
+}
+
+fn model_topics(model: &Model, peer: u32) -> Vec<Vec<u8>> {
+    model.iter().filter(|(_, peers)| peers.contains(&peer)).map(|(topic, _)| topic.clone()).collect()
+}
+
+fn model_remove(model: &mut Model, peer: u32) -> Vec<(Vec<u8>, bool)> {
+    let mut visited = Vec::new();
+    for (topic, peers) in &mut *model {
+        if peers.remove(&peer) {
+            visited.push((topic.clone(), peers.is_empty()));
+        }
+    }
+    model.retain(|_, peers| !peers.is_empty());
+    visited
+}
+
+fn matches(subscriptions: &mut Subscriptions, topic: &[u8]) -> Vec<u32> {
+    let mut out = vec![77];
+    subscriptions.matches(topic, &mut out);
+    let len = out.len();
+    out.sort_unstable();
+    out.dedup();
+    assert_eq!(out.len(), len, "each peer once");
+    out
+}
+
+fn topics_of(subscriptions: &Subscriptions, peer: u32) -> Vec<Vec<u8>> {
+    let mut topics = Vec::new();
+    subscriptions.topics_of(peer, |topic| topics.push(topic.to_vec()));
+    topics.sort();
+    topics
+}
+
+fn run(subscriptions: &mut Subscriptions, model: &mut Model, step: Step) {
+    match step {
+        Step::Subscribe(peer, topic) => {
+            let peers = model.entry(topic.clone()).or_default();
+            let expected = Subscribed { first: peers.is_empty(), new: peers.insert(peer) };
+            assert_eq!(subscriptions.subscribe(peer, &topic), expected);
+        }
+        Step::Cancel(peer, topic) => {
+            let removed = model.get_mut(&topic).is_some_and(|peers| peers.remove(&peer));
+            let last = removed && model[&topic].is_empty();
+            if last {
+                model.remove(&topic);
+            }
+            assert_eq!(subscriptions.cancel(peer, &topic), Cancelled { last, removed });
+        }
+        Step::Remove(peer) => {
+            let mut emptied = Vec::new();
+            subscriptions.remove_peer(peer, |topic| emptied.push(topic.to_vec()));
+            emptied.sort();
+            let expected = model_remove(model, peer).into_iter().filter_map(|(topic, last)| last.then_some(topic));
+            assert!(emptied.into_iter().eq(expected));
+        }
+        Step::RemoveVisitingAll(peer) => {
+            let mut visited = Vec::new();
+            subscriptions.remove_peer_visiting_all(peer, |topic, last| visited.push((topic.to_vec(), last)));
+            visited.sort();
+            assert_eq!(visited, model_remove(model, peer));
+        }
+        Step::Publish(topic) => {
+            let expected = model_matches(model, &topic);
+            assert_eq!(subscriptions.has_match(&topic), !expected.is_empty());
+            assert_eq!(matches(subscriptions, &topic), expected);
+        }
+    }
+}
+
+fn expect_same(subscriptions: &mut Subscriptions, model: &Model) {
+    subscriptions.tree.expect_sound();
+    assert_eq!(subscriptions.len(), model.len());
+    assert_eq!(subscriptions.is_empty(), model.is_empty());
+    let everyone: BTreeSet<u32> = model.values().flatten().copied().collect();
+    assert_eq!(subscriptions.peers(), everyone.len());
+    for peer in 0..7 {
+        let expected = model_topics(model, peer);
+        assert_eq!(subscriptions.count_of(peer), expected.len());
+        assert_eq!(subscriptions.bytes_of(peer), expected.iter().map(Vec::len).sum::<usize>());
+        assert_eq!(topics_of(subscriptions, peer), expected);
+    }
+    for topic in model.keys() {
+        let longer = [topic, &b"ab"[..]].concat();
+        assert_eq!(matches(subscriptions, topic), model_matches(model, topic));
+        assert_eq!(matches(subscriptions, &longer), model_matches(model, &longer));
+    }
+}
+
+proptest! {
+    #[test]
+    fn subscriptions_do_what_a_map_of_sets_does(steps in steps()) {
+        let (mut subscriptions, mut model) = (Subscriptions::new(), Model::new());
+        for (number, step) in steps.into_iter().enumerate() {
+            run(&mut subscriptions, &mut model, step);
+            if number % 16 == 0 {
+                expect_same(&mut subscriptions, &model);
+            }
+        }
+        expect_same(&mut subscriptions, &model);
+    }
+
+    #[test]
+    fn a_prefix_set_does_what_a_map_of_counts_does(
+        steps in prop::collection::vec((any::<bool>(), topics()), 0..300),
+        published in prop::collection::vec(topics(), 20),
+    ) {
+        let (mut set, mut model) = (PrefixSet::new(), BTreeMap::<Vec<u8>, u32>::new());
+        for (insert, topic) in steps {
+            if insert {
+                let count = model.entry(topic.clone()).or_default();
+                *count += 1;
+                prop_assert_eq!(set.insert(&topic), *count == 1);
+            } else {
+                let expected = match model.get_mut(&topic) {
+                    None => Removed::Unknown,
+                    Some(1) => Removed::Last,
+                    Some(count) => {
+                        *count -= 1;
+                        Removed::Still
+                    }
+                };
+                if expected == Removed::Last {
+                    model.remove(&topic);
+                }
+                prop_assert_eq!(set.remove(&topic), expected);
+            }
+            prop_assert_eq!(set.len(), model.len());
+            prop_assert_eq!(set.is_empty(), model.is_empty());
+        }
+        set.tree.expect_sound();
+        for topic in published.iter().chain(model.keys()) {
+            prop_assert_eq!(set.matches(topic), model.keys().any(|prefix| topic.starts_with(prefix)));
+        }
+        let mut visited = Vec::new();
+        set.for_each(|topic| visited.push(topic.to_vec()));
+        visited.sort();
+        prop_assert!(visited.iter().eq(model.keys()));
+    }
+}
+
+/// Numbers that look random and are the same on every run.
+fn scattered(seed: u64) -> impl FnMut(u32) -> u32 {
+    let mut state = seed;
+    move |below| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u32 % below
+    }
+}
+
+#[test]
+fn many_topics_of_many_peers_stay_right_while_the_arena_grows_and_is_compacted() {
+    let (mut subscriptions, mut model, mut below) = (Subscriptions::new(), Model::new(), scattered(1));
+    for wave in 0..6 {
+        for _ in 0..3000 {
+            let topic = format!("sensor/{}/temp", below(2000)).into_bytes();
+            run(&mut subscriptions, &mut model, Step::Subscribe(below(6), topic));
+        }
+        expect_same(&mut subscriptions, &model);
+        for peer in 0..6 {
+            if peer != wave {
+                run(&mut subscriptions, &mut model, Step::RemoveVisitingAll(peer));
+            }
+        }
+        let kept: Vec<_> = model.keys().cloned().collect();
+        for topic in kept.into_iter().filter(|_| below(10) > 0) {
+            run(&mut subscriptions, &mut model, Step::Cancel(wave, topic));
+        }
+        expect_same(&mut subscriptions, &model);
+    }
+}
+
+/// libzmq once crashed under this (its issue 2942).
+#[test]
+fn eight_peers_that_subscribe_and_cancel_at_random_two_hundred_thousand_times_agree_with_the_model() {
+    let (mut subscriptions, mut model, mut below) = (Subscriptions::new(), Model::new(), scattered(3));
+    for step in 0..400_000 {
+        let (peer, topic) = (below(8), format!("{}/{}", below(40), below(1000)).into_bytes());
+        let step = if step % 2 == 0 { Step::Subscribe(peer, topic) } else { Step::Cancel(peer, topic) };
+        run(&mut subscriptions, &mut model, step);
+    }
+    subscriptions.tree.expect_sound();
+    for peer in 0..8 {
+        assert_eq!(topics_of(&subscriptions, peer), model_topics(&model, peer));
+        run(&mut subscriptions, &mut model, Step::Remove(peer));
+    }
+    assert!(subscriptions.is_empty());
+}
+
+#[test]
+fn a_prefix_of_ten_thousand_peers_keeps_them_apart() {
+    let (mut subscriptions, mut below) = (Subscriptions::new(), scattered(2));
+    let mut model: BTreeSet<u32> = BTreeSet::new();
+    for bound in [10_000_u32, 10_000, 300] {
+        for _ in 0..bound * 2 {
+            let peer = below(bound);
+            assert_eq!(subscriptions.subscribe(peer, b"x").new, model.insert(peer));
+            subscriptions.subscribe(peer, b"");
+        }
+        assert!(matches(&mut subscriptions, b"xy").iter().eq(&model));
+        let leaving: Vec<u32> = model.iter().copied().filter(|_| below(50) > 0).collect();
+        for peer in leaving {
+            assert!(model.remove(&peer));
+            if below(2) == 0 {
+                assert!(subscriptions.cancel(peer, b"x").removed);
+                assert!(subscriptions.cancel(peer, b"").removed);
+            } else {
+                subscriptions.remove_peer(peer, |_| ());
+            }
+        }
+        assert!(matches(&mut subscriptions, b"xy").iter().eq(&model));
+        assert_eq!(subscriptions.peers(), model.len());
+    }
+}
+
+#[test]
+fn the_round_that_marks_peers_may_wrap() {
+    let mut subscriptions = Subscriptions::new();
+    for peer in 0..3 {
+        subscriptions.subscribe(peer, b"a");
+        subscriptions.subscribe(peer, b"ab");
+    }
+    subscriptions.subscribe(3, b"ab");
+    subscriptions.subscribe(4, b"c");
+    // The second call comes to the same round as the first, four thousand million rounds later.
+    for _ in 0..2 {
+        assert_eq!(matches(&mut subscriptions, b"abc"), [0, 1, 2, 3]);
+        assert_eq!(subscriptions.round, 1);
+        subscriptions.round = u32::MAX;
+    }
+}
+
+#[test]
+fn subscribing_twice_is_undone_by_one_cancel() {
+    let mut subscriptions = Subscriptions::new();
+    assert_eq!(subscriptions.subscribe(3, b"news"), Subscribed { first: true, new: true });
+    assert_eq!(subscriptions.subscribe(3, b"news"), Subscribed { first: false, new: false });
+    assert_eq!(subscriptions.cancel(3, b"news"), Cancelled { last: true, removed: true });
+    assert_eq!(subscriptions.cancel(3, b"news"), Cancelled { last: false, removed: false });
+    assert!(!subscriptions.has_match(b"news"));
+}
+
+#[test]
+fn a_long_topic_split_at_every_place_comes_back_to_few_nodes() {
+    // Each new topic branches off just behind the place where the one before did, and then replaces it.
+    let mut set = PrefixSet::new();
+    let mut topic = vec![b'a'; 20_000];
+    set.insert(&topic);
+    for place in 4000..5000 {
+        let old = topic.clone();
+        topic[place] = b'b';
+        set.insert(&topic);
+        assert_eq!(set.remove(&old), Removed::Last);
+    }
+    set.tree.expect_sound();
+    assert!(set.tree.used() <= 2 * topic.len() as u32 / 4096 + 2, "{} nodes", set.tree.used());
+}

@@ -1,0 +1,391 @@
+//! One connection: greeting, handshake, traffic, and failure, which is for ever.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+use smallvec::SmallVec;
+
+use super::command::{self, Command};
+use super::config::Config;
+use super::decoder::{Decoded, Decoder};
+use super::error::{CommandName, ProtocolError};
+use super::greeting::{self, Greeting};
+use super::heartbeat::Heartbeats;
+use super::mechanism::{Mechanism, Progress};
+use super::metadata;
+use super::outgoing::Outgoing;
+use super::peer::PeerDescription;
+use crate::kind::SocketKind;
+use crate::message::wire::Header;
+
+/// The ZMTP side of one byte stream.
+///
+/// Whoever drives it
+/// - writes what [`transmit`](Connection::transmit) gives before any message, and asks again after every other call;
+/// - appends what it reads to one `BytesMut` and calls [`received`](Connection::received) until that returns `Ok(None)`, or reads
+///   into [`body_slot`](Connection::body_slot) while there is one and then calls `received` likewise;
+/// - calls [`handle_timeout`](Connection::handle_timeout) when [`poll_timeout`](Connection::poll_timeout) has passed;
+/// - sends messages once [`is_ready`](Connection::is_ready), in wire form, whole;
+/// - calls [`ended`](Connection::ended) when the stream has ended.
+///
+/// After an error it is frozen: every later call says the same error, and only `transmit` still gives what is left to say.
+#[derive(Debug)]
+pub struct Connection {
+    config: Arc<Config>,
+    state: State,
+    outgoing: Outgoing,
+    /// How many octets of the stream were held, in the caller's buffer and in ours, when `received` last returned.
+    held: usize,
+    /// How many of them were in the caller's buffer.
+    unread: usize,
+}
+
+/// What a connection has to tell.
+#[derive(Debug)]
+pub enum Event {
+    /// The handshake is over; messages may be sent.
+    Ready(PeerDescription),
+    /// Whole messages.
+    Messages {
+        /// The messages in wire form, back to back, with no command between or in them; shares the memory of the read buffer.
+        wire: Bytes,
+        /// How many messages there are, at least one.
+        count: u32,
+    },
+    /// One whole message in wire form, in pieces: at least one large body was read into its own buffer. Each such body is a piece, and
+    /// the piece before it ends with its header; every other frame is whole within a piece. (A large body that is all in the read
+    /// buffer already comes with [`Event::Messages`], uncopied.)
+    Message(SmallVec<[Bytes; 4]>),
+    /// The peer subscribes to this topic with a command. (The older form is a message.) Only kinds that publish are told. The topic
+    /// shares the memory of the read buffer; copy it to keep it.
+    Subscribe(Bytes),
+    /// The peer cancels its subscription to this topic, likewise.
+    Cancel(Bytes),
+}
+
+/// Where to read a large body to.
+#[derive(Debug)]
+pub struct BodySlot<'a> {
+    /// The buffer; it has room for at least one octet beyond what it holds.
+    pub buffer: &'a mut BytesMut,
+    /// How many octets are missing; no more than this may be added.
+    pub wanted: usize,
+}
+
+/// The states of a connection. Those before traffic consume themselves at each step.
+#[derive(Debug)]
+enum State {
+    Greeting(ExpectGreeting),
+    Handshake(ExpectReady),
+    Traffic(Traffic),
+    Failed(ProtocolError),
+}
+
+/// Nothing but the start of a greeting has come.
+#[derive(Debug)]
+struct ExpectGreeting {
+    deadline: Option<Instant>,
+}
+
+/// The greeting has come; the mechanism talks.
+#[derive(Debug)]
+struct ExpectReady {
+    deadline: Option<Instant>,
+    minor: u8,
+    mechanism: Mechanism,
+    /// How many octets the peer has sent so far.
+    spent: u64,
+}
+
+/// The peer is ready.
+#[derive(Debug)]
+struct Traffic {
+    decoder: Decoder,
+    heartbeats: Heartbeats,
+    peer: PeerDescription,
+}
+
+/// What one step of a state came to.
+enum Step {
+    /// More octets are needed.
+    Wait(State),
+    /// Try again in this state.
+    Go(State),
+    /// The handshake is over.
+    Ready(Traffic),
+}
+
+impl Connection {
+    /// A connection over a stream that is just open. Its greeting waits to be transmitted, and the peer's time starts to run.
+    pub fn new(config: Arc<Config>, now: Instant) -> Connection {
+        let mut outgoing = Outgoing::default();
+        outgoing.push(&greeting::write(Mechanism::new(&config).padded()));
+        let deadline = config.handshake_timeout.and_then(|limit| now.checked_add(limit));
+        Connection { config, state: State::Greeting(ExpectGreeting { deadline }), outgoing, held: 0, unread: 0 }
+    }
+
+    /// The next control octets to write, before any message and between two of them: greeting, READY, ERROR, PING, PONG.
+    pub fn transmit(&mut self) -> Option<Bytes> {
+        self.outgoing.take()
+    }
+
+    /// Takes the next event off the front of `input`. After `Ok(None)` what is left stays in `input`; the caller appends what it reads
+    /// and calls again. Every octet is looked at once, however the stream was cut.
+    ///
+    /// # Errors
+    /// The peer broke the protocol or a limit, or refused us.
+    pub fn received(&mut self, input: &mut BytesMut, now: Instant) -> Result<Option<Event>, ProtocolError> {
+        let outcome = self.next(input, now);
+        self.unread = input.len();
+        self.held = input.len().saturating_add(self.body_octets());
+        outcome.map_err(|error| self.fail(error))
+    }
+
+    /// Where to read to while a large body is on its way: add at most [`BodySlot::wanted`] octets, then call `received` with an empty
+    /// input. Octets handed to `received` the ordinary way are taken as well.
+    pub fn body_slot(&mut self) -> Option<BodySlot<'_>> {
+        let State::Traffic(traffic) = &mut self.state else { return None };
+        traffic.decoder.body().map(|(buffer, wanted)| BodySlot { buffer, wanted })
+    }
+
+    /// Notes a sign of life that `received` cannot see, such as octets that wait unread because our receiver is behind. (Octets given
+    /// to `received` count by themselves.)
+    pub fn traffic(&mut self) {
+        if let State::Traffic(traffic) = &mut self.state {
+            traffic.heartbeats.alive();
+        }
+    }
+
+    /// The stream has ended, and all that was read was given to `received`.
+    ///
+    /// # Errors
+    /// It ended within the handshake or within a message.
+    pub fn ended(&mut self) -> Result<(), ProtocolError> {
+        let error = match &self.state {
+            State::Greeting(_) | State::Handshake(_) => ProtocolError::HandshakeCut,
+            State::Traffic(traffic) if traffic.decoder.between_messages() && self.unread == 0 => return Ok(()),
+            State::Traffic(_) => ProtocolError::MessageCut,
+            State::Failed(error) => error.clone(),
+        };
+        Err(self.fail(error))
+    }
+
+    /// Refuses the peer for a reason outside the protocol, such as a routing id that is taken: an ERROR with the reason waits to be
+    /// transmitted, and the connection is frozen.
+    pub fn refuse(&mut self, reason: &str) {
+        if !matches!(self.state, State::Failed(_)) {
+            self.outgoing.push(&command::error(reason));
+            self.fail(ProtocolError::Dismissed { reason: reason.to_owned() });
+        }
+    }
+
+    /// Acts on the deadlines that have passed: may queue a PING.
+    ///
+    /// # Errors
+    /// The peer was not ready in time or has been silent for too long.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), ProtocolError> {
+        let outcome = match &mut self.state {
+            State::Greeting(ExpectGreeting { deadline }) | State::Handshake(ExpectReady { deadline, .. }) => {
+                if deadline.is_some_and(|deadline| now >= deadline) {
+                    Err(ProtocolError::HandshakeTimeout { limit: self.config.handshake_timeout.unwrap_or_default() })
+                } else {
+                    Ok(None)
+                }
+            }
+            State::Traffic(traffic) => traffic.heartbeats.expire(now),
+            State::Failed(error) => Err(error.clone()),
+        };
+        match outcome {
+            Ok(Some(ttl)) => self.outgoing.ping(&command::ping(ttl)),
+            Ok(None) => {}
+            Err(error) => return Err(self.fail(error)),
+        }
+        Ok(())
+    }
+
+    /// When to call [`handle_timeout`](Connection::handle_timeout), unless something else happens first.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match &self.state {
+            State::Greeting(ExpectGreeting { deadline }) | State::Handshake(ExpectReady { deadline, .. }) => *deadline,
+            State::Traffic(traffic) => traffic.heartbeats.deadline(),
+            State::Failed(_) => None,
+        }
+    }
+
+    /// Whether the handshake is over and nothing has gone wrong since.
+    pub fn is_ready(&self) -> bool {
+        matches!(self.state, State::Traffic(_))
+    }
+
+    /// What the peer told about itself, while [`is_ready`](Connection::is_ready).
+    pub fn peer(&self) -> Option<&PeerDescription> {
+        match &self.state {
+            State::Traffic(traffic) => Some(&traffic.peer),
+            State::Greeting(_) | State::Handshake(_) | State::Failed(_) => None,
+        }
+    }
+
+    /// How many PINGs went unanswered because the peer sends them faster than it reads.
+    pub fn dropped_pongs(&self) -> u64 {
+        self.outgoing.dropped()
+    }
+
+    fn next(&mut self, input: &mut BytesMut, now: Instant) -> Result<Option<Event>, ProtocolError> {
+        loop {
+            if let State::Traffic(traffic) = &mut self.state {
+                if input.len().saturating_add(traffic.decoder.body_octets()) > self.held {
+                    traffic.heartbeats.alive();
+                }
+                return traffic.next(input, &self.config, &mut self.outgoing, now);
+            }
+            // A state that is being handled stands for a failure, so that leaving early by `?` cannot bring it back.
+            let step = match std::mem::replace(&mut self.state, State::Failed(ProtocolError::HandshakeCut)) {
+                State::Greeting(state) => state.step(input, &self.config, &mut self.outgoing)?,
+                State::Handshake(state) => state.step(input, &self.config, &mut self.outgoing, now)?,
+                State::Traffic(traffic) => Step::Wait(State::Traffic(traffic)),
+                State::Failed(error) => return Err(error),
+            };
+            match step {
+                Step::Go(state) => self.state = state,
+                Step::Wait(state) => {
+                    self.state = state;
+                    return Ok(None);
+                }
+                Step::Ready(traffic) => {
+                    let peer = traffic.peer.clone();
+                    self.state = State::Traffic(traffic);
+                    return Ok(Some(Event::Ready(peer)));
+                }
+            }
+        }
+    }
+
+    fn body_octets(&self) -> usize {
+        match &self.state {
+            State::Traffic(traffic) => traffic.decoder.body_octets(),
+            State::Greeting(_) | State::Handshake(_) | State::Failed(_) => 0,
+        }
+    }
+
+    /// Freezes the connection and drops all it held.
+    fn fail(&mut self, error: ProtocolError) -> ProtocolError {
+        self.state = State::Failed(error.clone());
+        error
+    }
+}
+
+impl ExpectGreeting {
+    fn step(self, input: &mut BytesMut, config: &Config, outgoing: &mut Outgoing) -> Result<Step, ProtocolError> {
+        let Some(greeting) = Greeting::read(input)? else { return Ok(Step::Wait(State::Greeting(self))) };
+        input.advance(greeting::SIZE);
+        let mut mechanism = Mechanism::new(config);
+        if greeting.mechanism != mechanism.padded() {
+            let theirs = greeting.mechanism.split(|&octet| octet == 0).next().unwrap_or_default();
+            let theirs = String::from_utf8_lossy(theirs).into_owned();
+            return Err(ProtocolError::MechanismMismatch { ours: mechanism.name(), theirs });
+        }
+        mechanism.begin(config, outgoing);
+        let (deadline, minor, spent) = (self.deadline, greeting.minor, greeting::SIZE as u64);
+        Ok(Step::Go(State::Handshake(ExpectReady { deadline, minor, mechanism, spent })))
+    }
+}
+
+impl ExpectReady {
+    fn step(
+        mut self,
+        input: &mut BytesMut,
+        config: &Config,
+        outgoing: &mut Outgoing,
+        now: Instant,
+    ) -> Result<Step, ProtocolError> {
+        let Some(body) = self.frame(input, config)? else { return Ok(Step::Wait(State::Handshake(self))) };
+        let ExpectReady { minor, mechanism, .. } = self;
+        let Progress::Ready(properties) = mechanism.command(Command::read(body)?)?;
+        match describe(properties, minor, config.kind) {
+            Ok(peer) => Ok(Step::Ready(Traffic {
+                decoder: Decoder::new(config),
+                heartbeats: Heartbeats::new(config.heartbeat, now),
+                peer,
+            })),
+            Err(error) => {
+                // Told to the peer, because it is the one that has to change something.
+                outgoing.push(&command::error(&error.to_string()));
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the body of the next frame off the front of `input`, once it is all there. The COMMAND bit is not asked for: libzmq
+    /// does not, and there is nothing else a frame can be here.
+    fn frame(&mut self, input: &mut BytesMut, config: &Config) -> Result<Option<Bytes>, ProtocolError> {
+        let limit = config.max_handshake as u64;
+        let Some(header) = Header::read(input) else { return Ok(None) };
+        if header.more() {
+            let (command, fault) = (CommandName::Unknown, "its frame says that more follow");
+            return Err(ProtocolError::MalformedCommand { command, fault });
+        }
+        let announced = (self.spent + header.size as u64).saturating_add(header.body);
+        let size = usize::try_from(header.body).ok().filter(|_| announced <= limit);
+        let size = size.ok_or(ProtocolError::HandshakeTooLarge { announced, limit })?;
+        let Some(body) = input.get(header.size..).and_then(|rest| rest.get(..size)) else { return Ok(None) };
+        // Copied, because the metadata lives as long as the connection and the read buffer should not.
+        let body = Bytes::copy_from_slice(body);
+        input.advance(header.size + size);
+        self.spent = announced;
+        Ok(Some(body))
+    }
+}
+
+impl Traffic {
+    fn next(
+        &mut self,
+        input: &mut BytesMut,
+        config: &Config,
+        outgoing: &mut Outgoing,
+        now: Instant,
+    ) -> Result<Option<Event>, ProtocolError> {
+        loop {
+            let command = match self.decoder.decode(input)? {
+                None => return Ok(None),
+                Some(Decoded::Messages { wire, count }) => return Ok(Some(Event::Messages { wire, count })),
+                Some(Decoded::Message(pieces)) => return Ok(Some(Event::Message(pieces))),
+                Some(Decoded::Command(body)) => Command::read(body)?,
+            };
+            match command {
+                Command::Subscribe(topic) if config.kind.publishes() => return Ok(Some(Event::Subscribe(topic))),
+                Command::Cancel(topic) if config.kind.publishes() => return Ok(Some(Event::Cancel(topic))),
+                Command::Ping { ttl, context } => {
+                    outgoing.pong(&command::pong(&context));
+                    // Octets behind the PING are the sign of life it asks us to wait for.
+                    self.heartbeats.promised(if input.is_empty() { ttl } else { Duration::ZERO }, now);
+                }
+                // A peer may refuse us after its READY, when it has looked at ours.
+                Command::Error(reason) => return Err(ProtocolError::refused(&reason)),
+                Command::Ready(_) => return Err(ProtocolError::unexpected(b"READY")),
+                // Nothing to a kind that does not publish, a sign of life already noted, a name from a later version.
+                Command::Subscribe(_) | Command::Cancel(_) | Command::Pong | Command::Other(_) => {}
+            }
+        }
+    }
+}
+
+/// Reads the metadata of a READY and checks that its sender fits a socket of kind `ours`.
+fn describe(properties: Bytes, minor: u8, ours: SocketKind) -> Result<PeerDescription, ProtocolError> {
+    let properties = metadata::read(properties)?;
+    let kind = match metadata::find(&properties, metadata::SOCKET_TYPE) {
+        None => None,
+        Some(name) => match SocketKind::from_name(name).filter(|&theirs| ours.accepts(theirs)) {
+            Some(kind) => Some(kind),
+            None => {
+                let theirs = String::from_utf8_lossy(name.get(..MAX_SHOWN).unwrap_or(name)).into_owned();
+                return Err(ProtocolError::IncompatibleSocket { ours, theirs });
+            }
+        },
+    };
+    let identity = metadata::find(&properties, metadata::IDENTITY).cloned().unwrap_or_default();
+    Ok(PeerDescription { kind, identity, minor, properties })
+}
+
+/// How much of an unknown socket kind is shown.
+const MAX_SHOWN: usize = 32;

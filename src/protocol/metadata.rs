@@ -1,0 +1,240 @@
+//! The properties inside READY (RFC 37): name, value, name, value. Read strictly, because what is accepted here is shown to
+//! applications and used as a routing id.
+
+use bytes::{Buf, BufMut, Bytes};
+
+/// The name of the property that names a socket's kind.
+pub const SOCKET_TYPE: &str = "Socket-Type";
+/// The name of the property that claims a routing id.
+pub const IDENTITY: &str = "Identity";
+
+/// Which rule a set of properties breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MetadataError {
+    /// A name or a value runs past the end.
+    #[error("it ends within a property")]
+    Truncated,
+    /// A property has no name.
+    #[error("a property has an empty name")]
+    EmptyName,
+    /// A name has other octets than letters, digits, `-`, `_`, `.` and `+`, or more than 255 of them.
+    #[error("a property's name has characters that names may not have, or more than 255")]
+    BadName,
+    /// A value has more than 2^31-1 octets.
+    #[error("a property's value has {octets} octets; 2147483647 are allowed")]
+    ValueTooLong {
+        /// How many it has or announces.
+        octets: u64,
+    },
+    /// `Socket-Type` or `Identity` is there twice.
+    #[error("the property {0} is there twice")]
+    Duplicate(&'static str),
+    /// A routing id has more than 255 octets.
+    #[error("the routing id has {octets} octets; 255 are allowed")]
+    IdentityTooLong {
+        /// How many it has.
+        octets: usize,
+    },
+    /// A routing id starts with the zero octet that is reserved for generated ones.
+    #[error("the routing id starts with a zero octet, which is reserved for generated ones")]
+    IdentityReserved,
+    /// There are more properties than anybody needs.
+    #[error("there are more than {limit} properties")]
+    TooMany {
+        /// How many we take.
+        limit: usize,
+    },
+}
+
+/// Reads all properties, sharing the memory of `data`.
+///
+/// # Errors
+/// The first rule that is broken.
+pub fn read(mut data: Bytes) -> Result<Vec<(String, Bytes)>, MetadataError> {
+    let mut properties = Vec::new();
+    while data.has_remaining() {
+        if properties.len() == MAX_PROPERTIES {
+            return Err(MetadataError::TooMany { limit: MAX_PROPERTIES });
+        }
+        let size = data.get_u8();
+        if data.remaining() < usize::from(size) {
+            return Err(MetadataError::Truncated);
+        }
+        let name = data.split_to(usize::from(size));
+        check_name(&name)?;
+        let size = data.try_get_u32().map_err(|_| MetadataError::Truncated)?;
+        check_value(u64::from(size))?;
+        let size = usize::try_from(size).map_err(|_| MetadataError::Truncated)?;
+        if data.remaining() < size {
+            return Err(MetadataError::Truncated);
+        }
+        let value = data.split_to(size);
+        let name = std::str::from_utf8(&name).map_err(|_| MetadataError::BadName)?;
+        for unique in [SOCKET_TYPE, IDENTITY] {
+            if name.eq_ignore_ascii_case(unique) && find(&properties, unique).is_some() {
+                return Err(MetadataError::Duplicate(unique));
+            }
+        }
+        if name.eq_ignore_ascii_case(IDENTITY) {
+            check_identity(&value)?;
+        }
+        properties.push((name.to_owned(), value));
+    }
+    Ok(properties)
+}
+
+/// Writes one property, or nothing if it breaks a rule: what we send is well formed whatever we were given.
+pub fn write(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    let (Ok(name_size), Ok(value_size)) = (u8::try_from(name.len()), u32::try_from(value.len())) else { return };
+    if check_name(name.as_bytes()).is_ok() && check_value(u64::from(value_size)).is_ok() {
+        out.put_u8(name_size);
+        out.put_slice(name.as_bytes());
+        out.put_u32(value_size);
+        out.put_slice(value);
+    }
+}
+
+/// The value of the first property with this name; upper and lower case are the same.
+pub fn find<'a>(properties: &'a [(String, Bytes)], name: &str) -> Option<&'a Bytes> {
+    properties.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+}
+
+/// Checks that a routing id may be claimed.
+///
+/// # Errors
+/// It is too long or starts with a zero octet.
+pub fn check_identity(identity: &[u8]) -> Result<(), MetadataError> {
+    if identity.len() > 255 {
+        return Err(MetadataError::IdentityTooLong { octets: identity.len() });
+    }
+    if identity.first() == Some(&0) {
+        return Err(MetadataError::IdentityReserved);
+    }
+    Ok(())
+}
+
+/// Checks that an application may announce a property of its own under this name with a value this long.
+///
+/// # Errors
+/// The name or the value breaks a rule, or the name is one of the protocol's own.
+pub fn check_application(name: &[u8], value: usize) -> Result<(), MetadataError> {
+    check_name(name)?;
+    check_value(value as u64)?;
+    match [SOCKET_TYPE, IDENTITY].into_iter().find(|own| own.as_bytes().eq_ignore_ascii_case(name)) {
+        Some(own) => Err(MetadataError::Duplicate(own)),
+        None => Ok(()),
+    }
+}
+
+fn check_name(name: &[u8]) -> Result<(), MetadataError> {
+    match name {
+        [] => Err(MetadataError::EmptyName),
+        _ if name.len() > 255 => Err(MetadataError::BadName),
+        _ if name.iter().all(|octet| octet.is_ascii_alphanumeric() || b"-_.+".contains(octet)) => Ok(()),
+        _ => Err(MetadataError::BadName),
+    }
+}
+
+fn check_value(octets: u64) -> Result<(), MetadataError> {
+    if octets > 0x7FFF_FFFF { Err(MetadataError::ValueTooLong { octets }) } else { Ok(()) }
+}
+
+/// More properties than this would turn a small READY into a large list.
+pub const MAX_PROPERTIES: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(properties: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (name, value) in properties {
+            write(&mut out, name, value);
+        }
+        out
+    }
+
+    fn fault(data: &[u8]) -> MetadataError {
+        read(Bytes::copy_from_slice(data)).expect_err("a broken rule")
+    }
+
+    #[test]
+    fn what_is_written_reads_back_in_order() {
+        let longest = "n".repeat(255);
+        let properties: [(&str, &[u8]); 4] =
+            [("Socket-Type", b"DEALER"), ("Identity", b""), (&longest, b"x"), ("A.b_c+9", &[0; 999])];
+        let read = read(written(&properties).into()).expect("well formed");
+        let read: Vec<_> = read.iter().map(|(name, value)| (name.as_str(), value.as_ref())).collect();
+        assert_eq!(read, properties);
+        assert_eq!(super::read(Bytes::new()), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn what_breaks_a_rule_is_not_written() {
+        let too_long = "n".repeat(256);
+        assert!(written(&[("", b"x"), (&too_long, b"x"), ("a b", b"x"), ("ä", b"x")]).is_empty());
+    }
+
+    #[test]
+    fn every_cut_within_a_property_is_noticed() {
+        let data = written(&[("Socket-Type", b"DEALER")]);
+        for cut in 1..data.len() {
+            assert_eq!(fault(&data[..cut]), MetadataError::Truncated, "cut at {cut}");
+        }
+        assert_eq!(fault(&[7]), MetadataError::Truncated);
+    }
+
+    #[test]
+    fn names_have_letters_digits_and_four_signs() {
+        for octet in 0..=u8::MAX {
+            let good = octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_' | b'.' | b'+');
+            let read = read(Bytes::copy_from_slice(&[1, octet, 0, 0, 0, 0]));
+            assert_eq!(read.is_ok(), good, "octet {octet}");
+        }
+        assert_eq!(fault(&[0, 0, 0, 0, 0]), MetadataError::EmptyName);
+    }
+
+    #[test]
+    fn values_beyond_31_bits_are_refused_before_they_are_looked_for() {
+        assert_eq!(fault(&[1, b'a', 0x80, 0, 0, 0]), MetadataError::ValueTooLong { octets: 1 << 31 });
+        assert_eq!(fault(&[1, b'a', 0xFF, 0xFF, 0xFF, 0xFF]), MetadataError::ValueTooLong { octets: (1 << 32) - 1 });
+        assert_eq!(fault(&[1, b'a', 0x7F, 0xFF, 0xFF, 0xFF]), MetadataError::Truncated);
+    }
+
+    #[test]
+    fn the_two_known_names_come_once_whatever_their_case() {
+        assert_eq!(
+            fault(&written(&[("Socket-Type", b"PUB"), ("SOCKET-TYPE", b"PUB")])),
+            MetadataError::Duplicate(SOCKET_TYPE)
+        );
+        assert_eq!(
+            fault(&written(&[("identity", b""), ("X-a", b""), ("Identity", b"")])),
+            MetadataError::Duplicate(IDENTITY)
+        );
+        assert!(read(written(&[("X-a", b"1"), ("X-a", b"2")]).into()).is_ok());
+    }
+
+    #[test]
+    fn a_routing_id_has_at_most_255_octets_and_no_leading_zero() {
+        assert!(read(written(&[("Identity", &[1; 255])]).into()).is_ok());
+        assert_eq!(fault(&written(&[("Identity", &[1; 256])])), MetadataError::IdentityTooLong { octets: 256 });
+        assert_eq!(fault(&written(&[("IDENTITY", b"\0abcd")])), MetadataError::IdentityReserved);
+        assert!(read(written(&[("Identity", b"a\0")]).into()).is_ok());
+    }
+
+    #[test]
+    fn the_number_of_properties_is_bounded() {
+        let most = vec![("X-a", &b""[..]); MAX_PROPERTIES];
+        assert!(read(written(&most).into()).is_ok());
+        let more = vec![("X-a", &b""[..]); MAX_PROPERTIES + 1];
+        assert_eq!(fault(&written(&more)), MetadataError::TooMany { limit: MAX_PROPERTIES });
+    }
+
+    #[test]
+    fn applications_may_not_announce_the_protocols_own_names() {
+        assert_eq!(check_application(b"X-a", 3), Ok(()));
+        assert_eq!(check_application(b"identity", 3), Err(MetadataError::Duplicate(IDENTITY)));
+        assert_eq!(check_application(b"", 3), Err(MetadataError::EmptyName));
+    }
+}

@@ -1,0 +1,21 @@
+//! The one queue. Outbox, inbox and inproc are all this: a list of pieces that hold frames exactly as ZMTP 2.0 and 3.x
+//! write them, so that a flush is one `writev` and a receive is a slice.
+//!
+//! A frame's header always lies whole in one piece. Its body either follows in the same piece or, when it is large, is
+//! the next piece as a whole: then it was never copied.
+
+pub(crate) mod chunk;
+pub(crate) mod inbox;
+pub(crate) mod outbox;
+pub(crate) mod piece;
+
+/// Bodies up to this size are copied beside their header; longer ones are kept as shared pieces. Measured: below it a
+/// copy costs less than another reference count and iovec, above it the copy shows.
+pub(crate) const COPY_LIMIT: usize = 8 * 1024;
+
+/// The size of a full piece: large enough for one system call to carry a thousand small messages, small enough to stay in
+/// the second-level cache until it is written.
+pub(crate) const PIECE: usize = 64 * 1024;
+
+/// How many octets a flusher takes at once. They count as queued until they are written.
+pub(crate) const BATCH: usize = 256 * 1024;

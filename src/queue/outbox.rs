@@ -1,0 +1,580 @@
+//! What is to be sent to one peer: the queue a sender fills, and the batch a flusher is writing.
+
+use super::chunk::{Extent, Mark};
+use super::piece::{Piece, Walk};
+use super::{BATCH, COPY_LIMIT, PIECE};
+use crate::message::wire;
+use crate::message::{Frame, Message};
+use bytes::Bytes;
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+
+/// Buffers of full size that have been written and wait to be filled again; shared by the outboxes of a socket.
+pub(crate) struct Pool {
+    buffers: Vec<Vec<u8>>,
+}
+
+impl Pool {
+    /// At most a mebibyte rests here.
+    const KEPT: usize = 16;
+
+    pub(crate) const fn new() -> Pool {
+        Pool { buffers: Vec::new() }
+    }
+
+    pub(crate) fn put(&mut self, mut buffer: Vec<u8>) {
+        if buffer.capacity() >= PIECE && buffer.capacity() <= 2 * PIECE && self.buffers.len() < Pool::KEPT {
+            buffer.clear();
+            self.buffers.push(buffer);
+        }
+    }
+
+    fn take(&mut self) -> Vec<u8> {
+        self.buffers.pop().unwrap_or_default()
+    }
+}
+
+/// The queue of one peer, in wire form. Whole messages only; nothing here knows sockets.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    sealed: VecDeque<Piece>,
+    /// The buffer that is being filled, behind everything sealed.
+    tail: Vec<u8>,
+    tail_messages: u32,
+    /// Messages and octets in `sealed` and `tail`.
+    messages: usize,
+    bytes: usize,
+    /// Where the last extent pushed here ended, whether it was kept as an extent or copied.
+    last: Mark,
+    /// Taken by a flusher and not yet written whole.
+    batch: Batch,
+    /// A flusher is writing the batch at this moment.
+    flushing: bool,
+    /// Messages handed to a flusher that are not settled yet: the batch's, while it is out.
+    in_flight: usize,
+    /// The frames of one message are being appended: what is sealed now does not end a message.
+    open: bool,
+    /// What happened to the connection while a flusher had the batch.
+    verdict: Verdict,
+}
+
+/// What is to become of a batch that is out when its connection goes.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Verdict {
+    /// Nothing happened.
+    #[default]
+    Keep,
+    /// The connection was lost and will come back: what is not written waits again.
+    Rewind,
+    /// The peer is gone: what is not written is dropped.
+    Drop,
+}
+
+/// What became of the messages a flusher had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Settled {
+    /// Written whole: the kernel has them.
+    pub(crate) written: usize,
+    /// Dropped, because their peer went while they were being written.
+    pub(crate) dropped: usize,
+}
+
+impl Outbox {
+    /// Whether nothing is queued, taken or being written: the next message may go out at once.
+    #[inline(always)]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.messages == 0 && !self.flushing && self.tail.is_empty() && self.sealed.is_empty() && self.batch.is_empty()
+    }
+
+    /// Whether there is anything to write.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.tail.is_empty() || !self.sealed.is_empty() || !self.batch.is_empty()
+    }
+
+    /// Messages waiting, without those a flusher took.
+    #[inline(always)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.messages
+    }
+
+    /// Octets waiting, without those a flusher took.
+    #[inline(always)]
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Messages waiting or taken and not yet written whole.
+    pub(crate) fn queued(&self) -> usize {
+        self.messages + self.in_flight
+    }
+
+    /// Appends a message of one short frame.
+    #[inline(always)]
+    pub(crate) fn push_body(&mut self, body: &[u8], pool: &mut Pool) {
+        self.frame(body, 0, pool);
+        self.tail_messages += 1;
+        self.messages += 1;
+    }
+
+    /// Appends a message behind the frames of `envelope`, all as one message.
+    pub(crate) fn push(&mut self, envelope: &[Bytes], message: &Message, pool: &mut Pool) {
+        for frame in envelope {
+            self.frame_of(frame, || frame.clone(), wire::MORE, pool);
+            self.open = true;
+        }
+        let last = message.len() - 1;
+        for (index, frame) in message.frames().enumerate() {
+            let flags = if index < last { wire::MORE } else { 0 };
+            self.frame_of(frame, || Frame::clone(frame).into_bytes(), flags, pool);
+            self.open = true;
+        }
+        self.open = false;
+        self.messages += 1;
+        match self.sealed.back_mut() {
+            Some(body) if self.tail.is_empty() => {
+                body.messages += 1;
+                body.ends = true;
+            }
+            Some(_) | None => self.tail_messages += 1,
+        }
+    }
+
+    /// Appends a message that a publisher encoded once for many: as an extent where its neighbour was queued too, else as
+    /// a copy, because a hundred tiny extents cost more to write than they save.
+    pub(crate) fn push_extent(&mut self, extent: &Extent, pool: &mut Pool) {
+        let adjacent = self.last.precedes(extent);
+        self.last = extent.mark();
+        let empty = self.tail.is_empty();
+        if empty && self.sealed.back_mut().is_some_and(|piece| piece.merge(extent)) {
+            // Taken in by its neighbour.
+        } else if adjacent || (empty && self.sealed.is_empty()) || extent.len() > 1024 {
+            self.seal();
+            self.sealed.push_back(Piece::extent(extent.clone()));
+        } else {
+            self.room(extent.len(), pool);
+            self.tail.extend_from_slice(extent.as_slice());
+            self.tail_messages += 1;
+        }
+        self.messages += 1;
+        self.bytes += extent.len();
+    }
+
+    /// Appends a command, in order with the messages and exempt from marks.
+    pub(crate) fn push_command(&mut self, command: &[u8]) {
+        self.seal();
+        self.bytes += command.len();
+        if let Some(buffer) = self.sealed.back_mut().and_then(Piece::commands_mut) {
+            buffer.extend_from_slice(command);
+        } else {
+            self.sealed.push_back(Piece::commands(command.to_vec()));
+        }
+    }
+
+    /// Puts a command before all that waits: answers to a PING do not queue behind data.
+    pub(crate) fn push_urgent(&mut self, command: &[u8]) {
+        self.bytes += command.len();
+        self.sealed.push_front(Piece::commands(command.to_vec()));
+    }
+
+    /// Hands up to one batch to a flusher, which must bring it back with [`finish`](Outbox::finish). `None` when there is nothing to write
+    /// or someone is writing already.
+    pub(crate) fn begin(&mut self) -> Option<Batch> {
+        if self.flushing || !self.has_work() {
+            return None;
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        let mut size = batch.remaining();
+        if size < BATCH && !self.tail.is_empty() && self.sealed.is_empty() {
+            self.seal();
+        }
+        while size < BATCH || !batch.pieces.back().is_none_or(|piece| piece.ends) {
+            if self.sealed.is_empty() {
+                self.seal();
+            }
+            let Some(piece) = self.sealed.pop_front() else { break };
+            size += piece.len();
+            self.bytes -= piece.len().min(self.bytes);
+            let messages = piece.messages as usize;
+            self.messages -= messages.min(self.messages);
+            self.in_flight += messages;
+            batch.pieces.push_back(piece);
+        }
+        self.flushing = true;
+        Some(batch)
+    }
+
+    /// Takes the batch back and says what became of its messages since it was handed out.
+    pub(crate) fn finish(&mut self, mut batch: Batch, pool: &mut Pool) -> Settled {
+        for buffer in batch.spent.drain(..) {
+            pool.put(buffer);
+        }
+        let mut settled = Settled { written: std::mem::take(&mut batch.written), dropped: 0 };
+        self.in_flight -= settled.written.min(self.in_flight);
+        self.batch = batch;
+        self.flushing = false;
+        match std::mem::take(&mut self.verdict) {
+            Verdict::Keep => {}
+            Verdict::Rewind => settled.written += self.rewind(),
+            Verdict::Drop => {
+                let written = self.batch.rewind();
+                settled.written += written;
+                settled.dropped = self.in_flight - written.min(self.in_flight);
+                self.in_flight = 0;
+                self.batch = Batch::default();
+            }
+        }
+        settled
+    }
+
+    /// Forgets the connection: commands and what the kernel took whole are gone; a message that was not written whole goes
+    /// to the front again. Says how many messages had been written without being counted yet. Takes effect when the
+    /// flusher comes back, if one is out.
+    pub(crate) fn rewind(&mut self) -> usize {
+        if self.flushing {
+            self.verdict = Verdict::Rewind;
+            return 0;
+        }
+        self.seal();
+        let written = self.batch.rewind();
+        while let Some(piece) = self.batch.pieces.pop_back() {
+            self.messages += piece.messages as usize;
+            self.bytes += piece.len();
+            self.sealed.push_front(piece);
+        }
+        self.batch = Batch::default();
+        self.in_flight = 0;
+        let mut dropped = 0;
+        self.sealed.retain(|piece| {
+            dropped += if piece.control { piece.len() } else { 0 };
+            !piece.control
+        });
+        self.bytes -= dropped.min(self.bytes);
+        written
+    }
+
+    /// Drops everything, for good. What a flusher has out is settled when it comes back.
+    pub(crate) fn clear(&mut self) -> Settled {
+        let mut settled = Settled { written: 0, dropped: self.messages };
+        let mut in_flight = 0;
+        if self.flushing {
+            in_flight = self.in_flight;
+        } else {
+            settled.written = self.batch.rewind();
+            settled.dropped += self.in_flight - settled.written.min(self.in_flight);
+        }
+        let (flushing, verdict) = (self.flushing, if self.flushing { Verdict::Drop } else { Verdict::Keep });
+        *self = Outbox { flushing, verdict, in_flight, ..Outbox::default() };
+        settled
+    }
+
+    /// Drops the messages that wait, without touching what a flusher took; for the conflate flavour, where the newest
+    /// message replaces them. Says how many.
+    pub(crate) fn conflate(&mut self) -> usize {
+        let dropped = self.messages;
+        self.sealed.retain(|piece| piece.control);
+        self.tail.clear();
+        self.tail_messages = 0;
+        self.messages = 0;
+        self.bytes = self.sealed.iter().map(Piece::len).sum();
+        dropped
+    }
+
+    /// Hands everything that waits to a reader in the same process.
+    pub(crate) fn take_all(&mut self) -> Taken {
+        self.seal();
+        let messages = std::mem::take(&mut self.messages);
+        let bytes = std::mem::take(&mut self.bytes);
+        Taken { pieces: std::mem::take(&mut self.sealed), messages, bytes }
+    }
+
+    fn frame_of(&mut self, body: &[u8], share: impl FnOnce() -> Bytes, flags: u8, pool: &mut Pool) {
+        if body.len() <= COPY_LIMIT {
+            self.frame(body, flags, pool);
+            return;
+        }
+        let (header, size) = wire::header(flags, body.len());
+        self.room(size, pool);
+        self.tail.extend_from_slice(&header[..size]);
+        self.seal_as(false);
+        self.sealed.push_back(Piece::shared(share(), 0, false));
+        self.bytes += size + body.len();
+    }
+
+    #[inline(always)]
+    fn frame(&mut self, body: &[u8], flags: u8, pool: &mut Pool) {
+        let (header, size) = wire::header(flags, body.len());
+        let total = size + body.len();
+        if total > self.tail.capacity() - self.tail.len() {
+            self.room(total, pool);
+        }
+        self.tail.extend_from_slice(&header[..size]);
+        self.tail.extend_from_slice(body);
+        self.bytes += total;
+    }
+
+    /// Makes room for `octets` more in the tail: an outbox that is rarely used starts small, one that is filled faster than
+    /// flushed gets full-size buffers.
+    #[cold]
+    fn room(&mut self, octets: usize, pool: &mut Pool) {
+        if self.tail.len() + octets > PIECE && !self.tail.is_empty() {
+            // A header is never parted from a short body, but a piece may end between two frames of a message.
+            self.seal_as(!self.open);
+        }
+        if self.tail.capacity() == 0 {
+            self.tail = pool.take();
+        }
+        if octets > self.tail.capacity() - self.tail.len() {
+            let wanted = (self.tail.capacity() * 4).clamp(256, PIECE);
+            self.tail.reserve_exact(octets.max(wanted.saturating_sub(self.tail.len())));
+        }
+    }
+
+    fn seal(&mut self) {
+        if !self.tail.is_empty() {
+            self.seal_as(true);
+        }
+    }
+
+    fn seal_as(&mut self, ends: bool) {
+        let messages = std::mem::take(&mut self.tail_messages);
+        self.sealed.push_back(Piece::owned(std::mem::take(&mut self.tail), messages, ends));
+    }
+}
+
+/// What one flusher writes: whole messages, and the rest of one of which a part is written already.
+#[derive(Default)]
+pub(crate) struct Batch {
+    pieces: VecDeque<Piece>,
+    /// The piece being written; those before it are written but belong to a message that is not.
+    index: usize,
+    /// Octets of that piece which are written.
+    offset: usize,
+    /// Messages written whole since the batch was handed out.
+    written: usize,
+    spent: Vec<Vec<u8>>,
+}
+
+impl Batch {
+    /// How many slices one system call gets at most.
+    const SLICES: usize = 64;
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Octets still to be written.
+    pub(crate) fn remaining(&self) -> usize {
+        let left: usize = self.pieces.iter().skip(self.index).map(Piece::len).sum();
+        left - self.offset.min(left)
+    }
+
+    /// Writes once. `Ok(0)` when there was nothing to write.
+    pub(crate) fn write(&mut self, mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<usize> {
+        let mut slices: SmallVec<[IoSlice<'_>; 16]> = SmallVec::new();
+        for (index, piece) in self.pieces.iter().enumerate().skip(self.index).take(Batch::SLICES) {
+            let from = if index == self.index { self.offset } else { 0 };
+            slices.push(IoSlice::new(piece.as_slice().get(from..).unwrap_or(&[])));
+        }
+        if slices.is_empty() {
+            return Ok(0);
+        }
+        let written = write(&slices)?;
+        drop(slices);
+        self.advance(written);
+        Ok(written)
+    }
+
+    fn advance(&mut self, mut octets: usize) {
+        while let Some(piece) = self.pieces.get(self.index) {
+            let left = piece.len() - self.offset;
+            if octets < left {
+                self.offset += octets;
+                return;
+            }
+            octets -= left;
+            self.written += piece.messages as usize;
+            let ends = piece.ends;
+            self.index += 1;
+            self.offset = 0;
+            if ends {
+                for piece in self.pieces.drain(..self.index) {
+                    self.spent.extend(piece.into_buffer());
+                }
+                self.index = 0;
+            }
+        }
+    }
+
+    /// Goes back to the start of the first message that is not written whole; says how many messages before it were
+    /// written and not counted by [`advance`](Batch::advance).
+    fn rewind(&mut self) -> usize {
+        let limit = (self.index, self.offset);
+        let mut walk = Walk::new();
+        let mut messages = 0usize;
+        loop {
+            let pieces = &self.pieces;
+            match walk.advance(|index| pieces.get(index).map(Piece::as_slice), limit) {
+                Some(message) => messages += usize::from(message),
+                None => break,
+            }
+        }
+        // Of the pieces before `index`, the messages that ended in them were counted when they were written.
+        let counted: usize = self.pieces.iter().take(self.index).map(|piece| piece.messages as usize).sum();
+        self.pieces.drain(..walk.piece.min(self.pieces.len()));
+        if let Some(piece) = self.pieces.front_mut() {
+            piece.trim(walk.offset, walk.ended_here);
+        }
+        self.pieces.retain(|piece| piece.len() > 0);
+        (self.index, self.offset) = (0, 0);
+        messages.saturating_sub(counted)
+    }
+}
+
+/// All that waited for a reader in the same process.
+pub(crate) struct Taken {
+    pub(crate) pieces: VecDeque<Piece>,
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::chunk::Appender;
+    use super::super::inbox::Inbox;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn frames(sizes: &[usize], seed: u8) -> Message {
+        sizes.iter().enumerate().map(|(i, size)| vec![seed.wrapping_add(i as u8); *size]).collect()
+    }
+
+    fn drain(bytes: Vec<Bytes>) -> Vec<Message> {
+        let mut inbox = Inbox::default();
+        for piece in bytes {
+            inbox.push(piece);
+        }
+        std::iter::from_fn(|| inbox.next(None)).collect()
+    }
+
+    /// Writes at most `limit` octets, in calls of at most `call`.
+    fn write(outbox: &mut Outbox, pool: &mut Pool, wire: &mut Vec<u8>, limit: usize, call: usize) -> usize {
+        let mut left = limit;
+        let mut written = 0;
+        while let Some(mut batch) = outbox.begin() {
+            while left > 0 && !batch.is_empty() {
+                let done = batch.write(|slices| {
+                    let mut done = 0;
+                    for slice in slices {
+                        let n = slice.len().min(left.min(call) - done);
+                        wire.extend_from_slice(&slice[..n]);
+                        done += n;
+                    }
+                    Ok(done)
+                });
+                left -= done.expect("no error");
+            }
+            written += outbox.finish(batch, pool).written;
+            if left == 0 {
+                break;
+            }
+        }
+        written
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn what_is_pushed_is_written_in_order_and_counted(
+            messages in prop::collection::vec(prop::collection::vec(prop_oneof![0usize..300, 8000usize..9000, 60_000usize..70_000], 1..4), 1..20),
+            call in 1usize..200_000,
+        ) {
+            let (mut outbox, mut pool) = (Outbox::default(), Pool::new());
+            let sent: Vec<Message> = messages.iter().enumerate().map(|(i, sizes)| frames(sizes, i as u8)).collect();
+            for message in &sent {
+                outbox.push(&[], message, &mut pool);
+            }
+            prop_assert_eq!(outbox.queued(), sent.len());
+            let mut wire = Vec::new();
+            let written = write(&mut outbox, &mut pool, &mut wire, usize::MAX, call);
+            prop_assert_eq!(written, sent.len());
+            prop_assert!(outbox.is_idle());
+            prop_assert_eq!(outbox.waiting_bytes(), 0);
+            prop_assert_eq!(drain(vec![Bytes::from(wire)]), sent);
+        }
+
+        #[test]
+        fn after_a_lost_connection_the_cut_message_goes_out_whole_and_once(
+            messages in prop::collection::vec(prop::collection::vec(prop_oneof![0usize..300, 8000usize..9000, 60_000usize..70_000], 1..4), 1..20),
+            cut in 0usize..400_000,
+            call in 1usize..100_000,
+        ) {
+            let (mut outbox, mut pool) = (Outbox::default(), Pool::new());
+            let sent: Vec<Message> = messages.iter().enumerate().map(|(i, sizes)| frames(sizes, i as u8)).collect();
+            for message in &sent {
+                outbox.push(&[], message, &mut pool);
+            }
+            outbox.push_command(b"\x04\x02\x01X");
+            let mut first = Vec::new();
+            let mut counted = write(&mut outbox, &mut pool, &mut first, cut, call);
+            counted += outbox.rewind();
+            // The first peer read whole messages only.
+            let mut whole = 0;
+            let mut walk = Walk::new();
+            while walk.advance(|i| (i == 0).then_some(&first[..]), (0, first.len())) == Some(true) { whole += 1; }
+            prop_assert_eq!(counted, whole);
+            prop_assert_eq!(outbox.queued(), sent.len() - whole);
+            let mut second = Vec::new();
+            let rest = write(&mut outbox, &mut pool, &mut second, usize::MAX, call);
+            prop_assert_eq!(rest, sent.len() - whole);
+            prop_assert_eq!(drain(vec![Bytes::from(second)]), &sent[whole..]);
+            prop_assert_eq!(outbox.waiting_bytes(), 0);
+        }
+
+        #[test]
+        fn a_reader_in_the_same_process_gets_what_was_pushed(
+            messages in prop::collection::vec(prop::collection::vec(prop_oneof![0usize..300, 8000usize..9000], 1..4), 1..40),
+        ) {
+            let (mut outbox, mut pool, mut chunk) = (Outbox::default(), Pool::new(), Appender::new());
+            let mut sent = Vec::new();
+            for (i, sizes) in messages.iter().enumerate() {
+                let message = frames(sizes, i as u8);
+                if sizes.len() == 1 && sizes[0] < 256 && i % 3 > 0 {
+                    let (header, size) = wire::header(0, sizes[0]);
+                    let extent = chunk.append(&[&header[..size], message.as_bytes()]).expect("fits");
+                    outbox.push_extent(&extent, &mut pool);
+                } else {
+                    outbox.push(&[], &message, &mut pool);
+                }
+                sent.push(message);
+            }
+            let taken = outbox.take_all();
+            prop_assert_eq!(taken.messages, sent.len());
+            prop_assert_eq!(drain(taken.pieces.into_iter().map(Piece::into_bytes).collect()), sent);
+        }
+    }
+
+    #[test]
+    fn conflating_keeps_commands_and_drops_messages() {
+        let (mut outbox, mut pool) = (Outbox::default(), Pool::new());
+        outbox.push_body(b"old", &mut pool);
+        outbox.push_command(b"\x04\x02\x01X");
+        assert_eq!(outbox.conflate(), 1);
+        outbox.push_body(b"new", &mut pool);
+        let mut wire = Vec::new();
+        assert_eq!(write(&mut outbox, &mut pool, &mut wire, usize::MAX, 99), 1);
+        assert_eq!(wire, b"\x04\x02\x01X\x00\x03new");
+    }
+
+    #[test]
+    fn written_buffers_are_filled_again() {
+        let (mut outbox, mut pool) = (Outbox::default(), Pool::new());
+        for _ in 0..3 * PIECE / 66 {
+            outbox.push_body(&[1; 64], &mut pool);
+        }
+        let mut wire = Vec::new();
+        write(&mut outbox, &mut pool, &mut wire, usize::MAX, usize::MAX);
+        assert!(!pool.buffers.is_empty());
+    }
+}

@@ -1,0 +1,151 @@
+//! A piece of a queue: contiguous wire form, or one large body.
+
+use super::chunk::Extent;
+use crate::message::wire::Header;
+use bytes::Bytes;
+
+/// A run of octets in a queue, with what is needed to count messages and to cut only between them.
+pub(crate) struct Piece {
+    data: Data,
+    /// Where the part that still counts begins.
+    start: usize,
+    /// How many messages end in this piece.
+    pub(crate) messages: u32,
+    /// Whether a message ends where this piece ends, so that a batch may stop here.
+    pub(crate) ends: bool,
+    /// Whether this piece holds commands only: they are exempt from marks and not carried over to the next connection.
+    pub(crate) control: bool,
+}
+
+enum Data {
+    Owned(Vec<u8>),
+    Shared(Bytes),
+    Extent(Extent),
+}
+
+impl Piece {
+    pub(crate) fn owned(bytes: Vec<u8>, messages: u32, ends: bool) -> Piece {
+        Piece { data: Data::Owned(bytes), start: 0, messages, ends, control: false }
+    }
+
+    pub(crate) fn shared(bytes: Bytes, messages: u32, ends: bool) -> Piece {
+        Piece { data: Data::Shared(bytes), start: 0, messages, ends, control: false }
+    }
+
+    pub(crate) fn extent(extent: Extent) -> Piece {
+        Piece { data: Data::Extent(extent), start: 0, messages: 1, ends: true, control: false }
+    }
+
+    pub(crate) fn commands(bytes: Vec<u8>) -> Piece {
+        Piece { data: Data::Owned(bytes), start: 0, messages: 0, ends: true, control: true }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        let all = match &self.data {
+            Data::Owned(bytes) => bytes.as_slice(),
+            Data::Shared(bytes) => bytes,
+            Data::Extent(extent) => extent.as_slice(),
+        };
+        all.get(self.start..).unwrap_or(&[])
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        let all = match &self.data {
+            Data::Owned(bytes) => bytes.len(),
+            Data::Shared(bytes) => bytes.len(),
+            Data::Extent(extent) => extent.len(),
+        };
+        all.saturating_sub(self.start)
+    }
+
+    /// Takes one more message's extent in when it lies right behind this one's.
+    pub(crate) fn merge(&mut self, next: &Extent) -> bool {
+        let merged = match &mut self.data {
+            Data::Extent(extent) => extent.merge(next),
+            Data::Owned(_) | Data::Shared(_) => false,
+        };
+        self.messages += u32::from(merged);
+        merged
+    }
+
+    /// The buffer behind a piece of commands, to append more of them.
+    pub(crate) fn commands_mut(&mut self) -> Option<&mut Vec<u8>> {
+        match &mut self.data {
+            Data::Owned(bytes) if self.control => Some(bytes),
+            Data::Owned(_) | Data::Shared(_) | Data::Extent(_) => None,
+        }
+    }
+
+    /// Forgets the first `octets`, in which `messages` messages ended.
+    pub(crate) fn trim(&mut self, octets: usize, messages: u32) {
+        self.start += octets;
+        self.messages = self.messages.saturating_sub(messages);
+    }
+
+    /// The octets as shared bytes, for a reader; short extents are copied so that they do not pin their chunk.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        match self.data {
+            Data::Owned(bytes) => Bytes::from(bytes).slice(self.start..),
+            Data::Shared(bytes) => bytes.slice(self.start..),
+            Data::Extent(extent) => Bytes::copy_from_slice(extent.as_slice()).slice(self.start..),
+        }
+    }
+
+    /// The buffer itself, to be filled again.
+    pub(crate) fn into_buffer(self) -> Option<Vec<u8>> {
+        match self.data {
+            Data::Owned(bytes) => Some(bytes),
+            Data::Shared(_) | Data::Extent(_) => None,
+        }
+    }
+}
+
+/// Walks whole messages over pieces. The pieces hold well-formed wire form: they were made or checked here.
+pub(crate) struct Walk {
+    /// The piece and the octet in it where the next message begins.
+    pub(crate) piece: usize,
+    pub(crate) offset: usize,
+    /// How many messages ended in `piece` before `offset`.
+    pub(crate) ended_here: u32,
+}
+
+impl Walk {
+    pub(crate) fn new() -> Walk {
+        Walk { piece: 0, offset: 0, ended_here: 0 }
+    }
+
+    /// Goes behind the next message or command if it ends at or before octet `limit.1` of piece `limit.0`; says whether it was a
+    /// message, or `None` when it does not end there.
+    pub(crate) fn advance<'a>(&mut self, piece: impl Fn(usize) -> Option<&'a [u8]>, limit: (usize, usize)) -> Option<bool> {
+        let (mut at, mut offset) = (self.piece, self.offset);
+        let command = loop {
+            let mut bytes = piece(at)?;
+            while offset == bytes.len() {
+                at += 1;
+                offset = 0;
+                bytes = piece(at)?;
+            }
+            let header = Header::read(bytes.get(offset..)?)?;
+            offset += header.size;
+            let body = usize::try_from(header.body).ok()?;
+            if offset == bytes.len() && body > 0 {
+                at += 1;
+                offset = body;
+            } else {
+                offset = offset.checked_add(body)?;
+            }
+            if (at, offset) > limit {
+                return None;
+            }
+            if !header.more() {
+                break header.command();
+            }
+        };
+        if at != self.piece {
+            self.ended_here = 0;
+        }
+        (self.piece, self.offset) = (at, offset);
+        self.ended_here += u32::from(!command);
+        Some(!command)
+    }
+}

@@ -1,0 +1,921 @@
+//! What every socket does once: its state, waiting, and what the engine tells it.
+
+use super::monitor::Feed;
+use super::receiving::{Arrivals, Reader};
+use super::sending::{About, After, Marks, Payload, Peer, Recipient, Routing, SendSide, Wire};
+use crate::context::Inner;
+use crate::engine::port::{Command, Drive, Port};
+use crate::engine::waiters::{Interest, Waiters};
+use crate::engine::{EndpointId, Flush, Host, Incoming, Newcomer};
+use crate::error::{Error, RecvError, SendError, SendFailure};
+use crate::event::{Cause, Event, EventKind};
+use crate::kind::SocketKind;
+use crate::message::{IntoMessage, Message};
+use crate::options::{Effect, Options, Setting};
+use crate::patterns::router::Claim;
+use crate::peer::{PeerId, PeerInfo};
+use crate::protocol;
+use crate::queue::COPY_LIMIT;
+use crate::queue::outbox::Settled;
+use crate::stats::Stats;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+use wiremesh_transports::sys::fork_generation;
+
+/// The state of one socket, shared by its handles, the engine and inproc peers.
+pub(crate) struct Core {
+    pub(super) me: Weak<Core>,
+    pub(super) kind: SocketKind,
+    pub(super) context: Arc<Inner>,
+    pub(super) port: Port,
+    pub(super) send: Mutex<SendSide>,
+    pub(super) recv: Mutex<Reader>,
+    pub(super) arrivals: Mutex<Arrivals>,
+    /// Something is among the arrivals.
+    pub(super) arrived: AtomicBool,
+    /// A message was received since the last send and nothing else waits: the next send is likely its answer.
+    pub(super) replying: AtomicBool,
+    pub(super) waiters: Waiters,
+    pub(super) options: Mutex<Options>,
+    pub(super) endpoints: Mutex<Endpoints>,
+    pub(super) feed: Feed,
+    closed: AtomicBool,
+    /// Callers that drive, or are about to: inproc arrivals must ring for them.
+    drivers: AtomicUsize,
+    /// Whole exchanges of `request`, one at a time.
+    pub(super) exchange: Mutex<()>,
+    generation: u32,
+
+    // Options that a hot path reads, as they are fixed before the first endpoint …
+    pub(super) conflate: bool,
+    pub(super) correlate: bool,
+    pub(super) invert: bool,
+    pub(super) manual: bool,
+    pub(super) manual_last_value: bool,
+    /// Whether the pattern has a state that decides about receives.
+    pub(super) stepwise: bool,
+    // … and those that change while it works.
+    switches: AtomicU32,
+    receive_mark: AtomicUsize,
+    receive_byte_mark: AtomicUsize,
+    pub(super) max_subscriptions: AtomicU32,
+    spin: AtomicU64,
+    send_timeout: AtomicU64,
+    receive_timeout: AtomicU64,
+    pub(super) refused_subscriptions: AtomicU64,
+}
+
+/// The endpoints of a socket by what they were bound or connected to.
+#[derive(Default)]
+pub(super) struct Endpoints {
+    next: u64,
+    pub(super) bound: BTreeMap<EndpointId, String>,
+    pub(super) connected: BTreeMap<EndpointId, String>,
+}
+
+impl Endpoints {
+    pub(super) fn allot(&mut self) -> EndpointId {
+        self.next += 1;
+        EndpointId(self.next)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.next == 0
+    }
+}
+
+/// Options that change while the socket works and are read at each send or receive.
+#[derive(Clone, Copy)]
+pub(super) struct Switches {
+    pub(super) mandatory: bool,
+    pub(super) handover: bool,
+    pub(super) relaxed: bool,
+    pub(super) verbose: bool,
+    pub(super) verboser: bool,
+    pub(super) nodrop: bool,
+    pub(super) only_first_subscribe: bool,
+    pub(super) verbose_unsubscribe: bool,
+}
+
+/// How long a call may wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wait {
+    /// Not at all.
+    Never,
+    /// As the socket's option says.
+    Option,
+    /// This long.
+    For(Duration),
+}
+
+const FOREVER: u64 = u64::MAX;
+
+impl Core {
+    pub(crate) fn new(kind: SocketKind, context: Arc<Inner>, options: Options) -> Arc<Core> {
+        let seed = context.random();
+        let core = Arc::new_cyclic(|me| Core {
+            me: Weak::clone(me),
+            kind,
+            port: Port::new(Arc::clone(&context.engine)),
+            generation: context.generation(),
+            send: Mutex::new(SendSide::new(kind, &options, seed)),
+            recv: Mutex::new(Reader::new()),
+            arrivals: Mutex::new(Arrivals::default()),
+            arrived: AtomicBool::new(false),
+            replying: AtomicBool::new(false),
+            waiters: Waiters::default(),
+            endpoints: Mutex::new(Endpoints::default()),
+            feed: Feed::default(),
+            closed: AtomicBool::new(false),
+            drivers: AtomicUsize::new(0),
+            exchange: Mutex::new(()),
+            conflate: options.conflate
+                && matches!(
+                    kind,
+                    SocketKind::Push | SocketKind::Pull | SocketKind::Pub | SocketKind::Sub | SocketKind::Dealer
+                ),
+            correlate: options.correlate,
+            invert: options.invert_matching,
+            manual: kind == SocketKind::XPub && (options.manual || options.manual_last_value),
+            manual_last_value: options.manual_last_value,
+            stepwise: matches!(kind, SocketKind::Req | SocketKind::Rep),
+            switches: AtomicU32::new(0),
+            receive_mark: AtomicUsize::new(0),
+            receive_byte_mark: AtomicUsize::new(0),
+            max_subscriptions: AtomicU32::new(0),
+            spin: AtomicU64::new(0),
+            send_timeout: AtomicU64::new(FOREVER),
+            receive_timeout: AtomicU64::new(FOREVER),
+            refused_subscriptions: AtomicU64::new(0),
+            context,
+            options: Mutex::new(options),
+        });
+        core.load_options();
+        core.context.register(&core);
+        core
+    }
+
+    // ----- options -----
+
+    pub(super) fn lock_options(&self) -> MutexGuard<'_, Options> {
+        self.options.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn lock_endpoints(&self) -> MutexGuard<'_, Endpoints> {
+        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes an option.
+    pub(super) fn set(&self, setting: Setting) -> Result<(), Error> {
+        self.check()?;
+        setting.check()?;
+        let row = setting.row();
+        if row.effect == Effect::BeforeFirstEndpoint {
+            return Err(Error::Option {
+                option: row.name,
+                reason: "it is fixed when the socket is made; set it on the builder".to_owned(),
+            });
+        }
+        setting.apply(&mut self.lock_options());
+        self.load_options();
+        Ok(())
+    }
+
+    /// Copies the options that hot paths read to where they read them.
+    fn load_options(&self) {
+        let options = self.lock_options().clone();
+        let switches = [
+            options.mandatory,
+            options.handover,
+            options.relaxed,
+            options.verbose,
+            options.verboser,
+            options.nodrop,
+            options.only_first_subscribe,
+            options.verbose_unsubscribe,
+        ];
+        let bits = switches.into_iter().enumerate().fold(0, |bits, (place, on)| bits | u32::from(on) << place);
+        self.switches.store(bits, Ordering::Relaxed);
+        let receive_mark = options.receive_mark as usize;
+        self.receive_mark.store(receive_mark, Ordering::Relaxed);
+        let bytes = usize::try_from(options.receive_byte_mark).unwrap_or(usize::MAX);
+        self.receive_byte_mark.store(bytes, Ordering::Relaxed);
+        self.max_subscriptions.store(options.max_subscriptions, Ordering::Relaxed);
+        self.spin.store(nanos(Some(options.spin)), Ordering::Relaxed);
+        self.send_timeout.store(nanos(options.send_timeout), Ordering::Relaxed);
+        self.receive_timeout.store(nanos(options.receive_timeout), Ordering::Relaxed);
+        self.lock_recv().step = if receive_mark == 0 { 8192 } else { receive_mark.div_ceil(2) };
+        let peers: Vec<PeerId> = {
+            let mut side = self.lock_send();
+            side.marks = Marks::of(&options);
+            side.peers.iter().map(|(_, peer)| peer.id).collect()
+        };
+        // A raised mark makes room at once, here and at the other end of inproc peers.
+        for peer in peers {
+            self.lock_send().gave_room(peer.slot());
+            self.tell_marks(peer);
+        }
+        self.waiters.notify(Interest::ROOM, usize::MAX);
+        self.wake_driver();
+    }
+
+    pub(super) fn switch(&self) -> Switches {
+        let bits = self.switches.load(Ordering::Relaxed);
+        let on = |place: u32| bits >> place & 1 != 0;
+        Switches {
+            mandatory: on(0),
+            handover: on(1),
+            relaxed: on(2),
+            verbose: on(3),
+            verboser: on(4),
+            nodrop: on(5),
+            only_first_subscribe: on(6),
+            verbose_unsubscribe: on(7),
+        }
+    }
+
+    /// The receive mark in messages and octets; 0 is none.
+    pub(super) fn receive_marks(&self) -> (usize, usize) {
+        (self.receive_mark.load(Ordering::Relaxed), self.receive_byte_mark.load(Ordering::Relaxed))
+    }
+
+    // ----- state -----
+
+    /// Whether calls are allowed.
+    #[inline(always)]
+    pub(super) fn check(&self) -> Result<(), Error> {
+        if fork_generation() != self.generation {
+            return Err(Error::Forked);
+        }
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_forked(&self) -> bool {
+        fork_generation() != self.generation
+    }
+
+    /// Rings for a caller that drives: something came that its poll does not see.
+    pub(super) fn wake_driver(&self) {
+        std::sync::atomic::fence(Ordering::SeqCst);
+        if self.drivers.load(Ordering::SeqCst) > 0 {
+            self.port.ring();
+        }
+    }
+
+    // ----- waiting -----
+
+    /// Waits until `done`, driving the reactor where possible. `false` when the deadline passed first.
+    pub(super) fn wait(&self, interest: Interest, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
+        let spin = self.spin.load(Ordering::Relaxed);
+        loop {
+            if done() {
+                return true;
+            }
+            if self.port.is_open() {
+                self.drivers.fetch_add(1, Ordering::SeqCst);
+                let drive = self.port.drive(self, deadline, Duration::from_nanos(spin), &mut done);
+                self.drivers.fetch_sub(1, Ordering::SeqCst);
+                match drive {
+                    Drive::Done => return true,
+                    Drive::TimedOut => return done(),
+                    Drive::Interrupted => continue,
+                    Drive::Taken => {}
+                }
+            } else if self.spin_for_inproc(interest) {
+                continue;
+            }
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return done();
+            }
+            let arrived = || self.is_closed() || (interest == Interest::MESSAGE && self.arrived.load(Ordering::SeqCst));
+            if interest == Interest::MESSAGE {
+                self.waiters.wait(interest, deadline, arrived);
+            } else {
+                // What else is waited for can be looked at only by asking.
+                let mut seen = false;
+                let cell = std::cell::RefCell::new(&mut done);
+                self.waiters.wait(interest, deadline, || self.is_closed() || (*cell.borrow_mut())());
+                if self.is_closed() {
+                    seen = true;
+                }
+                if seen {
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// While both sides of an inproc link are busy a message is never far: a little patience saves two system calls.
+    fn spin_for_inproc(&self, interest: Interest) -> bool {
+        if interest != Interest::MESSAGE {
+            return false;
+        }
+        for _ in 0..PATIENCE {
+            if self.arrived.load(Ordering::Acquire) {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        false
+    }
+
+    fn deadline(&self, wait: Wait, option: &AtomicU64) -> Deadline {
+        let limit = match wait {
+            Wait::Never => return Deadline::Now,
+            Wait::For(limit) => Some(limit),
+            Wait::Option => match option.load(Ordering::Relaxed) {
+                FOREVER => None,
+                nanos => Some(Duration::from_nanos(nanos)),
+            },
+        };
+        match limit {
+            // A limit beyond what the clock can say is no limit.
+            Some(limit) => Instant::now().checked_add(limit).map_or(Deadline::Never, Deadline::At),
+            None => Deadline::Never,
+        }
+    }
+
+    // ----- send and receive -----
+
+    #[inline(always)]
+    pub(crate) fn send<M: IntoMessage>(&self, message: M, to: Recipient<'_>, wait: Wait) -> Result<(), SendError> {
+        if fork_generation() == self.generation {
+            if let Some(body) = message.only_body().filter(|body| body.len() <= COPY_LIMIT) {
+                if let Ok(()) = self.offer(Payload::Body(body), to) {
+                    return Ok(());
+                }
+            }
+        }
+        self.send_slowly(message.into_message(), to, wait)
+    }
+
+    #[inline(never)]
+    fn send_slowly(&self, message: Message, to: Recipient<'_>, wait: Wait) -> Result<(), SendError> {
+        if self.is_forked() {
+            return Err(SendError { reason: SendFailure::Forked, message });
+        }
+        let mut reason = match self.offer(Payload::Message(&message), to) {
+            Ok(()) => return Ok(()),
+            Err(reason) => reason,
+        };
+        let deadline = match self.deadline(wait, &self.send_timeout) {
+            Deadline::Now => return Err(SendError { reason, message }),
+            Deadline::At(at) => Some(at),
+            Deadline::Never => None,
+        };
+        if reason == SendFailure::WouldBlock {
+            self.relieve();
+            let mut outcome = Err(reason);
+            let in_time = self.wait(Interest::ROOM, deadline, || {
+                outcome = self.offer(Payload::Message(&message), to);
+                outcome != Err(SendFailure::WouldBlock)
+            });
+            match outcome {
+                Ok(()) => return Ok(()),
+                Err(_) if self.is_closed() => reason = SendFailure::Closed,
+                Err(SendFailure::WouldBlock) if !in_time => reason = SendFailure::TimedOut,
+                Err(other) => reason = other,
+            }
+        }
+        Err(SendError { reason, message })
+    }
+
+    #[inline(always)]
+    pub(crate) fn recv(&self, wait: Wait) -> Result<Message, RecvError> {
+        if fork_generation() == self.generation && !self.is_closed() && !self.stepwise {
+            let mut reader = self.lock_recv();
+            if let Some(message) = self.take(&mut reader) {
+                return Ok(message);
+            }
+        }
+        self.recv_slowly(wait)
+    }
+
+    #[inline(never)]
+    fn recv_slowly(&self, wait: Wait) -> Result<Message, RecvError> {
+        let mut outcome = self.try_take();
+        if outcome != Err(RecvError::WouldBlock) {
+            return outcome;
+        }
+        let deadline = match self.deadline(wait, &self.receive_timeout) {
+            Deadline::Now => return self.recv_now(),
+            Deadline::At(at) => Some(at),
+            Deadline::Never => None,
+        };
+        let in_time = self.wait(Interest::MESSAGE, deadline, || {
+            outcome = self.try_take();
+            outcome != Err(RecvError::WouldBlock)
+        });
+        match outcome {
+            Err(RecvError::WouldBlock) if self.is_closed() => Err(RecvError::Closed),
+            Err(RecvError::WouldBlock) if !in_time => Err(RecvError::TimedOut),
+            outcome => outcome,
+        }
+    }
+
+    /// A receive that must not wait still looks at what the kernel has: a caller that only ever tries drives as well.
+    fn recv_now(&self) -> Result<Message, RecvError> {
+        let mut outcome = Err(RecvError::WouldBlock);
+        if self.port.is_open() {
+            let mut rounds = 0;
+            self.port.drive(self, Some(Instant::now()), Duration::ZERO, || {
+                outcome = self.try_take();
+                rounds += 1;
+                outcome != Err(RecvError::WouldBlock) || rounds > 1
+            });
+        }
+        outcome
+    }
+
+    fn try_take(&self) -> Result<Message, RecvError> {
+        if self.is_forked() {
+            return Err(RecvError::Forked);
+        }
+        if self.is_closed() {
+            return Err(RecvError::Closed);
+        }
+        self.may_receive()?;
+        let mut reader = self.lock_recv();
+        self.take(&mut reader).ok_or(RecvError::WouldBlock)
+    }
+
+    pub(crate) fn recv_many(&self, max: usize, wait: Wait) -> Result<Vec<Message>, RecvError> {
+        let mut messages = Vec::new();
+        if max == 0 {
+            return Ok(messages);
+        }
+        messages.push(self.recv(wait)?);
+        if !self.stepwise {
+            let mut reader = self.lock_recv();
+            while messages.len() < max {
+                match self.take(&mut reader) {
+                    Some(message) => messages.push(message),
+                    None => break,
+                }
+            }
+        }
+        Ok(messages)
+    }
+
+    // ----- questions -----
+
+    pub(super) fn peer_info(&self, id: PeerId) -> Option<PeerInfo> {
+        let mut info = {
+            let side = self.lock_send();
+            match side.peer(id) {
+                Some(peer) => peer.info(),
+                None => side.departed.iter().rev().find(|info| info.id == id)?.clone(),
+            }
+        };
+        (info.stats.received, info.stats.received_bytes) = self.lock_arrivals().received(id);
+        Some(info)
+    }
+
+    /// The routing id of a peer that is here, or was lately.
+    pub(super) fn routing_id_of(&self, id: PeerId) -> Bytes {
+        let side = self.lock_send();
+        match side.peer(id) {
+            Some(peer) => peer.routing_id.clone(),
+            None => side.departed.iter().rev().find(|info| info.id == id).map_or_else(Bytes::new, |info| info.routing_id.clone()),
+        }
+    }
+
+    pub(super) fn peer_ids(&self) -> Vec<PeerId> {
+        self.lock_send().peers.iter().map(|(_, peer)| peer.id).collect()
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let (received, received_bytes, discarded) = {
+            let reader = self.lock_recv();
+            (reader.received, reader.received_bytes, reader.discarded)
+        };
+        let unread = self.lock_arrivals().unread() as u64;
+        let side = self.lock_send();
+        let (queued, queued_bytes) = side.queued();
+        Stats {
+            accepted: side.counts.accepted,
+            written: side.counts.written,
+            queued,
+            queued_bytes,
+            dropped: side.counts.dropped,
+            received,
+            received_bytes,
+            unread,
+            discarded,
+            connections: side.connections,
+            reconnects: side.reconnects,
+            events_lost: self.feed.lost(),
+        }
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        usize::try_from(self.lock_send().connections).unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn subscribers(&self) -> usize {
+        match &self.lock_send().routing {
+            Routing::Publish(publisher) => publisher.subscriptions.peers(),
+            _ => 0,
+        }
+    }
+
+    /// Waits until everything accepted is in the kernel, or in the hands of inproc receivers.
+    pub(super) fn flush_all(&self, limit: Duration) -> Result<(), Error> {
+        self.check()?;
+        let deadline = Instant::now().checked_add(limit);
+        let flushed = self.wait(Interest::CHANGE, deadline, || self.is_closed() || self.lock_send().queued().0 == 0);
+        self.check()?;
+        if flushed {
+            return Ok(());
+        }
+        let (messages, bytes) = self.lock_send().queued();
+        Err(Error::TimedOut { waiting_for: format!("{messages} messages ({bytes} octets) are still queued") })
+    }
+
+    pub(super) fn wait_for(&self, what: &str, limit: Duration, count: impl Fn() -> usize, wanted: usize) -> Result<(), Error> {
+        self.check()?;
+        let deadline = Instant::now().checked_add(limit);
+        let there = self.wait(Interest::CHANGE, deadline, || self.is_closed() || count() >= wanted);
+        self.check()?;
+        if there {
+            return Ok(());
+        }
+        Err(Error::TimedOut { waiting_for: format!("{} of {wanted} {what} are there", count()) })
+    }
+
+    // ----- closing -----
+
+    /// Closes the socket: returns at once, what was accepted is delivered in the background within the linger time.
+    pub(crate) fn close(&self) {
+        if self.is_forked() || self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.lock_send().closed = true;
+        self.waiters.notify(Interest::ALL, usize::MAX);
+        self.leave_inproc();
+        if self.port.is_open() {
+            let linger = self.lock_options().linger;
+            let deadline = linger.and_then(|linger| Instant::now().checked_add(linger));
+            self.port.submit(Command::End { scope: None, deadline });
+        } else {
+            self.finished();
+        }
+    }
+
+    /// Gives up lingering at once.
+    pub(crate) fn cut_linger(&self) {
+        if self.port.is_open() {
+            self.port.submit(Command::End { scope: None, deadline: Some(Instant::now()) });
+        }
+    }
+
+    /// What a closed socket still has to deliver, and how much it has written: whether that moves.
+    pub(crate) fn lingering(&self) -> (u64, u64, u64) {
+        let side = self.lock_send();
+        let (messages, bytes) = side.queued();
+        (messages, bytes, side.counts.written)
+    }
+
+    /// How many messages were dropped because the linger time ran out.
+    pub(crate) fn unsent(&self) -> u64 {
+        self.lock_send().counts.dropped.linger
+    }
+
+    // ----- peers -----
+
+    /// Finds a newcomer its place in the pattern, with the lock held; a reason refuses it.
+    pub(super) fn place(&self, side: &mut SendSide, peer: PeerId, identity: &Bytes) -> Result<Option<PeerId>, &'static str> {
+        let handover = self.switch().handover;
+        let mut replaced = None;
+        let SendSide { routing, peers, .. } = side;
+        let slot = peer.slot();
+        match routing {
+            Routing::Balance(balance) => {
+                let taken = balance.peers().iter().any(|other| *other != slot);
+                if self.kind == SocketKind::Pair && taken {
+                    return Err("the PAIR has a peer already");
+                }
+                balance.attach(slot);
+            }
+            Routing::Request(balance, _) => balance.attach(slot),
+            Routing::Router(routes) => {
+                let Some(entry) = peers.get_mut(peer.key()) else { return Err("the peer is gone") };
+                if !entry.routing_id.is_empty() {
+                    return Ok(None);
+                }
+                let wanted = if entry.about.assigned_id.is_empty() { identity } else { &entry.about.assigned_id };
+                let wanted = wanted.clone();
+                let granted = match routes.claim(slot, &wanted, handover) {
+                    Claim::Granted(id) => id,
+                    Claim::TakenFrom(other, id) => {
+                        replaced = peers.at(other).map(|peer| peer.id);
+                        id
+                    }
+                    Claim::Refused => return Err("the routing id is in use"),
+                };
+                if let Some(old) = replaced {
+                    if let Some(old) = peers.get_mut(old.key()) {
+                        old.routing_id = Bytes::new();
+                    }
+                }
+                if let Some(entry) = peers.get_mut(peer.key()) {
+                    entry.routing_id = granted;
+                }
+            }
+            Routing::Nowhere | Routing::Reply(_) | Routing::Publish(_) | Routing::Upstream => {
+                if let Some(entry) = peers.get_mut(peer.key()) {
+                    entry.routing_id = identity.clone();
+                }
+            }
+        }
+        Ok(replaced)
+    }
+
+    /// What a new connection is sent before anything else, with the lock held.
+    pub(super) fn greet(&self, side: &mut SendSide, peer: PeerId) {
+        let (probe, welcome) = {
+            let options = self.lock_options();
+            let probes = matches!(self.kind, SocketKind::Router | SocketKind::Dealer | SocketKind::Req);
+            (options.probe_router && probes, options.welcome_message.clone())
+        };
+        let SendSide { peers, pool, counts, .. } = side;
+        let Some(entry) = peers.get_mut(peer.key()) else { return };
+        let message = if probe {
+            Message::new()
+        } else if self.kind.publishes() && !welcome.is_empty() {
+            Message::from(welcome)
+        } else {
+            return;
+        };
+        entry.outbox.push(&[], &message, pool);
+        entry.counts.accepted += 1;
+        counts.accepted += 1;
+    }
+
+    /// Takes a peer out of the pattern, with the lock held; what an XPUB shows of it is returned.
+    fn unplace(&self, side: &mut SendSide, peer: PeerId) -> Vec<Message> {
+        let verboser = self.switch().verboser;
+        let slot = peer.slot();
+        let mut shown = Vec::new();
+        let SendSide { routing, peers, .. } = side;
+        match routing {
+            Routing::Balance(balance) => balance.detach(slot),
+            Routing::Request(balance, requests) => {
+                balance.detach(slot);
+                requests.detach(slot);
+            }
+            Routing::Router(routes) => {
+                if let Some(entry) = peers.get(peer.key()) {
+                    routes.release(slot, &entry.routing_id);
+                }
+            }
+            Routing::Publish(publisher) => {
+                if publisher.last == Some(peer) {
+                    publisher.last = None;
+                }
+                let show = self.kind == SocketKind::XPub;
+                publisher.subscriptions.remove_peer_visiting_all(slot, |topic, last| {
+                    if show && (last || verboser) {
+                        shown.push(super::receiving::event_message(false, topic, None));
+                    }
+                });
+            }
+            Routing::Nowhere | Routing::Reply(_) | Routing::Upstream => {}
+        }
+        shown
+    }
+
+    /// A peer is gone for good.
+    pub(super) fn dismiss(&self, peer: PeerId, linger: bool) {
+        let shown = {
+            let mut side = self.lock_send();
+            let Some(entry) = side.peer(peer) else { return };
+            let was_up = !matches!(entry.wire, Wire::None);
+            let shown = self.unplace(&mut side, peer);
+            let dropped = side.condemn(peer) as u64;
+            if linger {
+                side.counts.dropped.linger += dropped;
+            } else {
+                side.counts.dropped.disconnect += dropped;
+            }
+            side.connections -= u64::from(was_up);
+            shown
+        };
+        self.bury(peer);
+        self.reveal(peer, shown);
+        self.waiters.notify(Interest::CHANGE, usize::MAX);
+        // Nobody has room any more, perhaps: those who wait look again.
+        self.waiters.notify(Interest::ROOM, usize::MAX);
+    }
+
+    /// Sends all subscriptions to a peer that is new or back, with both locks held in their order.
+    pub(super) fn replay(&self, reader: &Reader, side: &mut SendSide, peer: PeerId) {
+        let Some(entry) = side.peers.get_mut(peer.key()) else { return };
+        let inproc = matches!(entry.wire, Wire::Inproc { .. });
+        let Peer { outbox, minor, .. } = entry;
+        let minor = if inproc { 0 } else { *minor };
+        reader.filter.for_each(|topic| outbox.push_command(&protocol::subscription(minor, true, topic)));
+    }
+
+    /// Has everybody upstream told of a change of our subscriptions.
+    pub(super) fn tell_upstream(&self, side: &mut SendSide, subscribe: bool, topic: &[u8]) -> Vec<After> {
+        let mut after = Vec::new();
+        let mut dirty = Vec::new();
+        for (_, peer) in side.peers.iter_mut() {
+            let minor = match &peer.wire {
+                Wire::None => continue,
+                Wire::Stream(_) => peer.minor,
+                Wire::Inproc { .. } => 0,
+            };
+            peer.outbox.push_command(&protocol::subscription(minor, subscribe, topic));
+            match &mut peer.wire {
+                Wire::Inproc { core, there, noticed } => {
+                    if !std::mem::replace(noticed, true) {
+                        after.push(After::Notice(Weak::clone(core), *there));
+                    }
+                }
+                Wire::Stream(_) => dirty.push(peer.id),
+                Wire::None => {}
+            }
+        }
+        let mut ring = false;
+        for peer in dirty {
+            ring |= side.mark_dirty(peer);
+        }
+        if ring {
+            after.push(After::Ring);
+        }
+        after
+    }
+}
+
+enum Deadline {
+    Now,
+    At(Instant),
+    Never,
+}
+
+/// How often a receiver looks again before it sleeps when all its peers are in this process: a few microseconds.
+const PATIENCE: usize = 200;
+
+fn nanos(duration: Option<Duration>) -> u64 {
+    duration.map_or(FOREVER, |duration| u64::try_from(duration.as_nanos()).unwrap_or(FOREVER))
+}
+
+impl Host for Core {
+    fn port(&self) -> &Port {
+        &self.port
+    }
+
+    fn attach(&self, newcomer: Newcomer) -> Result<PeerId, &'static str> {
+        let reader = self.lock_recv();
+        let mut side = self.lock_send();
+        let known = newcomer.peer.filter(|peer| side.peer(*peer).is_some());
+        let peer = known.unwrap_or_else(|| {
+            side.insert(About {
+                endpoint_id: newcomer.endpoint_id,
+                endpoint: Arc::clone(&newcomer.endpoint),
+                address: Arc::clone(&newcomer.address),
+                kind: None,
+                properties: Vec::new(),
+                credentials: None,
+                lasting: false,
+                assigned_id: Bytes::new(),
+            })
+        });
+        let replaced = match self.place(&mut side, peer, &newcomer.description.identity) {
+            Ok(replaced) => replaced,
+            Err(reason) => {
+                if known.is_none() {
+                    side.condemn(peer);
+                }
+                return Err(reason);
+            }
+        };
+        if let Some(entry) = side.peer_mut(peer) {
+            entry.minor = newcomer.description.minor;
+            entry.about.kind = newcomer.description.kind;
+            entry.about.properties = newcomer.description.properties;
+            entry.about.address = newcomer.address;
+            entry.about.credentials = newcomer.stream.credentials();
+            entry.counts.reconnects += u64::from(newcomer.reconnected);
+            entry.wire = Wire::Stream(newcomer.stream);
+        }
+        side.connections += 1;
+        side.reconnects += u64::from(newcomer.reconnected);
+        self.greet(&mut side, peer);
+        if self.kind.subscribes() {
+            self.replay(&reader, &mut side, peer);
+        }
+        drop(side);
+        drop(reader);
+        if let Some(old) = replaced {
+            let cause = Cause::Replaced("another peer took its routing id");
+            self.port.submit(Command::Drop { peer: old, cause });
+        }
+        self.waiters.notify(Interest::CHANGE, usize::MAX);
+        self.waiters.notify(Interest::ROOM, usize::MAX);
+        Ok(peer)
+    }
+
+    fn detach(&self, peer: PeerId, returns: bool) {
+        if !returns {
+            self.dismiss(peer, self.is_closed());
+            return;
+        }
+        let shown = {
+            let mut side = self.lock_send();
+            let side = &mut *side;
+            let Some(entry) = side.peers.get_mut(peer.key()) else { return };
+            let was_up = !matches!(entry.wire, Wire::None);
+            entry.wire = Wire::None;
+            let written = entry.outbox.rewind() as u64;
+            entry.counts.written += written;
+            side.counts.written += written;
+            side.connections -= u64::from(was_up);
+            match &mut side.routing {
+                Routing::Publish(_) => self.unplace(side, peer),
+                Routing::Request(_, requests) => {
+                    requests.detach(peer.slot());
+                    Vec::new()
+                }
+                _ => Vec::new(),
+            }
+        };
+        self.reveal(peer, shown);
+        self.waiters.notify(Interest::CHANGE, usize::MAX);
+    }
+
+    fn deliver(&self, peer: PeerId, incoming: Incoming) -> bool {
+        self.arrive(peer, incoming)
+    }
+
+    fn delivered(&self) {
+        self.announce();
+    }
+
+    fn urgent(&self, peer: PeerId, control: &[u8]) {
+        if let Some(entry) = self.lock_send().peer_mut(peer) {
+            entry.outbox.push_urgent(control);
+        }
+    }
+
+    fn take_dirty(&self, peers: &mut Vec<PeerId>) {
+        peers.append(&mut self.lock_send().dirty);
+    }
+
+    fn flush(&self, peer: PeerId) -> Flush {
+        self.write_out(peer, 1024 * 1024, false)
+    }
+
+    fn is_flushed(&self, peer: PeerId) -> bool {
+        self.lock_send().peer(peer).is_none_or(|peer| !peer.outbox.has_work() && peer.outbox.queued() == 0)
+    }
+
+    fn abandon(&self, peer: PeerId) -> Settled {
+        let mut side = self.lock_send();
+        let Some(entry) = side.peer_mut(peer) else { return Settled::default() };
+        let settled = entry.outbox.clear();
+        entry.counts.written += settled.written as u64;
+        entry.counts.dropped += settled.dropped as u64;
+        side.counts.written += settled.written as u64;
+        side.counts.dropped.linger += settled.dropped as u64;
+        settled
+    }
+
+    fn event(&self, event: Event) {
+        #[cfg(feature = "tracing")]
+        tracing::debug!(kind = ?event.kind, endpoint = %event.endpoint, address = ?event.address, "wiremesh event");
+        self.feed.push(event);
+    }
+
+    fn endpoint_ended(&self, endpoint: EndpointId) {
+        let mut endpoints = self.lock_endpoints();
+        endpoints.bound.remove(&endpoint);
+        endpoints.connected.remove(&endpoint);
+    }
+
+    fn finished(&self) {
+        let peers: Vec<PeerId> = self.lock_send().peers.iter().map(|(_, peer)| peer.id).collect();
+        for peer in peers {
+            self.dismiss(peer, true);
+        }
+        self.lock_recv().clear();
+        self.lock_arrivals().clear();
+        let endpoint: Arc<str> = Arc::from("");
+        self.feed.push(Event { kind: EventKind::MonitorStopped, endpoint, address: None, peer: None });
+        self.feed.stop();
+        self.context.finished(self);
+    }
+}

@@ -1,0 +1,255 @@
+//! Binding and connecting, and undoing it.
+
+use super::core::{Core, Endpoints};
+use super::sending::About;
+use crate::endpoint::Endpoint;
+use crate::engine::port::Command;
+use crate::engine::{EndpointId, Host, Settings};
+use crate::error::Error;
+use crate::kind::SocketKind;
+use crate::options::{Options, ReconnectStop};
+use crate::protocol::{Config, Heartbeat};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+use wiremesh_transports::{LinkOptions, Listener, Purpose, Transport};
+
+/// The scheme of links between sockets of one context.
+pub(super) const INPROC: &str = "inproc";
+
+impl Core {
+    /// Binds an endpoint and says what it became.
+    pub(super) fn bind(self: &Arc<Core>, text: &str) -> Result<Endpoint, Error> {
+        self.check_usable()?;
+        let endpoint: Endpoint = text.parse()?;
+        if endpoint.scheme() == INPROC {
+            return self.bind_inproc(endpoint);
+        }
+        let transport = self.transport(&endpoint, Purpose::Bind)?;
+        let settings = Arc::new(self.settings());
+        let listener = transport.bind(endpoint.address(), &settings.link).map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => Error::AddressInUse { endpoint: text.to_owned() },
+            _ => Error::System { action: "binding", subject: text.to_owned(), source },
+        })?;
+        self.listen(endpoint.scheme(), listener, settings)
+    }
+
+    /// Takes over a listener that is bound already.
+    pub(super) fn adopt(self: &Arc<Core>, scheme: &str, listener: io::Result<Box<dyn Listener>>) -> Result<Endpoint, Error> {
+        self.check_usable()?;
+        let failed = |source| Error::System { action: "adopting", subject: format!("a {scheme} listener"), source };
+        self.listen(scheme, listener.map_err(failed)?, Arc::new(self.settings()))
+    }
+
+    fn listen(
+        self: &Arc<Core>,
+        scheme: &str,
+        listener: Box<dyn Listener>,
+        settings: Arc<Settings>,
+    ) -> Result<Endpoint, Error> {
+        let bound = Endpoint::new(scheme, &listener.local_address());
+        self.open_port(bound.as_str())?;
+        let id = {
+            let mut endpoints = self.lock_endpoints();
+            let id = endpoints.allot();
+            endpoints.bound.insert(id, bound.to_string());
+            id
+        };
+        self.port.submit(Command::Listen { id, endpoint: bound.as_str().into(), listener, settings });
+        Ok(bound)
+    }
+
+    /// Connects to an endpoint; the connection is made, and kept, in the background.
+    pub(super) fn connect(self: &Arc<Core>, text: &str) -> Result<Endpoint, Error> {
+        self.check_usable()?;
+        let endpoint: Endpoint = text.parse()?;
+        if endpoint.scheme() == INPROC {
+            return self.connect_inproc(endpoint);
+        }
+        let transport = self.transport(&endpoint, Purpose::Connect)?;
+        // A second connection of these kinds would only double what arrives, or whose turn it is.
+        let once = matches!(self.kind, SocketKind::Dealer | SocketKind::Sub | SocketKind::Pub | SocketKind::Req);
+        if once && self.lock_endpoints().connected.values().any(|known| known == text) {
+            return Ok(endpoint);
+        }
+        self.open_port(text)?;
+        let settings = Arc::new(self.settings());
+        let (immediate, assigned_id) = {
+            let mut options = self.lock_options();
+            (options.immediate, std::mem::take(&mut options.connect_routing_id))
+        };
+        let id = {
+            let mut endpoints = self.lock_endpoints();
+            let id = endpoints.allot();
+            endpoints.connected.insert(id, text.to_owned());
+            id
+        };
+        let name: Arc<str> = text.into();
+        let made = if immediate { Ok(None) } else { self.make_peer(id, &name, assigned_id).map(Some) };
+        let peer = match made {
+            Ok(peer) => peer,
+            Err(reason) => {
+                self.endpoint_ended(id);
+                return Err(Error::InvalidEndpoint { endpoint: text.to_owned(), reason: reason.to_owned() });
+            }
+        };
+        let address: Arc<str> = endpoint.address().into();
+        self.port.submit(Command::Dial { id, endpoint: name, address, transport, settings, peer });
+        Ok(endpoint)
+    }
+
+    /// A peer whose outbox fills before there is a connection.
+    fn make_peer(&self, id: EndpointId, name: &Arc<str>, assigned_id: Bytes) -> Result<crate::PeerId, &'static str> {
+        let mut side = self.lock_send();
+        let peer = side.insert(About {
+            endpoint_id: id,
+            endpoint: Arc::clone(name),
+            address: "".into(),
+            kind: None,
+            properties: Vec::new(),
+            credentials: None,
+            lasting: true,
+            assigned_id: assigned_id.clone(),
+        });
+        // Who has no id yet cannot be addressed: a ROUTER waits for the peer to say it, unless it assigns one itself. A PUB
+        // learns of subscriptions later in any case.
+        let waits = self.kind == SocketKind::Router && assigned_id.is_empty();
+        if !waits {
+            if let Err(reason) = self.place(&mut side, peer, &assigned_id) {
+                side.condemn(peer);
+                return Err(reason);
+            }
+        }
+        drop(side);
+        self.waiters.notify(crate::engine::waiters::Interest::ROOM, usize::MAX);
+        Ok(peer)
+    }
+
+    /// Stops listening at an endpoint and closes the connections accepted there, within the linger time.
+    pub(super) fn unbind(&self, text: &str) -> Result<(), Error> {
+        self.undo(text, "bound to", |endpoints| &mut endpoints.bound)
+    }
+
+    /// Closes the connections to an endpoint, within the linger time, and makes no further ones.
+    pub(super) fn disconnect(&self, text: &str) -> Result<(), Error> {
+        self.undo(text, "connected to", |endpoints| &mut endpoints.connected)
+    }
+
+    fn undo(
+        &self,
+        text: &str,
+        verb: &'static str,
+        list: impl Fn(&mut Endpoints) -> &mut BTreeMap<EndpointId, String>,
+    ) -> Result<(), Error> {
+        self.check()?;
+        let endpoint: Endpoint = text.parse()?;
+        let id = {
+            let mut endpoints = self.lock_endpoints();
+            let list = list(&mut endpoints);
+            let wanted = |known: &String| known == text || is_wildcard_of(text, known);
+            let Some(id) = list.iter().find(|(_, known)| wanted(known)).map(|(id, _)| *id) else {
+                let known: Vec<&str> = list.values().map(String::as_str).take(8).collect();
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                return Err(Error::NoSuchEndpoint { endpoint: text.to_owned(), verb, known });
+            };
+            list.remove(&id);
+            id
+        };
+        if endpoint.scheme() == INPROC {
+            self.undo_inproc(&endpoint, id, verb == "bound to");
+            return Ok(());
+        }
+        let linger = self.lock_options().linger;
+        let deadline = linger.and_then(|linger| Instant::now().checked_add(linger));
+        self.port.submit(Command::End { scope: Some(id), deadline });
+        Ok(())
+    }
+
+    fn open_port(&self, text: &str) -> Result<(), Error> {
+        let host: Arc<dyn Host> = self.me.upgrade().ok_or(Error::Closed)?;
+        self.port
+            .open(&host)
+            .map_err(|source| Error::System { action: "starting the engine for", subject: text.to_owned(), source })
+    }
+
+    /// Calls that make something need the context as well.
+    fn check_usable(&self) -> Result<(), Error> {
+        self.check()?;
+        if self.context.is_shut() { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    fn transport(&self, endpoint: &Endpoint, purpose: Purpose) -> Result<Arc<dyn Transport>, Error> {
+        let transports = self.context.lock_transports();
+        let Some(transport) = transports.get(endpoint.scheme()) else {
+            let known: Vec<&str> = transports.schemes().chain([INPROC]).collect();
+            return Err(Error::UnknownScheme { endpoint: endpoint.to_string(), known: known.join(", ") });
+        };
+        drop(transports);
+        transport.check(endpoint.address(), purpose).map_err(|error| Error::InvalidEndpoint {
+            endpoint: endpoint.to_string(),
+            reason: error.to_string(),
+        })?;
+        Ok(transport)
+    }
+
+    /// The engine's share of the options, as they are now.
+    fn settings(&self) -> Settings {
+        let options = self.lock_options().clone();
+        Settings {
+            link: link_options(&options),
+            protocol: Arc::new(protocol_config(self.kind, &options)),
+            reconnect_interval: options.reconnect_interval,
+            reconnect_max: options.reconnect_max,
+            connect_timeout: options.connect_timeout,
+            stop_on_refused: matches!(options.reconnect_stop, ReconnectStop::Refused | ReconnectStop::Either),
+            stop_on_handshake_failure: matches!(
+                options.reconnect_stop,
+                ReconnectStop::HandshakeFailed | ReconnectStop::Either
+            ),
+            half_open: options.half_open_limit as usize,
+        }
+    }
+}
+
+/// Whether `text` binds every address at the port `known` was bound to, as in `tcp://*:5555` for `tcp://[::]:5555`.
+fn is_wildcard_of(text: &str, known: &str) -> bool {
+    let Some((scheme, port)) = text.split_once("://*:") else { return false };
+    [format!("{scheme}://[::]:{port}"), format!("{scheme}://0.0.0.0:{port}")].iter().any(|form| form == known)
+}
+
+fn link_options(options: &Options) -> LinkOptions {
+    let mut link = LinkOptions::default();
+    link.keepalive = options.tcp_keepalive;
+    link.keepalive_idle = options.tcp_keepalive_idle;
+    link.keepalive_interval = options.tcp_keepalive_interval;
+    link.keepalive_count = options.tcp_keepalive_count;
+    link.send_buffer = options.send_buffer;
+    link.receive_buffer = options.receive_buffer;
+    link.type_of_service = options.type_of_service;
+    link.priority = options.priority;
+    link.busy_poll = options.busy_poll;
+    link.bind_to_device = options.bind_to_device.clone();
+    link.max_retransmit = options.tcp_max_retransmit;
+    link.backlog = options.backlog;
+    link.ipv6 = options.ipv6;
+    link
+}
+
+pub(super) fn protocol_config(kind: SocketKind, options: &Options) -> Config {
+    let mut config = Config::new(kind);
+    config.identity = options.routing_id.clone();
+    config.properties = options.metadata.clone();
+    config.max_message = if options.max_message_size == 0 { u64::MAX } else { options.max_message_size };
+    config.max_frames = options.max_message_frames;
+    config.handshake_timeout = options.handshake_timeout;
+    if !options.heartbeat_interval.is_zero() {
+        config.heartbeat = Some(Heartbeat {
+            interval: options.heartbeat_interval,
+            timeout: options.heartbeat_timeout.unwrap_or(options.heartbeat_interval),
+            ttl: options.heartbeat_ttl,
+        });
+    }
+    config
+}

@@ -1,0 +1,579 @@
+//! The typed sockets: thin faces over [`Socket`] with only the verbs their pattern has.
+
+use super::core::Wait;
+use super::request::RequestError;
+use super::sending::Recipient;
+use super::{Builder, Face, Socket, sealed};
+use crate::context::Context;
+use crate::error::{Error, RecvError, SendError};
+use crate::kind::SocketKind;
+use crate::message::{IntoMessage, Message};
+use bytes::Bytes;
+use std::fmt;
+use std::ops::Deref;
+use std::time::Duration;
+
+/// What every typed socket has besides its verbs.
+macro_rules! face {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name(Socket);
+
+        impl $name {
+            /// A socket with default options in the shared context.
+            pub fn new() -> $name {
+                $name::builder().open()
+            }
+
+            /// A socket with default options in that context.
+            pub fn in_context(context: &Context) -> $name {
+                $name::builder().context(context).open()
+            }
+
+            /// A builder, to set options first.
+            pub fn builder() -> Builder<$name> {
+                Builder::new(())
+            }
+        }
+
+        impl Default for $name {
+            fn default() -> $name {
+                $name::new()
+            }
+        }
+
+        impl Deref for $name {
+            type Target = Socket;
+
+            fn deref(&self) -> &Socket {
+                &self.0
+            }
+        }
+
+        impl sealed::Sealed for $name {}
+
+        impl Face for $name {
+            type Choice = ();
+
+            fn kind_of(_: &()) -> SocketKind {
+                SocketKind::$name
+            }
+
+            fn from_socket(socket: Socket) -> $name {
+                $name(socket)
+            }
+        }
+    };
+}
+
+/// The verbs of a socket that sends to whom its pattern chooses.
+macro_rules! sends {
+    ($name:ident, $blocks:literal) => {
+        impl $name {
+            /// Sends a message.
+            ///
+            #[doc = $blocks]
+            ///
+            /// # Errors
+            /// [`SendFailure`](crate::SendFailure) says why; the message is handed back.
+            #[inline]
+            pub fn send(&self, message: impl IntoMessage) -> Result<(), SendError> {
+                self.0.core.send(message, Recipient::Pattern, Wait::Option)
+            }
+
+            /// Sends a message if that is possible without waiting.
+            ///
+            /// # Errors
+            /// [`WouldBlock`](crate::SendFailure::WouldBlock) where `send` would wait; otherwise as `send`.
+            #[inline]
+            pub fn try_send(&self, message: impl IntoMessage) -> Result<(), SendError> {
+                self.0.core.send(message, Recipient::Pattern, Wait::Never)
+            }
+
+            /// Sends a message, waiting at most `timeout`.
+            ///
+            /// # Errors
+            /// [`TimedOut`](crate::SendFailure::TimedOut) when there was no room in time; otherwise as `send`.
+            pub fn send_timeout(&self, message: impl IntoMessage, timeout: Duration) -> Result<(), SendError> {
+                self.0.core.send(message, Recipient::Pattern, Wait::For(timeout))
+            }
+
+            /// Sends messages in order and says how many; waits as `send` does.
+            ///
+            /// # Errors
+            /// The first failure, with its message; those before it were sent. Pass `iterator.by_ref()` to keep those after it.
+            pub fn send_many<M: IntoMessage>(&self, messages: impl IntoIterator<Item = M>) -> Result<usize, SendError> {
+                let mut sent = 0;
+                for message in messages {
+                    self.send(message)?;
+                    sent += 1;
+                }
+                Ok(sent)
+            }
+        }
+    };
+}
+
+/// The verbs of a socket that receives messages as they are.
+macro_rules! receives {
+    ($name:ident) => {
+        impl $name {
+            /// Receives the next message, waiting for one (at most the option `receive_timeout`).
+            ///
+            /// # Errors
+            /// [`RecvError`] says why there is none.
+            #[inline]
+            pub fn recv(&self) -> Result<Message, RecvError> {
+                self.0.core.recv(Wait::Option)
+            }
+
+            /// Receives a message if one is there.
+            ///
+            /// # Errors
+            /// [`WouldBlock`](RecvError::WouldBlock) when none is; otherwise as `recv`.
+            #[inline]
+            pub fn try_recv(&self) -> Result<Message, RecvError> {
+                self.0.core.recv(Wait::Never)
+            }
+
+            /// Receives the next message, waiting at most `timeout`.
+            ///
+            /// # Errors
+            /// [`TimedOut`](RecvError::TimedOut) when none came in time; otherwise as `recv`.
+            pub fn recv_timeout(&self, timeout: Duration) -> Result<Message, RecvError> {
+                self.0.core.recv(Wait::For(timeout))
+            }
+
+            /// Receives at least one message and at most `max`: waits for the first as `recv` does, and takes along what else is there.
+            ///
+            /// # Errors
+            /// As `recv`.
+            pub fn recv_many(&self, max: usize) -> Result<Vec<Message>, RecvError> {
+                self.0.core.recv_many(max, Wait::Option)
+            }
+
+            /// The messages as they come. Ends when the socket is closed, or when a receive fails otherwise.
+            pub fn iter(&self) -> impl Iterator<Item = Message> + '_ {
+                std::iter::from_fn(|| self.recv().ok())
+            }
+        }
+    };
+}
+
+/// What PUB and XPUB have in common.
+macro_rules! publishes {
+    ($name:ident) => {
+        impl $name {
+            /// Waits until at least `count` peers have subscribed to something: then the first message is not lost on them.
+            ///
+            /// # Errors
+            /// [`Error::TimedOut`] says how many there are; [`Error::Closed`].
+            pub fn wait_for_subscribers(&self, count: usize, timeout: Duration) -> Result<(), Error> {
+                self.0.core.wait_for("subscribers", timeout, || self.0.core.subscribers(), count)
+            }
+
+            /// How many different topics are subscribed to. (libzmq: `ZMQ_TOPICS_COUNT`.)
+            pub fn topic_count(&self) -> usize {
+                self.0.core.topic_count()
+            }
+        }
+    };
+}
+
+face! {
+    /// One peer, both directions (RFC 31). A second peer is refused, with an event.
+    ///
+    /// # Examples
+    /// ```
+    /// let context = wiremesh::Context::new();
+    /// let (left, right) = (wiremesh::Pair::in_context(&context), wiremesh::Pair::in_context(&context));
+    /// left.bind("inproc://pair")?;
+    /// right.connect("inproc://pair")?;
+    /// left.send("ping")?;
+    /// assert_eq!(right.recv()?, "ping");
+    /// right.send("pong")?;
+    /// assert_eq!(left.recv()?, "pong");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    Pair
+}
+sends!(Pair, "Waits while there is no peer, or it is at its mark (at most the option `send_timeout`).");
+receives!(Pair);
+
+face! {
+    /// Publishes to whoever has subscribed to a prefix of the first frame (RFC 29). Never blocks: a subscriber at its mark
+    /// misses messages, which is counted, unless the option `nodrop` is on.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let context = wiremesh::Context::new();
+    /// let publisher = wiremesh::Pub::in_context(&context);
+    /// let subscriber = wiremesh::Sub::in_context(&context);
+    /// let endpoint = publisher.bind("tcp://127.0.0.1:*")?;
+    /// subscriber.subscribe("weather.")?;
+    /// subscriber.connect(&endpoint)?;
+    /// publisher.wait_for_subscribers(1, Duration::from_secs(5))?;
+    /// publisher.send("sports: nothing")?;
+    /// publisher.send("weather.rome: sunny")?;
+    /// assert_eq!(subscriber.recv()?, "weather.rome: sunny");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    Pub
+}
+sends!(Pub, "Never waits, unless the option `nodrop` is on and a subscriber is at its mark.");
+publishes!(Pub);
+
+face! {
+    /// Receives what matches one of its subscriptions (RFC 29). Without any it receives nothing.
+    ///
+    /// Subscriptions are sent again after every reconnect and are never dropped. See [`Pub`] for an example.
+    Sub
+}
+receives!(Sub);
+
+impl Sub {
+    /// Wants messages whose first frame begins with `topic`; the empty topic is a prefix of all. Subscriptions count: each
+    /// needs its own [`unsubscribe`](Sub::unsubscribe). Does not wait for publishers to learn of it.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn subscribe(&self, topic: impl AsRef<[u8]>) -> Result<(), Error> {
+        self.0.core.subscribe(topic.as_ref())
+    }
+
+    /// Takes one subscription back; whether there was one.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn unsubscribe(&self, topic: impl AsRef<[u8]>) -> Result<bool, Error> {
+        self.0.core.unsubscribe(topic.as_ref(), false)
+    }
+
+    /// How many different topics it is subscribed to. (libzmq: `ZMQ_TOPICS_COUNT`.)
+    pub fn topic_count(&self) -> usize {
+        self.0.core.topic_count()
+    }
+}
+
+face! {
+    /// Asks one question at a time and waits for its answer (RFC 28).
+    ///
+    /// `send` and `recv` alternate strictly; [`request`](Req::request) does both. Threads may share a REQ: whole exchanges of `request`
+    /// take turns. Plain `send` and `recv` of several threads see one lockstep: a send while a reply is outstanding fails
+    /// with [`WrongState`](crate::SendFailure::WrongState), and so does a receive with nothing asked.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let context = wiremesh::Context::new();
+    /// let server = wiremesh::Rep::in_context(&context);
+    /// let endpoint = server.bind("tcp://127.0.0.1:*")?;
+    /// std::thread::spawn(move || {
+    ///     while let Ok(question) = server.recv() {
+    ///         server.send(question).unwrap();
+    ///     }
+    /// });
+    /// let client = wiremesh::Req::in_context(&context);
+    /// client.connect(&endpoint)?;
+    /// let answer = client.request("echo?", Duration::from_secs(5))?;
+    /// assert_eq!(answer, "echo?");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    Req
+}
+sends!(Req, "Waits while there is no peer with room (at most the option `send_timeout`).");
+receives!(Req);
+
+impl Req {
+    /// Sends a request and waits for its reply, at most `timeout` for both. When that runs out the request is given up and
+    /// the socket is ready for the next one.
+    ///
+    /// Calls of several threads take turns; waiting for one's turn does not count against the time.
+    ///
+    /// # Errors
+    /// [`RequestError`] says how far it came.
+    pub fn request(&self, message: impl IntoMessage, timeout: Duration) -> Result<Message, RequestError> {
+        self.0.core.request(message.into_message(), timeout, 0)
+    }
+
+    /// As [`request`](Req::request), sending the request again up to `retries` times, each with a `timeout` of its own (the
+    /// lazy-pirate pattern). The connection that did not answer is replaced, so that a late reply is not taken for a new
+    /// one. The server may see the request more than once.
+    ///
+    /// # Errors
+    /// [`RequestError`] of the last attempt.
+    pub fn request_with_retries(
+        &self,
+        message: impl IntoMessage,
+        timeout: Duration,
+        retries: u32,
+    ) -> Result<Message, RequestError> {
+        self.0.core.request(message.into_message(), timeout, retries)
+    }
+}
+
+face! {
+    /// Answers one question at a time (RFC 28).
+    ///
+    /// `recv` and `send` alternate strictly. Threads that share a REP see one lockstep: a receive before the last request is
+    /// answered fails with [`WrongState`](RecvError::WrongState), whoever received that request; several workers want a
+    /// [`Router`] instead. A reply to a peer that is gone is dropped and counted. See [`Req`] for an example.
+    Rep
+}
+sends!(Rep, "Never waits: a reply to a peer that is gone or full is dropped and counted.");
+receives!(Rep);
+
+face! {
+    /// Load-balanced out, fair-queued in, without lockstep (RFC 28). See [`Router`] for an example.
+    Dealer
+}
+sends!(Dealer, "Waits while there is no peer with room (at most the option `send_timeout`).");
+receives!(Dealer);
+
+face! {
+    /// Knows each peer by a routing id: receives with it and sends to it (RFC 28).
+    ///
+    /// # Examples
+    /// ```
+    /// let context = wiremesh::Context::new();
+    /// let router = wiremesh::Router::in_context(&context);
+    /// let dealer = wiremesh::Dealer::builder().context(&context).routing_id("worker-1").build()?;
+    /// let endpoint = router.bind("tcp://127.0.0.1:*")?;
+    /// dealer.connect(&endpoint)?;
+    /// dealer.send("ready")?;
+    /// let (id, message) = router.recv()?;
+    /// assert_eq!((id.as_bytes(), message.as_bytes()), (&b"worker-1"[..], &b"ready"[..]));
+    /// router.send_to(&id, "job")?;
+    /// assert_eq!(dealer.recv()?, "job");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    Router
+}
+
+impl Router {
+    /// Sends a message to the peer with that routing id.
+    ///
+    /// Without the option `mandatory` it never waits: a message for an unknown id or a full peer is dropped and counted. With
+    /// it, an unknown id fails and a full peer is waited for (at most the option `send_timeout`).
+    ///
+    /// # Errors
+    /// [`Unroutable`](crate::SendFailure::Unroutable) with `mandatory`; [`SendFailure`](crate::SendFailure) says what else.
+    #[inline]
+    pub fn send_to(&self, id: impl AsRef<[u8]>, message: impl IntoMessage) -> Result<(), SendError> {
+        self.0.core.send(message, Recipient::RoutingId(id.as_ref()), Wait::Option)
+    }
+
+    /// As [`send_to`](Router::send_to), if that is possible without waiting.
+    ///
+    /// # Errors
+    /// [`WouldBlock`](crate::SendFailure::WouldBlock) where `send_to` would wait; otherwise as there.
+    #[inline]
+    pub fn try_send_to(&self, id: impl AsRef<[u8]>, message: impl IntoMessage) -> Result<(), SendError> {
+        self.0.core.send(message, Recipient::RoutingId(id.as_ref()), Wait::Never)
+    }
+
+    /// As [`send_to`](Router::send_to), waiting at most `timeout`.
+    ///
+    /// # Errors
+    /// [`TimedOut`](crate::SendFailure::TimedOut) when there was no room in time; otherwise as `send_to`.
+    pub fn send_to_timeout(
+        &self,
+        id: impl AsRef<[u8]>,
+        message: impl IntoMessage,
+        timeout: Duration,
+    ) -> Result<(), SendError> {
+        self.0.core.send(message, Recipient::RoutingId(id.as_ref()), Wait::For(timeout))
+    }
+
+    /// Receives the next message and the routing id of its sender, waiting for one (at most the option `receive_timeout`).
+    ///
+    /// # Errors
+    /// [`RecvError`] says why there is none.
+    pub fn recv(&self) -> Result<(RoutingId, Message), RecvError> {
+        self.0.core.recv_routed(Wait::Option)
+    }
+
+    /// Receives a message if one is there.
+    ///
+    /// # Errors
+    /// [`WouldBlock`](RecvError::WouldBlock) when none is; otherwise as `recv`.
+    pub fn try_recv(&self) -> Result<(RoutingId, Message), RecvError> {
+        self.0.core.recv_routed(Wait::Never)
+    }
+
+    /// Receives the next message, waiting at most `timeout`.
+    ///
+    /// # Errors
+    /// [`TimedOut`](RecvError::TimedOut) when none came in time; otherwise as `recv`.
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<(RoutingId, Message), RecvError> {
+        self.0.core.recv_routed(Wait::For(timeout))
+    }
+
+    /// The messages as they come. Ends when the socket is closed, or when a receive fails otherwise.
+    pub fn iter(&self) -> impl Iterator<Item = (RoutingId, Message)> + '_ {
+        std::iter::from_fn(|| self.recv().ok())
+    }
+}
+
+/// What a ROUTER knows a peer by: 1 to 255 octets, chosen by the peer, or generated (then five octets, the first zero).
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RoutingId(Bytes);
+
+impl RoutingId {
+    pub(super) fn new(id: Bytes) -> RoutingId {
+        RoutingId(id)
+    }
+
+    /// The octets.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The octets, shared.
+    pub fn into_bytes(self) -> Bytes {
+        self.0
+    }
+}
+
+impl AsRef<[u8]> for RoutingId {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<RoutingId> for Bytes {
+    fn from(id: RoutingId) -> Bytes {
+        id.0
+    }
+}
+
+impl fmt::Debug for RoutingId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RoutingId(b\"{}\")", self.0.escape_ascii())
+    }
+}
+
+face! {
+    /// Distributes messages to its peers in turn (RFC 30). Never drops: it waits when every peer is at its mark.
+    ///
+    /// # Examples
+    /// ```
+    /// let context = wiremesh::Context::new();
+    /// let (push, pull) = (wiremesh::Push::in_context(&context), wiremesh::Pull::in_context(&context));
+    /// let endpoint = pull.bind("tcp://127.0.0.1:*")?;
+    /// push.connect(&endpoint)?;
+    /// push.send_many(["one", "two"])?;
+    /// assert_eq!(pull.recv()?, "one");
+    /// assert_eq!(pull.recv()?, "two");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    Push
+}
+sends!(Push, "Waits while there is no peer with room (at most the option `send_timeout`).");
+
+face! {
+    /// Receives from its peers in turn (RFC 30). See [`Push`] for an example.
+    Pull
+}
+receives!(Pull);
+
+face! {
+    /// A PUB that shows its application the subscriptions, and what else subscribers send upstream (RFC 29).
+    ///
+    /// A received message whose first octet is 1 is a subscription to the topic that follows, one with 0 a cancellation.
+    ///
+    /// # Examples
+    /// ```
+    /// let context = wiremesh::Context::new();
+    /// let (publisher, subscriber) = (wiremesh::XPub::in_context(&context), wiremesh::Sub::in_context(&context));
+    /// let endpoint = publisher.bind("tcp://127.0.0.1:*")?;
+    /// subscriber.connect(&endpoint)?;
+    /// subscriber.subscribe("news")?;
+    /// assert_eq!(publisher.recv()?, b"\x01news");
+    /// publisher.send("news: none")?;
+    /// assert_eq!(subscriber.recv()?, "news: none");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    XPub
+}
+sends!(XPub, "Never waits, unless the option `nodrop` is on and a subscriber is at its mark.");
+receives!(XPub);
+publishes!(XPub);
+
+impl XPub {
+    /// With the option `manual`: subscribes the peer whose request was received last to `topic`. `false` if that peer is gone.
+    ///
+    /// # Errors
+    /// [`Error::Option`] without `manual`; [`Error::Closed`].
+    pub fn subscribe_last(&self, topic: impl AsRef<[u8]>) -> Result<bool, Error> {
+        self.0.core.subscribe_last(topic.as_ref(), true)
+    }
+
+    /// With the option `manual`: ends a subscription of the peer whose request was received last. `false` if that peer is gone.
+    ///
+    /// # Errors
+    /// [`Error::Option`] without `manual`; [`Error::Closed`].
+    pub fn unsubscribe_last(&self, topic: impl AsRef<[u8]>) -> Result<bool, Error> {
+        self.0.core.subscribe_last(topic.as_ref(), false)
+    }
+}
+
+face! {
+    /// A SUB whose subscriptions are messages, and which may send others upstream (RFC 29).
+    ///
+    /// Sending a message whose first octet is 1 subscribes to the topic that follows, one with 0 takes that back. It does not
+    /// filter what it receives: publishers do.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let context = wiremesh::Context::new();
+    /// let (publisher, subscriber) = (wiremesh::Pub::in_context(&context), wiremesh::XSub::in_context(&context));
+    /// let endpoint = publisher.bind("tcp://127.0.0.1:*")?;
+    /// subscriber.connect(&endpoint)?;
+    /// subscriber.send(b"\x01news")?;
+    /// publisher.wait_for_subscribers(1, Duration::from_secs(5))?;
+    /// publisher.send("news: none")?;
+    /// assert_eq!(subscriber.recv()?, "news: none");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    XSub
+}
+receives!(XSub);
+
+impl XSub {
+    /// Sends a message upstream: a subscription if its first octet is 1, a cancellation if it is 0, anything else for XPUBs to
+    /// receive. Never waits: what a publisher has no room for is dropped and counted, subscriptions excepted.
+    ///
+    /// # Errors
+    /// [`SendFailure`](crate::SendFailure) says why; the message is handed back.
+    pub fn send(&self, message: impl IntoMessage) -> Result<(), SendError> {
+        self.0.core.send_upstream(message.into_message())
+    }
+
+    /// Subscribes to a topic: the same as sending it behind an octet 1.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn subscribe(&self, topic: impl AsRef<[u8]>) -> Result<(), Error> {
+        self.0.core.subscribe(topic.as_ref())
+    }
+
+    /// Takes a subscription back: the same as sending it behind an octet 0. Whether there was one.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn unsubscribe(&self, topic: impl AsRef<[u8]>) -> Result<bool, Error> {
+        self.0.core.unsubscribe(topic.as_ref(), self.0.core.switch().verbose_unsubscribe)
+    }
+
+    /// How many different topics it is subscribed to. (libzmq: `ZMQ_TOPICS_COUNT`.)
+    pub fn topic_count(&self) -> usize {
+        self.0.core.topic_count()
+    }
+}

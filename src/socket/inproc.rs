@@ -1,0 +1,309 @@
+//! Links between sockets of one context: two outboxes that each end fetches from, without descriptors or system calls.
+//!
+//! No thread holds the locks of two sockets here: each step finishes with one before it touches the other.
+
+use super::core::Core;
+use super::endpoints::INPROC;
+use super::sending::{About, After, Marks, Wire};
+use crate::endpoint::Endpoint;
+use crate::engine::EndpointId;
+use crate::engine::waiters::Interest;
+use crate::error::Error;
+use crate::event::{Cause, Event, EventKind};
+use crate::message::Message;
+use crate::peer::PeerId;
+use bytes::Bytes;
+use std::sync::{Arc, Weak};
+use wiremesh_transports::directory::{Meeting, check_name};
+
+impl Core {
+    pub(super) fn bind_inproc(self: &Arc<Core>, endpoint: Endpoint) -> Result<Endpoint, Error> {
+        check_inproc(&endpoint)?;
+        let waiting = self.context.directory.bind(endpoint.address(), Weak::clone(&self.me)).map_err(|_| {
+            Error::AddressInUse { endpoint: endpoint.to_string() }
+        })?;
+        let id = {
+            let mut endpoints = self.lock_endpoints();
+            let id = endpoints.allot();
+            endpoints.bound.insert(id, endpoint.to_string());
+            id
+        };
+        self.tell(EventKind::Listening, &endpoint, None);
+        for (connector, peer) in waiting {
+            if let Some(connector) = connector.upgrade() {
+                // A connector that does not fit is told by an event of its own.
+                let _ = join(&connector, peer, self, id, &endpoint);
+            }
+        }
+        Ok(endpoint)
+    }
+
+    pub(super) fn connect_inproc(self: &Arc<Core>, endpoint: Endpoint) -> Result<Endpoint, Error> {
+        check_inproc(&endpoint)?;
+        let assigned_id = std::mem::take(&mut self.lock_options().connect_routing_id);
+        let id = {
+            let mut endpoints = self.lock_endpoints();
+            let id = endpoints.allot();
+            endpoints.connected.insert(id, endpoint.to_string());
+            id
+        };
+        let peer = {
+            let mut side = self.lock_send();
+            let peer = side.insert(about(id, &endpoint, assigned_id.clone(), true));
+            let waits = self.kind == crate::SocketKind::Router && assigned_id.is_empty();
+            let placed = if waits { Ok(None) } else { self.place(&mut side, peer, &assigned_id) };
+            if let Err(reason) = placed {
+                side.condemn(peer);
+                drop(side);
+                self.lock_endpoints().connected.remove(&id);
+                return Err(Error::InvalidEndpoint { endpoint: endpoint.to_string(), reason: reason.to_owned() });
+            }
+            peer
+        };
+        let me = (Weak::clone(&self.me), peer);
+        let refused = match self.context.directory.connect(endpoint.address(), me) {
+            Meeting::Queued => return Ok(endpoint),
+            Meeting::Found(binder, _) => match binder.upgrade() {
+                Some(binder) => match join(self, peer, &binder, binder.endpoint_of(&endpoint), &endpoint) {
+                    Ok(()) => return Ok(endpoint),
+                    Err(reason) => reason,
+                },
+                None => "the socket bound there is being closed",
+            },
+            Meeting::Full(_) => "too many sockets wait for that name to be bound",
+        };
+        self.lock_endpoints().connected.remove(&id);
+        self.dismiss(peer, false);
+        Err(Error::InvalidEndpoint { endpoint: endpoint.to_string(), reason: refused.to_owned() })
+    }
+
+    fn endpoint_of(&self, endpoint: &Endpoint) -> EndpointId {
+        let endpoints = self.lock_endpoints();
+        let found = endpoints.bound.iter().find(|(_, bound)| *bound == endpoint.as_str());
+        found.map_or(EndpointId(0), |(id, _)| *id)
+    }
+
+    /// Stops an inproc endpoint: a binder takes no newcomers any more and keeps its peers, a connector parts.
+    pub(super) fn undo_inproc(&self, endpoint: &Endpoint, id: EndpointId, bound: bool) {
+        if bound {
+            self.context.directory.unbind_if(endpoint.address(), |binder| Weak::ptr_eq(binder, &self.me));
+            self.tell(EventKind::Closed(Cause::Local), endpoint, None);
+            return;
+        }
+        let peers: Vec<PeerId> = {
+            let side = self.lock_send();
+            side.peers.iter().filter(|(_, peer)| peer.about.endpoint_id == id).map(|(_, peer)| peer.id).collect()
+        };
+        self.context.directory.cancel(|_, (core, peer)| Weak::ptr_eq(core, &self.me) && peers.contains(peer));
+        for peer in peers {
+            self.part(peer);
+        }
+    }
+
+    /// The socket is closing: gives up its names, hands its last messages over and says goodbye.
+    pub(super) fn leave_inproc(&self) {
+        let names: Vec<Endpoint> = {
+            let endpoints = self.lock_endpoints();
+            endpoints.bound.values().filter_map(|text| text.parse().ok()).collect()
+        };
+        for endpoint in names.iter().filter(|endpoint| endpoint.scheme() == INPROC) {
+            self.context.directory.unbind_if(endpoint.address(), |binder| Weak::ptr_eq(binder, &self.me));
+        }
+        self.context.directory.cancel(|_, (core, _)| Weak::ptr_eq(core, &self.me));
+        let peers: Vec<PeerId> = {
+            let side = self.lock_send();
+            let inproc = side.peers.iter().filter(|(_, peer)| peer.about.endpoint.starts_with("inproc://"));
+            inproc.map(|(_, peer)| peer.id).collect()
+        };
+        for peer in peers {
+            self.part(peer);
+        }
+    }
+
+    /// Ends the link to one inproc peer; what it has not fetched is handed over.
+    fn part(&self, peer: PeerId) {
+        let link = {
+            let mut side = self.lock_send();
+            let side = &mut *side;
+            let Some(entry) = side.peers.get_mut(peer.key()) else { return };
+            match std::mem::replace(&mut entry.wire, Wire::None) {
+                Wire::Inproc { core, there, .. } => {
+                    let taken = entry.outbox.take_all();
+                    entry.counts.written += taken.messages as u64;
+                    side.counts.written += taken.messages as u64;
+                    side.connections -= 1;
+                    let pieces: Vec<Bytes> =
+                        taken.pieces.into_iter().map(crate::queue::piece::Piece::into_bytes).collect();
+                    Some((core, there, pieces))
+                }
+                other => {
+                    entry.wire = other;
+                    None
+                }
+            }
+        };
+        if let Some((core, there, pieces)) = link {
+            if let Some(core) = core.upgrade() {
+                core.bequeath(there, pieces);
+                core.orphan(there);
+            }
+        }
+        self.dismiss(peer, self.is_closed());
+    }
+
+    /// An inproc peer has gone: what it sent stays readable.
+    fn orphan(&self, peer: PeerId) {
+        let endpoint: Option<Endpoint> = {
+            let side = self.lock_send();
+            side.peer(peer).and_then(|peer| peer.about.endpoint.parse().ok())
+        };
+        self.dismiss(peer, false);
+        if let Some(endpoint) = endpoint {
+            self.tell(EventKind::Disconnected(Cause::Peer), &endpoint, Some(peer));
+        }
+        self.wake_driver();
+    }
+
+    /// Shows an XPUB's application what followed from the loss of a peer.
+    pub(super) fn reveal(&self, peer: PeerId, shown: Vec<Message>) {
+        if !shown.is_empty() {
+            self.reveal_all(peer, shown);
+        }
+    }
+
+    /// Tells the other ends of inproc links that our receive marks have changed.
+    pub(super) fn tell_marks(&self, peer: PeerId) {
+        let (messages, bytes) = self.receive_marks();
+        let link = match self.lock_send().peer(peer).map(|peer| &peer.wire) {
+            Some(Wire::Inproc { core, there, .. }) => Some((Weak::clone(core), *there)),
+            Some(Wire::None | Wire::Stream(_)) | None => None,
+        };
+        if let Some((core, there)) = link.and_then(|(core, there)| Some((core.upgrade()?, there))) {
+            if let Some(entry) = core.lock_send().peer_mut(there) {
+                entry.added = Some(Marks { messages, bytes });
+            }
+            // Looks again whether there is room under the new mark.
+            core.credit(there, 0, 0);
+        }
+    }
+
+    fn tell(&self, kind: EventKind, endpoint: &Endpoint, peer: Option<PeerId>) {
+        use crate::engine::Host;
+        self.event(Event { kind, endpoint: endpoint.as_str().into(), address: None, peer });
+    }
+
+    /// Our end of a new inproc link.
+    fn link(
+        self: &Arc<Core>,
+        peer: PeerId,
+        other: &Arc<Core>,
+        there: PeerId,
+        identity: &Bytes,
+        marks: Marks,
+    ) -> Result<Vec<After>, &'static str> {
+        let mut reader = self.lock_recv();
+        let mut side = self.lock_send();
+        if side.closed {
+            return Err("the socket is being closed");
+        }
+        let replaced = self.place(&mut side, peer, identity)?;
+        reader.link_inproc(peer, Arc::downgrade(other), there);
+        let Some(entry) = side.peer_mut(peer) else { return Err("the peer is gone") };
+        entry.wire = Wire::Inproc { core: Arc::downgrade(other), there, noticed: false };
+        entry.added = Some(marks);
+        entry.about.kind = Some(other.kind);
+        side.connections += 1;
+        self.greet(&mut side, peer);
+        if self.kind.subscribes() {
+            self.replay(&reader, &mut side, peer);
+        }
+        // What was queued before there was a link is to be fetched.
+        let mut after = Vec::new();
+        if let Some(entry) = side.peer_mut(peer) {
+            if entry.outbox.has_work() {
+                if let Wire::Inproc { noticed, .. } = &mut entry.wire {
+                    *noticed = true;
+                }
+                after.push(After::Notice(Arc::downgrade(other), there));
+            }
+        }
+        drop(side);
+        drop(reader);
+        if let Some(old) = replaced {
+            self.part(old);
+        }
+        Ok(after)
+    }
+}
+
+/// Joins a connector's peer with a binder.
+fn join(
+    connector: &Arc<Core>,
+    peer: PeerId,
+    binder: &Arc<Core>,
+    bound: EndpointId,
+    endpoint: &Endpoint,
+) -> Result<(), &'static str> {
+    if !connector.kind.accepts(binder.kind) {
+        connector.tell(EventKind::HandshakeFailed(Cause::Refused(MISMATCH)), endpoint, Some(peer));
+        return Err(MISMATCH);
+    }
+    let identity = |core: &Core| {
+        if core.kind.announces_identity() { core.lock_options().routing_id.clone() } else { Bytes::new() }
+    };
+    let marks = |core: &Core| {
+        let (messages, bytes) = core.receive_marks();
+        Marks { messages, bytes }
+    };
+    let there = binder.lock_send().insert(about(bound, endpoint, Bytes::new(), false));
+    let linked = binder.link(there, connector, peer, &identity(connector), marks(connector)).and_then(|theirs| {
+        match connector.link(peer, binder, there, &identity(binder), marks(binder)) {
+            Ok(ours) => Ok((ours, theirs)),
+            Err(reason) => {
+                binder.dismiss(there, false);
+                Err(reason)
+            }
+        }
+    });
+    let (ours, theirs) = match linked {
+        Ok(after) => after,
+        Err(reason) => {
+            binder.dismiss(there, false);
+            connector.tell(EventKind::HandshakeFailed(Cause::Refused(reason)), endpoint, Some(peer));
+            return Err(reason);
+        }
+    };
+    for (core, peer) in [(connector, peer), (binder, there)] {
+        core.tell(EventKind::HandshakeSucceeded, endpoint, Some(peer));
+        core.waiters.notify(Interest::CHANGE, usize::MAX);
+        core.waiters.notify(Interest::ROOM, usize::MAX);
+        core.wake_driver();
+    }
+    for after in ours {
+        connector.follow(after);
+    }
+    for after in theirs {
+        binder.follow(after);
+    }
+    Ok(())
+}
+
+const MISMATCH: &str = "the socket bound there is of a kind that does not talk to this one";
+
+fn about(id: EndpointId, endpoint: &Endpoint, assigned_id: Bytes, lasting: bool) -> About {
+    About {
+        endpoint_id: id,
+        endpoint: endpoint.as_str().into(),
+        address: "".into(),
+        kind: None,
+        properties: Vec::new(),
+        credentials: None,
+        lasting,
+        assigned_id,
+    }
+}
+
+fn check_inproc(endpoint: &Endpoint) -> Result<(), Error> {
+    check_name(endpoint.address())
+        .map_err(|error| Error::InvalidEndpoint { endpoint: endpoint.to_string(), reason: error.to_string() })
+}

@@ -1,0 +1,302 @@
+//! Sockets: what they all do once ([`Socket`]), their typed faces with only the legal verbs, and [`AnySocket`] typed at run
+//! time.
+
+mod any;
+pub(crate) mod core;
+mod endpoints;
+mod faces;
+mod inproc;
+mod monitor;
+mod receiving;
+mod request;
+mod sending;
+mod topics;
+
+pub use any::AnySocket;
+pub use faces::{Dealer, Pair, Pub, Pull, Push, Rep, Req, Router, RoutingId, Sub, XPub, XSub};
+pub use monitor::Monitor;
+pub use request::RequestError;
+
+use self::core::Core;
+use crate::context::Context;
+use crate::endpoint::Endpoint;
+use crate::error::Error;
+use crate::kind::SocketKind;
+use crate::options::{Options, Setting, default_options};
+use crate::peer::{PeerId, PeerInfo};
+use crate::stats::Stats;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What every socket does, whatever its pattern. The typed sockets, such as [`Push`] or [`Sub`], and [`AnySocket`] all
+/// dereference to it.
+///
+/// A socket is `Send + Sync`; every method takes `&self` and may be called from any thread. Dropping it closes it, which
+/// never blocks; see [`Context`] for what happens to messages that are still queued.
+pub struct Socket {
+    core: Arc<Core>,
+    /// Dropped after the core has been closed: the last handle waits for deliveries.
+    context: Context,
+}
+
+impl Socket {
+    fn open(kind: SocketKind, context: Context, options: Options) -> Socket {
+        let core = Core::new(kind, Arc::clone(context.inner()), options);
+        if context.is_closed() {
+            core.close();
+        }
+        Socket { core, context }
+    }
+
+    /// The socket's kind.
+    pub fn kind(&self) -> SocketKind {
+        self.core.kind
+    }
+
+    /// The socket's context.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Binds an endpoint: peers can connect to it when this returns. The result names what a wildcard became, so binding
+    /// `tcp://127.0.0.1:*` yields `tcp://127.0.0.1:49152` or the like. A socket may have any number of endpoints.
+    ///
+    /// Forms: `tcp://host:port` with `*` for every address and `*` or `0` for a free port; `ipc://path`, `ipc://@abstract`,
+    /// `ipc://*`; `inproc://name`.
+    ///
+    /// Blocks only to look up a host or interface name.
+    ///
+    /// # Errors
+    /// [`Error::InvalidEndpoint`], [`Error::UnknownScheme`], [`Error::AddressInUse`], [`Error::System`], [`Error::Closed`].
+    pub fn bind(&self, endpoint: impl AsRef<str>) -> Result<Endpoint, Error> {
+        self.core.bind(endpoint.as_ref())
+    }
+
+    /// Connects to an endpoint. Returns at once: the connection is made in the background, made again whenever it is lost,
+    /// and messages sent meanwhile wait for it (unless the option `immediate` is on).
+    ///
+    /// Connecting DEALER, SUB, PUB or REQ again to the same endpoint does nothing; other kinds get one more connection.
+    ///
+    /// # Errors
+    /// [`Error::InvalidEndpoint`], [`Error::UnknownScheme`], [`Error::System`], [`Error::Closed`]. That nobody is there is not
+    /// an error; a [`Monitor`] tells.
+    pub fn connect(&self, endpoint: impl AsRef<str>) -> Result<Endpoint, Error> {
+        self.core.connect(endpoint.as_ref())
+    }
+
+    /// Stops listening at an endpoint, given as to `bind` or as returned by it, and closes the connections accepted there once
+    /// what is queued for them is written, within the linger time. An inproc binder keeps its peers.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchEndpoint`] lists what the socket is bound to.
+    pub fn unbind(&self, endpoint: impl AsRef<str>) -> Result<(), Error> {
+        self.core.unbind(endpoint.as_ref())
+    }
+
+    /// Closes the connection to an endpoint once what is queued for it is written, within the linger time.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchEndpoint`] lists what the socket is connected to.
+    pub fn disconnect(&self, endpoint: impl AsRef<str>) -> Result<(), Error> {
+        self.core.disconnect(endpoint.as_ref())
+    }
+
+    /// Takes over a tcp listener that is bound already, for example one handed down by a service manager.
+    ///
+    /// # Errors
+    /// [`Error::System`], [`Error::Closed`].
+    pub fn adopt_tcp(&self, listener: std::net::TcpListener) -> Result<Endpoint, Error> {
+        self.core.adopt("tcp", wiremesh_transports::adopt_tcp(listener))
+    }
+
+    /// Takes over a Unix listener that is bound already. Its socket file stays when the socket is closed.
+    ///
+    /// # Errors
+    /// [`Error::System`], [`Error::Closed`].
+    #[cfg(unix)]
+    pub fn adopt_unix(&self, listener: std::os::unix::net::UnixListener) -> Result<Endpoint, Error> {
+        self.core.adopt("ipc", wiremesh_transports::adopt_unix(listener))
+    }
+
+    /// The endpoints it is bound to, wildcards resolved.
+    pub fn bound(&self) -> Vec<String> {
+        self.core.lock_endpoints().bound.values().cloned().collect()
+    }
+
+    /// The endpoints it is connected to, as given.
+    pub fn connected(&self) -> Vec<String> {
+        self.core.lock_endpoints().connected.values().cloned().collect()
+    }
+
+    /// Waits until at least `count` peers are connected and past their handshake.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] says how many there are; [`Error::Closed`].
+    pub fn wait_for_peers(&self, count: usize, timeout: Duration) -> Result<(), Error> {
+        self.core.wait_for("peers", timeout, || self.core.connections(), count)
+    }
+
+    /// Waits until everything accepted so far is in the kernel, or in the hands of an inproc receiver.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] says what is left; [`Error::Closed`].
+    pub fn flush(&self, timeout: Duration) -> Result<(), Error> {
+        self.core.flush_all(timeout)
+    }
+
+    /// Closes the socket. Never blocks: blocked calls return within 50 ms with `Closed`, later ones at once, and what was
+    /// accepted is delivered in the background within the linger time. Dropping the socket does the same.
+    pub fn close(&self) {
+        self.core.close();
+    }
+
+    /// Whether the socket or its context has been closed.
+    pub fn is_closed(&self) -> bool {
+        self.core.is_closed()
+    }
+
+    /// Changes an option while the socket works. What it takes effect on stands in the option's row of the
+    /// [table](crate::options::table).
+    ///
+    /// # Errors
+    /// [`Error::Option`] when the value is not allowed, or the option cannot change any more.
+    pub fn set(&self, setting: Setting) -> Result<(), Error> {
+        self.core.set(setting)
+    }
+
+    /// The options as they are now.
+    pub fn options(&self) -> Options {
+        self.core.lock_options().clone()
+    }
+
+    /// What is known of a peer; of one that is gone, as long as it is among the last 256.
+    pub fn peer(&self, peer: PeerId) -> Option<PeerInfo> {
+        self.core.peer_info(peer)
+    }
+
+    /// What is known of all peers, those of connecting endpoints that are not connected included.
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        self.core.peer_ids().into_iter().filter_map(|peer| self.core.peer_info(peer)).collect()
+    }
+
+    /// The socket's counters. They are consistent: the accounting law holds in every snapshot.
+    pub fn stats(&self) -> Stats {
+        self.core.stats()
+    }
+
+    /// Watches the socket from now on.
+    pub fn monitor(&self) -> Monitor {
+        self.core.feed.monitor()
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.core.close();
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socket")
+            .field("kind", &self.kind())
+            .field("bound", &self.bound())
+            .field("connected", &self.connected())
+            .field("closed", &self.is_closed())
+            .finish()
+    }
+}
+
+/// What a [`Builder`] can build: the typed sockets and [`AnySocket`].
+pub trait Face: sealed::Sealed {
+    #[doc(hidden)]
+    type Choice;
+
+    #[doc(hidden)]
+    fn kind_of(choice: &Self::Choice) -> SocketKind;
+
+    #[doc(hidden)]
+    fn from_socket(socket: Socket) -> Self;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// Makes a socket with options set before its first endpoint.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use wiremesh::Push;
+///
+/// let push = Push::builder().send_mark(100).send_timeout(Duration::from_secs(1)).build()?;
+/// assert_eq!(push.options().send_mark, 100);
+/// assert!(Push::builder().half_open_limit(0).build().is_err());
+/// # Ok::<(), wiremesh::Error>(())
+/// ```
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder<S: Face> {
+    choice: S::Choice,
+    context: Option<Context>,
+    options: Options,
+    wrong: Option<Error>,
+    face: PhantomData<fn() -> S>,
+}
+
+impl<S: Face> Builder<S> {
+    pub(crate) fn new(choice: S::Choice) -> Builder<S> {
+        let mut options = default_options();
+        // A subscriber has nothing of value to deliver after its close.
+        if S::kind_of(&choice).subscribes() {
+            options.linger = Some(Duration::ZERO);
+        }
+        Builder { choice, context: None, options, wrong: None, face: PhantomData }
+    }
+
+    /// The context the socket belongs to. Default: the shared one.
+    pub fn context(mut self, context: &Context) -> Builder<S> {
+        self.context = Some(context.clone());
+        self
+    }
+
+    /// Sets an option by its [`Setting`].
+    pub fn set(mut self, setting: Setting) -> Builder<S> {
+        match setting.check() {
+            Ok(()) => setting.apply(&mut self.options),
+            Err(error) => self.wrong = self.wrong.or(Some(error)),
+        }
+        self
+    }
+
+    /// Makes the socket.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for the first option whose value is not allowed.
+    pub fn build(self) -> Result<S, Error> {
+        match self.wrong {
+            Some(error) => Err(error),
+            None => {
+                let config = endpoints::protocol_config(S::kind_of(&self.choice), &self.options);
+                if let Err(error) = config.validate() {
+                    return Err(Error::Option { option: "metadata", reason: error.to_string() });
+                }
+                Ok(self.open())
+            }
+        }
+    }
+
+    /// Makes a socket whose options are known to be good.
+    fn open(self) -> S {
+        let kind = S::kind_of(&self.choice);
+        S::from_socket(Socket::open(kind, self.context.unwrap_or_else(Context::shared), self.options))
+    }
+}
+
+impl<S: Face> fmt::Debug for Builder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("kind", &S::kind_of(&self.choice)).field("options", &self.options).finish()
+    }
+}

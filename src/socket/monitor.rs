@@ -1,0 +1,144 @@
+//! Watching a socket: a bounded ring of events that the engine never waits for.
+
+use crate::event::Event;
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How many events are kept for a monitor that is not read; older ones are dropped and counted.
+const KEPT: usize = 1024;
+
+/// Where a socket's events go.
+#[derive(Default)]
+pub(super) struct Feed {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    change: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    events: VecDeque<Event>,
+    monitors: usize,
+    lost: u64,
+    stopped: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Feed {
+    pub(super) fn push(&self, event: Event) {
+        let mut state = self.shared.lock();
+        if state.monitors == 0 || state.stopped {
+            return;
+        }
+        if state.events.len() >= KEPT {
+            state.events.pop_front();
+            state.lost += 1;
+        }
+        state.events.push_back(event);
+        drop(state);
+        self.shared.change.notify_one();
+    }
+
+    pub(super) fn stop(&self) {
+        self.shared.lock().stopped = true;
+        self.shared.change.notify_all();
+    }
+
+    pub(super) fn lost(&self) -> u64 {
+        self.shared.lock().lost
+    }
+
+    pub(super) fn monitor(&self) -> Monitor {
+        self.shared.lock().monitors += 1;
+        Monitor { shared: Arc::clone(&self.shared) }
+    }
+}
+
+/// The events of one socket, from when the monitor was made.
+///
+/// At most 1,024 events wait to be read; then the oldest are dropped and counted in
+/// [`Stats::events_lost`](crate::Stats::events_lost). Several monitors of one socket share its events. The last event of a
+/// closed socket is [`MonitorStopped`](crate::EventKind::MonitorStopped).
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use wiremesh::{EventKind, Pull};
+///
+/// let pull = Pull::new();
+/// let monitor = pull.monitor();
+/// pull.bind("tcp://127.0.0.1:*")?;
+/// let event = monitor.recv_timeout(Duration::from_secs(5)).expect("an event");
+/// assert!(matches!(event.kind, EventKind::Listening));
+/// # Ok::<(), wiremesh::Error>(())
+/// ```
+pub struct Monitor {
+    shared: Arc<Shared>,
+}
+
+impl Monitor {
+    /// The next event, waiting for one; `None` once the socket is closed and all events are read.
+    pub fn recv(&self) -> Option<Event> {
+        self.next(None)
+    }
+
+    /// The next event, waiting at most `limit`.
+    pub fn recv_timeout(&self, limit: Duration) -> Option<Event> {
+        self.next(Some(Instant::now().checked_add(limit)?))
+    }
+
+    /// The next event, if one is there.
+    pub fn try_recv(&self) -> Option<Event> {
+        self.shared.lock().events.pop_front()
+    }
+
+    /// The events in order, until the socket is closed.
+    pub fn iter(&self) -> impl Iterator<Item = Event> + '_ {
+        std::iter::from_fn(|| self.recv())
+    }
+
+    fn next(&self, deadline: Option<Instant>) -> Option<Event> {
+        let mut state = self.shared.lock();
+        loop {
+            if let Some(event) = state.events.pop_front() {
+                return Some(event);
+            }
+            if state.stopped {
+                return None;
+            }
+            state = match deadline {
+                None => self.shared.change.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.checked_duration_since(Instant::now())?;
+                    self.shared.change.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.monitors -= 1;
+        if state.monitors == 0 {
+            state.events.clear();
+        }
+    }
+}
+
+impl std::fmt::Debug for Monitor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Monitor").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,695 @@
+//! The receiving half of a socket: what drivers bring lands among the arrivals; whoever receives collects it into inboxes and
+//! takes whole messages from them in turn (fair queueing, RFC 28 and 30).
+
+use super::core::Core;
+use super::sending::{Routing, Wire};
+use crate::engine::Incoming;
+use crate::engine::port::Command;
+use crate::engine::waiters::Interest;
+use crate::error::RecvError;
+use crate::message::Message;
+use crate::patterns::subscriptions::PrefixSet;
+use crate::peer::PeerId;
+use crate::queue::inbox::Inbox;
+use bytes::Bytes;
+use smallvec::SmallVec;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
+
+/// What drivers and other sockets of the process have brought and nobody has collected yet.
+#[derive(Default)]
+pub(crate) struct Arrivals {
+    items: Vec<Arrival>,
+    /// What each peer has here or in its inbox.
+    flows: HashMap<PeerId, Flow>,
+    /// Messages brought since waiting receivers were told.
+    fresh: usize,
+}
+
+/// Something for the receiving half.
+enum Arrival {
+    /// Whole messages in wire form.
+    Wire(PeerId, Bytes),
+    /// Whole messages with large bodies as pieces of their own.
+    Pieces(PeerId, SmallVec<[Bytes; 4]>),
+    /// A message made here: a subscription for an XPUB, or the newest of a conflated peer.
+    Made(PeerId, Message),
+    /// An inproc peer has something in its outbox.
+    Notice(PeerId),
+}
+
+/// How much of a peer waits for the application.
+#[derive(Default)]
+struct Flow {
+    messages: usize,
+    bytes: usize,
+    /// The peer is not read until half of the mark is free.
+    paused: bool,
+    received: u64,
+    received_bytes: u64,
+}
+
+/// What receivers share.
+pub(crate) struct Reader {
+    inboxes: HashMap<PeerId, Box<Source>>,
+    /// Peers with messages, in turn.
+    active: VecDeque<PeerId>,
+    /// The one whose turn it is, out of the table: the common case has one peer.
+    current: Option<Box<Source>>,
+    scratch: Vec<Arrival>,
+    /// What a SUB wants; what an XSUB has asked for.
+    pub(super) filter: PrefixSet,
+    pub(super) received: u64,
+    pub(super) received_bytes: u64,
+    pub(super) discarded: u64,
+    /// Half of the receive mark: credit goes back in such steps.
+    pub(super) step: usize,
+}
+
+/// What came from one peer.
+struct Source {
+    peer: PeerId,
+    inbox: Inbox,
+    /// Messages made here, behind what the inbox holds.
+    made: VecDeque<Message>,
+    /// Whether it is in the list of active peers, or current.
+    active: bool,
+    /// The peer is gone: the source goes once it is read.
+    gone: bool,
+    /// The other socket, if the peer is one of this process, and who we are to it.
+    inproc: Option<(Weak<Core>, PeerId)>,
+}
+
+impl Reader {
+    pub(super) fn new() -> Reader {
+        Reader {
+            inboxes: HashMap::new(),
+            active: VecDeque::new(),
+            current: None,
+            scratch: Vec::new(),
+            filter: PrefixSet::new(),
+            received: 0,
+            received_bytes: 0,
+            discarded: 0,
+            step: 1,
+        }
+    }
+
+    fn source(&mut self, peer: PeerId) -> &mut Source {
+        if self.current.as_ref().is_some_and(|current| current.peer == peer) {
+            if let Some(current) = &mut self.current {
+                return current;
+            }
+        }
+        self.inboxes.entry(peer).or_insert_with(|| {
+            Box::new(Source {
+                peer,
+                inbox: Inbox::default(),
+                made: VecDeque::new(),
+                active: false,
+                gone: false,
+                inproc: None,
+            })
+        })
+    }
+
+    /// Puts a peer that has something at the end of the round.
+    fn activate(&mut self, peer: PeerId) {
+        let source = self.source(peer);
+        if !std::mem::replace(&mut source.active, true) {
+            self.active.push_back(peer);
+        }
+    }
+
+    /// The source whose turn it is.
+    #[inline(always)]
+    fn current(&mut self) -> Option<&mut Source> {
+        if self.current.is_none() {
+            let peer = self.active.pop_front()?;
+            self.current = self.inboxes.remove(&peer);
+        }
+        self.current.as_deref_mut()
+    }
+
+    /// Passes the turn on, if others wait for it.
+    #[inline(always)]
+    fn pass(&mut self) {
+        if !self.active.is_empty() {
+            self.pass_slow();
+        }
+    }
+
+    #[inline(never)]
+    fn pass_slow(&mut self) {
+        if let Some(current) = self.current.take() {
+            self.active.push_back(current.peer);
+            self.inboxes.insert(current.peer, current);
+        }
+    }
+
+    /// Whether a receive would find nothing in the inboxes.
+    #[inline(always)]
+    fn is_empty(&self) -> bool {
+        self.active.is_empty()
+            && self.current.as_ref().is_none_or(|source| source.inbox.is_empty() && source.made.is_empty())
+    }
+
+    /// An inproc peer: where to fetch from, and to whom credit goes back.
+    pub(super) fn link_inproc(&mut self, peer: PeerId, core: Weak<Core>, there: PeerId) {
+        self.source(peer).inproc = Some((core, there));
+    }
+
+    /// A peer is gone: its source goes now if it is read, else once it is. Says whether it was empty.
+    fn bury(&mut self, peer: PeerId) -> bool {
+        let source = self.source(peer);
+        source.gone = true;
+        let empty = !source.active && source.inbox.is_empty() && source.made.is_empty();
+        if empty {
+            self.inboxes.remove(&peer);
+        }
+        empty
+    }
+
+    /// Forgets all that is unread.
+    pub(super) fn clear(&mut self) {
+        self.inboxes.clear();
+        self.active.clear();
+        self.current = None;
+    }
+}
+
+impl Arrivals {
+    pub(super) fn unread(&self) -> usize {
+        self.flows.values().map(|flow| flow.messages).sum()
+    }
+
+    pub(super) fn received(&self, peer: PeerId) -> (u64, u64) {
+        self.flows.get(&peer).map_or((0, 0), |flow| (flow.received, flow.received_bytes))
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.items.clear();
+        self.flows.clear();
+    }
+}
+
+impl Core {
+    pub(super) fn lock_recv(&self) -> MutexGuard<'_, Reader> {
+        self.recv.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn lock_arrivals(&self) -> MutexGuard<'_, Arrivals> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A driver brings something from a peer; whether to go on reading from it.
+    pub(super) fn arrive(&self, peer: PeerId, incoming: Incoming) -> bool {
+        if self.kind.publishes() {
+            return self.arrive_upstream(peer, incoming);
+        }
+        let (item, messages, bytes) = match incoming {
+            // The machine drops them for kinds that do not publish.
+            Incoming::Subscribe(_) | Incoming::Cancel(_) => return true,
+            Incoming::Messages(wire, count) => {
+                let bytes = wire.len();
+                if self.conflate {
+                    return self.arrive_newest(peer, [wire]);
+                }
+                (Arrival::Wire(peer, fit(wire)), count as usize, bytes)
+            }
+            Incoming::Message(pieces) => {
+                let bytes = pieces.iter().map(Bytes::len).sum();
+                if self.conflate {
+                    return self.arrive_newest(peer, pieces);
+                }
+                (Arrival::Pieces(peer, pieces), 1, bytes)
+            }
+        };
+        self.land(item, peer, messages, bytes)
+    }
+
+    /// Adds to the arrivals; whether to go on reading from that peer.
+    fn land(&self, item: Arrival, peer: PeerId, messages: usize, bytes: usize) -> bool {
+        let (mark, byte_mark) = self.receive_marks();
+        let mut arrivals = self.lock_arrivals();
+        arrivals.items.push(item);
+        arrivals.fresh += messages;
+        let flow = arrivals.flows.entry(peer).or_default();
+        flow.messages += messages;
+        flow.bytes += bytes;
+        flow.received += messages as u64;
+        flow.received_bytes += bytes as u64;
+        flow.paused = (mark != 0 && flow.messages >= mark) || (byte_mark != 0 && flow.bytes >= byte_mark);
+        let go_on = !flow.paused;
+        // Published while the lock is held, so that a collector that sees it finds the item.
+        self.arrived.store(true, Ordering::Release);
+        go_on
+    }
+
+    /// Under `conflate`: keeps the newest message of a peer, and of it alone.
+    fn arrive_newest(&self, peer: PeerId, pieces: impl IntoIterator<Item = Bytes>) -> bool {
+        let mut inbox = Inbox::default();
+        for piece in pieces {
+            inbox.push(piece);
+        }
+        let newest = std::iter::from_fn(|| inbox.next(Some(peer))).last();
+        let (messages, bytes) = (inbox.taken, inbox.taken_bytes);
+        let Some(newest) = newest else { return true };
+        let mut arrivals = self.lock_arrivals();
+        arrivals.items.retain(|item| !matches!(item, Arrival::Made(from, _) if *from == peer));
+        arrivals.items.push(Arrival::Made(peer, newest));
+        arrivals.fresh += 1;
+        let flow = arrivals.flows.entry(peer).or_default();
+        flow.received += messages as u64;
+        flow.received_bytes += bytes as u64;
+        self.arrived.store(true, Ordering::Release);
+        true
+    }
+
+    /// A publisher takes subscriptions out of what comes; an XPUB shows them, and the rest, to the application.
+    fn arrive_upstream(&self, peer: PeerId, incoming: Incoming) -> bool {
+        let mut shown: Vec<Message> = Vec::new();
+        match incoming {
+            Incoming::Subscribe(topic) => self.subscribed(peer, true, &topic, &mut shown),
+            Incoming::Cancel(topic) => self.subscribed(peer, false, &topic, &mut shown),
+            Incoming::Messages(wire, _) => self.upstream_messages(peer, [wire], &mut shown),
+            Incoming::Message(pieces) => self.upstream_messages(peer, pieces, &mut shown),
+        }
+        self.show(peer, shown)
+    }
+
+    /// Shows an XPUB's application what followed from the loss of a peer.
+    pub(super) fn reveal_all(&self, peer: PeerId, shown: Vec<Message>) {
+        self.show(peer, shown);
+        self.announce();
+        self.wake_driver();
+    }
+
+    fn show(&self, peer: PeerId, shown: Vec<Message>) -> bool {
+        let mut go_on = true;
+        for message in shown {
+            let bytes = message.byte_len();
+            go_on = self.land(Arrival::Made(peer, message), peer, 1, bytes);
+        }
+        go_on
+    }
+
+    fn upstream_messages(&self, peer: PeerId, pieces: impl IntoIterator<Item = Bytes>, shown: &mut Vec<Message>) {
+        let mut inbox = Inbox::default();
+        for piece in pieces {
+            inbox.push(piece);
+        }
+        let first_only = self.switch().only_first_subscribe;
+        while let Some(message) = inbox.next(Some(peer)) {
+            let mut rest: Vec<crate::Frame> = Vec::new();
+            let mut first_is_subscription = false;
+            for (index, frame) in message.into_frames().enumerate() {
+                let examined = index == 0 || !first_only || first_is_subscription;
+                match frame.split_first() {
+                    Some((mark @ (0 | 1), topic)) if examined => {
+                        first_is_subscription |= index == 0;
+                        self.subscribed(peer, *mark == 1, topic, shown);
+                    }
+                    _ => rest.push(frame),
+                }
+            }
+            if !rest.is_empty() && self.kind == crate::SocketKind::XPub {
+                let mut message: Message = rest.into_iter().collect();
+                message.set_peer(Some(peer));
+                shown.push(message);
+            }
+        }
+    }
+
+    /// One subscription or cancellation of a peer, by whatever form it came.
+    fn subscribed(&self, peer: PeerId, subscribe: bool, topic: &[u8], shown: &mut Vec<Message>) {
+        let switch = self.switch();
+        let show = {
+            let mut side = self.lock_send();
+            if side.peer(peer).is_none() {
+                return;
+            }
+            let Routing::Publish(publisher) = &mut side.routing else { return };
+            let limit = self.max_subscriptions.load(Ordering::Relaxed) as usize;
+            if self.manual {
+                true
+            } else if subscribe {
+                if limit != 0 && publisher.subscriptions.count_of(peer.slot()) >= limit {
+                    self.refused_subscriptions.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
+                let change = publisher.subscriptions.subscribe(peer.slot(), topic);
+                change.first || switch.verbose || switch.verboser
+            } else {
+                let change = publisher.subscriptions.cancel(peer.slot(), topic);
+                change.last || !change.removed || switch.verboser
+            }
+        };
+        if show && self.kind == crate::SocketKind::XPub {
+            shown.push(event_message(subscribe, topic, Some(peer)));
+        }
+        self.waiters.notify(Interest::CHANGE, usize::MAX);
+    }
+
+    /// All that one turn brought is there: wakes as many receivers as messages came.
+    pub(super) fn announce(&self) {
+        let fresh = std::mem::take(&mut self.lock_arrivals().fresh);
+        if fresh > 0 {
+            self.waiters.notify(Interest::MESSAGE, fresh);
+        }
+    }
+
+    /// Another socket of the process says that something of it waits for us.
+    pub(crate) fn notice(self: &Arc<Core>, peer: PeerId) {
+        if self.kind.publishes() {
+            // Nobody may ever receive here: what comes upstream is taken at once.
+            self.absorb(peer);
+            return;
+        }
+        {
+            let mut arrivals = self.lock_arrivals();
+            arrivals.items.push(Arrival::Notice(peer));
+            self.arrived.store(true, Ordering::Release);
+        }
+        self.waiters.notify(Interest::MESSAGE, 1);
+        self.wake_driver();
+    }
+
+    /// A publisher takes what an inproc peer sent upstream.
+    fn absorb(&self, peer: PeerId) {
+        let link = {
+            let side = self.lock_send();
+            match side.peer(peer).map(|peer| &peer.wire) {
+                Some(Wire::Inproc { core, there, .. }) => Some((Weak::clone(core), *there)),
+                Some(Wire::None | Wire::Stream(_)) | None => None,
+            }
+        };
+        let Some((core, there)) = link.and_then(|(core, there)| Some((core.upgrade()?, there))) else { return };
+        let pieces = core.hand_over(there, 0, 0);
+        // Upstream traffic is read at once: credit goes back with the next hand-over.
+        let mut shown = Vec::new();
+        let mut count = Inbox::default();
+        for piece in &pieces {
+            count.push(piece.clone());
+        }
+        self.upstream_messages(peer, pieces, &mut shown);
+        while count.next(None).is_some() {}
+        core.credit(there, count.taken, count.taken_bytes);
+        self.show(peer, shown);
+        self.announce();
+        self.wake_driver();
+    }
+
+    /// Takes all that waits in the outbox of an inproc peer of another socket, and gives it credit for what was read.
+    fn hand_over(&self, to: PeerId, read: usize, read_bytes: usize) -> Vec<Bytes> {
+        let mut side = self.lock_send();
+        let side = &mut *side;
+        let Some(peer) = side.peers.get_mut(to.key()) else { return Vec::new() };
+        if let Wire::Inproc { noticed, .. } = &mut peer.wire {
+            *noticed = false;
+        }
+        let taken = peer.outbox.take_all();
+        peer.unread = (peer.unread + taken.messages).saturating_sub(read);
+        peer.unread_bytes = (peer.unread_bytes + taken.bytes).saturating_sub(read_bytes);
+        peer.counts.written += taken.messages as u64;
+        side.counts.written += taken.messages as u64;
+        let room = read > 0 && side.gave_room(to.slot());
+        let pieces = taken.pieces.into_iter().map(crate::queue::piece::Piece::into_bytes).collect();
+        if room {
+            self.waiters.notify(Interest::ROOM, usize::MAX);
+            self.wake_driver();
+        }
+        pieces
+    }
+
+    /// Gives credit for messages an inproc peer's application has read.
+    pub(super) fn credit(&self, to: PeerId, read: usize, read_bytes: usize) {
+        let room = {
+            let mut side = self.lock_send();
+            if let Some(peer) = side.peer_mut(to) {
+                peer.unread = peer.unread.saturating_sub(read);
+                peer.unread_bytes = peer.unread_bytes.saturating_sub(read_bytes);
+            }
+            side.gave_room(to.slot())
+        };
+        if room {
+            self.waiters.notify(Interest::ROOM, usize::MAX);
+            self.wake_driver();
+        }
+    }
+
+    /// Moves the arrivals into the inboxes.
+    #[inline(never)]
+    fn collect(&self, reader: &mut Reader) {
+        let mut items = std::mem::take(&mut reader.scratch);
+        {
+            let mut arrivals = self.lock_arrivals();
+            self.arrived.store(false, Ordering::Relaxed);
+            std::mem::swap(&mut arrivals.items, &mut items);
+        }
+        for item in items.drain(..) {
+            let peer = match item {
+                Arrival::Wire(peer, wire) => {
+                    reader.source(peer).inbox.push(wire);
+                    peer
+                }
+                Arrival::Pieces(peer, pieces) => {
+                    let source = reader.source(peer);
+                    for piece in pieces {
+                        source.inbox.push(piece);
+                    }
+                    peer
+                }
+                Arrival::Made(peer, message) => {
+                    let source = reader.source(peer);
+                    if self.conflate {
+                        source.made.clear();
+                    }
+                    source.made.push_back(message);
+                    peer
+                }
+                Arrival::Notice(peer) => {
+                    self.fetch(reader, peer);
+                    peer
+                }
+            };
+            reader.activate(peer);
+        }
+        if items.capacity() <= 4096 {
+            reader.scratch = items;
+        }
+    }
+
+    /// Fetches what an inproc peer has for us.
+    fn fetch(&self, reader: &mut Reader, peer: PeerId) {
+        let source = reader.source(peer);
+        let Some((core, there)) = &source.inproc else { return };
+        let Some(core) = core.upgrade() else { return };
+        let there = *there;
+        let (read, read_bytes) = (std::mem::take(&mut source.inbox.taken), std::mem::take(&mut source.inbox.taken_bytes));
+        let pieces = core.hand_over(there, read, read_bytes);
+        if self.conflate {
+            let mut inbox = Inbox::default();
+            for piece in pieces {
+                inbox.push(piece);
+            }
+            if let Some(newest) = std::iter::from_fn(|| inbox.next(Some(peer))).last() {
+                source.made.clear();
+                source.made.push_back(newest);
+                core.credit(there, inbox.taken, inbox.taken_bytes);
+            }
+            return;
+        }
+        for piece in pieces {
+            source.inbox.push(piece);
+        }
+    }
+
+    /// The next message the pattern lets through, if one is there.
+    #[inline(always)]
+    pub(super) fn take(&self, reader: &mut Reader) -> Option<Message> {
+        loop {
+            if self.arrived.load(Ordering::Acquire) {
+                self.collect(reader);
+            }
+            let step = reader.step;
+            let source = reader.current()?;
+            let message = match source.inbox.next(Some(source.peer)) {
+                Some(message) => {
+                    if source.inbox.taken >= step {
+                        self.give_credit(source);
+                    }
+                    message
+                }
+                None => match source.made.pop_front() {
+                    Some(message) => {
+                        source.inbox.taken += 1;
+                        source.inbox.taken_bytes += message.byte_len();
+                        message
+                    }
+                    None => {
+                        self.retire(reader);
+                        continue;
+                    }
+                },
+            };
+            reader.pass();
+            let Some(message) = self.admit(reader, message) else {
+                reader.discarded += 1;
+                continue;
+            };
+            reader.received += 1;
+            if reader.is_empty() {
+                // What is sent next may well be the answer: it goes out at once.
+                self.replying.store(true, Ordering::Relaxed);
+            }
+            return Some(message);
+        }
+    }
+
+    /// The current source is read: gives credit back and lets it rest, or go.
+    #[inline(never)]
+    fn retire(&self, reader: &mut Reader) {
+        let Some(mut source) = reader.current.take() else { return };
+        self.give_credit(&mut source);
+        source.active = false;
+        if !source.gone {
+            reader.inboxes.insert(source.peer, source);
+        }
+    }
+
+    #[inline(never)]
+    fn give_credit(&self, source: &mut Source) {
+        let (read, bytes) = (std::mem::take(&mut source.inbox.taken), std::mem::take(&mut source.inbox.taken_bytes));
+        if read == 0 {
+            return;
+        }
+        if let Some((core, there)) = &source.inproc {
+            if let Some(core) = core.upgrade() {
+                core.credit(*there, read, bytes);
+            }
+            return;
+        }
+        let (mark, byte_mark) = self.receive_marks();
+        let mut arrivals = self.lock_arrivals();
+        let Some(flow) = arrivals.flows.get_mut(&source.peer) else { return };
+        flow.messages = flow.messages.saturating_sub(read);
+        flow.bytes = flow.bytes.saturating_sub(bytes);
+        let room = (mark == 0 || flow.messages <= mark / 2) && (byte_mark == 0 || flow.bytes <= byte_mark / 2);
+        if flow.paused && room {
+            flow.paused = false;
+            drop(arrivals);
+            self.port.submit(Command::Resume(source.peer));
+        }
+    }
+
+    /// What the pattern makes of a received message; `None` discards it.
+    #[inline(always)]
+    fn admit(&self, reader: &mut Reader, message: Message) -> Option<Message> {
+        use crate::SocketKind::*;
+        match self.kind {
+            Pull | Dealer | Pair | XSub | Router => Some(message),
+            XPub => {
+                self.note_last(&message);
+                Some(message)
+            }
+            Sub => (reader.filter.matches(message.as_bytes()) != self.invert).then_some(message),
+            Req | Rep | Pub | Push => self.admit_step(message),
+        }
+    }
+
+    #[inline(never)]
+    fn admit_step(&self, message: Message) -> Option<Message> {
+        let peer = message.peer()?;
+        let mut side = self.lock_send();
+        let mut accepted = match &mut side.routing {
+            Routing::Request(_, requests) => requests.accept(peer.slot(), message, self.correlate),
+            Routing::Reply(replies) => replies.accept(peer, message),
+            Routing::Nowhere | Routing::Balance(_) | Routing::Router(_) | Routing::Publish(_) | Routing::Upstream => None,
+        }?;
+        accepted.set_peer(Some(peer));
+        Some(accepted)
+    }
+
+    /// Whether the pattern allows a receive now.
+    #[inline(always)]
+    pub(super) fn may_receive(&self) -> Result<(), RecvError> {
+        if self.stepwise {
+            match &self.lock_send().routing {
+                Routing::Request(_, requests) if !requests.may_receive() => {
+                    return Err(RecvError::WrongState("no request has been sent"));
+                }
+                Routing::Reply(replies) if !replies.may_receive() => {
+                    return Err(RecvError::WrongState("the last request has not been answered"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A peer is gone for good: what it sent stays readable.
+    pub(super) fn bury(&self, peer: PeerId) {
+        let mut reader = self.lock_recv();
+        if self.arrived.load(Ordering::Acquire) {
+            self.collect(&mut reader);
+        }
+        reader.bury(peer);
+        drop(reader);
+        self.lock_arrivals().flows.remove(&peer);
+    }
+
+    /// Throws away all that is unread.
+    pub(super) fn discard_all(&self) {
+        let mut reader = self.lock_recv();
+        self.collect(&mut reader);
+        let unread: Vec<PeerId> = reader.active.iter().copied().chain(reader.current.as_ref().map(|s| s.peer)).collect();
+        for peer in unread {
+            while let Some(message) = {
+                let source = reader.source(peer);
+                source.inbox.next(None).or_else(|| source.made.pop_front())
+            } {
+                drop(message);
+                reader.discarded += 1;
+            }
+        }
+    }
+
+    /// Pieces of a closing inproc peer, handed over with its last breath.
+    pub(super) fn bequeath(&self, peer: PeerId, pieces: Vec<Bytes>) {
+        if pieces.is_empty() {
+            return;
+        }
+        let mut count = Inbox::default();
+        for piece in &pieces {
+            count.push(piece.clone());
+        }
+        while count.next(None).is_some() {}
+        if self.kind.publishes() {
+            let mut shown = Vec::new();
+            self.upstream_messages(peer, pieces, &mut shown);
+            self.show(peer, shown);
+        } else {
+            self.land(Arrival::Pieces(peer, pieces.into()), peer, count.taken, count.taken_bytes);
+        }
+        self.announce();
+        self.wake_driver();
+    }
+}
+
+/// A subscription as an XPUB shows it: one octet, 1 or 0, and the topic.
+pub(super) fn event_message(subscribe: bool, topic: &[u8], peer: Option<PeerId>) -> Message {
+    let mut body = Vec::with_capacity(1 + topic.len());
+    body.push(u8::from(subscribe));
+    body.extend_from_slice(topic);
+    let mut message = Message::from(body);
+    message.set_peer(peer);
+    message
+}
+
+/// A chunk that fills little of its read buffer is copied to size, so that it does not pin the whole buffer while it waits.
+fn fit(wire: Bytes) -> Bytes {
+    const SMALL: usize = 32 * 1024;
+    if wire.len() < SMALL { Bytes::copy_from_slice(&wire) } else { wire }
+}

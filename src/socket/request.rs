@@ -1,0 +1,93 @@
+//! Whole exchanges of a REQ, with a time limit and retries (the lazy-pirate pattern), and what a ROUTER adds to a receive.
+
+use super::core::{Core, Wait};
+use super::faces::RoutingId;
+use super::sending::{Recipient, Routing};
+use crate::engine::port::Command;
+use crate::error::{RecvError, SendError, SendFailure};
+use crate::event::Cause;
+use crate::message::Message;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+/// Why a request brought no reply.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The request could not be sent; it is handed back.
+    #[error("the request was not sent: {0}")]
+    Send(#[from] SendError),
+    /// No reply came.
+    #[error("no reply: {0}")]
+    Receive(#[from] RecvError),
+}
+
+impl From<RequestError> for std::io::Error {
+    fn from(error: RequestError) -> std::io::Error {
+        match error {
+            RequestError::Send(error) => error.into(),
+            RequestError::Receive(error) => error.into(),
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn request(&self, message: Message, timeout: Duration, retries: u32) -> Result<Message, RequestError> {
+        let _turn = self.exchange.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = retries;
+        loop {
+            let start = Instant::now();
+            self.send(message.clone(), Recipient::Pattern, Wait::For(timeout))?;
+            let rest = timeout.saturating_sub(start.elapsed());
+            match self.recv(Wait::For(rest)) {
+                Err(RecvError::TimedOut) => self.give_up(),
+                outcome => return Ok(outcome?),
+            }
+            if left == 0 {
+                return Err(RequestError::Receive(RecvError::TimedOut));
+            }
+            left -= 1;
+        }
+    }
+
+    /// Forgets the request that was not answered. Unless replies carry its number, its connection is replaced: a late reply
+    /// must not pass for the next one's.
+    fn give_up(&self) {
+        let peer = {
+            let mut side = self.lock_send();
+            let asked = match &mut side.routing {
+                Routing::Request(_, requests) => requests.abandon(),
+                _ => None,
+            };
+            asked.and_then(|slot| side.peers.at(slot).map(|peer| peer.id))
+        };
+        self.discard_all();
+        if let Some(peer) = peer.filter(|_| !self.correlate && self.port.is_open()) {
+            self.port.submit(Command::Drop { peer, cause: Cause::Local });
+        }
+    }
+
+    /// A ROUTER's receive: the message and who sent it.
+    pub(super) fn recv_routed(&self, wait: Wait) -> Result<(RoutingId, Message), RecvError> {
+        let message = self.recv(wait)?;
+        let id = message.peer().map(|peer| self.routing_id_of(peer)).unwrap_or_default();
+        Ok((RoutingId::new(id), message))
+    }
+
+    /// An XSUB's send: subscriptions are known by their first octet.
+    pub(super) fn send_upstream(&self, message: Message) -> Result<(), SendError> {
+        let failed = |message, error| {
+            let reason = match error {
+                crate::Error::Forked => SendFailure::Forked,
+                _ => SendFailure::Closed,
+            };
+            SendError { reason, message }
+        };
+        let change = match (message.len(), message.as_bytes().split_first()) {
+            (1, Some((1, topic))) => self.subscribe(topic),
+            (1, Some((0, topic))) => self.unsubscribe(topic, self.switch().verbose_unsubscribe).map(|_| ()),
+            _ => return self.send(message, Recipient::Pattern, Wait::Never),
+        };
+        change.map_err(|error| failed(message, error))
+    }
+}

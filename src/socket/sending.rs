@@ -1,0 +1,815 @@
+//! The sending half of a socket: its peers with their outboxes, the routing that chooses among them, and the flush.
+//!
+//! One lock guards all of it, so that a send takes one lock, whatever the pattern; a flusher takes it once per batch.
+
+use super::core::Core;
+use crate::engine::Flush;
+use crate::error::SendFailure;
+use crate::message::{Message, wire};
+use crate::options::Options;
+use crate::patterns::balance::Balance;
+use crate::patterns::reqrep::{Replies, Requests};
+use crate::patterns::router::Routes;
+use crate::patterns::subscriptions::Subscriptions;
+use crate::peer::PeerId;
+use crate::queue::chunk::Appender;
+use crate::queue::outbox::{Batch, Outbox, Pool};
+use crate::queue::{COPY_LIMIT, PIECE};
+use crate::slab::Slab;
+use crate::stats::{Dropped, PeerStats};
+use crate::engine::EndpointId;
+use crate::kind::SocketKind;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+use wiremesh_transports::Stream;
+
+/// Everything a send needs.
+pub(crate) struct SendSide {
+    pub(super) peers: Slab<Peer>,
+    pub(super) routing: Routing,
+    pub(super) pool: Pool,
+    /// Peers with something to flush that nobody is flushing.
+    pub(super) dirty: Vec<PeerId>,
+    /// The last time a message found an empty outbox, or an inline write returned.
+    quiet_since: Instant,
+    pub(super) marks: Marks,
+    pub(super) counts: Counts,
+    pub(super) closed: bool,
+    /// A sender found no room and waits, or tries again later.
+    hungry: bool,
+    /// Peers that are gone, for questions that come late.
+    pub(super) departed: VecDeque<crate::PeerInfo>,
+    pub(super) connections: u64,
+    pub(super) reconnects: u64,
+}
+
+/// The limits of an outbox; 0 is none.
+#[derive(Clone, Copy)]
+pub(super) struct Marks {
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
+}
+
+/// The socket's share of the accounting law.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Counts {
+    pub(super) accepted: u64,
+    pub(super) written: u64,
+    pub(super) dropped: Dropped,
+}
+
+/// Which peers a message goes to.
+pub(super) enum Routing {
+    /// PULL sends nothing.
+    Nowhere,
+    /// PUSH, DEALER, PAIR: the next peer with room.
+    Balance(Balance),
+    /// REQ: as those, in lockstep.
+    Request(Balance, Requests),
+    /// REP: back to where the request came from.
+    Reply(Replies<PeerId>),
+    /// ROUTER: by routing id.
+    Router(Routes),
+    /// PUB, XPUB: to every matching subscriber.
+    Publish(Box<Publisher>),
+    /// SUB, XSUB: upstream, to every publisher.
+    Upstream,
+}
+
+pub(super) struct Publisher {
+    pub(super) subscriptions: Subscriptions,
+    appender: Appender,
+    /// Encodes a message of several frames before it is appended.
+    scratch: Vec<u8>,
+    matched: Vec<u32>,
+    /// Under `manual`: whose subscription the application read last.
+    pub(super) last: Option<PeerId>,
+    /// Under `manual_last_value`: the one peer the next message goes to.
+    pub(super) only: Option<PeerId>,
+}
+
+/// One peer of a socket.
+pub(super) struct Peer {
+    pub(super) id: PeerId,
+    pub(super) outbox: Outbox,
+    pub(super) wire: Wire,
+    /// The routing id it is known by.
+    pub(super) routing_id: Bytes,
+    /// It reached its mark and is full until half of that is free.
+    full: bool,
+    /// It is on the dirty list.
+    dirty: bool,
+    /// It is gone, and stays only until a flusher has settled what it has in hand.
+    condemned: bool,
+    /// The minor version of its protocol: which form of subscription it is sent.
+    pub(super) minor: u8,
+    /// For inproc: messages and octets in the hands of the receiver that the application has not read.
+    pub(super) unread: usize,
+    pub(super) unread_bytes: usize,
+    /// For inproc: what the receiver's mark adds to ours; 0 is no limit at all, `None` while nobody is there.
+    pub(super) added: Option<Marks>,
+    pub(super) about: Box<About>,
+    pub(super) counts: PeerStats,
+}
+
+/// What is known of a peer, off the hot path.
+pub(super) struct About {
+    pub(super) endpoint_id: EndpointId,
+    pub(super) endpoint: Arc<str>,
+    pub(super) address: Arc<str>,
+    pub(super) kind: Option<SocketKind>,
+    pub(super) properties: Vec<(String, Bytes)>,
+    pub(super) credentials: Option<wiremesh_transports::Credentials>,
+    /// It belongs to a connecting endpoint and outlives its connections.
+    pub(super) lasting: bool,
+    /// It was given this routing id when it was connected.
+    pub(super) assigned_id: Bytes,
+}
+
+/// Where an outbox leads.
+pub(super) enum Wire {
+    /// No connection at the moment.
+    None,
+    Stream(Arc<dyn Stream>),
+    /// Another socket of the same context, and who we are to it.
+    Inproc {
+        core: Weak<Core>,
+        there: PeerId,
+        /// It has been told that something waits.
+        noticed: bool,
+    },
+}
+
+/// What is to be done once the lock is released.
+pub(super) enum After {
+    Nothing,
+    Ring,
+    Inline(PeerId),
+    Notice(Weak<Core>, PeerId),
+}
+
+/// A message to be queued, as cheaply as it came.
+#[derive(Clone, Copy)]
+pub(super) enum Payload<'a> {
+    /// One frame, short enough to be copied.
+    Body(&'a [u8]),
+    Message(&'a Message),
+}
+
+/// To whom a message goes.
+#[derive(Clone, Copy)]
+pub(super) enum Recipient<'a> {
+    /// Whom the pattern chooses.
+    Pattern,
+    /// The peer with that routing id.
+    RoutingId(&'a [u8]),
+}
+
+/// A socket that has sent nothing for this long writes at once instead of leaving it to whoever drives.
+const QUIET: Duration = Duration::from_micros(10);
+/// How many octets a sending caller writes itself before it leaves the rest to whoever drives.
+const INLINE_BUDGET: usize = 64 * 1024;
+/// How many octets one flush of a driver writes before other peers get their turn.
+const FLUSH_BUDGET: usize = 1024 * 1024;
+/// How many peers are remembered after they are gone.
+const DEPARTED: usize = 256;
+
+impl SendSide {
+    pub(super) fn new(kind: SocketKind, options: &Options, seed: u32) -> SendSide {
+        let routing = match kind {
+            SocketKind::Pull => Routing::Nowhere,
+            SocketKind::Push | SocketKind::Dealer | SocketKind::Pair => Routing::Balance(Balance::default()),
+            SocketKind::Req => Routing::Request(Balance::default(), Requests::new(seed)),
+            SocketKind::Rep => Routing::Reply(Replies::default()),
+            SocketKind::Router => Routing::Router(Routes::new(seed)),
+            SocketKind::Pub | SocketKind::XPub => Routing::Publish(Box::new(Publisher {
+                subscriptions: Subscriptions::new(),
+                appender: Appender::new(),
+                scratch: Vec::new(),
+                matched: Vec::new(),
+                last: None,
+                only: None,
+            })),
+            SocketKind::Sub | SocketKind::XSub => Routing::Upstream,
+        };
+        SendSide {
+            peers: Slab::new(),
+            routing,
+            pool: Pool::new(),
+            dirty: Vec::new(),
+            quiet_since: Instant::now(),
+            marks: Marks::of(options),
+            counts: Counts::default(),
+            closed: false,
+            hungry: false,
+            departed: VecDeque::new(),
+            connections: 0,
+            reconnects: 0,
+        }
+    }
+
+    pub(super) fn peer_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
+        self.peers.get_mut(id.key())
+    }
+
+    pub(super) fn peer(&self, id: PeerId) -> Option<&Peer> {
+        self.peers.get(id.key())
+    }
+
+    /// Makes a peer that has no connection yet.
+    pub(super) fn insert(&mut self, about: About) -> PeerId {
+        let key = self.peers.insert_with(|key| Peer {
+            id: PeerId::new(key),
+            outbox: Outbox::default(),
+            wire: Wire::None,
+            routing_id: Bytes::new(),
+            full: false,
+            dirty: false,
+            condemned: false,
+            minor: 1,
+            unread: 0,
+            unread_bytes: 0,
+            added: None,
+            about: Box::new(about),
+            counts: PeerStats::default(),
+        });
+        PeerId::new(key)
+    }
+
+    /// A peer is gone for good: drops what waits for it and says how many messages that were.
+    pub(super) fn condemn(&mut self, id: PeerId) -> usize {
+        let Some(peer) = self.peers.get_mut(id.key()) else { return 0 };
+        let settled = peer.outbox.clear();
+        peer.wire = Wire::None;
+        peer.counts.written += settled.written as u64;
+        peer.counts.dropped += settled.dropped as u64;
+        self.counts.written += settled.written as u64;
+        if peer.outbox.queued() > 0 {
+            peer.condemned = true;
+        } else {
+            self.remove(id);
+        }
+        settled.dropped
+    }
+
+    /// Removes a peer from the table and keeps a note of it.
+    fn remove(&mut self, id: PeerId) -> Option<Peer> {
+        let peer = self.peers.remove(id.key())?;
+        if self.departed.len() >= DEPARTED {
+            self.departed.pop_front();
+        }
+        let mut info = peer.info();
+        info.connected = false;
+        self.departed.push_back(info);
+        Some(peer)
+    }
+
+    /// Queues a message for a peer and says what is to follow.
+    #[inline(always)]
+    fn push(&mut self, slot: u32, envelope: &[Bytes], payload: Payload<'_>, core: &Core) -> After {
+        let marks = self.marks;
+        let Some(peer) = self.peers.at_mut(slot) else { return After::Nothing };
+        let idle = peer.outbox.is_idle();
+        let mut replaced = 0;
+        if core.conflate {
+            replaced = peer.outbox.conflate();
+            self.counts.dropped.conflate += replaced as u64;
+            peer.counts.dropped += replaced as u64;
+        }
+        match payload {
+            Payload::Body(body) if envelope.is_empty() => peer.outbox.push_body(body, &mut self.pool),
+            Payload::Body(body) => peer.outbox.push(envelope, &Message::from(body), &mut self.pool),
+            Payload::Message(message) => peer.outbox.push(envelope, message, &mut self.pool),
+        }
+        self.counts.accepted += 1;
+        peer.counts.accepted += 1;
+        peer.note_fill(marks);
+        peer.after_push(idle && replaced == 0, &mut self.quiet_since, &mut self.dirty, core, true)
+    }
+
+    /// A peer gave room: whether senders are to be told.
+    pub(super) fn gave_room(&mut self, slot: u32) -> bool {
+        let marks = self.marks;
+        let Some(peer) = self.peers.at_mut(slot) else { return false };
+        let freed = peer.note_drain(marks);
+        // A peer that was not full by number may have been by size.
+        freed && std::mem::take(&mut self.hungry)
+    }
+
+    pub(super) fn set_hungry(&mut self) {
+        self.hungry = true;
+    }
+
+    /// Puts a peer on the dirty list; whether somebody has to be rung.
+    pub(super) fn mark_dirty(&mut self, id: PeerId) -> bool {
+        match self.peers.get_mut(id.key()) {
+            Some(peer) if !peer.dirty && matches!(peer.wire, Wire::Stream(_)) => {
+                peer.dirty = true;
+                self.dirty.push(id);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// How many messages and octets wait, those being written included.
+    pub(super) fn queued(&self) -> (u64, u64) {
+        self.peers.iter().fold((0, 0), |(messages, bytes), (_, peer)| {
+            (messages + peer.outbox.queued() as u64, bytes + peer.outbox.waiting_bytes() as u64)
+        })
+    }
+
+    fn size_of(payload: Payload<'_>) -> usize {
+        match payload {
+            Payload::Body(body) => body.len(),
+            Payload::Message(message) => message.byte_len(),
+        }
+    }
+}
+
+impl Marks {
+    pub(super) fn of(options: &Options) -> Marks {
+        Marks {
+            messages: options.send_mark as usize,
+            bytes: usize::try_from(options.send_byte_mark).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+impl Peer {
+    /// The marks in force for this peer: for inproc the receiver's are added, and no limit on either side is no limit.
+    fn limits(&self, own: Marks) -> Marks {
+        let sum = |a: usize, b: usize| if a == 0 || b == 0 { 0 } else { a.saturating_add(b) };
+        match self.added {
+            None => own,
+            Some(added) => {
+                Marks { messages: sum(own.messages, added.messages), bytes: sum(own.bytes, added.bytes) }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn has_room(&self, size: usize, own: Marks) -> bool {
+        if self.full {
+            return false;
+        }
+        let bytes = self.outbox.waiting_bytes() + self.unread_bytes;
+        // One message is always admitted, whatever its size.
+        let fits = bytes == 0 || own.bytes == 0 || bytes + size <= own.bytes;
+        fits || self.fits_added(bytes + size, own)
+    }
+
+    #[cold]
+    fn fits_added(&self, bytes: usize, own: Marks) -> bool {
+        let limits = self.limits(own);
+        limits.bytes == 0 || bytes <= limits.bytes
+    }
+
+    #[inline(always)]
+    fn note_fill(&mut self, own: Marks) {
+        let waiting = self.outbox.waiting() + self.unread;
+        if own.messages != 0 && waiting >= own.messages {
+            let limits = self.limits(own);
+            self.full = limits.messages != 0 && waiting >= limits.messages;
+        }
+    }
+
+    /// Whether there is room again after some was given: freed credit is announced in steps of half the mark.
+    fn note_drain(&mut self, own: Marks) -> bool {
+        let limits = self.limits(own);
+        let (waiting, bytes) = (self.outbox.waiting() + self.unread, self.outbox.waiting_bytes() + self.unread_bytes);
+        let free = (limits.messages == 0 || waiting <= limits.messages / 2)
+            && (limits.bytes == 0 || bytes <= limits.bytes / 2);
+        if free || limits.messages == 0 {
+            self.full = false;
+        }
+        free
+    }
+
+    /// What is to follow a push: nothing while somebody flushes, else an inline write, a ring or a notice.
+    #[inline(always)]
+    fn after_push(
+        &mut self,
+        was_idle: bool,
+        quiet_since: &mut Instant,
+        dirty: &mut Vec<PeerId>,
+        core: &Core,
+        may_inline: bool,
+    ) -> After {
+        if !was_idle {
+            return match &mut self.wire {
+                Wire::Inproc { noticed: true, .. } | Wire::Stream(_) | Wire::None => After::Nothing,
+                Wire::Inproc { core, there, noticed } => {
+                    *noticed = true;
+                    After::Notice(Weak::clone(core), *there)
+                }
+            };
+        }
+        match &mut self.wire {
+            Wire::None => After::Nothing,
+            Wire::Stream(_) => {
+                let now = Instant::now();
+                let quiet = now.saturating_duration_since(*quiet_since) >= QUIET;
+                *quiet_since = now;
+                if may_inline && (core.replying.swap(false, Ordering::Relaxed) || quiet) {
+                    return After::Inline(self.id);
+                }
+                if std::mem::replace(&mut self.dirty, true) {
+                    return After::Nothing;
+                }
+                dirty.push(self.id);
+                After::Ring
+            }
+            Wire::Inproc { core, there, noticed } => {
+                if std::mem::replace(noticed, true) { After::Nothing } else { After::Notice(Weak::clone(core), *there) }
+            }
+        }
+    }
+
+    pub(super) fn info(&self) -> crate::PeerInfo {
+        let mut stats = self.counts;
+        stats.queued = self.outbox.queued() as u64;
+        stats.queued_bytes = self.outbox.waiting_bytes() as u64;
+        crate::PeerInfo {
+            id: self.id,
+            endpoint: self.about.endpoint.to_string(),
+            address: self.about.address.to_string(),
+            kind: self.about.kind,
+            routing_id: self.routing_id.clone(),
+            properties: self.about.properties.clone(),
+            credentials: self.about.credentials,
+            connected: !matches!(self.wire, Wire::None),
+            stats,
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn lock_send(&self) -> MutexGuard<'_, SendSide> {
+        self.send.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tries once to queue a message.
+    #[inline(always)]
+    pub(super) fn offer(&self, payload: Payload<'_>, to: Recipient<'_>) -> Result<(), SendFailure> {
+        let mut guard = self.lock_send();
+        let side = &mut *guard;
+        if side.closed {
+            return Err(SendFailure::Closed);
+        }
+        let after = match &mut side.routing {
+            Routing::Balance(balance) => {
+                let (peers, marks) = (&side.peers, side.marks);
+                let size = SendSide::size_of(payload);
+                let room = |slot| peers.at(slot).is_some_and(|peer| self.conflate || peer.has_room(size, marks));
+                match balance.choose(room) {
+                    Some(slot) => side.push(slot, &[], payload, self),
+                    None => {
+                        side.hungry = true;
+                        return Err(SendFailure::WouldBlock);
+                    }
+                }
+            }
+            Routing::Nowhere
+            | Routing::Request(..)
+            | Routing::Reply(_)
+            | Routing::Router(_)
+            | Routing::Publish(_)
+            | Routing::Upstream => return self.offer_otherwise(guard, payload, to),
+        };
+        drop(guard);
+        self.follow(after);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn offer_otherwise(
+        &self,
+        mut guard: MutexGuard<'_, SendSide>,
+        payload: Payload<'_>,
+        to: Recipient<'_>,
+    ) -> Result<(), SendFailure> {
+        let side = &mut *guard;
+        let size = SendSide::size_of(payload);
+        let marks = side.marks;
+        let after = match &mut side.routing {
+            Routing::Nowhere | Routing::Balance(_) => return Err(SendFailure::NotSupported),
+            Routing::Request(balance, requests) => {
+                if !requests.may_send(self.switch().relaxed) {
+                    return Err(SendFailure::WrongState("the reply to the last request has not been received"));
+                }
+                let peers = &side.peers;
+                let room = |slot| peers.at(slot).is_some_and(|peer| peer.has_room(size, marks));
+                let Some(slot) = balance.choose(room) else {
+                    side.hungry = true;
+                    return Err(SendFailure::WouldBlock);
+                };
+                let envelope = requests.envelope(self.correlate);
+                requests.sent(slot);
+                side.push(slot, &envelope, payload, self)
+            }
+            Routing::Reply(replies) => {
+                let Some((asker, envelope)) = replies.take() else {
+                    return Err(SendFailure::WrongState("there is no request to answer"));
+                };
+                match side.peer(asker).map(|peer| peer.has_room(size, marks)) {
+                    Some(true) => side.push(asker.slot(), &envelope, payload, self),
+                    Some(false) => {
+                        side.counts.accepted += 1;
+                        side.counts.dropped.high_water_mark += 1;
+                        After::Nothing
+                    }
+                    None => {
+                        side.counts.accepted += 1;
+                        side.counts.dropped.disconnect += 1;
+                        After::Nothing
+                    }
+                }
+            }
+            Routing::Router(routes) => {
+                let (id, stripped);
+                let payload = match (to, payload) {
+                    (Recipient::RoutingId(given), payload) => {
+                        id = Bytes::copy_from_slice(given);
+                        payload
+                    }
+                    (Recipient::Pattern, Payload::Message(message)) if message.len() > 1 => {
+                        let mut rest = message.clone();
+                        id = rest.pop_front().map(crate::Frame::into_bytes).unwrap_or_default();
+                        stripped = rest;
+                        Payload::Message(&stripped)
+                    }
+                    (Recipient::Pattern, _) => {
+                        return Err(SendFailure::Unacceptable("a ROUTER needs a routing id in front of the message"));
+                    }
+                };
+                let mandatory = self.switch().mandatory;
+                match routes.find(&id).filter(|slot| side.peers.at(*slot).is_some()) {
+                    Some(slot) if side.peers.at(slot).is_some_and(|peer| peer.has_room(size, marks)) => {
+                        side.push(slot, &[], payload, self)
+                    }
+                    Some(_) if mandatory => {
+                        side.hungry = true;
+                        return Err(SendFailure::WouldBlock);
+                    }
+                    None if mandatory => return Err(SendFailure::Unroutable),
+                    known => {
+                        side.counts.accepted += 1;
+                        match known {
+                            Some(_) => side.counts.dropped.high_water_mark += 1,
+                            None => side.counts.dropped.unroutable += 1,
+                        }
+                        After::Nothing
+                    }
+                }
+            }
+            Routing::Publish(_) => return self.publish(guard, payload),
+            Routing::Upstream => return self.offer_upstream(guard, payload),
+        };
+        drop(guard);
+        self.follow(after);
+        Ok(())
+    }
+
+    /// PUB and XPUB: encodes the message once and queues it for every matching subscriber that has room.
+    fn publish(&self, mut guard: MutexGuard<'_, SendSide>, payload: Payload<'_>) -> Result<(), SendFailure> {
+        let SendSide { peers, routing, pool, dirty, quiet_since, marks, counts, hungry, .. } = &mut *guard;
+        let Routing::Publish(publisher) = routing else { return Err(SendFailure::NotSupported) };
+        let Publisher { subscriptions, appender, scratch, matched, only, .. } = &mut **publisher;
+        let topic = match payload {
+            Payload::Body(body) => body,
+            Payload::Message(message) => message.as_bytes(),
+        };
+        subscriptions.matches(topic, matched);
+        if self.invert {
+            let hit = std::mem::take(matched);
+            matched.extend(peers.iter().map(|(key, _)| key.index).filter(|slot| !hit.contains(slot)));
+        }
+        if let Some(only) = only.take() {
+            matched.retain(|slot| *slot == only.slot());
+        }
+        let size = SendSide::size_of(payload);
+        if self.switch().nodrop {
+            let full = |slot: &u32| peers.at(*slot).is_some_and(|peer| !self.conflate && !peer.has_room(size, *marks));
+            if matched.iter().any(full) {
+                *hungry = true;
+                return Err(SendFailure::WouldBlock);
+            }
+        }
+        if matched.is_empty() {
+            counts.accepted += 1;
+            counts.dropped.unroutable += 1;
+            return Ok(());
+        }
+        let shared = if matched.len() > 2 && size <= PIECE / 2 && !self.conflate {
+            encode(appender, scratch, payload)
+        } else {
+            None
+        };
+        let alone = matched.len() == 1;
+        let mut ring = false;
+        let mut first = After::Nothing;
+        let mut notices: smallvec::SmallVec<[(Weak<Core>, PeerId); 4]> = smallvec::SmallVec::new();
+        for slot in matched.drain(..) {
+            let Some(peer) = peers.at_mut(slot) else { continue };
+            counts.accepted += 1;
+            peer.counts.accepted += 1;
+            if !self.conflate && !peer.has_room(size, *marks) {
+                counts.dropped.high_water_mark += 1;
+                peer.counts.dropped += 1;
+                continue;
+            }
+            let mut idle = peer.outbox.is_idle();
+            if self.conflate {
+                let replaced = peer.outbox.conflate() as u64;
+                counts.dropped.conflate += replaced;
+                peer.counts.dropped += replaced;
+                idle &= replaced == 0;
+            }
+            match (&shared, payload) {
+                (Some(extent), _) => peer.outbox.push_extent(extent, pool),
+                (None, Payload::Body(body)) => peer.outbox.push_body(body, pool),
+                (None, Payload::Message(message)) => peer.outbox.push(&[], message, pool),
+            }
+            peer.note_fill(*marks);
+            match peer.after_push(idle, quiet_since, dirty, self, alone) {
+                After::Nothing => {}
+                After::Ring => ring = true,
+                After::Inline(id) => first = After::Inline(id),
+                After::Notice(core, there) => notices.push((core, there)),
+            }
+        }
+        drop(guard);
+        self.follow(first);
+        for (core, there) in notices {
+            self.follow(After::Notice(core, there));
+        }
+        if ring {
+            self.port.ring();
+        }
+        Ok(())
+    }
+
+    /// SUB and XSUB: to every publisher that has room.
+    fn offer_upstream(&self, mut guard: MutexGuard<'_, SendSide>, payload: Payload<'_>) -> Result<(), SendFailure> {
+        let side = &mut *guard;
+        let (size, marks) = (SendSide::size_of(payload), side.marks);
+        let slots: Vec<u32> = side.peers.iter().map(|(key, _)| key.index).collect();
+        let mut after = Vec::new();
+        for slot in &slots {
+            if side.peers.at(*slot).is_some_and(|peer| peer.has_room(size, marks)) {
+                after.push(side.push(*slot, &[], payload, self));
+            } else {
+                side.counts.accepted += 1;
+                side.counts.dropped.high_water_mark += 1;
+            }
+        }
+        if slots.is_empty() {
+            side.counts.accepted += 1;
+            side.counts.dropped.unroutable += 1;
+        }
+        drop(guard);
+        for after in after {
+            self.follow(after);
+        }
+        Ok(())
+    }
+
+    /// Does what a push asked for, with no lock held.
+    #[inline(always)]
+    pub(super) fn follow(&self, after: After) {
+        match after {
+            After::Nothing => {}
+            After::Ring => self.port.ring(),
+            After::Inline(peer) => self.flush_inline(peer),
+            After::Notice(core, there) => {
+                if let Some(core) = core.upgrade() {
+                    core.notice(there);
+                }
+            }
+        }
+    }
+
+    /// Writes a little of what waits for a peer, on the sending thread.
+    #[inline(never)]
+    fn flush_inline(&self, peer: PeerId) {
+        let flushed = self.write_out(peer, INLINE_BUDGET, true);
+        if matches!(flushed, Flush::Blocked | Flush::Again | Flush::Failed) && self.lock_send().mark_dirty(peer) {
+            self.port.ring();
+        }
+    }
+
+    /// A sender at the mark helps itself before it sleeps; whether that made room.
+    pub(super) fn relieve(&self) {
+        let first = match &self.lock_send().routing {
+            Routing::Balance(balance) | Routing::Request(balance, _) => balance.first(),
+            Routing::Nowhere | Routing::Reply(_) | Routing::Router(_) | Routing::Publish(_) | Routing::Upstream => None,
+        };
+        let peer = first.and_then(|slot| self.lock_send().peers.at(slot).map(|peer| peer.id));
+        if let Some(peer) = peer {
+            let flushed = self.write_out(peer, FLUSH_BUDGET, false);
+            if matches!(flushed, Flush::Blocked | Flush::Again | Flush::Failed) && self.lock_send().mark_dirty(peer) {
+                self.port.ring();
+            }
+        }
+    }
+
+    /// Writes what waits for a peer, up to `budget` octets.
+    pub(super) fn write_out(&self, id: PeerId, budget: usize, stamp: bool) -> Flush {
+        let mut left = budget;
+        let mut guard = self.lock_send();
+        loop {
+            let side = &mut *guard;
+            let Some(peer) = side.peers.get_mut(id.key()) else { return Flush::Busy };
+            peer.dirty = false;
+            let Wire::Stream(stream) = &peer.wire else { return Flush::Busy };
+            let stream = Arc::clone(stream);
+            let Some(mut batch) = peer.outbox.begin() else {
+                return if peer.outbox.is_idle() { Flush::Done } else { Flush::Busy };
+            };
+            let room = side.gave_room(id.slot());
+            drop(guard);
+            if room {
+                self.waiters.notify(crate::engine::waiters::Interest::ROOM, usize::MAX);
+            }
+            let outcome = write_batch(&*stream, &mut batch, &mut left);
+            guard = self.lock_send();
+            let side = &mut *guard;
+            if stamp {
+                side.quiet_since = Instant::now();
+            }
+            // A peer that goes meanwhile stays in the table until its batch is settled here.
+            let Some(peer) = side.peers.get_mut(id.key()) else { return Flush::Busy };
+            let settled = peer.outbox.finish(batch, &mut side.pool);
+            peer.counts.written += settled.written as u64;
+            peer.counts.dropped += settled.dropped as u64;
+            side.counts.written += settled.written as u64;
+            side.counts.dropped.disconnect += settled.dropped as u64;
+            if peer.condemned {
+                side.remove(id);
+                return Flush::Busy;
+            }
+            match outcome {
+                Flush::Done if side.peers.get(id.key()).is_some_and(|peer| peer.outbox.has_work()) => {}
+                Flush::Done => {
+                    drop(guard);
+                    self.waiters.notify(crate::engine::waiters::Interest::CHANGE, usize::MAX);
+                    return Flush::Done;
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+/// Writes a batch until it is done, the stream blocks, or the budget is used up.
+fn write_batch(stream: &dyn Stream, batch: &mut Batch, left: &mut usize) -> Flush {
+    loop {
+        match batch.write(|slices| stream.write_vectored(slices)) {
+            Ok(0) => return if batch.is_empty() { Flush::Done } else { Flush::Failed },
+            Ok(written) => {
+                *left = left.saturating_sub(written);
+                if batch.is_empty() {
+                    return Flush::Done;
+                }
+                if *left == 0 {
+                    return Flush::Again;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Flush::Blocked,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return Flush::Failed,
+        }
+    }
+}
+
+/// Encodes a message in the publisher's chunk; `None` when it is better queued for each peer by itself.
+fn encode(
+    appender: &mut Appender,
+    scratch: &mut Vec<u8>,
+    payload: Payload<'_>,
+) -> Option<crate::queue::chunk::Extent> {
+    match payload {
+        Payload::Body(body) => {
+            let (header, size) = wire::header(0, body.len());
+            appender.append(&[&header[..size], body])
+        }
+        Payload::Message(message) => {
+            if message.iter().any(|frame| frame.len() > COPY_LIMIT) {
+                return None;
+            }
+            scratch.clear();
+            let last = message.len() - 1;
+            for (index, frame) in message.iter().enumerate() {
+                let (header, size) = wire::header(if index < last { wire::MORE } else { 0 }, frame.len());
+                scratch.extend_from_slice(&header[..size]);
+                scratch.extend_from_slice(frame);
+            }
+            appender.append(&[scratch])
+        }
+    }
+}

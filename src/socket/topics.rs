@@ -1,0 +1,84 @@
+//! What a socket does with topics: the subscriptions of SUB and XSUB, and the manual ones of XPUB (RFC 29).
+
+use super::core::Core;
+use super::sending::Routing;
+use crate::engine::waiters::Interest;
+use crate::error::Error;
+use crate::message::Message;
+use crate::patterns::subscriptions::Removed;
+
+impl Core {
+    /// SUB: wants a prefix, or one more time.
+    pub(super) fn subscribe(&self, topic: &[u8]) -> Result<(), Error> {
+        self.check()?;
+        let mut reader = self.lock_recv();
+        reader.filter.insert(topic);
+        let after = self.tell_upstream(&mut self.lock_send(), true, topic);
+        drop(reader);
+        for after in after {
+            self.follow(after);
+        }
+        Ok(())
+    }
+
+    /// SUB: no longer wants a prefix, as often as it was asked for. Whether it was wanted.
+    pub(super) fn unsubscribe(&self, topic: &[u8], always_tell: bool) -> Result<bool, Error> {
+        self.check()?;
+        let mut reader = self.lock_recv();
+        let removed = reader.filter.remove(topic);
+        let tell = always_tell || matches!(removed, Removed::Last);
+        let after = if tell { self.tell_upstream(&mut self.lock_send(), false, topic) } else { Vec::new() };
+        drop(reader);
+        for after in after {
+            self.follow(after);
+        }
+        Ok(!matches!(removed, Removed::Unknown))
+    }
+
+    /// XPUB under `manual`: makes or ends a subscription of the peer whose request was read last.
+    pub(super) fn subscribe_last(&self, topic: &[u8], subscribe: bool) -> Result<bool, Error> {
+        self.check()?;
+        if !self.manual {
+            return Err(Error::Option { option: "manual", reason: "it must be on for this".to_owned() });
+        }
+        let mut side = self.lock_send();
+        let Routing::Publish(publisher) = &mut side.routing else { return Ok(false) };
+        let Some(peer) = publisher.last else { return Ok(false) };
+        if subscribe {
+            publisher.subscriptions.subscribe(peer.slot(), topic);
+            if self.manual_last_value {
+                publisher.only = Some(peer);
+            }
+        } else {
+            publisher.subscriptions.cancel(peer.slot(), topic);
+        }
+        drop(side);
+        self.waiters.notify(Interest::CHANGE, usize::MAX);
+        Ok(true)
+    }
+
+    /// How many distinct topics a publisher has, or a subscriber wants.
+    pub(super) fn topic_count(&self) -> usize {
+        if self.kind.subscribes() {
+            return self.lock_recv().filter.len();
+        }
+        match &self.lock_send().routing {
+            Routing::Publish(publisher) => publisher.subscriptions.len(),
+            _ => 0,
+        }
+    }
+
+    /// The subscription an XPUB's message shows, for `manual`.
+    pub(super) fn note_last(&self, message: &Message) {
+        if self.manual && matches!(message.as_bytes().first(), Some(0 | 1)) {
+            let mut side = self.lock_send();
+            let known = message.peer().filter(|peer| side.peer(*peer).is_some());
+            if let Routing::Publish(publisher) = &mut side.routing {
+                publisher.last = known;
+                if self.manual_last_value && message.as_bytes().first() == Some(&1) {
+                    publisher.only = known;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Who owns a socket file: taking a path without displacing anybody, and giving it back.
+
+use std::fs::{self, DirBuilder, Metadata};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use socket2::Domain;
+
+use super::address::Name;
+use crate::address::AddressError;
+use crate::contract::Purpose;
+use crate::socket::{ListenerSocket, StreamSocket};
+use crate::sys::{self, FolderLock, FolderLocking};
+
+/// A socket file that this process has made. Dropping it removes the file if it is still the same one.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    identity: Identity,
+    folder: Option<FreshFolder>,
+    made_in: u32,
+}
+
+/// Which file it is, whatever its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+/// Binds `path` with what `new` makes, removing a dead socket file that is in the way, and listens.
+pub(super) fn bind_file(
+    path: &str,
+    new: impl Fn() -> io::Result<ListenerSocket>,
+    listen: impl FnOnce(&ListenerSocket) -> io::Result<()>,
+) -> io::Result<(ListenerSocket, SocketFile)> {
+    sys::watch_forks()?;
+    // A relative path must be found again after a change of the working directory.
+    let full = std::path::absolute(path)?;
+    // Held until we listen: a file that is bound but not listened on looks dead to others.
+    let turn = FolderLock::acquire(folder_of(path), PATIENCE);
+    let socket = match new() {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            remove_dead(path, &turn)?;
+            new()?
+        }
+        other => other?,
+    };
+    let made = SocketFile {
+        identity: Identity::of(&fs::symlink_metadata(path)?),
+        path: full,
+        folder: None,
+        made_in: sys::fork_generation(),
+    };
+    listen(&socket)?;
+    drop(turn);
+    Ok((socket, made))
+}
+
+/// Removes what is at `path` if it is a socket that nobody listens on.
+fn remove_dead(path: &str, turn: &FolderLocking) -> io::Result<()> {
+    let found = match fs::symlink_metadata(path) {
+        // It has gone by itself.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    if !found.file_type().is_socket() {
+        return Err(in_use(path, "there is a file that is not a socket; it is left alone"));
+    }
+    match probe(path) {
+        Found::Dead => {}
+        Found::Gone => return Ok(()),
+        Found::InUse => return Err(in_use(path, "somebody listens there")),
+        Found::Unknown(error) => {
+            return Err(in_use(path, &format!("there is a socket, and whether it is dead is unknown: {error}")));
+        }
+    }
+    match turn {
+        // Where the folder cannot be locked, the probe is all there is.
+        FolderLocking::Locked(_) | FolderLocking::Impossible => {}
+        FolderLocking::Busy => {
+            return Err(in_use(path, "there is a dead socket, but another process holds the lock of the folder"));
+        }
+    }
+    if Identity::at(path) != Some(Identity::of(&found)) {
+        return Err(in_use(path, "somebody else has just replaced it"));
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+enum Found {
+    /// Nobody listens.
+    Dead,
+    /// There is nothing any more.
+    Gone,
+    InUse,
+    Unknown(io::Error),
+}
+
+/// Finds out by connecting whether somebody listens. A live listener sees a connection that closes at once.
+fn probe(path: &str) -> Found {
+    let connected =
+        Name::Path(path).socket_address().and_then(|target| StreamSocket::connect(Domain::UNIX, &target, |_| Ok(())));
+    match connected {
+        Ok(_) => Found::InUse,
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ECONNREFUSED) => Found::Dead,
+            Some(libc::ENOENT) => Found::Gone,
+            // A full backlog, or a socket of another type.
+            Some(libc::EAGAIN | libc::EPROTOTYPE) => Found::InUse,
+            Some(_) | None => Found::Unknown(error),
+        },
+    }
+}
+
+impl SocketFile {
+    /// Lets the folder be removed with the file.
+    pub(super) fn keep_folder(&mut self, folder: FreshFolder) {
+        self.folder = Some(folder);
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let in_a_child = self.made_in != sys::fork_generation();
+        if in_a_child {
+            return;
+        }
+        if Identity::at(&self.path) == Some(self.identity) {
+            // It may have gone in this moment, and nobody could be told of anything else.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Identity {
+    fn of(file: &Metadata) -> Self {
+        Self { device: file.dev(), inode: file.ino() }
+    }
+
+    fn at(path: impl AsRef<Path>) -> Option<Self> {
+        fs::symlink_metadata(path).ok().map(|file| Self::of(&file))
+    }
+}
+
+/// A folder that this process has made for one socket. Dropping it removes it if it is empty.
+#[derive(Debug)]
+pub(super) struct FreshFolder {
+    path: PathBuf,
+    made_in: u32,
+}
+
+impl FreshFolder {
+    /// Makes a folder in `base` with a name nobody can guess, which only this user may enter.
+    pub(super) fn create(base: &Path) -> io::Result<Self> {
+        sys::watch_forks()?;
+        for _ in 0..MAX_NAMES_TRIED {
+            let path = base.join(format!("wiremesh-{:016x}", random()));
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Ok(Self { path: std::path::absolute(path)?, made_in: sys::fork_generation() }),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    let message = format!("no folder can be made in {base:?} for \"*\" (see TMPDIR): {error}");
+                    return Err(io::Error::new(error.kind(), message));
+                }
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("no free name for a folder in {base:?}")))
+    }
+
+    /// Where the socket goes.
+    ///
+    /// # Errors
+    ///
+    /// If the folder for temporary files has too long a name, or one that is no text.
+    pub(super) fn socket_path(&self) -> io::Result<String> {
+        let path = self.path.join("socket");
+        let Some(path) = path.to_str() else {
+            return Err(
+                AddressError::new("*", format!("the path {path:?} is not UTF-8; set TMPDIR to one that is")).into()
+            );
+        };
+        Name::parse(path, Purpose::Bind)?;
+        Ok(path.to_owned())
+    }
+}
+
+impl Drop for FreshFolder {
+    fn drop(&mut self) {
+        if self.made_in == sys::fork_generation() {
+            // Fails if somebody has put something else in, which is theirs to remove.
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+}
+
+fn folder_of(path: &str) -> &Path {
+    match Path::new(path).parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+fn in_use(path: &str, why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::AddrInUse, format!("cannot bind {path:?}: {why}"))
+}
+
+/// The standard library seeds its hash maps from the system's random numbers.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// Others hold the lock for the time of a few system calls.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+const MAX_NAMES_TRIED: u32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fresh_folder_is_private_and_goes_with_its_owner() {
+        let base = tempfile::tempdir().unwrap();
+        let (one, two) = (FreshFolder::create(base.path()).unwrap(), FreshFolder::create(base.path()).unwrap());
+        assert_ne!(one.path, two.path);
+        let path = one.path.clone();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+        drop(one);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_folder_for_temporary_files_with_too_long_a_name_is_an_error_and_leaves_nothing() {
+        let base = tempfile::tempdir().unwrap();
+        let long = base.path().join("x".repeat(100));
+        fs::create_dir(&long).unwrap();
+        let error = FreshFolder::create(&long).unwrap().socket_path().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("at most"), "{error}");
+        assert_eq!(fs::read_dir(&long).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_folder_for_temporary_files_that_is_not_there_is_an_error_that_says_where_to_look() {
+        let error = FreshFolder::create(Path::new("/no/such/folder")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(error.to_string().contains("TMPDIR") && error.to_string().contains("/no/such"), "{error}");
+    }
+
+    #[test]
+    fn binders_of_a_folder_take_turns() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = FolderLock::acquire(folder.path(), Duration::ZERO);
+        assert!(matches!(first, FolderLocking::Locked(_)));
+        assert!(matches!(FolderLock::acquire(folder.path(), Duration::from_millis(2)), FolderLocking::Busy));
+        drop(first);
+        assert!(matches!(FolderLock::acquire(folder.path(), Duration::ZERO), FolderLocking::Locked(_)));
+        let nowhere = folder.path().join("nowhere");
+        assert!(matches!(FolderLock::acquire(&nowhere, Duration::ZERO), FolderLocking::Impossible));
+    }
+}

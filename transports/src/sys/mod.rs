@@ -1,0 +1,29 @@
+//! The few things that need `unsafe`, each behind a safe type: the only home of unsafe code in this crate.
+//!
+//! * [`ReadBuf`] and [`read_into`]: reading into memory that nobody has zeroed;
+//! * [`Nest`]: one poll inside another;
+//! * [`Parker`]: putting one thread to sleep, with signals reported;
+//! * [`watch_forks`] and [`fork_generation`]: noticing that this process is a forked child;
+//! * [`set_thread_affinity`], [`Spare`], and on Unix [`receive`].
+
+#![expect(unsafe_code, reason = "this module is where the crate keeps its unsafe code")]
+
+mod affinity;
+mod fork;
+mod nest;
+mod parker;
+mod read_buf;
+mod spare;
+#[cfg(unix)]
+mod unix;
+
+pub use affinity::set_thread_affinity;
+pub use fork::{fork_generation, watch_forks};
+pub use nest::{NESTING, Nest};
+pub use parker::{Parked, Parker};
+pub use read_buf::{ReadBuf, read_into};
+pub use spare::Spare;
+#[cfg(unix)]
+pub use unix::receive;
+#[cfg(unix)]
+pub(crate) use unix::{FolderLock, FolderLocking, interface_addresses, interface_index, peer_credentials};
