@@ -123,10 +123,11 @@ impl Context {
     /// [`Error::InvalidEndpoint`] when the scheme is not a scheme, is taken, or is `inproc`.
     pub fn register_transport(&self, transport: Arc<dyn Transport>) -> Result<(), Error> {
         let scheme = transport.scheme().to_owned();
-        self.handle.inner.lock_transports().register(transport).map_err(|error| Error::InvalidEndpoint {
-            endpoint: format!("{scheme}://"),
-            reason: error.to_string(),
-        })
+        self.handle
+            .inner
+            .lock_transports()
+            .register(transport)
+            .map_err(|error| Error::InvalidEndpoint { endpoint: format!("{scheme}://"), reason: error.to_string() })
     }
 
     /// Closes every socket of the context: blocked calls return within 50 ms with `Closed`, and so do later ones. What was
@@ -258,7 +259,9 @@ impl Inner {
                 sockets = self.gone.wait(sockets).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else { return };
+            let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
+                return;
+            };
             sockets = self.gone.wait_timeout(sockets, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }

@@ -29,8 +29,8 @@ pub use message::{Frame, IntoMessage, Message};
 pub use options::{Options, Setting};
 pub use peer::{PeerId, PeerInfo};
 pub use socket::{
-    AnySocket, Builder, Dealer, Face, Monitor, Pair, Pub, Pull, Push, Rep, Req, RequestError, Router, RoutingId, Socket,
-    Sub, XPub, XSub,
+    AnySocket, Builder, Dealer, Face, Monitor, Pair, Pub, Pull, Push, Rep, Req, RequestError, Router, RoutingId,
+    Socket, Sub, XPub, XSub,
 };
 pub use stats::{Dropped, PeerStats, Stats};
 pub use wiremesh_transports as transports;

@@ -28,10 +28,6 @@ impl<T> Slab<T> {
         self.len
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     pub(crate) fn insert(&mut self, tenant: T) -> Key {
         self.insert_with(|_| tenant)
     }

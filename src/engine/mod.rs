@@ -20,7 +20,7 @@ pub(crate) mod listener;
 pub(crate) mod port;
 pub(crate) mod reactor;
 pub(crate) mod resolver;
-pub mod signal;
+pub(crate) mod signal;
 pub(crate) mod thread;
 pub(crate) mod waiters;
 
@@ -106,7 +106,6 @@ pub(crate) struct Newcomer {
     pub(crate) peer: Option<PeerId>,
     pub(crate) endpoint_id: EndpointId,
     pub(crate) endpoint: Arc<str>,
-    pub(crate) connecting: bool,
     pub(crate) stream: Arc<dyn Stream>,
     pub(crate) description: PeerDescription,
     pub(crate) address: Arc<str>,

@@ -176,7 +176,13 @@ impl Port {
     }
 
     /// Looks a name up elsewhere; the answer comes back as a command.
-    pub(crate) fn resolve(&self, dialer: Key, transport: Arc<dyn Transport>, address: Arc<str>, settings: Arc<Settings>) {
+    pub(crate) fn resolve(
+        &self,
+        dialer: Key,
+        transport: Arc<dyn Transport>,
+        address: Arc<str>,
+        settings: Arc<Settings>,
+    ) {
         let Some(host) = self.seat.get().and_then(|seat| self.engine.host(seat.number)) else { return };
         self.engine.resolver().submit(move || {
             let addresses = look_up(&*transport, &address, &settings);

@@ -205,11 +205,6 @@ impl Reactor {
         }
     }
 
-    /// How many connections it has.
-    pub(crate) fn link_count(&self) -> usize {
-        self.links.len()
-    }
-
     fn execute(&mut self, host: &dyn Host, command: Command) {
         match command {
             Command::Listen { id, endpoint, listener, settings } => self.listen(host, id, endpoint, listener, settings),
@@ -567,15 +562,14 @@ impl Reactor {
     fn come_up(&mut self, host: &dyn Host, key: Key, now: Instant) {
         let Some(link) = self.links.get_mut(key) else { return };
         let State::Settling(description) = std::mem::replace(&mut link.state, State::Handshaking) else { return };
-        let (connecting, reconnected) = match link.origin {
-            Origin::Dialer(dialer) => (true, self.dialers.get(dialer).is_some_and(|dialer| dialer.was_up)),
-            Origin::Listener(_) => (false, false),
+        let reconnected = match link.origin {
+            Origin::Dialer(dialer) => self.dialers.get(dialer).is_some_and(|dialer| dialer.was_up),
+            Origin::Listener(_) => false,
         };
         let newcomer = Newcomer {
             peer: link.peer,
             endpoint_id: link.endpoint_id,
             endpoint: Arc::clone(&link.endpoint),
-            connecting,
             stream: Arc::clone(&link.stream),
             description: *description,
             address: Arc::clone(&link.address),
@@ -1028,7 +1022,8 @@ impl Reactor {
     }
 
     fn list_binding(&mut self, key: Key) {
-        if let Some(binding) = self.bindings.get_mut(key).filter(|binding| !binding.listed && binding.paused.is_none()) {
+        if let Some(binding) = self.bindings.get_mut(key).filter(|binding| !binding.listed && binding.paused.is_none())
+        {
             binding.listed = true;
             self.ready.push_back(Ready::Binding(key));
         }

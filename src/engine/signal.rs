@@ -18,7 +18,7 @@ const MISSED: u32 = 4;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Signal(AtomicU32);
+pub(crate) struct Signal(AtomicU32);
 
 impl Default for Signal {
     fn default() -> Signal {
@@ -29,26 +29,26 @@ impl Default for Signal {
 impl Signal {
     /// Says that there is work; whether the caller has to wake a sleeping driver (or, if there is none, the engine).
     #[must_use = "a true answer obliges the caller to wake somebody"]
-    pub fn ring(&self) -> bool {
+    pub(crate) fn ring(&self) -> bool {
         // SeqCst orders the caller's publication before the driver's look: both sides read-modify-write this one word, so
         // either the driver's `rest` sees WORK or this sees that the driver sleeps.
         self.0.fetch_or(WORK, Ordering::SeqCst) & (WORK | AWAKE) == 0
     }
 
     /// A driver begins a round: what is published before a later `ring` will be seen in a later round.
-    pub fn start(&self) {
+    pub(crate) fn start(&self) {
         self.0.fetch_or(AWAKE, Ordering::SeqCst);
         self.0.fetch_and(!WORK, Ordering::SeqCst);
     }
 
     /// Whether work arrived since the last [`start`](Signal::start).
-    pub fn has_work(&self) -> bool {
+    pub(crate) fn has_work(&self) -> bool {
         self.0.load(Ordering::SeqCst) & WORK != 0
     }
 
     /// The driver wants to sleep or leave; `false` when work has come, and then it is still the driver's to do.
     #[must_use = "false means that there is work to do first"]
-    pub fn rest(&self) -> bool {
+    pub(crate) fn rest(&self) -> bool {
         let mut now = self.0.load(Ordering::SeqCst);
         loop {
             if now & WORK != 0 {
@@ -63,18 +63,18 @@ impl Signal {
 
     /// The driver leaves whatever there is; whether the caller has to wake the engine because work was left.
     #[must_use = "a true answer obliges the caller to wake the engine"]
-    pub fn leave(&self) -> bool {
+    pub(crate) fn leave(&self) -> bool {
         self.0.fetch_and(!AWAKE, Ordering::SeqCst) & WORK != 0
     }
 
     /// The engine could not take the reactor. It must try once more after this.
-    pub fn miss(&self) {
+    pub(crate) fn miss(&self) {
         self.0.fetch_or(MISSED, Ordering::SeqCst);
     }
 
     /// Whoever unlocked the reactor asks this after unlocking; whether the engine missed it meanwhile.
     #[must_use = "a true answer obliges the caller to wake the engine"]
-    pub fn missed(&self) -> bool {
+    pub(crate) fn missed(&self) -> bool {
         // The load keeps the common case free of a write.
         self.0.load(Ordering::SeqCst) & MISSED != 0 && self.0.fetch_and(!MISSED, Ordering::SeqCst) & MISSED != 0
     }

@@ -39,8 +39,8 @@ pub struct Message {
 #[derive(Clone)]
 enum Frames {
     One(Frame),
-    /// Never empty. Boxed, so that the common single-frame message stays small.
-    Many(Box<VecDeque<Frame>>),
+    /// Never empty.
+    Many(VecDeque<Frame>),
 }
 
 impl Message {
@@ -161,7 +161,7 @@ impl Message {
     pub(crate) fn from_frames(frames: VecDeque<Frame>, peer: Option<PeerId>) -> Message {
         let mut message = match frames.len() {
             0 => Message::new(),
-            _ => Message { frames: Frames::Many(Box::new(frames)), peer },
+            _ => Message { frames: Frames::Many(frames), peer },
         };
         message.settle();
         message
@@ -183,7 +183,7 @@ impl Message {
     fn many(&mut self) -> &mut VecDeque<Frame> {
         if let Frames::One(frame) = &mut self.frames {
             let frame = std::mem::replace(frame, Frame::empty());
-            self.frames = Frames::Many(Box::new(VecDeque::from([frame])));
+            self.frames = Frames::Many(VecDeque::from([frame]));
         }
         match &mut self.frames {
             Frames::Many(frames) => frames,

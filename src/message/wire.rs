@@ -2,18 +2,18 @@
 //! messages in this form, and by the protocol, which checks it. Nothing here allocates or trusts a length.
 
 /// Another frame of the same message follows.
-pub const MORE: u8 = 0x01;
+pub(crate) const MORE: u8 = 0x01;
 /// The size field has eight octets instead of one.
-pub const LONG: u8 = 0x02;
+pub(crate) const LONG: u8 = 0x02;
 /// The body is a command, not part of a message.
-pub const COMMAND: u8 = 0x04;
+pub(crate) const COMMAND: u8 = 0x04;
 
 /// The largest header: flags and an eight-octet size.
-pub const MAX_HEADER: usize = 9;
+pub(crate) const MAX_HEADER: usize = 9;
 
 /// The head of a frame as read off the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
+pub(crate) struct Header {
     /// The flags octet as received, reserved bits included.
     pub flags: u8,
     /// How many octets the flags and the size take: 2 or 9.
@@ -25,7 +25,7 @@ pub struct Header {
 impl Header {
     /// Reads the header at the start of `bytes`; `None` while too few octets are there.
     #[inline(always)]
-    pub fn read(bytes: &[u8]) -> Option<Header> {
+    pub(crate) fn read(bytes: &[u8]) -> Option<Header> {
         match *bytes {
             [flags, short, ..] if flags & LONG == 0 => Some(Header { flags, size: 2, body: u64::from(short) }),
             [flags, a, b, c, d, e, f, g, h, ..] => {
@@ -37,13 +37,13 @@ impl Header {
 
     /// Whether another frame of the message follows.
     #[inline(always)]
-    pub fn more(self) -> bool {
+    pub(crate) fn more(self) -> bool {
         self.flags & MORE != 0
     }
 
     /// Whether the body is a command.
     #[inline(always)]
-    pub fn command(self) -> bool {
+    pub(crate) fn command(self) -> bool {
         self.flags & COMMAND != 0
     }
 }
@@ -51,7 +51,7 @@ impl Header {
 /// The header of a frame with `body` octets, and how many octets of the array it takes. `flags` carries MORE or COMMAND;
 /// LONG is set here, exactly when the body exceeds 255 octets.
 #[inline(always)]
-pub fn header(flags: u8, body: usize) -> ([u8; MAX_HEADER], usize) {
+pub(crate) fn header(flags: u8, body: usize) -> ([u8; MAX_HEADER], usize) {
     let mut octets = [0; MAX_HEADER];
     match u8::try_from(body) {
         Ok(short) => {

@@ -3,8 +3,8 @@
 
 mod table;
 
-pub use table::{Options, ReconnectStop, Setting};
 pub(crate) use table::default_options;
+pub use table::{Options, ReconnectStop, Setting};
 
 use crate::kind::SocketKind;
 use bytes::Bytes;

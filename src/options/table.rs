@@ -105,7 +105,6 @@ macro_rules! options {
                 $(#[doc = $doc])*
                 ///
                 #[doc = concat!("Unit: ", $unit, ". Allowed: ", $range, ". Default: ", $shown, ". libzmq: `", $zmq, "`.")]
-                #[must_use]
                 pub fn $name(self, value: impl IntoValue<$type>) -> Self {
                     self.set(Setting::$variant(value.into_value()))
                 }

@@ -99,10 +99,6 @@ impl<P> Replies<P> {
         self.pending.is_none()
     }
 
-    pub(crate) fn may_send(&self) -> bool {
-        self.pending.is_some()
-    }
-
     /// Whom to answer, and with which envelope; then the next request may be received.
     pub(crate) fn take(&mut self) -> Option<(P, Envelope)> {
         self.pending.take()

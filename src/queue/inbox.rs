@@ -1,9 +1,9 @@
 //! What came from one peer and waits for the application: checked wire form, sliced into messages by whoever receives.
 
 use super::COPY_LIMIT;
+use crate::message::Message;
 use crate::message::frame::{Frame, INLINE};
 use crate::message::wire::{Header, MORE};
-use crate::message::Message;
 use crate::peer::PeerId;
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
@@ -69,17 +69,6 @@ impl Inbox {
         Some(Message::from_frames(frames, peer))
     }
 
-    /// The body of the next message's first frame, without taking the message.
-    pub(crate) fn peek(&mut self) -> Option<&[u8]> {
-        self.settle();
-        let header = Header::read(&self.current)?;
-        let body = usize::try_from(header.body).ok()?;
-        if self.current.len() == header.size && body > 0 { 
-            return self.rest.front().map(|body| &body[..]);
-        }
-        self.current.get(header.size..header.size.checked_add(body)?)
-    }
-
     fn frame(&mut self) -> Option<(Frame, u8)> {
         self.settle();
         let Header { flags, size, body } = Header::read(&self.current)?;
@@ -131,7 +120,6 @@ mod tests {
         let message = inbox.next(None).expect("whole message");
         assert_eq!(message.len(), 2);
         assert_eq!(message.frame(1).expect("two frames").as_ptr(), body.as_ptr());
-        assert_eq!(inbox.peek(), Some(&b"end"[..]));
         assert_eq!(inbox.next(None).expect("whole message"), "end");
         assert!(inbox.next(None).is_none());
         assert_eq!((inbox.taken, inbox.taken_bytes), (2, 100_012 + 5));

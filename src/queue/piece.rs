@@ -116,7 +116,11 @@ impl Walk {
 
     /// Goes behind the next message or command if it ends at or before octet `limit.1` of piece `limit.0`; says whether it was a
     /// message, or `None` when it does not end there.
-    pub(crate) fn advance<'a>(&mut self, piece: impl Fn(usize) -> Option<&'a [u8]>, limit: (usize, usize)) -> Option<bool> {
+    pub(crate) fn advance<'a>(
+        &mut self,
+        piece: impl Fn(usize) -> Option<&'a [u8]>,
+        limit: (usize, usize),
+    ) -> Option<bool> {
         let (mut at, mut offset) = (self.piece, self.offset);
         let command = loop {
             let mut bytes = piece(at)?;

@@ -81,10 +81,6 @@ impl Endpoints {
         self.next += 1;
         EndpointId(self.next)
     }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.next == 0
-    }
 }
 
 /// Options that change while the socket works and are read at each send or receive.
@@ -487,7 +483,12 @@ impl Core {
         let side = self.lock_send();
         match side.peer(id) {
             Some(peer) => peer.routing_id.clone(),
-            None => side.departed.iter().rev().find(|info| info.id == id).map_or_else(Bytes::new, |info| info.routing_id.clone()),
+            None => side
+                .departed
+                .iter()
+                .rev()
+                .find(|info| info.id == id)
+                .map_or_else(Bytes::new, |info| info.routing_id.clone()),
         }
     }
 
@@ -543,7 +544,13 @@ impl Core {
         Err(Error::TimedOut { waiting_for: format!("{messages} messages ({bytes} octets) are still queued") })
     }
 
-    pub(super) fn wait_for(&self, what: &str, limit: Duration, count: impl Fn() -> usize, wanted: usize) -> Result<(), Error> {
+    pub(super) fn wait_for(
+        &self,
+        what: &str,
+        limit: Duration,
+        count: impl Fn() -> usize,
+        wanted: usize,
+    ) -> Result<(), Error> {
         self.check()?;
         let deadline = Instant::now().checked_add(limit);
         let there = self.wait(Interest::CHANGE, deadline, || self.is_closed() || count() >= wanted);
@@ -595,7 +602,12 @@ impl Core {
     // ----- peers -----
 
     /// Finds a newcomer its place in the pattern, with the lock held; a reason refuses it.
-    pub(super) fn place(&self, side: &mut SendSide, peer: PeerId, identity: &Bytes) -> Result<Option<PeerId>, &'static str> {
+    pub(super) fn place(
+        &self,
+        side: &mut SendSide,
+        peer: PeerId,
+        identity: &Bytes,
+    ) -> Result<Option<PeerId>, &'static str> {
         let handover = self.switch().handover;
         let mut replaced = None;
         let SendSide { routing, peers, .. } = side;
@@ -790,7 +802,6 @@ impl Host for Core {
                 kind: None,
                 properties: Vec::new(),
                 credentials: None,
-                lasting: false,
                 assigned_id: Bytes::new(),
             })
         });

@@ -37,7 +37,11 @@ impl Core {
     }
 
     /// Takes over a listener that is bound already.
-    pub(super) fn adopt(self: &Arc<Core>, scheme: &str, listener: io::Result<Box<dyn Listener>>) -> Result<Endpoint, Error> {
+    pub(super) fn adopt(
+        self: &Arc<Core>,
+        scheme: &str,
+        listener: io::Result<Box<dyn Listener>>,
+    ) -> Result<Endpoint, Error> {
         self.check_usable()?;
         let failed = |source| Error::System { action: "adopting", subject: format!("a {scheme} listener"), source };
         self.listen(scheme, listener.map_err(failed)?, Arc::new(self.settings()))
@@ -110,7 +114,6 @@ impl Core {
             kind: None,
             properties: Vec::new(),
             credentials: None,
-            lasting: true,
             assigned_id: assigned_id.clone(),
         });
         // Who has no id yet cannot be addressed: a ROUTER waits for the peer to say it, unless it assigns one itself. A PUB
@@ -169,9 +172,11 @@ impl Core {
 
     fn open_port(&self, text: &str) -> Result<(), Error> {
         let host: Arc<dyn Host> = self.me.upgrade().ok_or(Error::Closed)?;
-        self.port
-            .open(&host)
-            .map_err(|source| Error::System { action: "starting the engine for", subject: text.to_owned(), source })
+        self.port.open(&host).map_err(|source| Error::System {
+            action: "starting the engine for",
+            subject: text.to_owned(),
+            source,
+        })
     }
 
     /// Calls that make something need the context as well.
@@ -187,10 +192,9 @@ impl Core {
             return Err(Error::UnknownScheme { endpoint: endpoint.to_string(), known: known.join(", ") });
         };
         drop(transports);
-        transport.check(endpoint.address(), purpose).map_err(|error| Error::InvalidEndpoint {
-            endpoint: endpoint.to_string(),
-            reason: error.to_string(),
-        })?;
+        transport
+            .check(endpoint.address(), purpose)
+            .map_err(|error| Error::InvalidEndpoint { endpoint: endpoint.to_string(), reason: error.to_string() })?;
         Ok(transport)
     }
 

@@ -19,9 +19,11 @@ use wiremesh_transports::directory::{Meeting, check_name};
 impl Core {
     pub(super) fn bind_inproc(self: &Arc<Core>, endpoint: Endpoint) -> Result<Endpoint, Error> {
         check_inproc(&endpoint)?;
-        let waiting = self.context.directory.bind(endpoint.address(), Weak::clone(&self.me)).map_err(|_| {
-            Error::AddressInUse { endpoint: endpoint.to_string() }
-        })?;
+        let waiting = self
+            .context
+            .directory
+            .bind(endpoint.address(), Weak::clone(&self.me))
+            .map_err(|_| Error::AddressInUse { endpoint: endpoint.to_string() })?;
         let id = {
             let mut endpoints = self.lock_endpoints();
             let id = endpoints.allot();
@@ -49,7 +51,7 @@ impl Core {
         };
         let peer = {
             let mut side = self.lock_send();
-            let peer = side.insert(about(id, &endpoint, assigned_id.clone(), true));
+            let peer = side.insert(about(id, &endpoint, assigned_id.clone()));
             let waits = self.kind == crate::SocketKind::Router && assigned_id.is_empty();
             let placed = if waits { Ok(None) } else { self.place(&mut side, peer, &assigned_id) };
             if let Err(reason) = placed {
@@ -255,16 +257,17 @@ fn join(
         let (messages, bytes) = core.receive_marks();
         Marks { messages, bytes }
     };
-    let there = binder.lock_send().insert(about(bound, endpoint, Bytes::new(), false));
-    let linked = binder.link(there, connector, peer, &identity(connector), marks(connector)).and_then(|theirs| {
-        match connector.link(peer, binder, there, &identity(binder), marks(binder)) {
+    let there = binder.lock_send().insert(about(bound, endpoint, Bytes::new()));
+    let linked =
+        binder.link(there, connector, peer, &identity(connector), marks(connector)).and_then(|theirs| match connector
+            .link(peer, binder, there, &identity(binder), marks(binder))
+        {
             Ok(ours) => Ok((ours, theirs)),
             Err(reason) => {
                 binder.dismiss(there, false);
                 Err(reason)
             }
-        }
-    });
+        });
     let (ours, theirs) = match linked {
         Ok(after) => after,
         Err(reason) => {
@@ -290,7 +293,7 @@ fn join(
 
 const MISMATCH: &str = "the socket bound there is of a kind that does not talk to this one";
 
-fn about(id: EndpointId, endpoint: &Endpoint, assigned_id: Bytes, lasting: bool) -> About {
+fn about(id: EndpointId, endpoint: &Endpoint, assigned_id: Bytes) -> About {
     About {
         endpoint_id: id,
         endpoint: endpoint.as_str().into(),
@@ -298,7 +301,6 @@ fn about(id: EndpointId, endpoint: &Endpoint, assigned_id: Bytes, lasting: bool)
         kind: None,
         properties: Vec::new(),
         credentials: None,
-        lasting,
         assigned_id,
     }
 }

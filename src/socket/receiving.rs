@@ -487,7 +487,8 @@ impl Core {
         let Some((core, there)) = &source.inproc else { return };
         let Some(core) = core.upgrade() else { return };
         let there = *there;
-        let (read, read_bytes) = (std::mem::take(&mut source.inbox.taken), std::mem::take(&mut source.inbox.taken_bytes));
+        let (read, read_bytes) =
+            (std::mem::take(&mut source.inbox.taken), std::mem::take(&mut source.inbox.taken_bytes));
         let pieces = core.hand_over(there, read, read_bytes);
         if self.conflate {
             let mut inbox = Inbox::default();
@@ -606,7 +607,9 @@ impl Core {
         let mut accepted = match &mut side.routing {
             Routing::Request(_, requests) => requests.accept(peer.slot(), message, self.correlate),
             Routing::Reply(replies) => replies.accept(peer, message),
-            Routing::Nowhere | Routing::Balance(_) | Routing::Router(_) | Routing::Publish(_) | Routing::Upstream => None,
+            Routing::Nowhere | Routing::Balance(_) | Routing::Router(_) | Routing::Publish(_) | Routing::Upstream => {
+                None
+            }
         }?;
         accepted.set_peer(Some(peer));
         Some(accepted)
@@ -644,7 +647,8 @@ impl Core {
     pub(super) fn discard_all(&self) {
         let mut reader = self.lock_recv();
         self.collect(&mut reader);
-        let unread: Vec<PeerId> = reader.active.iter().copied().chain(reader.current.as_ref().map(|s| s.peer)).collect();
+        let unread: Vec<PeerId> =
+            reader.active.iter().copied().chain(reader.current.as_ref().map(|s| s.peer)).collect();
         for peer in unread {
             while let Some(message) = {
                 let source = reader.source(peer);

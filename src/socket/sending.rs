@@ -3,8 +3,10 @@
 //! One lock guards all of it, so that a send takes one lock, whatever the pattern; a flusher takes it once per batch.
 
 use super::core::Core;
+use crate::engine::EndpointId;
 use crate::engine::Flush;
 use crate::error::SendFailure;
+use crate::kind::SocketKind;
 use crate::message::{Message, wire};
 use crate::options::Options;
 use crate::patterns::balance::Balance;
@@ -17,8 +19,6 @@ use crate::queue::outbox::{Batch, Outbox, Pool};
 use crate::queue::{COPY_LIMIT, PIECE};
 use crate::slab::Slab;
 use crate::stats::{Dropped, PeerStats};
-use crate::engine::EndpointId;
-use crate::kind::SocketKind;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io;
@@ -124,8 +124,6 @@ pub(super) struct About {
     pub(super) kind: Option<SocketKind>,
     pub(super) properties: Vec<(String, Bytes)>,
     pub(super) credentials: Option<wiremesh_transports::Credentials>,
-    /// It belongs to a connecting endpoint and outlives its connections.
-    pub(super) lasting: bool,
     /// It was given this routing id when it was connected.
     pub(super) assigned_id: Bytes,
 }
@@ -162,7 +160,7 @@ pub(super) enum Payload<'a> {
 
 /// To whom a message goes.
 #[derive(Clone, Copy)]
-pub(super) enum Recipient<'a> {
+pub(crate) enum Recipient<'a> {
     /// Whom the pattern chooses.
     Pattern,
     /// The peer with that routing id.
@@ -300,10 +298,6 @@ impl SendSide {
         freed && std::mem::take(&mut self.hungry)
     }
 
-    pub(super) fn set_hungry(&mut self) {
-        self.hungry = true;
-    }
-
     /// Puts a peer on the dirty list; whether somebody has to be rung.
     pub(super) fn mark_dirty(&mut self, id: PeerId) -> bool {
         match self.peers.get_mut(id.key()) {
@@ -346,9 +340,7 @@ impl Peer {
         let sum = |a: usize, b: usize| if a == 0 || b == 0 { 0 } else { a.saturating_add(b) };
         match self.added {
             None => own,
-            Some(added) => {
-                Marks { messages: sum(own.messages, added.messages), bytes: sum(own.bytes, added.bytes) }
-            }
+            Some(added) => Marks { messages: sum(own.messages, added.messages), bytes: sum(own.bytes, added.bytes) },
         }
     }
 
@@ -425,7 +417,11 @@ impl Peer {
                 After::Ring
             }
             Wire::Inproc { core, there, noticed } => {
-                if std::mem::replace(noticed, true) { After::Nothing } else { After::Notice(Weak::clone(core), *there) }
+                if std::mem::replace(noticed, true) {
+                    After::Nothing
+                } else {
+                    After::Notice(Weak::clone(core), *there)
+                }
             }
         }
     }
@@ -788,11 +784,7 @@ fn write_batch(stream: &dyn Stream, batch: &mut Batch, left: &mut usize) -> Flus
 }
 
 /// Encodes a message in the publisher's chunk; `None` when it is better queued for each peer by itself.
-fn encode(
-    appender: &mut Appender,
-    scratch: &mut Vec<u8>,
-    payload: Payload<'_>,
-) -> Option<crate::queue::chunk::Extent> {
+fn encode(appender: &mut Appender, scratch: &mut Vec<u8>, payload: Payload<'_>) -> Option<crate::queue::chunk::Extent> {
     match payload {
         Payload::Body(body) => {
             let (header, size) = wire::header(0, body.len());
