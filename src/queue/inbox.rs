@@ -22,7 +22,7 @@ pub(crate) struct Inbox {
 impl Inbox {
     /// Appends wire form in which every message is whole by the time the next one is asked for.
     pub(crate) fn push(&mut self, piece: Bytes) {
-        if self.current.is_empty() {
+        if self.is_empty() {
             self.current = piece;
         } else {
             self.rest.push_back(piece);
@@ -123,6 +123,18 @@ mod tests {
         assert_eq!(inbox.next(None).expect("whole message"), "end");
         assert!(inbox.next(None).is_none());
         assert_eq!((inbox.taken, inbox.taken_bytes), (2, 100_012 + 5));
+    }
+
+    #[test]
+    fn what_arrives_while_the_current_piece_is_read_up_stays_behind_what_waits() {
+        let mut inbox = Inbox::default();
+        for piece in [&b"\x00\x011"[..], b"\x00\x012"] {
+            inbox.push(Bytes::from_static(piece));
+        }
+        assert_eq!(inbox.next(None).expect("whole message"), "1");
+        inbox.push(Bytes::from_static(b"\x00\x013"));
+        assert_eq!(inbox.next(None).expect("whole message"), "2");
+        assert_eq!(inbox.next(None).expect("whole message"), "3");
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Every message received is checked here: length, order, none missing, none twice.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::clock::Mark;
 use crate::control::{self, Figures};
 use crate::{Job, Outcome};
@@ -43,7 +46,7 @@ pub struct Check {
     received: u64,
     next: Vec<u64>,
     heard: Vec<bool>,
-    silent: usize,
+    silent: Arc<AtomicUsize>,
     started: Option<Mark>,
     finished: Option<Mark>,
 }
@@ -51,18 +54,13 @@ pub struct Check {
 impl Check {
     /// Expects `expected` messages of `job.bytes` in all on `lanes` lanes.
     pub fn new(job: &Job, lanes: usize, order: Order, expected: u64) -> Check {
-        let (next, heard) = (vec![0; lanes], vec![false; lanes]);
-        Check {
-            bytes: job.bytes,
-            order,
-            expected,
-            received: 0,
-            next,
-            heard,
-            silent: lanes,
-            started: None,
-            finished: None,
-        }
+        Check::part(job, lanes, order, expected, &Arc::new(AtomicUsize::new(lanes)))
+    }
+
+    /// The share of one thread in a check of several: `silent` counts the lanes of all of them that heard nothing yet.
+    pub fn part(job: &Job, lanes: usize, order: Order, expected: u64, silent: &Arc<AtomicUsize>) -> Check {
+        let (next, heard, silent) = (vec![0; lanes], vec![false; lanes], silent.clone());
+        Check { bytes: job.bytes, order, expected, received: 0, next, heard, silent, started: None, finished: None }
     }
 
     /// Takes a message whose lane is told by its sender's number.
@@ -109,8 +107,7 @@ impl Check {
     fn warm_up(&mut self, lane: usize) {
         if let Some(heard) = self.heard.get_mut(lane).filter(|heard| !**heard) {
             *heard = true;
-            self.silent -= 1;
-            if self.silent == 0 {
+            if self.silent.fetch_sub(1, Ordering::Relaxed) == 1 {
                 control::ready();
             }
         }
@@ -127,16 +124,27 @@ impl Check {
         self.received
     }
 
+    /// When the first message came.
+    pub fn started(&self) -> Option<Mark> {
+        self.started
+    }
+
+    /// When the last expected message came.
+    pub fn finished(&self) -> Option<Mark> {
+        self.finished
+    }
+
     /// Wall and processor time between the first and the last message.
     pub fn figures(&self) -> Figures {
-        let (Some(started), Some(finished)) = (&self.started, &self.finished) else {
-            return Figures::default();
-        };
-        Figures {
-            messages: self.received,
-            seconds: started.seconds_to(finished),
-            cpu: started.cpu_to(finished),
-            ..Figures::default()
-        }
+        figures_between(self.received, self.started, self.finished)
     }
+}
+
+/// The figures of `messages` received between two readings of the clocks.
+pub fn figures_between(messages: u64, started: Option<Mark>, finished: Option<Mark>) -> Figures {
+    let (Some(started), Some(finished)) = (started, finished) else {
+        return Figures::default();
+    };
+    let (seconds, cpu) = (started.seconds_to(&finished), started.cpu_to(&finished));
+    Figures { messages, seconds, cpu, ..Figures::default() }
 }

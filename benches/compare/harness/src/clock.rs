@@ -15,6 +15,16 @@ impl Mark {
         Mark { wall: Instant::now(), cpu: cpu_seconds() }
     }
 
+    /// The earlier of two readings.
+    pub fn earlier(self, other: Mark) -> Mark {
+        if other.wall < self.wall { other } else { self }
+    }
+
+    /// The later of two readings.
+    pub fn later(self, other: Mark) -> Mark {
+        if other.wall > self.wall { other } else { self }
+    }
+
     /// Wall seconds from this reading to `later`.
     pub fn seconds_to(&self, later: &Mark) -> f64 {
         later.wall.duration_since(self.wall).as_secs_f64()

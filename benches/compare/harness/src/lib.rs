@@ -17,6 +17,7 @@ pub mod executor;
 pub mod job;
 pub mod lanes;
 pub mod play;
+pub mod threads;
 pub mod zmtp;
 
 pub use check::Check;

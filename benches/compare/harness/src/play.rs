@@ -208,7 +208,7 @@ pub async fn idle_router(job: &Job, mut serve: impl AsyncFnMut() -> Outcome<usiz
 }
 
 /// How many messages each DEALER sends so that all send the same number and `count` in all, rounded down.
-fn per_dealer(job: &Job) -> u64 {
+pub fn per_dealer(job: &Job) -> u64 {
     (job.count / job.peers.max(1) as u64).max(1)
 }
 

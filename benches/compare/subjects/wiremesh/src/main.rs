@@ -12,10 +12,17 @@ fn main() -> std::process::ExitCode {
 
 fn about() -> About {
     About {
-        version: wiremesh::VERSION.into(),
-        settings: "defaults, one engine thread; spin for req_rep_spin, nodrop for pub_fanout, Poller where one thread serves many"
+        version: version().into(),
+        settings: "defaults, one engine thread; spin for req_rep_spin, nodrop for pub_fanout, a thread for each of many sockets"
             .into(),
     }
+}
+
+/// The version in the library's manifest, which lies four folders above this crate's.
+fn version() -> &'static str {
+    let manifest = include_str!("../../../../../Cargo.toml");
+    let line = manifest.lines().find_map(|line| line.strip_prefix("version = "));
+    line.map_or("unknown", |version| version.trim_matches('"'))
 }
 
 fn run(job: &Job) -> Outcome {

@@ -1,92 +1,75 @@
-//! Many sockets of one thread, with a `Poller` to sleep on.
+//! Many sockets of one process: a thread for each, blocked in `recv`.
 
-use std::cell::RefCell;
-
-use harness::play::Step;
-use harness::{Check, Job, Outcome, block_on, lanes, play};
-use wiremesh::{Dealer, Message, Poller, Pull, RecvError, Sub};
-
-/// What the three receiving kinds have in common here.
-trait Receive: wiremesh::Pollable {
-    fn try_recv(&self) -> Result<Message, RecvError>;
-}
-
-impl Receive for Pull {
-    fn try_recv(&self) -> Result<Message, RecvError> {
-        Pull::try_recv(self)
-    }
-}
-
-impl Receive for Sub {
-    fn try_recv(&self) -> Result<Message, RecvError> {
-        Sub::try_recv(self)
-    }
-}
-
-impl Receive for Dealer {
-    fn try_recv(&self) -> Result<Message, RecvError> {
-        Dealer::try_recv(self)
-    }
-}
+use harness::threads::{self, Line};
+use harness::{Check, Job, Outcome};
+use wiremesh::{Dealer, Message, Pull, RecvError, Sub};
 
 pub fn pulls(job: &Job) -> Outcome {
-    let sockets: Vec<Pull> = (0..job.peers).map(|_| Pull::new()).collect();
-    sockets.iter().try_for_each(|socket| socket.connect(&job.endpoint).map(drop))?;
-    receive(&sockets, &play::pull_many_check(job))
+    let sockets = (0..job.peers).map(|_| {
+        let socket = Pull::new();
+        socket.connect(&job.endpoint)?;
+        Ok(PullLine(socket))
+    });
+    threads::pull_many(job, sockets.collect::<Outcome<Vec<_>>>()?)
 }
 
 pub fn subs(job: &Job) -> Outcome {
-    let sockets: Vec<Sub> = (0..job.peers).map(|_| Sub::new()).collect();
-    for socket in &sockets {
+    let sockets = (0..job.peers).map(|_| {
+        let socket = Sub::new();
         socket.subscribe(b"")?;
         socket.connect(&job.endpoint)?;
-    }
-    receive(&sockets, &play::sub_many_check(job))
+        Ok(SubLine(socket))
+    });
+    threads::sub_many(job, sockets.collect::<Outcome<Vec<_>>>()?)
 }
 
 pub fn dealers(job: &Job) -> Outcome {
-    let sockets: Vec<Dealer> = (0..job.peers).map(|_| Dealer::new()).collect();
-    sockets.iter().try_for_each(|socket| socket.connect(&job.endpoint).map(drop))?;
-    let check = &play::dealer_many_check(job);
-    let deal = |(lane, socket)| -> lanes::Lane<'_> {
-        let socket: &Dealer = socket;
-        Box::pin(play::dealer(job, check, async move |step: Step<'_>| match step {
-            Step::Send(body) => Ok(socket.send(body)?),
-            Step::Recv(check) => receive_on(socket, lane, check).await,
-        }))
-    };
-    run(&sockets, check, sockets.iter().enumerate().map(deal).collect())
+    let sockets = (0..job.peers).map(|_| {
+        let socket = Dealer::new();
+        socket.connect(&job.endpoint)?;
+        Ok(DealerLine(socket))
+    });
+    threads::dealer_many(job, sockets.collect::<Outcome<Vec<_>>>()?)
 }
 
-fn receive<S: Receive>(sockets: &[S], check: &RefCell<Check>) -> Outcome {
-    let listen = |(lane, socket)| -> lanes::Lane<'_> {
-        Box::pin(play::listen(check, async move |check: &RefCell<Check>| receive_on(socket, lane, check).await))
-    };
-    run(sockets, check, sockets.iter().enumerate().map(listen).collect())
-}
+struct PullLine(Pull);
+struct SubLine(Sub);
+struct DealerLine(Dealer);
 
-/// Receives one message on socket number `lane`, letting the other sockets run while there is none.
-async fn receive_on(socket: &impl Receive, lane: usize, check: &RefCell<Check>) -> Outcome {
-    loop {
-        match socket.try_recv() {
-            Ok(message) => return check.borrow_mut().on(lane, message.as_bytes()),
-            Err(RecvError::WouldBlock) => lanes::yield_now().await,
-            Err(why) => return Err(why.into()),
-        }
+impl Line for PullLine {
+    fn recv(&mut self, check: &mut Check, wait: bool) -> Outcome<bool> {
+        show(if wait { self.0.recv() } else { self.0.try_recv() }, check)
+    }
+
+    fn send(&mut self, _: &[u8]) -> Outcome {
+        Err("a PULL does not send".into())
     }
 }
 
-/// Runs the lanes, sleeping in a poller while no socket has anything.
-fn run<S: Receive>(sockets: &[S], check: &RefCell<Check>, lanes: Vec<lanes::Lane<'_>>) -> Outcome {
-    let mut poller = Poller::new()?;
-    for (lane, socket) in sockets.iter().enumerate() {
-        poller.add(socket, lane)?;
+impl Line for SubLine {
+    fn recv(&mut self, check: &mut Check, wait: bool) -> Outcome<bool> {
+        show(if wait { self.0.recv() } else { self.0.try_recv() }, check)
     }
-    lanes::run_polled(check, lanes, |able| {
-        for lane in poller.wait(None)? {
-            able[lane] = true;
-        }
-        Ok(())
-    })?;
-    block_on(play::report_receivers(check))
+
+    fn send(&mut self, _: &[u8]) -> Outcome {
+        Err("a SUB does not send".into())
+    }
+}
+
+impl Line for DealerLine {
+    fn recv(&mut self, check: &mut Check, wait: bool) -> Outcome<bool> {
+        show(if wait { self.0.recv() } else { self.0.try_recv() }, check)
+    }
+
+    fn send(&mut self, body: &[u8]) -> Outcome {
+        Ok(self.0.send(body)?)
+    }
+}
+
+fn show(received: Result<Message, RecvError>, check: &mut Check) -> Outcome<bool> {
+    match received {
+        Ok(message) => check.on(0, message.as_bytes()).map(|()| true),
+        Err(RecvError::WouldBlock) => Ok(false),
+        Err(why) => Err(why.into()),
+    }
 }
