@@ -44,8 +44,6 @@ pub struct Stats {
     pub dropped: Dropped,
     /// Messages the application has received.
     pub received: u64,
-    /// Octets of the messages it has received, frame headers included.
-    pub received_bytes: u64,
     /// Received messages that wait for the application now.
     pub unread: u64,
     /// Received messages that the pattern discarded: malformed envelopes, late replies, topics no longer subscribed.

@@ -6,7 +6,12 @@ use std::ops::Deref;
 
 /// The largest body kept inside the value itself. With it a [`Message`](super::Message) has 80 octets, and the body
 /// sizes that small-message systems use (8, 32, 64) need no allocation on either side.
-pub(crate) const INLINE: usize = 70;
+pub(crate) const INLINE: usize = 64;
+
+/// Aligned, so that the copies of a value move whole words that were written as whole words.
+#[derive(Clone, Copy)]
+#[repr(align(8))]
+struct Room([u8; INLINE]);
 
 /// One frame: a run of bytes, cheap to clone whatever its size.
 #[derive(Clone)]
@@ -14,17 +19,17 @@ pub struct Frame(Body);
 
 #[derive(Clone)]
 enum Body {
-    Inline { len: u8, data: [u8; INLINE] },
+    Inline { len: u8, data: Room },
     Shared(Bytes),
 }
 
 impl Frame {
     /// An empty frame.
     pub const fn empty() -> Frame {
-        Frame(Body::Inline { len: 0, data: [0; INLINE] })
+        Frame(Body::Inline { len: 0, data: Room([0; INLINE]) })
     }
 
-    /// A frame with a copy of `bytes`; up to 70 octets without allocating.
+    /// A frame with a copy of `bytes`; up to 64 octets without allocating.
     pub fn copy_from(bytes: &[u8]) -> Frame {
         match Frame::inline(bytes) {
             Some(frame) => frame,
@@ -36,7 +41,7 @@ impl Frame {
     #[inline(always)]
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
-            Body::Inline { len, data } => &data[..usize::from(*len).min(INLINE)],
+            Body::Inline { len, data } => &data.0[..usize::from(*len).min(INLINE)],
             Body::Shared(bytes) => bytes,
         }
     }
@@ -54,24 +59,21 @@ impl Frame {
         let len = u8::try_from(bytes.len()).ok().filter(|len| usize::from(*len) <= INLINE)?;
         let mut data = [0; INLINE];
         data[..bytes.len()].copy_from_slice(bytes);
-        Some(Frame(Body::Inline { len, data }))
+        Some(Frame(Body::Inline { len, data: Room(data) }))
     }
 
-    /// The frame whose body is the first `len` octets of `chunk`, which stays as it is. Short bodies are copied with one
-    /// copy of a fixed size where the chunk is long enough: that is what a receive of a small message costs.
+    /// A frame whose body is the first `len` octets of `window`: one copy of a fixed size.
     #[inline(always)]
-    pub(crate) fn from_front(chunk: &Bytes, len: usize) -> Frame {
-        if len <= INLINE {
-            if let Some(window) = chunk.first_chunk::<INLINE>() {
-                return Frame(Body::Inline { len: len as u8, data: *window });
-            }
-        }
-        Frame::from_front_slow(chunk, len)
+    pub(crate) fn short(window: &[u8; INLINE], len: u8) -> Frame {
+        Frame(Body::Inline { len, data: Room(*window) })
     }
 
-    fn from_front_slow(chunk: &Bytes, len: usize) -> Frame {
-        let body = chunk.slice(..len.min(chunk.len()));
-        Frame::inline(&body).unwrap_or(Frame(Body::Shared(body)))
+    /// A frame whose body is `len` octets of `chunk` from `start` on: a copy if it is short, else shared.
+    pub(crate) fn part_of(chunk: &Bytes, start: usize, len: usize) -> Frame {
+        match chunk.get(start..).and_then(|rest| rest.get(..len)) {
+            Some(body) => Frame::inline(body).unwrap_or_else(|| Frame(Body::Shared(chunk.slice_ref(body)))),
+            None => Frame::empty(),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use std::fmt;
 
 /// One or more frames, delivered whole or not at all.
 ///
-/// A short body (up to 70 octets) lies inside the value; a longer one is shared by reference count, so a clone never
+/// A short body (up to 64 octets) lies inside the value; a longer one is shared by reference count, so a clone never
 /// copies it. A message always has at least one frame, which may be empty.
 ///
 /// # Examples

@@ -1,18 +1,18 @@
 //! What came from one peer and waits for the application: checked wire form, sliced into messages by whoever receives.
 
-use super::COPY_LIMIT;
 use crate::message::Message;
 use crate::message::frame::{Frame, INLINE};
 use crate::message::wire::{Header, MORE};
 use crate::peer::PeerId;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use std::collections::VecDeque;
 
 /// The received messages of one peer.
 #[derive(Default)]
 pub(crate) struct Inbox {
-    /// The piece being read.
+    /// The piece being read, and how much of it is read.
     current: Bytes,
+    at: usize,
     rest: VecDeque<Bytes>,
     /// Messages and octets handed out and not yet reported for credit.
     pub(crate) taken: usize,
@@ -22,32 +22,35 @@ pub(crate) struct Inbox {
 impl Inbox {
     /// Appends wire form in which every message is whole by the time the next one is asked for.
     pub(crate) fn push(&mut self, piece: Bytes) {
-        if self.is_empty() {
-            self.current = piece;
-        } else {
-            self.rest.push_back(piece);
-        }
+        self.rest.push_back(piece);
     }
 
     #[inline(always)]
     pub(crate) fn is_empty(&self) -> bool {
-        self.current.is_empty() && self.rest.is_empty()
+        self.at == self.current.len() && self.rest.is_empty()
+    }
+
+    /// The next message if it is of the common sort: one short frame, with enough behind it for a copy of fixed size. What is
+    /// returned is the start of its body and its length.
+    #[inline(always)]
+    pub(crate) fn next_short(&mut self) -> Option<(&[u8; INLINE], u8)> {
+        let &[flags, len] = self.current.get(self.at..)?.first_chunk::<2>()?;
+        if flags != 0 || usize::from(len) > INLINE {
+            return None;
+        }
+        let body = self.at + 2;
+        let window = self.current.get(body..)?.first_chunk::<INLINE>()?;
+        self.at = body + usize::from(len);
+        self.taken += 1;
+        self.taken_bytes += 2 + usize::from(len);
+        Some((window, len))
     }
 
     /// The next message.
     #[inline(always)]
     pub(crate) fn next(&mut self, peer: Option<PeerId>) -> Option<Message> {
-        // The common case: a short frame, alone in its message, with enough behind it for a copy of fixed size.
-        if let Some(&[flags, short]) = self.current.first_chunk::<2>() {
-            let body = usize::from(short);
-            if flags == 0 && body <= INLINE && self.current.len() >= 2 + INLINE {
-                self.current.advance(2);
-                let frame = Frame::from_front(&self.current, body);
-                self.current.advance(body);
-                self.taken += 1;
-                self.taken_bytes += 2 + body;
-                return Some(Message::from_frame(frame, peer));
-            }
+        if let Some((window, len)) = self.next_short() {
+            return Some(Message::from_frame(Frame::short(window, len), peer));
         }
         self.next_slow(peer)
     }
@@ -70,39 +73,29 @@ impl Inbox {
     }
 
     fn frame(&mut self) -> Option<(Frame, u8)> {
-        self.settle();
-        let Header { flags, size, body } = Header::read(&self.current)?;
+        while self.at == self.current.len() {
+            self.advance()?;
+        }
+        let Header { flags, size, body } = Header::read(self.current.get(self.at..)?)?;
         let body = usize::try_from(body).ok()?;
         self.taken_bytes += size + body;
-        self.current.advance(size);
-        if self.current.is_empty() && body > 0 {
+        self.at += size;
+        if self.at == self.current.len() && body > 0 {
             // A large body is a piece of its own: handed over as it is.
-            return self.rest.pop_front().map(|body| (Frame::from(body), flags));
+            self.advance()?;
+            return Some((Frame::from(std::mem::take(&mut self.current)), flags));
         }
-        let frame = if body > COPY_LIMIT && body == self.current.len() {
-            Frame::from(std::mem::take(&mut self.current))
-        } else if body <= self.current.len() {
-            let frame = Frame::from_front(&self.current, body);
-            self.current.advance(body);
-            frame
-        } else {
-            return None;
-        };
-        Some((frame, flags))
+        let start = self.at;
+        self.at = start.checked_add(body).filter(|end| *end <= self.current.len())?;
+        Some((Frame::part_of(&self.current, start, body), flags))
     }
 
-    /// Moves on to the next piece when the current one is read; a piece is let go as soon as possible.
-    #[inline(always)]
-    fn settle(&mut self) {
-        while self.current.is_empty() {
-            match self.rest.pop_front() {
-                Some(piece) => self.current = piece,
-                None => {
-                    self.current = Bytes::new();
-                    return;
-                }
-            }
-        }
+    /// Moves on to the next piece; the one that is read is let go.
+    fn advance(&mut self) -> Option<()> {
+        self.at = 0;
+        self.current = Bytes::new();
+        self.current = self.rest.pop_front()?;
+        Some(())
     }
 }
 

@@ -10,12 +10,13 @@ use crate::engine::{EndpointId, Flush, Host, Incoming, Newcomer};
 use crate::error::{Error, RecvError, SendError, SendFailure};
 use crate::event::{Cause, Event, EventKind};
 use crate::kind::SocketKind;
-use crate::message::{IntoMessage, Message};
+use crate::message::{Frame, IntoMessage, Message};
 use crate::options::{Effect, Options, Setting};
 use crate::patterns::router::Claim;
 use crate::peer::{PeerId, PeerInfo};
 use crate::protocol;
 use crate::queue::COPY_LIMIT;
+use crate::queue::gate::Gate;
 use crate::queue::outbox::Settled;
 use crate::stats::Stats;
 use bytes::Bytes;
@@ -31,8 +32,8 @@ pub(crate) struct Core {
     pub(super) kind: SocketKind,
     pub(super) context: Arc<Inner>,
     pub(super) port: Port,
-    pub(super) send: Mutex<SendSide>,
-    pub(super) recv: Mutex<Reader>,
+    pub(super) send: Gate<SendSide>,
+    pub(super) recv: Gate<Reader>,
     pub(super) arrivals: Mutex<Arrivals>,
     /// Something is among the arrivals.
     pub(super) arrived: AtomicBool,
@@ -55,6 +56,8 @@ pub(crate) struct Core {
     pub(super) invert: bool,
     pub(super) manual: bool,
     pub(super) manual_last_value: bool,
+    /// Whether the pattern takes every message as it is.
+    pub(super) plain: bool,
     /// Whether the pattern has a state that decides about receives.
     pub(super) stepwise: bool,
     // … and those that change while it works.
@@ -117,8 +120,8 @@ impl Core {
             kind,
             port: Port::new(Arc::clone(&context.engine)),
             generation: context.generation(),
-            send: Mutex::new(SendSide::new(kind, &options, seed)),
-            recv: Mutex::new(Reader::new()),
+            send: Gate::new(SendSide::new(kind, &options, seed)),
+            recv: Gate::new(Reader::new()),
             arrivals: Mutex::new(Arrivals::default()),
             arrived: AtomicBool::new(false),
             replying: AtomicBool::new(false),
@@ -137,6 +140,8 @@ impl Core {
             invert: options.invert_matching,
             manual: kind == SocketKind::XPub && (options.manual || options.manual_last_value),
             manual_last_value: options.manual_last_value,
+            plain: matches!(kind, SocketKind::Pull | SocketKind::Dealer | SocketKind::Pair | SocketKind::XSub)
+                && !options.conflate,
             stepwise: matches!(kind, SocketKind::Req | SocketKind::Rep),
             switches: AtomicU32::new(0),
             receive_mark: AtomicUsize::new(0),
@@ -391,8 +396,8 @@ impl Core {
     pub(crate) fn recv(&self, wait: Wait) -> Result<Message, RecvError> {
         if fork_generation() == self.generation && !self.is_closed() && !self.stepwise {
             let mut reader = self.lock_recv();
-            if let Some(message) = self.take(&mut reader) {
-                return Ok(message);
+            if let Some((window, len, peer)) = self.take_short(&mut reader) {
+                return Ok(Message::from_frame(Frame::short(window, len), Some(peer)));
             }
         }
         self.recv_slowly(wait)
@@ -497,9 +502,9 @@ impl Core {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        let (received, received_bytes, discarded) = {
+        let (received, discarded) = {
             let reader = self.lock_recv();
-            (reader.received, reader.received_bytes, reader.discarded)
+            (reader.received, reader.discarded)
         };
         let unread = self.lock_arrivals().unread() as u64;
         let side = self.lock_send();
@@ -511,7 +516,6 @@ impl Core {
             queued_bytes,
             dropped: side.counts.dropped,
             received,
-            received_bytes,
             unread,
             discarded,
             connections: side.connections,

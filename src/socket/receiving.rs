@@ -9,7 +9,10 @@ use crate::engine::waiters::Interest;
 use crate::error::RecvError;
 use crate::message::Message;
 use crate::patterns::subscriptions::PrefixSet;
+use crate::message::frame::INLINE;
 use crate::peer::PeerId;
+use crate::slab::{Key, Slab};
+use crate::queue::gate::Pass;
 use crate::queue::inbox::Inbox;
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -52,16 +55,16 @@ struct Flow {
 
 /// What receivers share.
 pub(crate) struct Reader {
-    inboxes: HashMap<PeerId, Box<Source>>,
-    /// Peers with messages, in turn.
-    active: VecDeque<PeerId>,
-    /// The one whose turn it is, out of the table: the common case has one peer.
-    current: Option<Box<Source>>,
+    sources: Slab<Source>,
+    /// Where each peer's source is: asked once per arrival, not per message.
+    places: HashMap<PeerId, Key>,
+    /// Sources with messages, in turn, and whose turn it is.
+    ring: Vec<u32>,
+    turn: usize,
     scratch: Vec<Arrival>,
     /// What a SUB wants; what an XSUB has asked for.
     pub(super) filter: PrefixSet,
     pub(super) received: u64,
-    pub(super) received_bytes: u64,
     pub(super) discarded: u64,
     /// Half of the receive mark: credit goes back in such steps.
     pub(super) step: usize,
@@ -73,7 +76,7 @@ struct Source {
     inbox: Inbox,
     /// Messages made here, behind what the inbox holds.
     made: VecDeque<Message>,
-    /// Whether it is in the list of active peers, or current.
+    /// Whether it is in the ring.
     active: bool,
     /// The peer is gone: the source goes once it is read.
     gone: bool,
@@ -84,26 +87,23 @@ struct Source {
 impl Reader {
     pub(super) fn new() -> Reader {
         Reader {
-            inboxes: HashMap::new(),
-            active: VecDeque::new(),
-            current: None,
+            sources: Slab::new(),
+            places: HashMap::new(),
+            ring: Vec::new(),
+            turn: 0,
             scratch: Vec::new(),
             filter: PrefixSet::new(),
             received: 0,
-            received_bytes: 0,
             discarded: 0,
             step: 1,
         }
     }
 
+    /// The source of a peer, which is made if it has none.
     fn source(&mut self, peer: PeerId) -> &mut Source {
-        if self.current.as_ref().is_some_and(|current| current.peer == peer) {
-            if let Some(current) = &mut self.current {
-                return current;
-            }
-        }
-        self.inboxes.entry(peer).or_insert_with(|| {
-            Box::new(Source {
+        let sources = &mut self.sources;
+        let key = *self.places.entry(peer).or_insert_with(|| {
+            sources.insert(Source {
                 peer,
                 inbox: Inbox::default(),
                 made: VecDeque::new(),
@@ -111,48 +111,55 @@ impl Reader {
                 gone: false,
                 inproc: None,
             })
-        })
+        });
+        sources.get_mut(key).expect("a place is forgotten together with its source")
     }
 
     /// Puts a peer that has something at the end of the round.
     fn activate(&mut self, peer: PeerId) {
         let source = self.source(peer);
         if !std::mem::replace(&mut source.active, true) {
-            self.active.push_back(peer);
+            if let Some(key) = self.places.get(&peer) {
+                self.ring.push(key.index);
+            }
         }
     }
 
-    /// The source whose turn it is.
+    /// Whose turn it is.
     #[inline(always)]
     fn current(&mut self) -> Option<&mut Source> {
-        if self.current.is_none() {
-            let peer = self.active.pop_front()?;
-            self.current = self.inboxes.remove(&peer);
-        }
-        self.current.as_deref_mut()
+        let place = *self.ring.get(self.turn)?;
+        self.sources.at_mut(place)
     }
 
-    /// Passes the turn on, if others wait for it.
+    /// Passes the turn on.
     #[inline(always)]
     fn pass(&mut self) {
-        if !self.active.is_empty() {
-            self.pass_slow();
+        self.turn += 1;
+        if self.turn >= self.ring.len() {
+            self.turn = 0;
         }
     }
 
-    #[inline(never)]
-    fn pass_slow(&mut self) {
-        if let Some(current) = self.current.take() {
-            self.active.push_back(current.peer);
-            self.inboxes.insert(current.peer, current);
+    /// Takes the source whose turn it is out of the ring, because it is read.
+    fn rest(&mut self) {
+        let place = self.ring.remove(self.turn);
+        if self.turn >= self.ring.len() {
+            self.turn = 0;
+        }
+        if let Some(source) = self.sources.at_mut(place) {
+            source.active = false;
+            if source.gone {
+                let peer = source.peer;
+                self.forget(peer);
+            }
         }
     }
 
-    /// Whether a receive would find nothing in the inboxes.
-    #[inline(always)]
-    fn is_empty(&self) -> bool {
-        self.active.is_empty()
-            && self.current.as_ref().is_none_or(|source| source.inbox.is_empty() && source.made.is_empty())
+    fn forget(&mut self, peer: PeerId) {
+        if let Some(key) = self.places.remove(&peer) {
+            self.sources.remove(key);
+        }
     }
 
     /// An inproc peer: where to fetch from, and to whom credit goes back.
@@ -160,22 +167,21 @@ impl Reader {
         self.source(peer).inproc = Some((core, there));
     }
 
-    /// A peer is gone: its source goes now if it is read, else once it is. Says whether it was empty.
-    fn bury(&mut self, peer: PeerId) -> bool {
-        let source = self.source(peer);
+    /// A peer is gone: its source goes now if it is read, else once it is.
+    fn bury(&mut self, peer: PeerId) {
+        let Some(source) = self.places.get(&peer).and_then(|key| self.sources.get_mut(*key)) else { return };
         source.gone = true;
-        let empty = !source.active && source.inbox.is_empty() && source.made.is_empty();
-        if empty {
-            self.inboxes.remove(&peer);
+        if !source.active {
+            self.forget(peer);
         }
-        empty
     }
 
     /// Forgets all that is unread.
     pub(super) fn clear(&mut self) {
-        self.inboxes.clear();
-        self.active.clear();
-        self.current = None;
+        self.sources = Slab::new();
+        self.places.clear();
+        self.ring.clear();
+        self.turn = 0;
     }
 }
 
@@ -195,8 +201,8 @@ impl Arrivals {
 }
 
 impl Core {
-    pub(super) fn lock_recv(&self) -> MutexGuard<'_, Reader> {
-        self.recv.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock_recv(&self) -> Pass<'_, Reader> {
+        self.recv.lock()
     }
 
     pub(super) fn lock_arrivals(&self) -> MutexGuard<'_, Arrivals> {
@@ -507,8 +513,33 @@ impl Core {
         }
     }
 
-    /// The next message the pattern lets through, if one is there.
+    /// The body, within its window, of the next message, if that is one short frame from the only peer that has any and the
+    /// pattern takes it as it is: what most receives are. It lies in the chunk that was read, so that one copy makes it
+    /// the caller's.
     #[inline(always)]
+    pub(super) fn take_short<'r>(&self, reader: &'r mut Reader) -> Option<(&'r [u8; INLINE], u8, PeerId)> {
+        if !self.plain || self.arrived.load(Ordering::Acquire) {
+            return None;
+        }
+        let alone = reader.ring.len() == 1;
+        let place = *reader.ring.get(reader.turn)?;
+        let source = reader.sources.at_mut(place)?;
+        if source.inbox.taken >= reader.step {
+            return None;
+        }
+        let peer = source.peer;
+        let (window, len) = source.inbox.next_short()?;
+        reader.received += 1;
+        if !alone {
+            reader.turn += 1;
+            if reader.turn >= reader.ring.len() {
+                reader.turn = 0;
+            }
+        }
+        Some((window, len, peer))
+    }
+
+    /// The next message the pattern lets through, if one is there.
     pub(super) fn take(&self, reader: &mut Reader) -> Option<Message> {
         loop {
             if self.arrived.load(Ordering::Acquire) {
@@ -516,13 +547,11 @@ impl Core {
             }
             let step = reader.step;
             let source = reader.current()?;
+            if source.inbox.taken >= step {
+                self.give_credit(source);
+            }
             let message = match source.inbox.next(Some(source.peer)) {
-                Some(message) => {
-                    if source.inbox.taken >= step {
-                        self.give_credit(source);
-                    }
-                    message
-                }
+                Some(message) => message,
                 None => match source.made.pop_front() {
                     Some(message) => {
                         source.inbox.taken += 1;
@@ -530,33 +559,25 @@ impl Core {
                         message
                     }
                     None => {
-                        self.retire(reader);
+                        self.give_credit(source);
+                        reader.rest();
                         continue;
                     }
                 },
             };
-            reader.pass();
+            let read_up = source.inbox.is_empty() && source.made.is_empty();
             let Some(message) = self.admit(reader, message) else {
                 reader.discarded += 1;
+                reader.pass();
                 continue;
             };
             reader.received += 1;
-            if reader.is_empty() {
+            if read_up && reader.ring.len() == 1 {
                 // What is sent next may well be the answer: it goes out at once.
                 self.replying.store(true, Ordering::Relaxed);
             }
+            reader.pass();
             return Some(message);
-        }
-    }
-
-    /// The current source is read: gives credit back and lets it rest, or go.
-    #[inline(never)]
-    fn retire(&self, reader: &mut Reader) {
-        let Some(mut source) = reader.current.take() else { return };
-        self.give_credit(&mut source);
-        source.active = false;
-        if !source.gone {
-            reader.inboxes.insert(source.peer, source);
         }
     }
 
@@ -647,16 +668,14 @@ impl Core {
     pub(super) fn discard_all(&self) {
         let mut reader = self.lock_recv();
         self.collect(&mut reader);
-        let unread: Vec<PeerId> =
-            reader.active.iter().copied().chain(reader.current.as_ref().map(|s| s.peer)).collect();
-        for peer in unread {
-            while let Some(message) = {
-                let source = reader.source(peer);
-                source.inbox.next(None).or_else(|| source.made.pop_front())
-            } {
-                drop(message);
-                reader.discarded += 1;
+        while let Some(source) = reader.current() {
+            let mut discarded = 0;
+            while source.inbox.next(None).or_else(|| source.made.pop_front()).is_some() {
+                discarded += 1;
             }
+            self.give_credit(source);
+            reader.discarded += discarded;
+            reader.rest();
         }
     }
 

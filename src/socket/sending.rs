@@ -15,6 +15,7 @@ use crate::patterns::router::Routes;
 use crate::patterns::subscriptions::Subscriptions;
 use crate::peer::PeerId;
 use crate::queue::chunk::Appender;
+use crate::queue::gate::Pass;
 use crate::queue::outbox::{Batch, Outbox, Pool};
 use crate::queue::{COPY_LIMIT, PIECE};
 use crate::slab::Slab;
@@ -23,7 +24,7 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use wiremesh_transports::Stream;
 
@@ -445,8 +446,8 @@ impl Peer {
 }
 
 impl Core {
-    pub(super) fn lock_send(&self) -> MutexGuard<'_, SendSide> {
-        self.send.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock_send(&self) -> Pass<'_, SendSide> {
+        self.send.lock()
     }
 
     /// Tries once to queue a message.
@@ -485,7 +486,7 @@ impl Core {
     #[inline(never)]
     fn offer_otherwise(
         &self,
-        mut guard: MutexGuard<'_, SendSide>,
+        mut guard: Pass<'_, SendSide>,
         payload: Payload<'_>,
         to: Recipient<'_>,
     ) -> Result<(), SendFailure> {
@@ -572,7 +573,7 @@ impl Core {
     }
 
     /// PUB and XPUB: encodes the message once and queues it for every matching subscriber that has room.
-    fn publish(&self, mut guard: MutexGuard<'_, SendSide>, payload: Payload<'_>) -> Result<(), SendFailure> {
+    fn publish(&self, mut guard: Pass<'_, SendSide>, payload: Payload<'_>) -> Result<(), SendFailure> {
         let SendSide { peers, routing, pool, dirty, quiet_since, marks, counts, hungry, .. } = &mut *guard;
         let Routing::Publish(publisher) = routing else { return Err(SendFailure::NotSupported) };
         let Publisher { subscriptions, appender, scratch, matched, only, .. } = &mut **publisher;
@@ -651,7 +652,7 @@ impl Core {
     }
 
     /// SUB and XSUB: to every publisher that has room.
-    fn offer_upstream(&self, mut guard: MutexGuard<'_, SendSide>, payload: Payload<'_>) -> Result<(), SendFailure> {
+    fn offer_upstream(&self, mut guard: Pass<'_, SendSide>, payload: Payload<'_>) -> Result<(), SendFailure> {
         let side = &mut *guard;
         let (size, marks) = (SendSide::size_of(payload), side.marks);
         let slots: Vec<u32> = side.peers.iter().map(|(key, _)| key.index).collect();

@@ -1,0 +1,117 @@
+//! A lock for critical sections of nanoseconds that is taken once per message. Against `std::sync::Mutex` it saves one of two
+//! locked instructions, and a waiter a system call: measured, a third of what a small send or receive costs.
+#![expect(unsafe_code, reason = "a lock hands out access to what it guards")]
+
+use std::cell::UnsafeCell;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Guards a value. Waiters spin, then yield, then sleep: nobody holds it across a wait or a system call of its own.
+pub(crate) struct Gate<T> {
+    held: AtomicBool,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the value is reached only through a `Pass`, of which there is one at a time, so sharing the gate between threads
+// moves exclusive access to the value between them: `T: Send` is what that takes.
+unsafe impl<T: Send> Sync for Gate<T> {}
+
+/// Exclusive access to the value of a [`Gate`], until dropped.
+pub(crate) struct Pass<'a, T> {
+    gate: &'a Gate<T>,
+}
+
+impl<T> Gate<T> {
+    pub(crate) const fn new(value: T) -> Gate<T> {
+        Gate { held: AtomicBool::new(false), value: UnsafeCell::new(value) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn lock(&self) -> Pass<'_, T> {
+        if self.held.swap(true, Ordering::Acquire) {
+            self.wait();
+        }
+        Pass { gate: self }
+    }
+
+    #[cold]
+    fn wait(&self) {
+        for round in 0u32.. {
+            for _ in 0..SPINS {
+                if !self.held.load(Ordering::Relaxed) && !self.held.swap(true, Ordering::Acquire) {
+                    return;
+                }
+                std::hint::spin_loop();
+            }
+            // The holder was interrupted, or has much to do: it needs the processor more than this thread does.
+            if round < YIELDS {
+                std::thread::yield_now();
+            } else {
+                std::thread::sleep(Duration::from_micros(50));
+            }
+        }
+    }
+}
+
+/// How often a waiter looks before it gives the processor away, and how often it does that before it sleeps.
+const SPINS: u32 = 128;
+const YIELDS: u32 = 32;
+
+impl<T> Deref for Pass<'_, T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        // SAFETY: this pass holds the gate: `lock` returned it after winning `held`, and nobody else wins it before the drop.
+        unsafe { &*self.gate.value.get() }
+    }
+}
+
+impl<T> DerefMut for Pass<'_, T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as for `deref`; `&mut self` makes it the only reference through this pass.
+        unsafe { &mut *self.gate.value.get() }
+    }
+}
+
+impl<T> Drop for Pass<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.gate.held.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn no_increment_is_lost_among_threads() {
+        let gate = Arc::new(Gate::new(0u64));
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let gate = Arc::clone(&gate);
+                std::thread::spawn(move || (0..20_000).for_each(|_| *gate.lock() += 1))
+            })
+            .collect();
+        for thread in threads {
+            thread.join().expect("no panic");
+        }
+        assert_eq!(*gate.lock(), 80_000);
+    }
+
+    #[test]
+    fn a_panic_inside_opens_the_gate() {
+        let gate = Arc::new(Gate::new(()));
+        let inside = Arc::clone(&gate);
+        let panicked = std::thread::spawn(move || {
+            let _pass = inside.lock();
+            panic!("on purpose");
+        });
+        assert!(panicked.join().is_err());
+        drop(gate.lock());
+    }
+}

@@ -1,0 +1,35 @@
+//! Bad days: what happens when peers die, stall, lie or flood, when descriptors run out, when sockets are closed under
+//! blocked calls, and when the process forks. With real processes where the story has them.
+//!
+//! `WIREMESH_FULL=1` runs the large counts; the default is about a tenth.
+//!
+//! | file | story |
+//! |---|---|
+//! | `slow_reader.rs` | a sender closes while its receiver stands still |
+//! | `killed.rs` | peers die in the middle of a message |
+//! | `restarted.rs` | the binding side comes back, again and again |
+//! | `hostile.rs` | strangers send anything |
+//! | `starved.rs` | no descriptors |
+//! | `churn.rs` | ten thousand times everything, and nothing is left behind |
+//! | `closing.rs`, `linger.rs` | closing under blocked calls; what closing delivers |
+//! | `refusals.rs` | errors that say what is allowed |
+//! | `forked.rs`, `ending.rs` | fork, and the end of a process |
+//! | `law.rs` | the accounting law against the receivers' own counts |
+//! | `engine_only.rs` | the way of working without nested polls |
+
+mod support;
+
+#[path = "bad_days/slow_reader.rs"]
+mod slow_reader;
+
+use support::child;
+
+/// Not a test: what the child processes of the others do.
+#[test]
+fn role() {
+    child::act(|name, arguments| match name {
+        "pusher" => slow_reader::pusher(arguments),
+        "dealer" => slow_reader::dealer(arguments),
+        _ => panic!("there is no role `{name}`"),
+    });
+}

@@ -1,0 +1,96 @@
+//! What a process uses, read from `/proc`: resident memory, descriptors, threads, processor time.
+
+use std::fs;
+use std::time::Duration;
+
+/// What must come back to where it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Holdings {
+    pub(crate) descriptors: usize,
+    pub(crate) threads: usize,
+    /// Socket files of this process in the folder where `ipc://*` puts them.
+    pub(crate) socket_files: usize,
+}
+
+/// What this process holds now.
+pub(crate) fn holdings() -> Holdings {
+    Holdings { descriptors: descriptors("self"), threads: threads("self"), socket_files: unix_listeners() }
+}
+
+/// Open descriptors of a process.
+pub(crate) fn descriptors(process: impl ToString) -> usize {
+    // Listing the folder takes a descriptor of its own when it is our own folder.
+    let process = process.to_string();
+    let own = usize::from(process == "self");
+    fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count) - own
+}
+
+/// Threads of a process.
+pub(crate) fn threads(process: impl ToString) -> usize {
+    fs::read_dir(format!("/proc/{}/task", process.to_string())).map_or(0, Iterator::count)
+}
+
+/// Octets of a process that are in memory now.
+pub(crate) fn resident(process: impl ToString) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{}/statm", process.to_string())).unwrap_or_default();
+    let pages: u64 = text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    pages * page_size()
+}
+
+/// Socket files in the folder for temporary files; only differences mean something.
+fn unix_listeners() -> usize {
+    fs::read_dir(std::env::temp_dir()).map_or(0, |entries| {
+        use std::os::unix::fs::FileTypeExt;
+        let is_socket =
+            |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_socket()) || is_ours(&entry.file_name());
+        entries.flatten().filter(is_socket).count()
+    })
+}
+
+/// Folders and files that `ipc://*` makes.
+fn is_ours(name: &std::ffi::OsStr) -> bool {
+    name.to_string_lossy().contains("wiremesh")
+}
+
+/// Processor time this process has used, user and system.
+pub(crate) fn processor_time() -> Duration {
+    // SAFETY: all zeroes is a valid `rusage`, which is plain numbers.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: `usage` lives through the call, which fills it.
+    let result = unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) };
+    assert_eq!(result, 0, "getrusage");
+    let time = |value: libc::timeval| Duration::new(value.tv_sec as u64, value.tv_usec as u32 * 1000);
+    time(usage.ru_utime) + time(usage.ru_stime)
+}
+
+/// The kernel's number of the calling thread.
+pub(crate) fn this_thread() -> u64 {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::gettid() as u64 }
+}
+
+/// Whether a thread of this process sleeps in a system call.
+pub(crate) fn is_asleep(thread: u64) -> bool {
+    let text = fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
+    // The state follows the name, which stands in parentheses.
+    text.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
+}
+
+/// Sets how many descriptors this process may have; the former limit.
+pub(crate) fn limit_descriptors(limit: u64) -> u64 {
+    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limits` lives through both calls; the first fills it, the second reads it.
+    let (got, set, before) = unsafe {
+        let got = libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits);
+        let before = limits.rlim_cur;
+        limits.rlim_cur = limit.min(limits.rlim_max);
+        (got, libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits), before)
+    };
+    assert_eq!((got, set), (0, 0), "the limit of descriptors cannot be changed");
+    before
+}
+
+fn page_size() -> u64 {
+    // SAFETY: takes a constant and returns a number.
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
+}

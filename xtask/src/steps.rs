@@ -1,0 +1,165 @@
+//! The steps of `cargo xtask test`: one row each.
+
+use crate::process::{self, Ended};
+use crate::python;
+use crate::tally::Tally;
+use crate::test::Options;
+use crate::workspace::{Workspace, cargo};
+use std::process::Command;
+use std::time::Duration;
+
+/// One step.
+pub(crate) struct Step {
+    /// What `--only` calls it.
+    pub(crate) name: &'static str,
+    /// What it does, in a few words.
+    pub(crate) what: &'static str,
+    /// Whether `--no-interop` leaves it out.
+    pub(crate) interop: bool,
+    act: fn(&Workspace, &Options) -> Result<Ended, String>,
+}
+
+/// All steps, in order: what is quick and often wrong comes first.
+pub(crate) const STEPS: &[Step] = &[
+    Step {
+        name: "python",
+        what: "the environment for interop: python3 with the pinned pyzmq",
+        interop: true,
+        act: |workspace, _| {
+            println!("interop uses {}", python::environment(&workspace.target)?.display());
+            Ok(Ended { tally: Tally::default(), failure: None })
+        },
+    },
+    Step {
+        name: "format",
+        what: "cargo fmt --check",
+        interop: false,
+        act: |workspace, _| run(cargo().args(["fmt", "--all", "--check"]), workspace),
+    },
+    Step {
+        name: "clippy",
+        what: "clippy with warnings denied",
+        interop: false,
+        act: |workspace, _| run(cargo().args(CLIPPY).args(DENY), workspace),
+    },
+    Step {
+        name: "clippy-all",
+        what: "clippy with all features and warnings denied",
+        interop: false,
+        act: |workspace, _| run(cargo().args(CLIPPY).arg("--all-features").args(DENY), workspace),
+    },
+    Step {
+        name: "docs",
+        what: "rustdoc with warnings denied",
+        interop: false,
+        act: |workspace, _| {
+            let docs = ["doc", "--workspace", "--no-deps", "--all-features"];
+            run(cargo().args(docs).env("RUSTDOCFLAGS", "-D warnings"), workspace)
+        },
+    },
+    Step {
+        name: "examples",
+        what: "builds every example; tests/examples.rs runs them",
+        interop: false,
+        // In the profile of the tests, so that the library is built once for both.
+        act: |workspace, _| run(cargo().args(["build", "--examples", "--profile", "test"]), workspace),
+    },
+    Step {
+        name: "tests",
+        what: "unit, property, simulation and integration tests of all crates",
+        interop: false,
+        act: |workspace, options| {
+            let own = workspace.tests.iter().filter(|name| *name != INTEROP);
+            let chosen = own.flat_map(|name| ["--test", name]);
+            let library =
+                cargo_test(options).args(["--package", "wiremesh", "--lib"]).args(chosen).output_of(workspace)?;
+            if library.failure.is_some() {
+                return Ok(library);
+            }
+            let members = ["--workspace", "--exclude", "wiremesh", "--lib", "--bins", "--tests"];
+            let mut both = cargo_test(options).args(members).output_of(workspace)?;
+            both.tally += library.tally;
+            Ok(both)
+        },
+    },
+    Step {
+        name: "doctests",
+        what: "the examples in the docs",
+        interop: false,
+        act: |workspace, options| cargo_test(options).args(["--workspace", "--doc"]).output_of(workspace),
+    },
+    Step {
+        name: "interop",
+        what: "real libzmq peers, each pattern, both roles, tcp and ipc",
+        interop: true,
+        act: |workspace, options| {
+            let python = python::environment(&workspace.target)?;
+            cargo_test(options).args(["--test", INTEROP]).env("WIREMESH_PYTHON", python).output_of(workspace)
+        },
+    },
+    Step {
+        name: "package",
+        what: "cargo publish --dry-run of both crates",
+        interop: false,
+        act: |workspace, _| {
+            // What is tested is the tree as it stands, committed or not.
+            let publish = ["publish", "--dry-run", "--allow-dirty", "--package", "wiremesh-transports"];
+            run(cargo().args(publish).args(["--package", "wiremesh"]), workspace)
+        },
+    },
+];
+
+const CLIPPY: [&str; 3] = ["clippy", "--workspace", "--all-targets"];
+const DENY: [&str; 3] = ["--", "-D", "warnings"];
+const INTEROP: &str = "interop";
+
+/// No step may take longer: a test that hangs must not hold up CI until CI itself is ended. `--full` has more time.
+const LIMIT: Duration = Duration::from_secs(15 * 60);
+const FULL_LIMIT: Duration = Duration::from_secs(75 * 60);
+
+impl Step {
+    /// Runs the step; that it could not be run is a failure like any other.
+    pub(crate) fn run(&self, workspace: &Workspace, options: &Options) -> Ended {
+        let failed = |why| Ended { tally: Tally::default(), failure: Some(why) };
+        (self.act)(workspace, options).unwrap_or_else(failed)
+    }
+}
+
+fn run(command: &mut Command, workspace: &Workspace) -> Result<Ended, String> {
+    process::run(command.current_dir(&workspace.root), LIMIT)
+}
+
+/// A `cargo test` with the counts that were asked for. Whoever sets a count in the environment has the last word.
+struct CargoTest {
+    command: Command,
+    limit: Duration,
+}
+
+fn cargo_test(options: &Options) -> CargoTest {
+    let mut command = cargo();
+    command.arg("test");
+    if options.full {
+        for (name, count) in [("WIREMESH_FULL", "1"), ("WIREMESH_SEEDS", "20000"), ("WIREMESH_MUTATIONS", "1000000")] {
+            if std::env::var_os(name).is_none() {
+                command.env(name, count);
+            }
+        }
+    }
+    CargoTest { command, limit: if options.full { FULL_LIMIT } else { LIMIT } }
+}
+
+impl CargoTest {
+    fn args<'a>(mut self, words: impl IntoIterator<Item = &'a str>) -> CargoTest {
+        self.command.args(words);
+        self
+    }
+
+    fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> CargoTest {
+        self.command.env(name, value);
+        self
+    }
+
+    fn output_of(mut self, workspace: &Workspace) -> Result<Ended, String> {
+        process::run(self.command.current_dir(&workspace.root), self.limit)
+    }
+}
