@@ -281,8 +281,8 @@ impl Inner {
             if cores.is_empty() {
                 return;
             }
-            let now_written: u64 = cores.iter().map(|core| core.lingering().2).sum();
-            if now_written > written {
+            let now_written: u64 = cores.iter().map(|core| core.progress()).sum();
+            if now_written != written {
                 written = now_written;
                 since = Instant::now();
             }

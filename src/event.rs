@@ -2,6 +2,7 @@
 
 use crate::peer::PeerId;
 use crate::protocol::ProtocolError;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +49,35 @@ pub enum EventKind {
     Closed(Cause),
     /// The last event of a monitor: the socket was closed.
     MonitorStopped,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.endpoint, self.kind)?;
+        match &self.address {
+            Some(address) => write!(f, " ({address})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EventKind::Listening => f.write_str("listening"),
+            EventKind::BindFailed(cause) => write!(f, "bind failed: {cause}"),
+            EventKind::Accepted => f.write_str("accepted"),
+            EventKind::AcceptFailed(cause) => write!(f, "accept failed: {cause}"),
+            EventKind::ConnectDelayed => f.write_str("connecting"),
+            EventKind::Connected => f.write_str("connected"),
+            EventKind::ConnectRetried(wait) => write!(f, "next attempt in {wait:?}"),
+            EventKind::HandshakeSucceeded => f.write_str("handshake succeeded"),
+            EventKind::HandshakeFailed(cause) => write!(f, "handshake failed: {cause}"),
+            EventKind::Disconnected(cause) => write!(f, "disconnected: {cause}"),
+            EventKind::Closed(cause) => write!(f, "closed: {cause}"),
+            EventKind::MonitorStopped => f.write_str("monitor stopped"),
+        }
+    }
 }
 
 /// Why.

@@ -61,8 +61,10 @@ pub(crate) enum State {
     /// All is written and our side is shut down; the peer's end, or this deadline, closes it. Closing at once could destroy
     /// what the kernel still holds for the peer.
     Draining {
-        /// When it is closed anyway.
+        /// When it is looked at again.
         deadline: Instant,
+        /// What had not reached the peer's system then.
+        unsent: usize,
     },
 }
 
@@ -122,7 +124,7 @@ impl Link {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let own = match &self.state {
             State::Connecting { deadline } => return *deadline,
-            State::Draining { deadline } => Some(*deadline),
+            State::Draining { deadline, .. } => Some(*deadline),
             State::Handshaking | State::Settling(_) | State::Up => self.machine.poll_timeout(),
         };
         super::earlier(own, self.stream.deadline())

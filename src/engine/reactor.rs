@@ -773,24 +773,31 @@ impl Reactor {
                 *place = None;
             }
         }
-        let kind = match (connecting, up) {
-            (true, _) => EventKind::Closed(cause.clone()),
-            (false, false) => EventKind::HandshakeFailed(cause.clone()),
-            (false, true) => EventKind::Disconnected(cause.clone()),
+        // The socket is told first, so that whoever hears of it finds the peer gone.
+        let tell = |host: &dyn Host| {
+            let kind = match (connecting, up) {
+                (true, _) => EventKind::Closed(cause.clone()),
+                (false, false) => EventKind::HandshakeFailed(cause.clone()),
+                (false, true) => EventKind::Disconnected(cause.clone()),
+            };
+            host.event(Event { kind, endpoint: Arc::clone(&endpoint), address: address.clone(), peer: link.peer });
+            if !connecting && !up {
+                let kind = EventKind::Disconnected(cause.clone());
+                host.event(Event { kind, endpoint: Arc::clone(&endpoint), address: address.clone(), peer: link.peer });
+            }
         };
-        host.event(Event { kind, endpoint: Arc::clone(&endpoint), address: address.clone(), peer: link.peer });
-        if !connecting && !up {
-            let kind = EventKind::Disconnected(cause.clone());
-            host.event(Event { kind, endpoint, address, peer: link.peer });
-        }
         match link.origin {
             Origin::Listener(_) => {
                 if let Some(peer) = link.peer {
                     host.detach(peer, false);
                 }
+                tell(host);
             }
             Origin::Dialer(dialer_key) => {
-                let Some(dialer) = self.dialers.get_mut(dialer_key) else { return };
+                let Some(dialer) = self.dialers.get_mut(dialer_key) else {
+                    tell(host);
+                    return;
+                };
                 // A connection that lasted proves the way good, whatever came over it.
                 if up && link.opened.elapsed() >= Duration::from_secs(1) {
                     dialer.proved();
@@ -805,6 +812,7 @@ impl Reactor {
                     (Some(peer), Some(_)) if !stop && up => host.detach(peer, true),
                     _ => {}
                 }
+                tell(host);
                 if stop {
                     self.remove_dialer(host, dialer_key, !(local && dialer_closing(&self.dialers, dialer_key)));
                 } else if connecting && !dialer.candidates.is_empty() {
@@ -918,15 +926,14 @@ impl Reactor {
         let flushed = peer.is_none_or(|peer| host.is_flushed(peer));
         let dialed = matches!(link.origin, Origin::Dialer(_));
         match link.state {
-            State::Draining { .. } => {}
-            State::Up if flushed => {
-                let silent = link.settings.protocol.kind == crate::SocketKind::Push;
-                let shut = link.stream.shutdown(Shutdown::Write);
-                if silent || shut.is_err() {
+            State::Draining { .. } if !expired => {}
+            State::Draining { .. } => self.lose(host, key, Loss::Local(Cause::Local)),
+            State::Up if flushed && !expired => {
+                if link.stream.shutdown(Shutdown::Write).is_err() {
                     self.lose(host, key, Loss::Local(Cause::Local));
                     return;
                 }
-                link.state = State::Draining { deadline: now + DRAIN };
+                link.state = State::Draining { deadline: now + DRAIN, unsent: link.stream.unsent() };
                 link.readable = true;
                 self.list(key);
                 self.retime(key);
@@ -982,9 +989,16 @@ impl Reactor {
                     self.lose(host, key, Loss::Link(error.into()));
                 }
             }
-            State::Draining { deadline } => {
-                if deadline <= now {
-                    self.lose(host, key, Loss::Local(Cause::Local));
+            State::Draining { ref mut deadline, ref mut unsent } => {
+                if *deadline <= now {
+                    // A close now would have the kernel throw away what the peer has not taken, as soon as the peer says
+                    // anything. It may take its time, within the linger time.
+                    *unsent = link.stream.unsent();
+                    *deadline = now + DRAIN;
+                    if *unsent == 0 {
+                        self.lose(host, key, Loss::Local(Cause::Local));
+                        return;
+                    }
                 }
             }
             State::Handshaking | State::Settling(_) | State::Up => {

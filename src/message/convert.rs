@@ -5,9 +5,8 @@ use super::{Frame, Message};
 use bytes::Bytes;
 
 /// Whatever a socket can send: a [`Message`], or a single frame given as `&str`, `String`, `&[u8]`, `Vec<u8>`, [`Bytes`]
-/// or an array.
-///
-/// Use [`Message::from_iter`] for several frames.
+/// or an array of
+/// octets; or several frames given as an array of texts, slices or [`Frame`]s, or collected with [`Message::from_iter`].
 pub trait IntoMessage: sealed::Sealed + Sized {
     /// The message that is sent.
     fn into_message(self) -> Message;
@@ -59,13 +58,61 @@ macro_rules! single_frame {
 
 single_frame! {
     () Frame,
+    () &Frame,
     () &[u8],
+    () &Vec<u8>,
     () &str,
+    () &String,
     () String,
     () Vec<u8>,
     () Bytes,
     (<const N: usize>) [u8; N],
     (<const N: usize>) &[u8; N],
+}
+
+impl sealed::Sealed for &Message {}
+
+/// A clone of the message, which copies no long body.
+impl IntoMessage for &Message {
+    fn into_message(self) -> Message {
+        self.clone()
+    }
+
+    #[inline(always)]
+    fn only_body(&self) -> Option<&[u8]> {
+        self.only().map(Frame::as_bytes)
+    }
+}
+
+macro_rules! several_frames {
+    ($(($($generics:tt)*) $type:ty),* $(,)?) => {$(
+        impl $($generics)* sealed::Sealed for $type {}
+
+        /// One frame for each element.
+        impl $($generics)* IntoMessage for $type {
+            fn into_message(self) -> Message {
+                self.into_iter().collect()
+            }
+
+            fn only_body(&self) -> Option<&[u8]> {
+                None
+            }
+        }
+
+        impl $($generics)* From<$type> for Message {
+            fn from(frames: $type) -> Message {
+                frames.into_iter().collect()
+            }
+        }
+    )*};
+}
+
+several_frames! {
+    (<const N: usize>) [&str; N],
+    (<const N: usize>) [&[u8]; N],
+    (<const N: usize>) [String; N],
+    (<const N: usize>) [Frame; N],
+    () Vec<Frame>,
 }
 
 /// Collects frames into a message; no frames make one empty frame.

@@ -46,6 +46,14 @@ impl Frame {
         }
     }
 
+    /// The body as text.
+    ///
+    /// # Errors
+    /// It is not valid UTF-8.
+    pub fn to_str(&self) -> Result<&str, std::str::Utf8Error> {
+        std::str::from_utf8(self)
+    }
+
     /// The body as shared [`Bytes`]: without a copy unless it is short.
     pub fn into_bytes(self) -> Bytes {
         match self.0 {
@@ -133,6 +141,24 @@ impl PartialEq<str> for Frame {
 impl PartialEq<&str> for Frame {
     fn eq(&self, other: &&str) -> bool {
         self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl From<&Frame> for Frame {
+    fn from(frame: &Frame) -> Frame {
+        frame.clone()
+    }
+}
+
+impl From<&Vec<u8>> for Frame {
+    fn from(bytes: &Vec<u8>) -> Frame {
+        Frame::copy_from(bytes)
+    }
+}
+
+impl From<&String> for Frame {
+    fn from(text: &String) -> Frame {
+        Frame::copy_from(text.as_bytes())
     }
 }
 

@@ -97,9 +97,12 @@ impl Message {
         }
     }
 
-    /// The body of the first frame as text, if it is valid UTF-8.
-    pub fn to_str(&self) -> Option<&str> {
-        std::str::from_utf8(self.as_bytes()).ok()
+    /// The body of the first frame as text.
+    ///
+    /// # Errors
+    /// It is not valid UTF-8.
+    pub fn to_str(&self) -> Result<&str, std::str::Utf8Error> {
+        std::str::from_utf8(self.as_bytes())
     }
 
     /// The body of frame `index`, counted from 0.
@@ -250,6 +253,30 @@ impl PartialEq<&[u8]> for Message {
 impl<const N: usize> PartialEq<&[u8; N]> for Message {
     fn eq(&self, other: &&[u8; N]) -> bool {
         *self == other[..]
+    }
+}
+
+impl<const N: usize> PartialEq<[u8; N]> for Message {
+    fn eq(&self, other: &[u8; N]) -> bool {
+        *self == other[..]
+    }
+}
+
+impl PartialEq<Vec<u8>> for Message {
+    fn eq(&self, other: &Vec<u8>) -> bool {
+        *self == other[..]
+    }
+}
+
+impl PartialEq<Bytes> for Message {
+    fn eq(&self, other: &Bytes) -> bool {
+        *self == other[..]
+    }
+}
+
+impl PartialEq<String> for Message {
+    fn eq(&self, other: &String) -> bool {
+        *self == *other.as_bytes()
     }
 }
 

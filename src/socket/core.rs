@@ -598,6 +598,12 @@ impl Core {
         (messages, bytes, side.counts.written)
     }
 
+    /// A number that changes while a closed socket still gets something delivered.
+    pub(crate) fn progress(&self) -> u64 {
+        let draining: u64 = self.lock_send().peers.iter().map(|(_, peer)| peer.unsent() as u64).sum();
+        self.lingering().2.wrapping_sub(draining)
+    }
+
     /// How many messages were dropped because the linger time ran out.
     pub(crate) fn unsent(&self) -> u64 {
         self.lock_send().counts.dropped.linger
@@ -827,6 +833,7 @@ impl Host for Core {
             entry.counts.reconnects += u64::from(newcomer.reconnected);
             entry.wire = Wire::Stream(newcomer.stream);
         }
+        self.mute(peer, false);
         side.connections += 1;
         side.reconnects += u64::from(newcomer.reconnected);
         self.greet(&mut side, peer);

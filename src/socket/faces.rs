@@ -165,7 +165,8 @@ macro_rules! receives {
 macro_rules! publishes {
     ($name:ident) => {
         impl $name {
-            /// Waits until at least `count` peers have subscribed to something: then the first message is not lost on them.
+            /// Waits until at least `count` peers have subscribed to something: then the first message is not lost on them. A
+            /// peer that subscribes to several topics may still be on its way with the others.
             ///
             /// # Errors
             /// [`Error::TimedOut`] says how many there are; [`Error::Closed`].
@@ -442,6 +443,24 @@ impl RoutingId {
 impl AsRef<[u8]> for RoutingId {
     fn as_ref(&self) -> &[u8] {
         &self.0
+    }
+}
+
+impl From<RoutingId> for crate::Frame {
+    fn from(id: RoutingId) -> crate::Frame {
+        crate::Frame::from(id.0)
+    }
+}
+
+impl PartialEq<[u8]> for RoutingId {
+    fn eq(&self, other: &[u8]) -> bool {
+        self.0 == other
+    }
+}
+
+impl PartialEq<&str> for RoutingId {
+    fn eq(&self, other: &&str) -> bool {
+        self.0 == other.as_bytes()
     }
 }
 

@@ -8,12 +8,12 @@ use crate::engine::port::Command;
 use crate::engine::waiters::Interest;
 use crate::error::RecvError;
 use crate::message::Message;
-use crate::patterns::subscriptions::PrefixSet;
 use crate::message::frame::INLINE;
+use crate::patterns::subscriptions::PrefixSet;
 use crate::peer::PeerId;
-use crate::slab::{Key, Slab};
 use crate::queue::gate::Pass;
 use crate::queue::inbox::Inbox;
+use crate::slab::{Key, Slab};
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::collections::{HashMap, VecDeque};
@@ -28,6 +28,8 @@ pub(crate) struct Arrivals {
     flows: HashMap<PeerId, Flow>,
     /// Messages brought since waiting receivers were told.
     fresh: usize,
+    /// Subscriptions changed since then.
+    resubscribed: bool,
 }
 
 /// Something for the receiving half.
@@ -49,6 +51,8 @@ struct Flow {
     bytes: usize,
     /// The peer is not read until half of the mark is free.
     paused: bool,
+    /// What comes is thrown away: the connection is being replaced.
+    muted: bool,
     received: u64,
     received_bytes: u64,
 }
@@ -141,19 +145,17 @@ impl Reader {
         }
     }
 
-    /// Takes the source whose turn it is out of the ring, because it is read.
-    fn rest(&mut self) {
+    /// Takes the source whose turn it is out of the ring, because it is read. Says whose it was, if that peer is gone.
+    fn rest(&mut self) -> Option<PeerId> {
         let place = self.ring.remove(self.turn);
         if self.turn >= self.ring.len() {
             self.turn = 0;
         }
-        if let Some(source) = self.sources.at_mut(place) {
-            source.active = false;
-            if source.gone {
-                let peer = source.peer;
-                self.forget(peer);
-            }
-        }
+        let source = self.sources.at_mut(place)?;
+        source.active = false;
+        let gone = source.gone.then_some(source.peer)?;
+        self.forget(gone);
+        Some(gone)
     }
 
     fn forget(&mut self, peer: PeerId) {
@@ -167,13 +169,15 @@ impl Reader {
         self.source(peer).inproc = Some((core, there));
     }
 
-    /// A peer is gone: its source goes now if it is read, else once it is.
-    fn bury(&mut self, peer: PeerId) {
-        let Some(source) = self.places.get(&peer).and_then(|key| self.sources.get_mut(*key)) else { return };
+    /// A peer is gone: its source goes now if it is read, else once it is. Whether it is gone.
+    fn bury(&mut self, peer: PeerId) -> bool {
+        let Some(source) = self.places.get(&peer).and_then(|key| self.sources.get_mut(*key)) else { return true };
         source.gone = true;
-        if !source.active {
+        let read = !source.active;
+        if read {
             self.forget(peer);
         }
+        read
     }
 
     /// Forgets all that is unread.
@@ -239,9 +243,13 @@ impl Core {
     fn land(&self, item: Arrival, peer: PeerId, messages: usize, bytes: usize) -> bool {
         let (mark, byte_mark) = self.receive_marks();
         let mut arrivals = self.lock_arrivals();
-        arrivals.items.push(item);
-        arrivals.fresh += messages;
-        let flow = arrivals.flows.entry(peer).or_default();
+        let Arrivals { items, flows, fresh, .. } = &mut *arrivals;
+        let flow = flows.entry(peer).or_default();
+        if flow.muted {
+            return true;
+        }
+        items.push(item);
+        *fresh += messages;
         flow.messages += messages;
         flow.bytes += bytes;
         flow.received += messages as u64;
@@ -355,14 +363,20 @@ impl Core {
         if show && self.kind == crate::SocketKind::XPub {
             shown.push(event_message(subscribe, topic, Some(peer)));
         }
-        self.waiters.notify(Interest::CHANGE, usize::MAX);
+        self.lock_arrivals().resubscribed = true;
     }
 
-    /// All that one turn brought is there: wakes as many receivers as messages came.
+    /// All that one turn brought is there: wakes as many receivers as messages came, and whoever waits for subscribers.
     pub(super) fn announce(&self) {
-        let fresh = std::mem::take(&mut self.lock_arrivals().fresh);
+        let (fresh, resubscribed) = {
+            let mut arrivals = self.lock_arrivals();
+            (std::mem::take(&mut arrivals.fresh), std::mem::take(&mut arrivals.resubscribed))
+        };
         if fresh > 0 {
             self.waiters.notify(Interest::MESSAGE, fresh);
+        }
+        if resubscribed {
+            self.waiters.notify(Interest::CHANGE, usize::MAX);
         }
     }
 
@@ -560,7 +574,7 @@ impl Core {
                     }
                     None => {
                         self.give_credit(source);
-                        reader.rest();
+                        self.rest(reader);
                         continue;
                     }
                 },
@@ -659,9 +673,25 @@ impl Core {
         if self.arrived.load(Ordering::Acquire) {
             self.collect(&mut reader);
         }
-        reader.bury(peer);
+        let read = reader.bury(peer);
         drop(reader);
-        self.lock_arrivals().flows.remove(&peer);
+        if read {
+            self.lock_arrivals().flows.remove(&peer);
+        }
+    }
+
+    /// The source whose turn it is has been read.
+    fn rest(&self, reader: &mut Reader) {
+        if let Some(gone) = reader.rest() {
+            self.lock_arrivals().flows.remove(&gone);
+        }
+    }
+
+    /// What still comes over the present connection of a peer is not wanted; its next connection is.
+    pub(super) fn mute(&self, peer: PeerId, muted: bool) {
+        if let Some(flow) = self.lock_arrivals().flows.get_mut(&peer) {
+            flow.muted = muted;
+        }
     }
 
     /// Throws away all that is unread.
@@ -675,7 +705,7 @@ impl Core {
             }
             self.give_credit(source);
             reader.discarded += discarded;
-            reader.rest();
+            self.rest(&mut reader);
         }
     }
 

@@ -3,6 +3,7 @@
 use super::core::{Core, Wait};
 use super::faces::RoutingId;
 use super::sending::{Recipient, Routing};
+use crate::engine::Host;
 use crate::engine::port::Command;
 use crate::error::{RecvError, SendError, SendFailure};
 use crate::event::Cause;
@@ -61,10 +62,13 @@ impl Core {
             };
             asked.and_then(|slot| side.peers.at(slot).map(|peer| peer.id))
         };
-        self.discard_all();
         if let Some(peer) = peer.filter(|_| !self.correlate && self.port.is_open()) {
+            // At once, so that the next request does not go out over the connection that is to go.
+            self.mute(peer, true);
+            self.detach(peer, true);
             self.port.submit(Command::Drop { peer, cause: Cause::Local });
         }
+        self.discard_all();
     }
 
     /// A ROUTER's receive: the message and who sent it.

@@ -427,6 +427,14 @@ impl Peer {
         }
     }
 
+    /// What is written and has not reached the peer's system.
+    pub(super) fn unsent(&self) -> usize {
+        match &self.wire {
+            Wire::Stream(stream) => stream.unsent(),
+            Wire::None | Wire::Inproc { .. } => 0,
+        }
+    }
+
     pub(super) fn info(&self) -> crate::PeerInfo {
         let mut stats = self.counts;
         stats.queued = self.outbox.queued() as u64;

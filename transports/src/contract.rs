@@ -136,6 +136,12 @@ pub trait Stream: Send + Sync + fmt::Debug {
         None
     }
 
+    /// Returns how many written bytes have not reached the peer's system yet and would be lost if the stream were dropped now
+    /// and the peer wrote to it: what a careful close waits for. 0 by default, for transports where a close loses nothing.
+    fn unsent(&self) -> usize {
+        0
+    }
+
     /// Tells whether [`read`](Self::read) would return bytes that the transport already holds inside and for which no
     /// readiness event will come. `false` by default.
     fn has_buffered(&self) -> bool {

@@ -143,6 +143,11 @@ impl Stream for TcpStream {
         Ok(connected)
     }
 
+    #[cfg(unix)]
+    fn unsent(&self) -> usize {
+        self.socket.unacknowledged()
+    }
+
     fn local_address(&self) -> String {
         written(self.socket.local_addr())
     }

@@ -67,6 +67,11 @@ impl StreamSocket {
         }
     }
 
+    /// How many written bytes the peer's system has not acknowledged.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        sys::unacknowledged(self.0.as_fd())
+    }
+
     /// Tells whether the attempt to connect has succeeded.
     pub(crate) fn connected(&self) -> io::Result<bool> {
         if let Some(error) = self.0.take_error()? {

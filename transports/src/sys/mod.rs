@@ -26,4 +26,6 @@ pub use spare::Spare;
 #[cfg(unix)]
 pub use unix::receive;
 #[cfg(unix)]
-pub(crate) use unix::{FolderLock, FolderLocking, interface_addresses, interface_index, peer_credentials};
+pub(crate) use unix::{
+    FolderLock, FolderLocking, interface_addresses, interface_index, peer_credentials, unacknowledged,
+};

@@ -35,6 +35,21 @@ pub fn receive(socket: BorrowedFd<'_>, buf: &mut ReadBuf<'_>) -> io::Result<usiz
     }
 }
 
+/// Asks how many written bytes the peer's system has not acknowledged.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn unacknowledged(socket: BorrowedFd<'_>) -> usize {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the request writes one integer, and the pointer is to a live one.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
+    if result == 0 { usize::try_from(count).unwrap_or(0) } else { 0 }
+}
+
+/// Asks how many written bytes the peer's system has not acknowledged; this system is not asked.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn unacknowledged(_socket: BorrowedFd<'_>) -> usize {
+    0
+}
+
 /// Asks who is at the other end of a Unix stream.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> Option<Credentials> {
