@@ -113,11 +113,12 @@ impl Engine {
         for (worker, handle) in workers.iter().zip(handles) {
             *worker.handle.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
         }
-        for _ in 0..workers.len() {
-            // The threads wait for it.
+        let count = workers.len();
+        // The threads find themselves in there, so they are released after it.
+        let _ = self.workers.set(workers);
+        for _ in 0..count {
             let _ = go.send(());
         }
-        let _ = self.workers.set(workers);
         *started = true;
         Ok(())
     }

@@ -39,7 +39,7 @@ thread_local! {
 
 impl Waiters {
     /// Waits until notified of `interest`, unless `ready` already holds once this thread is on the list.
-    pub(crate) fn wait(&self, interest: Interest, deadline: Option<Instant>, ready: impl Fn() -> bool) -> Parked {
+    pub(crate) fn wait(&self, interest: Interest, deadline: Option<Instant>, ready: impl FnOnce() -> bool) -> Parked {
         let parker = PARKER.with(Arc::clone);
         // A notification left over from an earlier wait would only cost a round.
         self.enlist(interest, &parker);

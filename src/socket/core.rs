@@ -216,7 +216,7 @@ impl Core {
         };
         // A raised mark makes room at once, here and at the other end of inproc peers.
         for peer in peers {
-            self.lock_send().gave_room(peer.slot());
+            self.lock_send().marks_changed(peer);
             self.tell_marks(peer);
         }
         self.waiters.notify(Interest::ROOM, usize::MAX);
@@ -299,20 +299,18 @@ impl Core {
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return done();
             }
-            let arrived = || self.is_closed() || (interest == Interest::MESSAGE && self.arrived.load(Ordering::SeqCst));
             if interest == Interest::MESSAGE {
-                self.waiters.wait(interest, deadline, arrived);
-            } else {
-                // What else is waited for can be looked at only by asking.
-                let mut seen = false;
-                let cell = std::cell::RefCell::new(&mut done);
-                self.waiters.wait(interest, deadline, || self.is_closed() || (*cell.borrow_mut())());
-                if self.is_closed() {
-                    seen = true;
-                }
-                if seen {
-                    return true;
-                }
+                self.waiters.wait(interest, deadline, || self.is_closed() || self.arrived.load(Ordering::SeqCst));
+                continue;
+            }
+            // What else is waited for can be known only by asking, and asking may be what does it: never twice.
+            let mut hit = false;
+            self.waiters.wait(interest, deadline, || {
+                hit = done();
+                hit
+            });
+            if hit {
+                return true;
             }
         }
     }

@@ -42,7 +42,10 @@ impl Core {
 
     pub(super) fn connect_inproc(self: &Arc<Core>, endpoint: Endpoint) -> Result<Endpoint, Error> {
         check_inproc(&endpoint)?;
-        let assigned_id = std::mem::take(&mut self.lock_options().connect_routing_id);
+        let (immediate, assigned_id) = {
+            let mut options = self.lock_options();
+            (options.immediate, std::mem::take(&mut options.connect_routing_id))
+        };
         let id = {
             let mut endpoints = self.lock_endpoints();
             let id = endpoints.allot();
@@ -52,7 +55,8 @@ impl Core {
         let peer = {
             let mut side = self.lock_send();
             let peer = side.insert(about(id, &endpoint, assigned_id.clone()));
-            let waits = self.kind == crate::SocketKind::Router && assigned_id.is_empty();
+            // Who has no id yet cannot be addressed; under `immediate` nobody can who is not there yet.
+            let waits = immediate || (self.kind == crate::SocketKind::Router && assigned_id.is_empty());
             let placed = if waits { Ok(None) } else { self.place(&mut side, peer, &assigned_id) };
             if let Err(reason) = placed {
                 side.condemn(peer);
@@ -181,11 +185,15 @@ impl Core {
             Some(Wire::None | Wire::Stream(_)) | None => None,
         };
         if let Some((core, there)) = link.and_then(|(core, there)| Some((core.upgrade()?, there))) {
-            if let Some(entry) = core.lock_send().peer_mut(there) {
-                entry.added = Some(Marks { messages, bytes });
+            {
+                let mut side = core.lock_send();
+                if let Some(entry) = side.peer_mut(there) {
+                    entry.added = Some(Marks { messages, bytes });
+                }
+                side.marks_changed(there);
             }
-            // Looks again whether there is room under the new mark.
-            core.credit(there, 0, 0);
+            core.waiters.notify(Interest::ROOM, usize::MAX);
+            core.wake_driver();
         }
     }
 
@@ -215,6 +223,7 @@ impl Core {
         entry.added = Some(marks);
         entry.about.kind = Some(other.kind);
         side.connections += 1;
+        side.marks_changed(peer);
         self.greet(&mut side, peer);
         if self.kind.subscribes() {
             self.replay(&reader, &mut side, peer);

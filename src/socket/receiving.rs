@@ -538,7 +538,8 @@ impl Core {
         let alone = reader.ring.len() == 1;
         let place = *reader.ring.get(reader.turn)?;
         let source = reader.sources.at_mut(place)?;
-        if source.inbox.taken >= reader.step {
+        if source.inbox.taken + 1 >= reader.step {
+            // Credit is due with this one.
             return None;
         }
         let peer = source.peer;
@@ -561,9 +562,6 @@ impl Core {
             }
             let step = reader.step;
             let source = reader.current()?;
-            if source.inbox.taken >= step {
-                self.give_credit(source);
-            }
             let message = match source.inbox.next(Some(source.peer)) {
                 Some(message) => message,
                 None => match source.made.pop_front() {
@@ -580,6 +578,9 @@ impl Core {
                 },
             };
             let read_up = source.inbox.is_empty() && source.made.is_empty();
+            if source.inbox.taken >= step {
+                self.give_credit(source);
+            }
             let Some(message) = self.admit(reader, message) else {
                 reader.discarded += 1;
                 reader.pass();

@@ -299,6 +299,15 @@ impl SendSide {
         freed && std::mem::take(&mut self.hungry)
     }
 
+    /// The marks in force for a peer are others now.
+    pub(super) fn marks_changed(&mut self, id: PeerId) {
+        let marks = self.marks;
+        if let Some(peer) = self.peer_mut(id) {
+            let limits = peer.limits(marks);
+            peer.full = limits.messages != 0 && peer.outbox.waiting() + peer.unread >= limits.messages;
+        }
+    }
+
     /// Puts a peer on the dirty list; whether somebody has to be rung.
     pub(super) fn mark_dirty(&mut self, id: PeerId) -> bool {
         match self.peers.get_mut(id.key()) {
