@@ -137,9 +137,7 @@ impl Context {
         if fork_generation() != inner.generation || inner.shut.swap(true, Ordering::AcqRel) {
             return;
         }
-        for core in inner.live() {
-            core.close();
-        }
+        inner.close_all();
     }
 
     /// Shuts the context down and waits until everything accepted is delivered, at most `deadline`; then gives up and says
@@ -198,9 +196,7 @@ impl Drop for Handle {
             return;
         }
         inner.shut.store(true, Ordering::Release);
-        for core in inner.live() {
-            core.close();
-        }
+        inner.close_all();
         inner.await_progress();
         for core in inner.live() {
             core.cut_linger();
@@ -249,6 +245,16 @@ impl Inner {
 
     fn live(&self) -> Vec<Arc<Core>> {
         self.lock_sockets().live.values().filter_map(Weak::upgrade).collect()
+    }
+
+    fn close_all(&self) {
+        let cores = self.live();
+        for core in &cores {
+            core.bar();
+        }
+        for core in &cores {
+            core.close();
+        }
     }
 
     /// Waits until all sockets are done, or the deadline.

@@ -9,7 +9,7 @@ use crate::peer::PeerId;
 use crate::slab::Key;
 use mio::{Poll, Waker};
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 use wiremesh_transports::sys::Nest;
@@ -59,6 +59,51 @@ struct Seat {
     nest: Mutex<Option<Nest>>,
     /// The socket's number in the engine.
     number: usize,
+    /// A caller keeps coming back so quickly that the nest stays disarmed meanwhile; the engine looks in now and then.
+    lent: AtomicBool,
+    /// A caller drives.
+    occupied: AtomicBool,
+    /// How often callers have left, and how often they had when the engine last looked.
+    visits: AtomicU64,
+    seen: AtomicU64,
+}
+
+impl Seat {
+    fn new(reactor: Reactor, waker: Option<Waker>, nest: Option<Nest>, number: usize) -> Seat {
+        Seat {
+            reactor: Mutex::new(Some(reactor)),
+            waker,
+            nest: Mutex::new(nest),
+            number,
+            lent: AtomicBool::new(false),
+            occupied: AtomicBool::new(false),
+            visits: AtomicU64::new(0),
+            seen: AtomicU64::new(0),
+        }
+    }
+}
+
+/// How regularly callers take the seat.
+#[derive(Default)]
+pub(crate) struct Habit {
+    last: Option<Instant>,
+    streak: u32,
+}
+
+impl Habit {
+    /// Somebody takes the seat.
+    fn note(&mut self, now: Instant) {
+        let quick = self.last.is_some_and(|last| now.saturating_duration_since(last) < Habit::QUICK);
+        self.streak = if quick { self.streak.saturating_add(1) } else { 0 };
+        self.last = Some(now);
+    }
+
+    /// Whether the next visit is likely to come before the engine would have done anything.
+    fn is_regular(&self) -> bool {
+        self.streak >= 16
+    }
+
+    const QUICK: Duration = Duration::from_micros(200);
 }
 
 /// No deadline.
@@ -105,12 +150,7 @@ impl Port {
             let registry = poll.registry().try_clone()?;
             let number = self.engine.adopt(Arc::clone(host));
             match self.engine.nest(&poll, number) {
-                Ok(nest) => Seat {
-                    nest: Mutex::new(Some(nest)),
-                    reactor: Mutex::new(Some(Reactor::new(Some(poll), registry, 0))),
-                    waker: Some(waker),
-                    number,
-                },
+                Ok(nest) => Seat::new(Reactor::new(Some(poll), registry, 0), Some(waker), Some(nest), number),
                 Err(error) => {
                     self.engine.release(number);
                     return Err(error);
@@ -119,12 +159,7 @@ impl Port {
         } else {
             let number = self.engine.adopt(Arc::clone(host));
             match self.engine.registry(number) {
-                Ok((registry, prefix)) => Seat {
-                    reactor: Mutex::new(Some(Reactor::new(None, registry, prefix))),
-                    waker: None,
-                    nest: Mutex::new(None),
-                    number,
-                },
+                Ok((registry, prefix)) => Seat::new(Reactor::new(None, registry, prefix), None, None, number),
                 Err(error) => {
                     self.engine.release(number);
                     return Err(error);
@@ -160,6 +195,10 @@ impl Port {
     fn wake(&self) {
         let Some(seat) = self.seat.get() else { return };
         match &seat.waker {
+            // Nobody sleeps in the poll, and the nest that would call the engine is disarmed.
+            Some(_) if seat.lent.load(Ordering::SeqCst) && !seat.occupied.load(Ordering::SeqCst) => {
+                self.engine.call(seat.number);
+            }
             // Fails only if the descriptor is bad, which it is not; a saturated counter is a wake as well.
             Some(waker) => {
                 let _ = waker.wake();
@@ -207,7 +246,11 @@ impl Port {
             Err(TryLockError::WouldBlock) => return Drive::Taken,
         };
         let Some(reactor) = guard.as_mut() else { return Drive::Taken };
-        seat.disarm();
+        seat.occupied.store(true, Ordering::SeqCst);
+        reactor.habit.note(Instant::now());
+        if !seat.lent.load(Ordering::SeqCst) {
+            seat.disarm();
+        }
         let mut spin_until = None;
         let outcome = loop {
             self.signal.start();
@@ -302,8 +345,11 @@ impl Port {
         if left || missed { Turn::Again(deadline) } else { Turn::Idle(deadline) }
     }
 
-    /// Leaves the seat: hands everything that is left to the engine.
+    /// Leaves the seat: hands everything that is left to the engine, or keeps it for the next visit if that is near.
     fn leave(&self, seat: &Seat, guard: MutexGuard<'_, Option<Reactor>>, host: &dyn Host) {
+        let mut regular = false;
+        seat.visits.fetch_add(1, Ordering::Relaxed);
+        seat.occupied.store(false, Ordering::SeqCst);
         let mut left = self.signal.leave();
         if let Some(reactor) = guard.as_ref() {
             if reactor.finished {
@@ -311,18 +357,48 @@ impl Port {
                 host.finished();
                 return;
             }
-            left |= reactor.is_busy();
+            regular = reactor.habit.is_regular();
+            left |= reactor.is_busy() && !regular;
             let deadline = reactor.deadline().map_or(NEVER, |deadline| self.engine.nanos(deadline));
             if deadline < self.published.load(Ordering::SeqCst) {
                 self.published.store(deadline, Ordering::SeqCst);
                 self.engine.call(seat.number);
             }
         }
-        seat.arm();
+        if !regular {
+            seat.lent.store(false, Ordering::SeqCst);
+            seat.arm();
+        } else if !seat.lent.swap(true, Ordering::SeqCst) {
+            self.engine.patrol(seat.number);
+        }
         drop(guard);
         if self.signal.missed() || left {
             // A call rather than a ring: the list that is left is the reactor's own, which a ring does not speak of.
             self.engine.call(seat.number);
+        }
+    }
+
+    /// The engine looks whether a caller that has the seat on loan still comes back; whether to look again.
+    pub(crate) fn patrol(&self) -> Patrol {
+        let Some(seat) = self.seat.get() else { return Patrol::Over };
+        if !seat.lent.load(Ordering::SeqCst) {
+            return Patrol::Over;
+        }
+        let visits = seat.visits.load(Ordering::Relaxed);
+        if seat.seen.swap(visits, Ordering::Relaxed) != visits {
+            return Patrol::Again;
+        }
+        match seat.reactor.try_lock() {
+            Ok(_guard) => {
+                seat.lent.store(false, Ordering::SeqCst);
+                seat.arm();
+                Patrol::TakeOver
+            }
+            // Whoever sleeps there decides when leaving.
+            Err(_) => {
+                seat.lent.store(false, Ordering::SeqCst);
+                Patrol::Over
+            }
         }
     }
 
@@ -337,6 +413,17 @@ impl Port {
         drop(guard);
         self.engine.release(seat.number);
     }
+}
+
+/// What became of a seat on loan.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patrol {
+    /// It is used: look again.
+    Again,
+    /// It is not on loan any more.
+    Over,
+    /// The caller did not come back: the engine drives again.
+    TakeOver,
 }
 
 /// What an engine thread's turn came to.

@@ -6,7 +6,7 @@
 use super::dialer::{Dialer, Dialing, Jitter};
 use super::link::{Link, Origin, State};
 use super::listener::Binding;
-use super::port::Command;
+use super::port::{Command, Habit};
 use super::{EndpointId, Flush, Host, Incoming, Newcomer, Settings};
 use crate::event::{Cause, Event, EventKind};
 use crate::peer::PeerId;
@@ -45,6 +45,8 @@ pub(crate) struct Reactor {
     /// Kept for the moment when descriptors run out.
     spare: Option<Spare>,
     jitter: Jitter,
+    /// How regularly callers drive it.
+    pub(crate) habit: Habit,
     /// The socket was closed and everything is gone.
     pub(crate) finished: bool,
 }
@@ -117,6 +119,7 @@ impl Reactor {
             endings: Vec::new(),
             spare: None,
             jitter: Jitter::new(),
+            habit: Habit::default(),
             finished: false,
         }
     }

@@ -1,7 +1,7 @@
 //! The engine threads: each drives the reactors that no caller drives, through one poll in which theirs are nested.
 
 use super::Host;
-use super::port::{NEVER, Turn};
+use super::port::{NEVER, Patrol, Turn};
 use super::reactor::PREFIX_SHIFT;
 use super::resolver::Resolver;
 use crate::slab::{Key, Slab};
@@ -45,6 +45,8 @@ struct Worker {
 struct Inbox {
     /// Sockets somebody called for.
     calls: Vec<usize>,
+    /// Sockets whose seat was lent to a caller.
+    lent: Vec<usize>,
     stop: bool,
     /// The thread has been woken and has not looked yet.
     rung: bool,
@@ -187,6 +189,14 @@ impl Engine {
         }
     }
 
+    /// Asks the thread of that socket to look now and then whether a caller still comes back to it.
+    pub(crate) fn patrol(&self, number: usize) {
+        let Some(worker) = self.worker(number) else { return };
+        worker.lock().lent.push(number);
+        // Called again when the time comes: the thread must know that there is something to look after.
+        self.call(number);
+    }
+
     /// A moment as nanoseconds since the engine was made.
     pub(crate) fn nanos(&self, at: Instant) -> u64 {
         u64::try_from(at.saturating_duration_since(self.base).as_nanos()).unwrap_or(NEVER - 1)
@@ -219,11 +229,26 @@ struct Loop {
     known: Vec<Option<Instant>>,
     /// Sockets that asked for another turn.
     again: VecDeque<usize>,
+    /// Sockets on loan to callers, and when they were last looked at.
+    lent: Vec<usize>,
+    looked: Instant,
 }
+
+/// How often sockets on loan are looked at: as long as they may be left alone by a caller that was expected back.
+const ROUND: Duration = Duration::from_millis(1);
 
 impl Loop {
     fn new(engine: Arc<Engine>, index: usize, poll: Poll) -> Loop {
-        Loop { engine, index, poll, deadlines: BTreeSet::new(), known: Vec::new(), again: VecDeque::new() }
+        Loop {
+            engine,
+            index,
+            poll,
+            deadlines: BTreeSet::new(),
+            known: Vec::new(),
+            again: VecDeque::new(),
+            lent: Vec::new(),
+            looked: Instant::now(),
+        }
     }
 
     fn run(mut self) {
@@ -241,6 +266,7 @@ impl Loop {
             } else {
                 Some(Duration::ZERO)
             };
+            let timeout = if self.lent.is_empty() { timeout } else { Some(timeout.map_or(ROUND, |t| t.min(ROUND))) };
             // Only a signal makes it fail, and then there are no events.
             if self.poll.poll(&mut events, timeout).is_err() {
                 continue;
@@ -264,14 +290,35 @@ impl Loop {
                 }
             }
             self.expire();
+            self.patrol();
+        }
+    }
+
+    fn patrol(&mut self) {
+        if self.lent.is_empty() || self.looked.elapsed() < ROUND {
+            return;
+        }
+        self.looked = Instant::now();
+        for number in std::mem::take(&mut self.lent) {
+            let Some(host) = self.engine.host(number) else { continue };
+            match host.port().patrol() {
+                Patrol::Again => self.lent.push(number),
+                Patrol::Over => {}
+                Patrol::TakeOver => self.turn(number, |_| ()),
+            }
         }
     }
 
     /// The sockets called for; `None` when the thread is to end.
-    fn take_calls(&self) -> Option<Vec<usize>> {
+    fn take_calls(&mut self) -> Option<Vec<usize>> {
         let worker = self.engine.workers.get()?.get(self.index)?;
         let mut inbox = worker.lock();
         inbox.rung = false;
+        for number in inbox.lent.drain(..) {
+            if !self.lent.contains(&number) {
+                self.lent.push(number);
+            }
+        }
         if inbox.stop { None } else { Some(std::mem::take(&mut inbox.calls)) }
     }
 

@@ -44,6 +44,8 @@ pub(crate) struct Core {
     pub(super) endpoints: Mutex<Endpoints>,
     pub(super) feed: Feed,
     closed: AtomicBool,
+    /// The close is under way.
+    parted: AtomicBool,
     /// Callers that drive, or are about to: inproc arrivals must ring for them.
     drivers: AtomicUsize,
     /// Whole exchanges of `request`, one at a time.
@@ -129,6 +131,7 @@ impl Core {
             endpoints: Mutex::new(Endpoints::default()),
             feed: Feed::default(),
             closed: AtomicBool::new(false),
+            parted: AtomicBool::new(false),
             drivers: AtomicUsize::new(0),
             exchange: Mutex::new(()),
             conflate: options.conflate
@@ -565,12 +568,20 @@ impl Core {
 
     // ----- closing -----
 
+    /// Lets no further call in. All sockets of a context are barred before the first one parts from its peers, so that none
+    /// sees another go.
+    pub(crate) fn bar(&self) {
+        if !self.is_forked() && !self.closed.swap(true, Ordering::AcqRel) {
+            self.lock_send().closed = true;
+        }
+    }
+
     /// Closes the socket: returns at once, what was accepted is delivered in the background within the linger time.
     pub(crate) fn close(&self) {
-        if self.is_forked() || self.closed.swap(true, Ordering::AcqRel) {
+        self.bar();
+        if self.is_forked() || self.parted.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.lock_send().closed = true;
         self.waiters.notify(Interest::ALL, usize::MAX);
         self.leave_inproc();
         if self.port.is_open() {
