@@ -1,5 +1,6 @@
 //! A context: the engine threads, the inproc names and the transports that a group of sockets shares.
 
+use crate::budget::Budget;
 use crate::engine::thread::{Engine, EngineOptions};
 use crate::error::Error;
 use crate::peer::PeerId;
@@ -60,6 +61,7 @@ pub(crate) struct Inner {
     gone: Condvar,
     shut: AtomicBool,
     drop_wait: Option<Duration>,
+    pub(crate) budget: Budget,
     generation: u32,
     seed: AtomicU64,
 }
@@ -100,6 +102,7 @@ impl Context {
                 engine_only: false,
             },
             drop_wait: Some(Duration::from_secs(5)),
+            byte_budget: Some(1 << 30),
         }
     }
 
@@ -247,6 +250,15 @@ impl Inner {
         self.lock_sockets().live.values().filter_map(Weak::upgrade).collect()
     }
 
+    /// Octets are queued no longer; if that ends a shortage, everybody who was stopped goes on.
+    pub(crate) fn release(&self, octets: usize) {
+        if octets > 0 && self.budget.release(octets) {
+            for core in self.live() {
+                core.go_on();
+            }
+        }
+    }
+
     fn close_all(&self) {
         let cores = self.live();
         for core in &cores {
@@ -305,6 +317,7 @@ impl Inner {
 pub struct ContextBuilder {
     options: EngineOptions,
     drop_wait: Option<Duration>,
+    byte_budget: Option<u64>,
 }
 
 impl ContextBuilder {
@@ -333,6 +346,14 @@ impl ContextBuilder {
         self
     }
 
+    /// How many octets all sockets of the context may hold in their queues together, counted in steps of 64 KiB a peer; `None`
+    /// sets no limit. Above it nobody may queue a second message and no peer is read whose messages wait, until a quarter is
+    /// free again. Default: 1 GiB.
+    pub fn byte_budget(mut self, octets: Option<u64>) -> ContextBuilder {
+        self.byte_budget = octets;
+        self
+    }
+
     /// Has engine threads drive always, never the calling thread, as on platforms without nested polls. Slower; meant for
     /// testing that way of working.
     pub fn engine_only(mut self, yes: bool) -> ContextBuilder {
@@ -356,6 +377,7 @@ impl ContextBuilder {
                     gone: Condvar::new(),
                     shut: AtomicBool::new(false),
                     drop_wait: self.drop_wait,
+                    budget: Budget::new(self.byte_budget),
                     generation: fork_generation(),
                     seed: AtomicU64::new(seed),
                 }),

@@ -2,6 +2,7 @@
 
 #![deny(unsafe_code)]
 
+mod budget;
 mod context;
 mod endpoint;
 mod engine;

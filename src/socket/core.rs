@@ -734,7 +734,7 @@ impl Core {
             let Some(entry) = side.peer(peer) else { return };
             let was_up = !matches!(entry.wire, Wire::None);
             let shown = self.unplace(&mut side, peer);
-            let dropped = side.condemn(peer) as u64;
+            let dropped = side.condemn(peer, self) as u64;
             if linger {
                 side.counts.dropped.linger += dropped;
             } else {
@@ -828,7 +828,7 @@ impl Host for Core {
             Ok(replaced) => replaced,
             Err(reason) => {
                 if known.is_none() {
-                    side.condemn(peer);
+                    side.condemn(peer, self);
                 }
                 return Err(reason);
             }
@@ -943,7 +943,8 @@ impl Host for Core {
             self.dismiss(peer, true);
         }
         self.lock_recv().clear();
-        self.lock_arrivals().clear();
+        let unread = self.lock_arrivals().clear();
+        self.context.release(unread);
         let endpoint: Arc<str> = Arc::from("");
         self.feed.push(Event { kind: EventKind::MonitorStopped, endpoint, address: None, peer: None });
         self.feed.stop();

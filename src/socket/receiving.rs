@@ -198,9 +198,10 @@ impl Arrivals {
         self.flows.get(&peer).map_or((0, 0), |flow| (flow.received, flow.received_bytes))
     }
 
-    pub(super) fn clear(&mut self) {
+    /// Forgets everything; says how many octets that were.
+    pub(super) fn clear(&mut self) -> usize {
         self.items.clear();
-        self.flows.clear();
+        self.flows.drain().map(|(_, flow)| flow.bytes).sum()
     }
 }
 
@@ -254,7 +255,10 @@ impl Core {
         flow.bytes += bytes;
         flow.received += messages as u64;
         flow.received_bytes += bytes as u64;
-        flow.paused = (mark != 0 && flow.messages >= mark) || (byte_mark != 0 && flow.bytes >= byte_mark);
+        self.context.budget.charge(bytes);
+        flow.paused = (mark != 0 && flow.messages >= mark)
+            || (byte_mark != 0 && flow.bytes >= byte_mark)
+            || self.context.budget.is_over();
         let go_on = !flow.paused;
         // Published while the lock is held, so that a collector that sees it finds the item.
         self.arrived.store(true, Ordering::Release);
@@ -430,11 +434,13 @@ impl Core {
             *noticed = false;
         }
         let taken = peer.outbox.take_all();
+        let released = peer.uncharge();
         peer.unread = (peer.unread + taken.messages).saturating_sub(read);
         peer.unread_bytes = (peer.unread_bytes + taken.bytes).saturating_sub(read_bytes);
         peer.counts.written += taken.messages as u64;
         side.counts.written += taken.messages as u64;
         let room = read > 0 && side.gave_room(to.slot());
+        self.context.release(released);
         let pieces = taken.pieces.into_iter().map(crate::queue::piece::Piece::into_bytes).collect();
         if room {
             self.waiters.notify(Interest::ROOM, usize::MAX);
@@ -609,16 +615,46 @@ impl Core {
             return;
         }
         let (mark, byte_mark) = self.receive_marks();
-        let mut arrivals = self.lock_arrivals();
-        let Some(flow) = arrivals.flows.get_mut(&source.peer) else { return };
-        flow.messages = flow.messages.saturating_sub(read);
-        flow.bytes = flow.bytes.saturating_sub(bytes);
-        let room = (mark == 0 || flow.messages <= mark / 2) && (byte_mark == 0 || flow.bytes <= byte_mark / 2);
-        if flow.paused && room {
-            flow.paused = false;
-            drop(arrivals);
+        let (resume, released) = {
+            let mut arrivals = self.lock_arrivals();
+            let Some(flow) = arrivals.flows.get_mut(&source.peer) else { return };
+            let released = bytes.min(flow.bytes);
+            flow.messages = flow.messages.saturating_sub(read);
+            flow.bytes -= released;
+            let room = (mark == 0 || flow.messages <= mark / 2) && (byte_mark == 0 || flow.bytes <= byte_mark / 2);
+            let affordable = flow.messages == 0 || !self.context.budget.is_over();
+            let resume = flow.paused && room && affordable;
+            flow.paused &= !resume;
+            (resume, released)
+        };
+        self.context.release(released);
+        if resume {
             self.port.submit(Command::Resume(source.peer));
         }
+    }
+
+    /// The context's budget has room again.
+    pub(crate) fn go_on(&self) {
+        let (mark, byte_mark) = self.receive_marks();
+        let mut resumed = Vec::new();
+        for (peer, flow) in &mut self.lock_arrivals().flows {
+            let room = (mark == 0 || flow.messages <= mark / 2) && (byte_mark == 0 || flow.bytes <= byte_mark / 2);
+            if flow.paused && room {
+                flow.paused = false;
+                resumed.push(*peer);
+            }
+        }
+        for peer in resumed {
+            self.port.submit(Command::Resume(peer));
+        }
+        self.waiters.notify(Interest::ROOM, usize::MAX);
+        self.wake_driver();
+    }
+
+    /// What came from a peer does not wait any more.
+    fn forget_flow(&self, peer: PeerId) {
+        let flow = self.lock_arrivals().flows.remove(&peer);
+        self.context.release(flow.map_or(0, |flow| flow.bytes));
     }
 
     /// What the pattern makes of a received message; `None` discards it.
@@ -677,14 +713,14 @@ impl Core {
         let read = reader.bury(peer);
         drop(reader);
         if read {
-            self.lock_arrivals().flows.remove(&peer);
+            self.forget_flow(peer);
         }
     }
 
     /// The source whose turn it is has been read.
     fn rest(&self, reader: &mut Reader) {
         if let Some(gone) = reader.rest() {
-            self.lock_arrivals().flows.remove(&gone);
+            self.forget_flow(gone);
         }
     }
 

@@ -102,6 +102,8 @@ pub(super) struct Peer {
     pub(super) routing_id: Bytes,
     /// It reached its mark and is full until half of that is free.
     full: bool,
+    /// What of its queue is charged to the context's budget.
+    charged: usize,
     /// It is on the dirty list.
     dirty: bool,
     /// It is gone, and stays only until a flusher has settled what it has in hand.
@@ -174,6 +176,8 @@ const QUIET: Duration = Duration::from_micros(10);
 const INLINE_BUDGET: usize = 64 * 1024;
 /// How many octets one flush of a driver writes before other peers get their turn.
 const FLUSH_BUDGET: usize = 1024 * 1024;
+/// Steps in which queued octets are charged to the context.
+const CHARGE: usize = 64 * 1024;
 /// How many peers are remembered after they are gone.
 const DEPARTED: usize = 256;
 
@@ -227,6 +231,7 @@ impl SendSide {
             wire: Wire::None,
             routing_id: Bytes::new(),
             full: false,
+            charged: 0,
             dirty: false,
             condemned: false,
             minor: 1,
@@ -240,9 +245,10 @@ impl SendSide {
     }
 
     /// A peer is gone for good: drops what waits for it and says how many messages that were.
-    pub(super) fn condemn(&mut self, id: PeerId) -> usize {
+    pub(super) fn condemn(&mut self, id: PeerId, core: &Core) -> usize {
         let Some(peer) = self.peers.get_mut(id.key()) else { return 0 };
         let settled = peer.outbox.clear();
+        core.context.release(peer.uncharge());
         peer.wire = Wire::None;
         peer.counts.written += settled.written as u64;
         peer.counts.dropped += settled.dropped as u64;
@@ -287,6 +293,7 @@ impl SendSide {
         self.counts.accepted += 1;
         peer.counts.accepted += 1;
         peer.note_fill(marks);
+        peer.charge(core);
         peer.after_push(idle && replaced == 0, &mut self.quiet_since, &mut self.dirty, core, true)
     }
 
@@ -355,11 +362,11 @@ impl Peer {
     }
 
     #[inline(always)]
-    fn has_room(&self, size: usize, own: Marks) -> bool {
-        if self.full {
+    fn has_room(&self, size: usize, own: Marks, core: &Core) -> bool {
+        let bytes = self.outbox.waiting_bytes() + self.unread_bytes;
+        if self.full || (bytes > 0 && core.context.budget.is_over()) {
             return false;
         }
-        let bytes = self.outbox.waiting_bytes() + self.unread_bytes;
         // One message is always admitted, whatever its size.
         let fits = bytes == 0 || own.bytes == 0 || bytes + size <= own.bytes;
         fits || self.fits_added(bytes + size, own)
@@ -369,6 +376,24 @@ impl Peer {
     fn fits_added(&self, bytes: usize, own: Marks) -> bool {
         let limits = self.limits(own);
         limits.bytes == 0 || bytes <= limits.bytes
+    }
+
+    /// Charges the context for what waits, in steps.
+    #[inline(always)]
+    fn charge(&mut self, core: &Core) {
+        let waiting = self.outbox.waiting_bytes();
+        if waiting > self.charged + CHARGE {
+            core.context.budget.charge(waiting - self.charged);
+            self.charged = waiting;
+        }
+    }
+
+    /// What is not charged any more because it does not wait any more.
+    pub(super) fn uncharge(&mut self) -> usize {
+        let waiting = self.outbox.waiting_bytes();
+        let released = self.charged.saturating_sub(waiting);
+        self.charged -= released;
+        released
     }
 
     #[inline(always)]
@@ -479,7 +504,7 @@ impl Core {
             Routing::Balance(balance) => {
                 let (peers, marks) = (&side.peers, side.marks);
                 let size = SendSide::size_of(payload);
-                let room = |slot| peers.at(slot).is_some_and(|peer| self.conflate || peer.has_room(size, marks));
+                let room = |slot| peers.at(slot).is_some_and(|peer| self.conflate || peer.has_room(size, marks, self));
                 match balance.choose(room) {
                     Some(slot) => side.push(slot, &[], payload, self),
                     None => {
@@ -517,7 +542,7 @@ impl Core {
                     return Err(SendFailure::WrongState("the reply to the last request has not been received"));
                 }
                 let peers = &side.peers;
-                let room = |slot| peers.at(slot).is_some_and(|peer| peer.has_room(size, marks));
+                let room = |slot| peers.at(slot).is_some_and(|peer| peer.has_room(size, marks, self));
                 let Some(slot) = balance.choose(room) else {
                     side.hungry = true;
                     return Err(SendFailure::WouldBlock);
@@ -530,7 +555,7 @@ impl Core {
                 let Some((asker, envelope)) = replies.take() else {
                     return Err(SendFailure::WrongState("there is no request to answer"));
                 };
-                match side.peer(asker).map(|peer| peer.has_room(size, marks)) {
+                match side.peer(asker).map(|peer| peer.has_room(size, marks, self)) {
                     Some(true) => side.push(asker.slot(), &envelope, payload, self),
                     Some(false) => {
                         side.counts.accepted += 1;
@@ -563,7 +588,7 @@ impl Core {
                 };
                 let mandatory = self.switch().mandatory;
                 match routes.find(&id).filter(|slot| side.peers.at(*slot).is_some()) {
-                    Some(slot) if side.peers.at(slot).is_some_and(|peer| peer.has_room(size, marks)) => {
+                    Some(slot) if side.peers.at(slot).is_some_and(|peer| peer.has_room(size, marks, self)) => {
                         side.push(slot, &[], payload, self)
                     }
                     Some(_) if mandatory => {
@@ -608,7 +633,8 @@ impl Core {
         }
         let size = SendSide::size_of(payload);
         if self.switch().nodrop {
-            let full = |slot: &u32| peers.at(*slot).is_some_and(|peer| !self.conflate && !peer.has_room(size, *marks));
+            let full =
+                |slot: &u32| peers.at(*slot).is_some_and(|peer| !self.conflate && !peer.has_room(size, *marks, self));
             if matched.iter().any(full) {
                 *hungry = true;
                 return Err(SendFailure::WouldBlock);
@@ -632,7 +658,7 @@ impl Core {
             let Some(peer) = peers.at_mut(slot) else { continue };
             counts.accepted += 1;
             peer.counts.accepted += 1;
-            if !self.conflate && !peer.has_room(size, *marks) {
+            if !self.conflate && !peer.has_room(size, *marks, self) {
                 counts.dropped.high_water_mark += 1;
                 peer.counts.dropped += 1;
                 continue;
@@ -650,6 +676,7 @@ impl Core {
                 (None, Payload::Message(message)) => peer.outbox.push(&[], message, pool),
             }
             peer.note_fill(*marks);
+            peer.charge(self);
             match peer.after_push(idle, quiet_since, dirty, self, alone) {
                 After::Nothing => {}
                 After::Ring => ring = true,
@@ -675,7 +702,7 @@ impl Core {
         let slots: Vec<u32> = side.peers.iter().map(|(key, _)| key.index).collect();
         let mut after = Vec::new();
         for slot in &slots {
-            if side.peers.at(*slot).is_some_and(|peer| peer.has_room(size, marks)) {
+            if side.peers.at(*slot).is_some_and(|peer| peer.has_room(size, marks, self)) {
                 after.push(side.push(*slot, &[], payload, self));
             } else {
                 side.counts.accepted += 1;
@@ -746,7 +773,9 @@ impl Core {
                 return if peer.outbox.is_idle() { Flush::Done } else { Flush::Busy };
             };
             let room = side.gave_room(id.slot());
+            let released = side.peers.get_mut(id.key()).map_or(0, Peer::uncharge);
             drop(guard);
+            self.context.release(released);
             if room {
                 self.waiters.notify(crate::engine::waiters::Interest::ROOM, usize::MAX);
             }
