@@ -353,6 +353,10 @@ impl Core {
     #[inline(always)]
     pub(crate) fn send<M: IntoMessage>(&self, message: M, to: Recipient<'_>, wait: Wait) -> Result<(), SendError> {
         if fork_generation() == self.generation {
+            if self.kind == SocketKind::Req && self.switch().relaxed {
+                // Replies to the request this one replaces are not for its reader.
+                self.discard_all();
+            }
             if let Some(body) = message.only_body().filter(|body| body.len() <= COPY_LIMIT) {
                 if let Ok(()) = self.offer(Payload::Body(body), to) {
                     return Ok(());

@@ -157,6 +157,25 @@ impl Core {
         self.dismiss(peer, self.is_closed());
     }
 
+    /// Replaces the link to an inproc peer we connected to by a new one; `false` if it is not such a peer.
+    pub(super) fn reconnect_inproc(&self, peer: PeerId) -> bool {
+        let (id, endpoint) = {
+            let side = self.lock_send();
+            match side.peer(peer).map(|entry| (&entry.wire, &entry.about)) {
+                Some((Wire::Inproc { .. }, about)) => (about.endpoint_id, about.endpoint.parse::<Endpoint>()),
+                Some((Wire::None | Wire::Stream(_), _)) | None => return false,
+            }
+        };
+        let (Ok(endpoint), Some(me)) = (endpoint, self.me.upgrade()) else { return false };
+        if self.lock_endpoints().connected.remove(&id).is_none() {
+            return false;
+        }
+        self.part(peer);
+        // That the binder is gone by now is no surprise to whoever gave up on it.
+        let _ = me.connect_inproc(endpoint);
+        true
+    }
+
     /// An inproc peer has gone: what it sent stays readable.
     fn orphan(&self, peer: PeerId) {
         let endpoint: Option<Endpoint> = {

@@ -62,11 +62,13 @@ impl Core {
             };
             asked.and_then(|slot| side.peers.at(slot).map(|peer| peer.id))
         };
-        if let Some(peer) = peer.filter(|_| !self.correlate && self.port.is_open()) {
-            // At once, so that the next request does not go out over the connection that is to go.
-            self.mute(peer, true);
-            self.detach(peer, true);
-            self.port.submit(Command::Drop { peer, cause: Cause::Local });
+        if let Some(peer) = peer.filter(|_| !self.correlate) {
+            if !self.reconnect_inproc(peer) && self.port.is_open() {
+                // At once, so that the next request does not go out over the connection that is to go.
+                self.mute(peer, true);
+                self.detach(peer, true);
+                self.port.submit(Command::Drop { peer, cause: Cause::Local });
+            }
         }
         self.discard_all();
     }
