@@ -140,6 +140,18 @@ impl Outbox {
         }
     }
 
+    /// Puts a message before all that waits: the first on a new connection.
+    pub(crate) fn push_first(&mut self, message: &Message, pool: &mut Pool) {
+        let mut alone = Outbox::default();
+        alone.push(&[], message, pool);
+        let Taken { pieces, messages, bytes } = alone.take_all();
+        for piece in pieces.into_iter().rev() {
+            self.sealed.push_front(piece);
+        }
+        self.messages += messages;
+        self.bytes += bytes;
+    }
+
     /// Appends a message that a publisher encoded once for many: as an extent where its neighbour was queued too, else as
     /// a copy, because a hundred tiny extents cost more to write than they save.
     pub(crate) fn push_extent(&mut self, extent: &Extent, pool: &mut Pool) {

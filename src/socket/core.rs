@@ -660,8 +660,11 @@ impl Core {
                     Claim::Refused => return Err("the routing id is in use"),
                 };
                 if let Some(old) = replaced {
-                    if let Some(old) = peers.get_mut(old.key()) {
-                        old.routing_id = Bytes::new();
+                    // What it sent before stays readable, under an id that leads nowhere else.
+                    if let (Some(old), Claim::Granted(id)) =
+                        (peers.get_mut(old.key()), routes.claim(old.slot(), &Bytes::new(), false))
+                    {
+                        old.routing_id = id;
                     }
                 }
                 if let Some(entry) = peers.get_mut(peer.key()) {
@@ -693,7 +696,7 @@ impl Core {
         } else {
             return;
         };
-        entry.outbox.push(&[], &message, pool);
+        entry.outbox.push_first(&message, pool);
         entry.counts.accepted += 1;
         counts.accepted += 1;
     }
