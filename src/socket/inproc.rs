@@ -128,6 +128,9 @@ impl Core {
 
     /// Ends the link to one inproc peer; what it has not fetched is handed over.
     fn part(&self, peer: PeerId) {
+        if !self.is_closed() && !self.kind.publishes() {
+            self.fetch_last(peer);
+        }
         let link = {
             let mut side = self.lock_send();
             let side = &mut *side;

@@ -507,6 +507,14 @@ impl Core {
         }
     }
 
+    /// Fetches what an inproc peer has for us before the link to it ends.
+    pub(super) fn fetch_last(&self, peer: PeerId) {
+        let mut reader = self.lock_recv();
+        self.collect(&mut reader);
+        self.fetch(&mut reader, peer);
+        reader.activate(peer);
+    }
+
     /// Fetches what an inproc peer has for us.
     fn fetch(&self, reader: &mut Reader, peer: PeerId) {
         let source = reader.source(peer);
