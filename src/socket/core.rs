@@ -222,8 +222,7 @@ impl Core {
             self.lock_send().marks_changed(peer);
             self.tell_marks(peer);
         }
-        self.waiters.notify(Interest::ROOM, usize::MAX);
-        self.wake_driver();
+        self.tell_waiters(Interest::ROOM);
     }
 
     pub(super) fn switch(&self) -> Switches {
@@ -267,6 +266,12 @@ impl Core {
 
     pub(super) fn is_forked(&self) -> bool {
         fork_generation() != self.generation
+    }
+
+    /// Tells everybody who waits for something that it may be there: those on the list, and one that waits in the driver's seat.
+    pub(super) fn tell_waiters(&self, interest: Interest) {
+        self.waiters.notify(interest, usize::MAX);
+        self.wake_driver();
     }
 
     /// Rings for a caller that drives: something came that its poll does not see.
@@ -586,7 +591,7 @@ impl Core {
         if self.is_forked() || self.parted.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.waiters.notify(Interest::ALL, usize::MAX);
+        self.tell_waiters(Interest::ALL);
         self.leave_inproc();
         if self.port.is_open() {
             let linger = self.lock_options().linger;
@@ -752,9 +757,9 @@ impl Core {
         };
         self.bury(peer);
         self.reveal(peer, shown);
-        self.waiters.notify(Interest::CHANGE, usize::MAX);
+        self.tell_waiters(Interest::CHANGE);
         // Nobody has room any more, perhaps: those who wait look again.
-        self.waiters.notify(Interest::ROOM, usize::MAX);
+        self.tell_waiters(Interest::ROOM);
     }
 
     /// Sends all subscriptions to a peer that is new or back, with both locks held in their order.
@@ -862,8 +867,8 @@ impl Host for Core {
             let cause = Cause::Replaced("another peer took its routing id");
             self.port.submit(Command::Drop { peer: old, cause });
         }
-        self.waiters.notify(Interest::CHANGE, usize::MAX);
-        self.waiters.notify(Interest::ROOM, usize::MAX);
+        self.tell_waiters(Interest::CHANGE);
+        self.tell_waiters(Interest::ROOM);
         Ok(peer)
     }
 
@@ -892,7 +897,7 @@ impl Host for Core {
             }
         };
         self.reveal(peer, shown);
-        self.waiters.notify(Interest::CHANGE, usize::MAX);
+        self.tell_waiters(Interest::CHANGE);
     }
 
     fn deliver(&self, peer: PeerId, incoming: Incoming) -> bool {

@@ -214,8 +214,7 @@ impl Core {
                 }
                 side.marks_changed(there);
             }
-            core.waiters.notify(Interest::ROOM, usize::MAX);
-            core.wake_driver();
+            core.tell_waiters(Interest::ROOM);
         }
     }
 
@@ -309,9 +308,8 @@ fn join(
     };
     for (core, peer) in [(connector, peer), (binder, there)] {
         core.tell(EventKind::HandshakeSucceeded, endpoint, Some(peer));
-        core.waiters.notify(Interest::CHANGE, usize::MAX);
-        core.waiters.notify(Interest::ROOM, usize::MAX);
-        core.wake_driver();
+        core.tell_waiters(Interest::CHANGE);
+        core.tell_waiters(Interest::ROOM);
     }
     for after in ours {
         connector.follow(after);

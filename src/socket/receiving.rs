@@ -380,7 +380,7 @@ impl Core {
             self.waiters.notify(Interest::MESSAGE, fresh);
         }
         if resubscribed {
-            self.waiters.notify(Interest::CHANGE, usize::MAX);
+            self.tell_waiters(Interest::CHANGE);
         }
     }
 
@@ -427,26 +427,26 @@ impl Core {
 
     /// Takes all that waits in the outbox of an inproc peer of another socket, and gives it credit for what was read.
     fn hand_over(&self, to: PeerId, read: usize, read_bytes: usize) -> Vec<Bytes> {
-        let mut side = self.lock_send();
-        let side = &mut *side;
-        let Some(peer) = side.peers.get_mut(to.key()) else { return Vec::new() };
-        if let Wire::Inproc { noticed, .. } = &mut peer.wire {
-            *noticed = false;
-        }
-        let taken = peer.outbox.take_all();
-        let released = peer.uncharge();
-        peer.unread = (peer.unread + taken.messages).saturating_sub(read);
-        peer.unread_bytes = (peer.unread_bytes + taken.bytes).saturating_sub(read_bytes);
-        peer.counts.written += taken.messages as u64;
-        side.counts.written += taken.messages as u64;
-        let room = read > 0 && side.gave_room(to.slot());
+        let (taken, released, room) = {
+            let mut side = self.lock_send();
+            let side = &mut *side;
+            let Some(peer) = side.peers.get_mut(to.key()) else { return Vec::new() };
+            if let Wire::Inproc { noticed, .. } = &mut peer.wire {
+                *noticed = false;
+            }
+            let taken = peer.outbox.take_all();
+            peer.unread = (peer.unread + taken.messages).saturating_sub(read);
+            peer.unread_bytes = (peer.unread_bytes + taken.bytes).saturating_sub(read_bytes);
+            peer.counts.written += taken.messages as u64;
+            side.counts.written += taken.messages as u64;
+            (taken, peer.uncharge(), read > 0 && side.gave_room(to.slot()))
+        };
         self.context.release(released);
-        let pieces = taken.pieces.into_iter().map(crate::queue::piece::Piece::into_bytes).collect();
         if room {
-            self.waiters.notify(Interest::ROOM, usize::MAX);
-            self.wake_driver();
+            self.tell_waiters(Interest::ROOM);
         }
-        pieces
+        self.tell_waiters(Interest::CHANGE);
+        taken.pieces.into_iter().map(crate::queue::piece::Piece::into_bytes).collect()
     }
 
     /// Gives credit for messages an inproc peer's application has read.
@@ -460,8 +460,7 @@ impl Core {
             side.gave_room(to.slot())
         };
         if room {
-            self.waiters.notify(Interest::ROOM, usize::MAX);
-            self.wake_driver();
+            self.tell_waiters(Interest::ROOM);
         }
     }
 
@@ -655,8 +654,7 @@ impl Core {
         for peer in resumed {
             self.port.submit(Command::Resume(peer));
         }
-        self.waiters.notify(Interest::ROOM, usize::MAX);
-        self.wake_driver();
+        self.tell_waiters(Interest::ROOM);
     }
 
     /// What came from a peer does not wait any more.

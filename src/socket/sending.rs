@@ -5,6 +5,7 @@
 use super::core::Core;
 use crate::engine::EndpointId;
 use crate::engine::Flush;
+use crate::engine::waiters::Interest;
 use crate::error::SendFailure;
 use crate::kind::SocketKind;
 use crate::message::{Message, wire};
@@ -777,7 +778,7 @@ impl Core {
             drop(guard);
             self.context.release(released);
             if room {
-                self.waiters.notify(crate::engine::waiters::Interest::ROOM, usize::MAX);
+                self.tell_waiters(Interest::ROOM);
             }
             let outcome = write_batch(&*stream, &mut batch, &mut left);
             guard = self.lock_send();
@@ -800,7 +801,7 @@ impl Core {
                 Flush::Done if side.peers.get(id.key()).is_some_and(|peer| peer.outbox.has_work()) => {}
                 Flush::Done => {
                     drop(guard);
-                    self.waiters.notify(crate::engine::waiters::Interest::CHANGE, usize::MAX);
+                    self.tell_waiters(Interest::CHANGE);
                     return Flush::Done;
                 }
                 other => return other,

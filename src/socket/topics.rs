@@ -53,7 +53,7 @@ impl Core {
             publisher.subscriptions.cancel(peer.slot(), topic);
         }
         drop(side);
-        self.waiters.notify(Interest::CHANGE, usize::MAX);
+        self.tell_waiters(Interest::CHANGE);
         Ok(true)
     }
 
