@@ -33,7 +33,15 @@ use port::Port;
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use wiremesh_transports::{LinkOptions, Stream};
+use wiremesh_transports::{LinkOptions, Stream, sys as parker};
+
+/// What the hand-over word and the waiter list are made of. They name it by this way, so that `tests/loom.rs` can take
+/// the same files and put models of these in their place.
+mod sync {
+    pub(super) use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
+    pub(super) use std::sync::{Arc, Mutex};
+    pub(super) use std::thread_local;
+}
 
 /// What the engine needs to know to make connections for a socket; a snapshot taken at `bind` or `connect`.
 #[derive(Clone, Debug)]

@@ -1,13 +1,10 @@
 //! The hand-over word between whoever drives a reactor and whoever has work for it. It is what keeps a wake from being
-//! lost, so it stands alone and is model-checked under loom.
+//! lost, so it stands alone; its tests are models of every interleaving, in `tests/loom.rs`.
 //!
 //! Rules: work is published first (a command list, a dirty list), then [`ring`](Signal::ring) is called. A driver looks at
 //! the lists after each [`start`](Signal::start) and goes to sleep, or leaves, only if [`rest`](Signal::rest) agrees.
 
-#[cfg(loom)]
-use loom::sync::atomic::{AtomicU32, Ordering};
-#[cfg(not(loom))]
-use std::sync::atomic::{AtomicU32, Ordering};
+use super::sync::{AtomicU32, Ordering};
 
 /// Work is waiting that no driver has looked at yet.
 const WORK: u32 = 1;
@@ -77,42 +74,5 @@ impl Signal {
     pub(crate) fn missed(&self) -> bool {
         // The load keeps the common case free of a write.
         self.0.load(Ordering::SeqCst) & MISSED != 0 && self.0.fetch_and(!MISSED, Ordering::SeqCst) & MISSED != 0
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_first_ring_of_a_sleeping_driver_wakes() {
-        let signal = Signal::default();
-        assert!(signal.ring());
-        assert!(!signal.ring());
-        signal.start();
-        assert!(!signal.ring());
-        assert!(!signal.rest());
-        signal.start();
-        assert!(signal.rest());
-        assert!(signal.ring());
-    }
-
-    #[test]
-    fn a_leaving_driver_hands_left_work_on() {
-        let signal = Signal::default();
-        signal.start();
-        assert!(!signal.ring());
-        assert!(signal.leave());
-        signal.start();
-        assert!(!signal.leave());
-    }
-
-    #[test]
-    fn a_miss_is_reported_once() {
-        let signal = Signal::default();
-        assert!(!signal.missed());
-        signal.miss();
-        assert!(signal.missed());
-        assert!(!signal.missed());
     }
 }

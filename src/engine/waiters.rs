@@ -1,10 +1,12 @@
 //! The one list of those who wait on a socket: for a message, for room, or for the driver's seat.
+//!
+//! Its tests are models of every interleaving, in `tests/loom.rs`.
 
+use super::parker::{Parked, Parker};
+use super::sync::{Arc, AtomicUsize, Mutex, Ordering, fence, thread_local};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::time::Instant;
-use wiremesh_transports::sys::{Parked, Parker};
 
 /// What somebody waits for. Several at once may be of interest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,40 +99,5 @@ impl Waiters {
         for parker in woken {
             parker.notify();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::AtomicBool;
-    use std::time::Duration;
-
-    #[test]
-    fn a_notification_wakes_one_of_those_it_concerns() {
-        let waiters = Arc::new(Waiters::default());
-        let flag = Arc::new(AtomicBool::new(false));
-        let handle = std::thread::spawn({
-            let (waiters, flag) = (Arc::clone(&waiters), Arc::clone(&flag));
-            move || {
-                while !flag.load(Ordering::SeqCst) {
-                    waiters.wait(Interest::MESSAGE, None, || flag.load(Ordering::SeqCst));
-                }
-            }
-        });
-        waiters.notify(Interest::ROOM, 9);
-        flag.store(true, Ordering::SeqCst);
-        waiters.notify(Interest::MESSAGE, 1);
-        handle.join().expect("no panic");
-        assert_eq!(waiters.count.load(Ordering::SeqCst), 0);
-    }
-
-    #[test]
-    fn a_wait_ends_at_its_deadline_and_leaves_the_list() {
-        let waiters = Waiters::default();
-        let deadline = Instant::now() + Duration::from_millis(5);
-        while waiters.wait(Interest::MESSAGE, Some(deadline), || false) != Parked::TimedOut {}
-        assert!(Instant::now() >= deadline);
-        assert_eq!(waiters.count.load(Ordering::SeqCst), 0);
     }
 }

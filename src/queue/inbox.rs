@@ -1,5 +1,6 @@
 //! What came from one peer and waits for the application: checked wire form, sliced into messages by whoever receives.
 
+use super::PIECE;
 use crate::message::Message;
 use crate::message::frame::{Frame, INLINE};
 use crate::message::wire::{Header, MORE};
@@ -14,6 +15,10 @@ pub(crate) struct Inbox {
     current: Bytes,
     at: usize,
     rest: VecDeque<Bytes>,
+    /// A piece that is read, whose buffer may be used again.
+    spent: Bytes,
+    /// Whether somebody wants it.
+    pub(crate) recycles: bool,
     /// Messages and octets handed out and not yet reported for credit.
     pub(crate) taken: usize,
     pub(crate) taken_bytes: usize,
@@ -93,9 +98,18 @@ impl Inbox {
     /// Moves on to the next piece; the one that is read is let go.
     fn advance(&mut self) -> Option<()> {
         self.at = 0;
-        self.current = Bytes::new();
+        let read = std::mem::take(&mut self.current);
+        if self.recycles && read.len() >= PIECE / 8 {
+            self.spent = read;
+        }
         self.current = self.rest.pop_front()?;
         Some(())
+    }
+
+    /// The buffer of the piece just read, if nobody else holds a part of it.
+    pub(crate) fn spent(&mut self) -> Option<Vec<u8>> {
+        let spent = std::mem::take(&mut self.spent);
+        (!spent.is_empty() && spent.is_unique()).then(|| Vec::from(spent))
     }
 }
 

@@ -5,6 +5,7 @@
 //! the next piece as a whole: then it was never copied.
 
 pub(crate) mod chunk;
+pub(crate) mod credit;
 pub(crate) mod gate;
 pub(crate) mod inbox;
 pub(crate) mod outbox;

@@ -45,6 +45,8 @@ pub(crate) struct Outbox {
     /// Messages and octets in `sealed` and `tail`.
     messages: usize,
     bytes: usize,
+    /// How much was in the latest buffers when they were taken: what the next one had better hold at once.
+    habit: usize,
     /// Where the last extent pushed here ended, whether it was kept as an extent or copied.
     last: Mark,
     /// Taken by a flusher and not yet written whole.
@@ -337,7 +339,8 @@ impl Outbox {
             self.tail = pool.take();
         }
         if octets > self.tail.capacity() - self.tail.len() {
-            let wanted = (self.tail.capacity() * 4).clamp(256, PIECE);
+            let habit = if self.habit >= PIECE / 8 { PIECE } else { self.habit };
+            let wanted = (self.tail.capacity() * 4).max(habit).clamp(256, PIECE);
             self.tail.reserve_exact(octets.max(wanted.saturating_sub(self.tail.len())));
         }
     }
@@ -350,6 +353,7 @@ impl Outbox {
 
     fn seal_as(&mut self, ends: bool) {
         let messages = std::mem::take(&mut self.tail_messages);
+        self.habit = self.tail.len().max(self.habit / 2);
         self.sealed.push_back(Piece::owned(std::mem::take(&mut self.tail), messages, ends));
     }
 }

@@ -84,11 +84,12 @@ impl Piece {
 
     /// The octets as shared bytes, for a reader; short extents are copied so that they do not pin their chunk.
     pub(crate) fn into_bytes(self) -> Bytes {
-        match self.data {
-            Data::Owned(bytes) => Bytes::from(bytes).slice(self.start..),
-            Data::Shared(bytes) => bytes.slice(self.start..),
-            Data::Extent(extent) => Bytes::copy_from_slice(extent.as_slice()).slice(self.start..),
-        }
+        let all = match self.data {
+            Data::Owned(bytes) => Bytes::from(bytes),
+            Data::Shared(bytes) => bytes,
+            Data::Extent(extent) => Bytes::copy_from_slice(extent.as_slice()),
+        };
+        if self.start == 0 { all } else { all.slice(self.start..) }
     }
 
     /// The buffer itself, to be filled again.

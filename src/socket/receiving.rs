@@ -166,7 +166,9 @@ impl Reader {
 
     /// An inproc peer: where to fetch from, and to whom credit goes back.
     pub(super) fn link_inproc(&mut self, peer: PeerId, core: Weak<Core>, there: PeerId) {
-        self.source(peer).inproc = Some((core, there));
+        let source = self.source(peer);
+        source.inbox.recycles = true;
+        source.inproc = Some((core, there));
     }
 
     /// A peer is gone: its source goes now if it is read, else once it is. Whether it is gone.
@@ -410,7 +412,7 @@ impl Core {
             }
         };
         let Some((core, there)) = link.and_then(|(core, there)| Some((core.upgrade()?, there))) else { return };
-        let pieces = core.hand_over(there, 0, 0);
+        let pieces = core.hand_over(there, 0, 0, None);
         // Upstream traffic is read at once: credit goes back with the next hand-over.
         let mut shown = Vec::new();
         let mut count = Inbox::default();
@@ -426,15 +428,21 @@ impl Core {
     }
 
     /// Takes all that waits in the outbox of an inproc peer of another socket, and gives it credit for what was read.
-    fn hand_over(&self, to: PeerId, read: usize, read_bytes: usize) -> Vec<Bytes> {
+    ///
+    /// Whoever finds nothing is told of the next message; whoever finds something has to come back. `spent` is a buffer that
+    /// can be filled again.
+    fn hand_over(&self, to: PeerId, read: usize, read_bytes: usize, spent: Option<Vec<u8>>) -> Vec<Bytes> {
         let (taken, released, room) = {
             let mut side = self.lock_send();
             let side = &mut *side;
             let Some(peer) = side.peers.get_mut(to.key()) else { return Vec::new() };
-            if let Wire::Inproc { noticed, .. } = &mut peer.wire {
-                *noticed = false;
-            }
             let taken = peer.outbox.take_all();
+            if let Wire::Inproc { noticed, .. } = &mut peer.wire {
+                *noticed = !taken.pieces.is_empty();
+            }
+            if let Some(spent) = spent {
+                side.pool.put(spent);
+            }
             peer.unread = (peer.unread + taken.messages).saturating_sub(read);
             peer.unread_bytes = (peer.unread_bytes + taken.bytes).saturating_sub(read_bytes);
             peer.counts.written += taken.messages as u64;
@@ -495,7 +503,7 @@ impl Core {
                     peer
                 }
                 Arrival::Notice(peer) => {
-                    self.fetch(reader, peer);
+                    self.fetch(reader.source(peer));
                     peer
                 }
             };
@@ -510,19 +518,21 @@ impl Core {
     pub(super) fn fetch_last(&self, peer: PeerId) {
         let mut reader = self.lock_recv();
         self.collect(&mut reader);
-        self.fetch(&mut reader, peer);
+        self.fetch(reader.source(peer));
         reader.activate(peer);
     }
 
-    /// Fetches what an inproc peer has for us.
-    fn fetch(&self, reader: &mut Reader, peer: PeerId) {
-        let source = reader.source(peer);
-        let Some((core, there)) = &source.inproc else { return };
-        let Some(core) = core.upgrade() else { return };
+    /// Fetches what an inproc peer has for us; whether that was something. As long as it is, the peer need not tell us of more:
+    /// we come back.
+    fn fetch(&self, source: &mut Source) -> bool {
+        let peer = source.peer;
+        let Some((core, there)) = &source.inproc else { return false };
+        let Some(core) = core.upgrade() else { return false };
         let there = *there;
         let (read, read_bytes) =
             (std::mem::take(&mut source.inbox.taken), std::mem::take(&mut source.inbox.taken_bytes));
-        let pieces = core.hand_over(there, read, read_bytes);
+        let pieces = core.hand_over(there, read, read_bytes, source.inbox.spent());
+        let some = !pieces.is_empty();
         if self.conflate {
             let mut inbox = Inbox::default();
             for piece in pieces {
@@ -533,11 +543,25 @@ impl Core {
                 source.made.push_back(newest);
                 core.credit(there, inbox.taken, inbox.taken_bytes);
             }
-            return;
+            return some;
         }
         for piece in pieces {
             source.inbox.push(piece);
         }
+        some
+    }
+
+    /// The inbox of an inproc peer is read: looks whether the peer has put something in its outbox since. A moment's patience
+    /// lets a busy sender gather a batch, instead of both of us going through the gate for every message.
+    #[inline(never)]
+    fn refill(&self, source: &mut Source) -> bool {
+        if source.inproc.is_none() {
+            return false;
+        }
+        for _ in 0..GATHER {
+            std::hint::spin_loop();
+        }
+        self.fetch(source)
     }
 
     /// The body, within its window, of the next message, if that is one short frame from the only peer that has any and the
@@ -584,6 +608,9 @@ impl Core {
                         message
                     }
                     None => {
+                        if self.refill(source) {
+                            continue;
+                        }
                         self.give_credit(source);
                         self.rest(reader);
                         continue;
@@ -773,6 +800,9 @@ impl Core {
         self.wake_driver();
     }
 }
+
+/// How many pauses of the processor a receiver gives an inproc sender to gather more: about a microsecond.
+const GATHER: usize = 20;
 
 /// A subscription as an XPUB shows it: one octet, 1 or 0, and the topic.
 pub(super) fn event_message(subscribe: bool, topic: &[u8], peer: Option<PeerId>) -> Message {

@@ -16,6 +16,8 @@ use crate::patterns::router::Routes;
 use crate::patterns::subscriptions::Subscriptions;
 use crate::peer::PeerId;
 use crate::queue::chunk::Appender;
+use crate::queue::credit::Credit;
+pub(super) use crate::queue::credit::Marks;
 use crate::queue::gate::Pass;
 use crate::queue::outbox::{Batch, Outbox, Pool};
 use crate::queue::{COPY_LIMIT, PIECE};
@@ -47,13 +49,6 @@ pub(crate) struct SendSide {
     pub(super) departed: VecDeque<crate::PeerInfo>,
     pub(super) connections: u64,
     pub(super) reconnects: u64,
-}
-
-/// The limits of an outbox; 0 is none.
-#[derive(Clone, Copy)]
-pub(super) struct Marks {
-    pub(super) messages: usize,
-    pub(super) bytes: usize,
 }
 
 /// The socket's share of the accounting law.
@@ -101,8 +96,7 @@ pub(super) struct Peer {
     pub(super) wire: Wire,
     /// The routing id it is known by.
     pub(super) routing_id: Bytes,
-    /// It reached its mark and is full until half of that is free.
-    full: bool,
+    credit: Credit,
     /// What of its queue is charged to the context's budget.
     charged: usize,
     /// It is on the dirty list.
@@ -231,7 +225,7 @@ impl SendSide {
             outbox: Outbox::default(),
             wire: Wire::None,
             routing_id: Bytes::new(),
-            full: false,
+            credit: Credit::default(),
             charged: 0,
             dirty: false,
             condemned: false,
@@ -302,17 +296,15 @@ impl SendSide {
     pub(super) fn gave_room(&mut self, slot: u32) -> bool {
         let marks = self.marks;
         let Some(peer) = self.peers.at_mut(slot) else { return false };
-        let freed = peer.note_drain(marks);
-        // A peer that was not full by number may have been by size.
-        freed && std::mem::take(&mut self.hungry)
+        let limits = peer.limits(marks);
+        peer.credit.drain(peer.load(), limits, &mut self.hungry)
     }
 
     /// The marks in force for a peer are others now.
     pub(super) fn marks_changed(&mut self, id: PeerId) {
         let marks = self.marks;
         if let Some(peer) = self.peer_mut(id) {
-            let limits = peer.limits(marks);
-            peer.full = limits.messages != 0 && peer.outbox.waiting() + peer.unread >= limits.messages;
+            peer.credit.fill(peer.load().messages, peer.limits(marks).messages);
         }
     }
 
@@ -365,18 +357,15 @@ impl Peer {
     #[inline(always)]
     fn has_room(&self, size: usize, own: Marks, core: &Core) -> bool {
         let bytes = self.outbox.waiting_bytes() + self.unread_bytes;
-        if self.full || (bytes > 0 && core.context.budget.is_over()) {
+        if self.credit.is_full() || (bytes > 0 && core.context.budget.is_over()) {
             return false;
         }
-        // One message is always admitted, whatever its size.
-        let fits = bytes == 0 || own.bytes == 0 || bytes + size <= own.bytes;
-        fits || self.fits_added(bytes + size, own)
+        own.admit(bytes, size) || self.fits_added(bytes, size, own)
     }
 
     #[cold]
-    fn fits_added(&self, bytes: usize, own: Marks) -> bool {
-        let limits = self.limits(own);
-        limits.bytes == 0 || bytes <= limits.bytes
+    fn fits_added(&self, bytes: usize, size: usize, own: Marks) -> bool {
+        self.limits(own).admit(bytes, size)
     }
 
     /// Charges the context for what waits, in steps.
@@ -401,21 +390,16 @@ impl Peer {
     fn note_fill(&mut self, own: Marks) {
         let waiting = self.outbox.waiting() + self.unread;
         if own.messages != 0 && waiting >= own.messages {
-            let limits = self.limits(own);
-            self.full = limits.messages != 0 && waiting >= limits.messages;
+            self.credit.fill(waiting, self.limits(own).messages);
         }
     }
 
-    /// Whether there is room again after some was given: freed credit is announced in steps of half the mark.
-    fn note_drain(&mut self, own: Marks) -> bool {
-        let limits = self.limits(own);
-        let (waiting, bytes) = (self.outbox.waiting() + self.unread, self.outbox.waiting_bytes() + self.unread_bytes);
-        let free = (limits.messages == 0 || waiting <= limits.messages / 2)
-            && (limits.bytes == 0 || bytes <= limits.bytes / 2);
-        if free || limits.messages == 0 {
-            self.full = false;
+    /// What counts against the marks.
+    fn load(&self) -> Marks {
+        Marks {
+            messages: self.outbox.waiting() + self.unread,
+            bytes: self.outbox.waiting_bytes() + self.unread_bytes,
         }
-        free
     }
 
     /// What is to follow a push: nothing while somebody flushes, else an inline write, a ring or a notice.
