@@ -80,7 +80,7 @@ struct Sockets {
 pub struct Unsent {
     /// Messages that were accepted and will not be delivered.
     pub messages: u64,
-    /// Their octets, as far as they were still queued when time ran out.
+    /// Their octets on the wire.
     pub bytes: u64,
 }
 
@@ -152,14 +152,11 @@ impl Context {
             return Unsent::default();
         }
         inner.await_sockets(Instant::now().checked_add(deadline));
-        let mut unsent = Unsent::default();
         for core in inner.live() {
-            let (_, bytes, _) = core.lingering();
-            unsent.bytes += bytes;
             core.cut_linger();
         }
         inner.await_sockets(Some(Instant::now() + LAST_WORDS));
-        unsent.messages = inner.lock_sockets().unsent.messages;
+        let unsent = inner.lock_sockets().unsent;
         inner.engine.stop();
         unsent
     }
@@ -240,7 +237,9 @@ impl Inner {
     pub(crate) fn finished(&self, core: &Core) {
         let mut sockets = self.lock_sockets();
         if sockets.live.remove(&(std::ptr::from_ref(core) as usize)).is_some() {
-            sockets.unsent.messages += core.unsent();
+            let (messages, bytes) = core.unsent();
+            sockets.unsent.messages += messages;
+            sockets.unsent.bytes += bytes;
         }
         drop(sockets);
         self.gone.notify_all();

@@ -60,7 +60,9 @@ impl FromStr for Endpoint {
             return Err(invalid("the scheme before `://` may have letters, digits, `+`, `-` and `.` only"));
         }
         if address.is_empty() {
-            return Err(invalid("nothing follows `://`"));
+            return Err(invalid(
+                "nothing follows `://`; write it as `tcp://host:port`, `ipc://path` or `inproc://name`",
+            ));
         }
         if text.contains('\0') {
             return Err(invalid("it contains a NUL octet"));

@@ -66,7 +66,7 @@ macro_rules! options {
                             if !check(_value) {
                                 return Err(Error::Option {
                                     option: stringify!($name),
-                                    reason: format!(concat!("{:?} is not allowed; allowed: ", $range), _value),
+                                    reason: format!(concat!("{} is not allowed; allowed: ", $range), shorten(_value)),
                                 });
                             }
                         )?
@@ -216,7 +216,8 @@ options! {
 
     /// Properties to announce in READY, for the application at the other end.
     metadata Metadata: Vec<(String, Bytes)> = Vec::new(), "none";
-    "ZMQ_METADATA" 95, "names and values", "names of letters, digits and - _ . +, starting with X-", NewEndpoints, ALL;
+    "ZMQ_METADATA" 95, "names and values", "names that start with X-, of letters, digits and - _ . +, up to 255 of them; 32 KiB in all", NewEndpoints, ALL,
+    check |properties| good_metadata(properties);
 
     /// The routing id this socket announces: what a ROUTER knows it by. Empty lets the ROUTER choose.
     routing_id RoutingId: Bytes = Bytes::new(), "empty";
@@ -347,6 +348,28 @@ const REQUESTERS: &[SocketKind] = &[Req];
 const XPUBS: &[SocketKind] = &[XPub];
 const XSUBS: &[SocketKind] = &[XSub];
 const UPSTREAM: &[SocketKind] = &[XSub, XPub, Pub];
+
+/// A value for an error message, which names the culprit without repeating all of it.
+fn shorten(value: &impl std::fmt::Debug) -> String {
+    const SHOWN: usize = 200;
+    let mut text = format!("{value:?}");
+    if let Some((cut, _)) = text.char_indices().nth(SHOWN) {
+        text.truncate(cut);
+        text.push('…');
+    }
+    text
+}
+
+/// Whether properties can be announced: every peer would refuse more than 64 KiB before the handshake is done.
+fn good_metadata(properties: &[(String, Bytes)]) -> bool {
+    let good = |name: &str| {
+        name.len() <= 255
+            && name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("X-"))
+            && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.+".contains(&c))
+    };
+    let total: usize = properties.iter().map(|(name, value)| name.len() + value.len() + 5).sum();
+    total <= 32 * 1024 && properties.iter().all(|(name, _)| good(name))
+}
 
 /// What ends a connecting endpoint for good, besides an ERROR from the peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

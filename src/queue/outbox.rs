@@ -80,6 +80,8 @@ pub(crate) struct Settled {
     pub(crate) written: usize,
     /// Dropped, because their peer went while they were being written.
     pub(crate) dropped: usize,
+    /// The octets dropped.
+    pub(crate) dropped_bytes: usize,
 }
 
 impl Outbox {
@@ -223,7 +225,7 @@ impl Outbox {
         for buffer in batch.spent.drain(..) {
             pool.put(buffer);
         }
-        let mut settled = Settled { written: std::mem::take(&mut batch.written), dropped: 0 };
+        let mut settled = Settled { written: std::mem::take(&mut batch.written), ..Settled::default() };
         self.in_flight -= settled.written.min(self.in_flight);
         self.batch = batch;
         self.flushing = false;
@@ -234,6 +236,7 @@ impl Outbox {
                 let written = self.batch.rewind();
                 settled.written += written;
                 settled.dropped = self.in_flight - written.min(self.in_flight);
+                settled.dropped_bytes = self.batch.remaining();
                 self.in_flight = 0;
                 self.batch = Batch::default();
             }
@@ -269,13 +272,14 @@ impl Outbox {
 
     /// Drops everything, for good. What a flusher has out is settled when it comes back.
     pub(crate) fn clear(&mut self) -> Settled {
-        let mut settled = Settled { written: 0, dropped: self.messages };
+        let mut settled = Settled { written: 0, dropped: self.messages, dropped_bytes: self.bytes };
         let mut in_flight = 0;
         if self.flushing {
             in_flight = self.in_flight;
         } else {
             settled.written = self.batch.rewind();
             settled.dropped += self.in_flight - settled.written.min(self.in_flight);
+            settled.dropped_bytes += self.batch.remaining();
         }
         let (flushing, verdict) = (self.flushing, if self.flushing { Verdict::Drop } else { Verdict::Keep });
         *self = Outbox { flushing, verdict, in_flight, ..Outbox::default() };

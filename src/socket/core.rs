@@ -622,9 +622,10 @@ impl Core {
         self.lingering().2.wrapping_sub(draining)
     }
 
-    /// How many messages were dropped because the linger time ran out.
-    pub(crate) fn unsent(&self) -> u64 {
-        self.lock_send().counts.dropped.linger
+    /// How many messages and octets were dropped because the linger time ran out.
+    pub(crate) fn unsent(&self) -> (u64, u64) {
+        let side = self.lock_send();
+        (side.counts.dropped.linger, side.counts.lingered_bytes)
     }
 
     // ----- peers -----
@@ -746,9 +747,11 @@ impl Core {
             let Some(entry) = side.peer(peer) else { return };
             let was_up = !matches!(entry.wire, Wire::None);
             let shown = self.unplace(&mut side, peer);
-            let dropped = side.condemn(peer, self) as u64;
+            let settled = side.condemn(peer, self);
+            let dropped = settled.dropped as u64;
             if linger {
                 side.counts.dropped.linger += dropped;
+                side.counts.lingered_bytes += settled.dropped_bytes as u64;
             } else {
                 side.counts.dropped.disconnect += dropped;
             }
@@ -934,6 +937,7 @@ impl Host for Core {
         entry.counts.dropped += settled.dropped as u64;
         side.counts.written += settled.written as u64;
         side.counts.dropped.linger += settled.dropped as u64;
+        side.counts.lingered_bytes += settled.dropped_bytes as u64;
         settled
     }
 

@@ -262,7 +262,12 @@ impl Core {
         drop(side);
         drop(reader);
         if let Some(old) = replaced {
+            let endpoint = self.lock_send().peer(old).and_then(|old| old.about.endpoint.parse::<Endpoint>().ok());
             self.part(old);
+            if let Some(endpoint) = endpoint {
+                let cause = Cause::Replaced("another peer took its routing id");
+                self.tell(EventKind::Disconnected(cause), &endpoint, Some(old));
+            }
         }
         Ok(after)
     }

@@ -19,7 +19,7 @@ use crate::queue::chunk::Appender;
 use crate::queue::credit::Credit;
 pub(super) use crate::queue::credit::Marks;
 use crate::queue::gate::Pass;
-use crate::queue::outbox::{Batch, Outbox, Pool};
+use crate::queue::outbox::{Batch, Outbox, Pool, Settled};
 use crate::queue::{COPY_LIMIT, PIECE};
 use crate::slab::Slab;
 use crate::stats::{Dropped, PeerStats};
@@ -57,6 +57,8 @@ pub(super) struct Counts {
     pub(super) accepted: u64,
     pub(super) written: u64,
     pub(super) dropped: Dropped,
+    /// The octets of what was dropped for lingering too long.
+    pub(super) lingered_bytes: u64,
 }
 
 /// Which peers a message goes to.
@@ -239,9 +241,9 @@ impl SendSide {
         PeerId::new(key)
     }
 
-    /// A peer is gone for good: drops what waits for it and says how many messages that were.
-    pub(super) fn condemn(&mut self, id: PeerId, core: &Core) -> usize {
-        let Some(peer) = self.peers.get_mut(id.key()) else { return 0 };
+    /// A peer is gone for good: drops what waits for it and says what that was.
+    pub(super) fn condemn(&mut self, id: PeerId, core: &Core) -> Settled {
+        let Some(peer) = self.peers.get_mut(id.key()) else { return Settled::default() };
         let settled = peer.outbox.clear();
         core.context.release(peer.uncharge());
         peer.wire = Wire::None;
@@ -253,7 +255,7 @@ impl SendSide {
         } else {
             self.remove(id);
         }
-        settled.dropped
+        settled
     }
 
     /// Removes a peer from the table and keeps a note of it.
@@ -396,10 +398,7 @@ impl Peer {
 
     /// What counts against the marks.
     fn load(&self) -> Marks {
-        Marks {
-            messages: self.outbox.waiting() + self.unread,
-            bytes: self.outbox.waiting_bytes() + self.unread_bytes,
-        }
+        Marks { messages: self.outbox.waiting() + self.unread, bytes: self.outbox.waiting_bytes() + self.unread_bytes }
     }
 
     /// What is to follow a push: nothing while somebody flushes, else an inline write, a ring or a notice.
