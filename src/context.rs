@@ -235,9 +235,9 @@ impl Inner {
 
     /// A closed socket is done.
     pub(crate) fn finished(&self, core: &Core) {
+        let (messages, bytes) = core.unsent();
         let mut sockets = self.lock_sockets();
         if sockets.live.remove(&(std::ptr::from_ref(core) as usize)).is_some() {
-            let (messages, bytes) = core.unsent();
             sockets.unsent.messages += messages;
             sockets.unsent.bytes += bytes;
         }

@@ -9,7 +9,7 @@ use mio::{Interest, Registry, Token};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wiremesh_transports::Stream;
 
 /// One connection of a reactor.
@@ -63,8 +63,8 @@ pub(crate) enum State {
     Draining {
         /// When it is looked at again.
         deadline: Instant,
-        /// What had not reached the peer's system then.
-        unsent: usize,
+        /// How long the wait until then was.
+        pause: Duration,
     },
 }
 

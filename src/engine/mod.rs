@@ -94,6 +94,9 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// Gives up what waits for a peer of an endpoint that was closed; says how many messages that were.
     fn abandon(&self, peer: PeerId) -> Settled;
 
+    /// Whether somebody waits on the socket without driving.
+    fn has_waiters(&self) -> bool;
+
     /// Tells the monitor.
     fn event(&self, event: Event);
 

@@ -59,8 +59,11 @@ struct Seat {
     nest: Mutex<Option<Nest>>,
     /// The socket's number in the engine.
     number: usize,
-    /// A caller keeps coming back so quickly that the nest stays disarmed meanwhile; the engine looks in now and then.
+    /// A caller keeps coming back so quickly that the nest stays disarmed meanwhile; the engine looks in now and then. Changed
+    /// only by whoever holds the reactor.
     lent: AtomicBool,
+    /// The engine has it on its list of seats on loan.
+    patrolled: AtomicBool,
     /// A caller drives.
     occupied: AtomicBool,
     /// How often callers have left, and how often they had when the engine last looked.
@@ -76,6 +79,7 @@ impl Seat {
             nest: Mutex::new(nest),
             number,
             lent: AtomicBool::new(false),
+            patrolled: AtomicBool::new(false),
             occupied: AtomicBool::new(false),
             visits: AtomicU64::new(0),
             seen: AtomicU64::new(0),
@@ -88,6 +92,7 @@ impl Seat {
 pub(crate) struct Habit {
     last: Option<Instant>,
     streak: u32,
+    polled: Option<Instant>,
 }
 
 impl Habit {
@@ -103,7 +108,30 @@ impl Habit {
         self.streak >= 16
     }
 
+    /// Whether a spinning driver asks the poll this time.
+    fn is_poll_due(&mut self, now: Instant) -> bool {
+        let due = self.polled.is_none_or(|last| now.saturating_duration_since(last) > Habit::POLL);
+        if due {
+            self.polled = Some(now);
+        }
+        due
+    }
+
+    /// Visits that follow each other within this time are regular.
     const QUICK: Duration = Duration::from_micros(200);
+    /// How often a spinning driver asks the poll beside its streams.
+    const POLL: Duration = Duration::from_micros(16);
+}
+
+/// How a caller drives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pace {
+    /// Looks once at what the kernel has, without waiting.
+    Look,
+    /// Sleeps until something happens.
+    Sleep,
+    /// Polls without sleeping for that long first.
+    Spin(Duration),
 }
 
 /// No deadline.
@@ -229,14 +257,14 @@ impl Port {
         });
     }
 
-    /// Takes the driver's seat and drives until `done`, the deadline, or a signal. `spin` is how long to poll without sleeping first.
+    /// Takes the driver's seat and drives until `done`, the deadline, or a signal.
     ///
     /// `done` is asked after every round; it must not block.
     pub(crate) fn drive(
         &self,
         host: &dyn Host,
         deadline: Option<Instant>,
-        spin: Duration,
+        pace: Pace,
         mut done: impl FnMut() -> bool,
     ) -> Drive {
         let Some(seat) = self.seat.get().filter(|seat| seat.waker.is_some()) else { return Drive::Taken };
@@ -252,33 +280,39 @@ impl Port {
             seat.disarm();
         }
         let mut spin_until = None;
+        let mut looked = false;
         let outcome = loop {
             self.signal.start();
             reactor.round(host, CALLER_UNITS);
             if done() {
                 break Drive::Done;
             }
-            let timeout = if reactor.is_busy() {
-                Some(Duration::ZERO)
-            } else if spin > Duration::ZERO {
-                let now = Instant::now();
-                if now < *spin_until.get_or_insert_with(|| now + spin) {
-                    reactor.probe();
-                    std::hint::spin_loop();
-                    // The poll itself is asked now and then: writability, newcomers and rings come through it.
-                    if reactor.is_busy() && !self.signal.has_work() && !spin_poll(now) {
-                        continue;
-                    }
-                    Some(Duration::ZERO)
-                } else {
-                    self.sleep_time(reactor, deadline)
-                }
-            } else {
-                self.sleep_time(reactor, deadline)
-            };
-            if deadline.is_some_and(|deadline| deadline <= Instant::now()) && !reactor.is_busy() {
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 break Drive::TimedOut;
             }
+            let timeout = match pace {
+                Pace::Look if looked => break Drive::TimedOut,
+                Pace::Look => {
+                    looked = true;
+                    Some(Duration::ZERO)
+                }
+                Pace::Sleep | Pace::Spin(_) if reactor.is_busy() => Some(Duration::ZERO),
+                Pace::Sleep => self.sleep_time(reactor, deadline),
+                Pace::Spin(spin) => {
+                    let now = Instant::now();
+                    if now >= *spin_until.get_or_insert_with(|| now + spin) {
+                        self.sleep_time(reactor, deadline)
+                    } else {
+                        reactor.probe();
+                        std::hint::spin_loop();
+                        // The poll itself is asked now and then: writability, newcomers and rings come through it.
+                        if reactor.is_busy() && !self.signal.has_work() && !reactor.habit.is_poll_due(now) {
+                            continue;
+                        }
+                        Some(Duration::ZERO)
+                    }
+                }
+            };
             if timeout != Some(Duration::ZERO) && !self.signal.rest() {
                 continue;
             }
@@ -357,7 +391,8 @@ impl Port {
                 host.finished();
                 return;
             }
-            regular = reactor.habit.is_regular();
+            // Others who wait need somebody to drive while this caller is away.
+            regular = reactor.habit.is_regular() && !host.has_waiters();
             left |= reactor.is_busy() && !regular;
             let deadline = reactor.deadline().map_or(NEVER, |deadline| self.engine.nanos(deadline));
             if deadline < self.published.load(Ordering::SeqCst) {
@@ -365,11 +400,16 @@ impl Port {
                 self.engine.call(seat.number);
             }
         }
-        if !regular {
+        if regular {
+            let first = !seat.lent.swap(true, Ordering::SeqCst);
+            // A ring in between went to a poll nobody asks any more.
+            left |= first && self.signal.has_work();
+            if !seat.patrolled.swap(true, Ordering::SeqCst) {
+                self.engine.patrol(seat.number);
+            }
+        } else {
             seat.lent.store(false, Ordering::SeqCst);
             seat.arm();
-        } else if !seat.lent.swap(true, Ordering::SeqCst) {
-            self.engine.patrol(seat.number);
         }
         drop(guard);
         if self.signal.missed() || left {
@@ -381,22 +421,25 @@ impl Port {
     /// The engine looks whether a caller that has the seat on loan still comes back; whether to look again.
     pub(crate) fn patrol(&self) -> Patrol {
         let Some(seat) = self.seat.get() else { return Patrol::Over };
-        if !seat.lent.load(Ordering::SeqCst) {
-            return Patrol::Over;
-        }
         let visits = seat.visits.load(Ordering::Relaxed);
-        if seat.seen.swap(visits, Ordering::Relaxed) != visits {
+        if seat.seen.swap(visits, Ordering::Relaxed) != visits && seat.lent.load(Ordering::SeqCst) {
             return Patrol::Again;
         }
         match seat.reactor.try_lock() {
             Ok(_guard) => {
-                seat.lent.store(false, Ordering::SeqCst);
-                seat.arm();
-                Patrol::TakeOver
+                seat.patrolled.store(false, Ordering::SeqCst);
+                if seat.lent.swap(false, Ordering::SeqCst) {
+                    seat.arm();
+                    return Patrol::TakeOver;
+                }
+                Patrol::Over
             }
-            // Whoever sleeps there decides when leaving.
+            // Whoever is inside decides when leaving, and asks for another patrol then if it comes to a loan.
             Err(_) => {
-                seat.lent.store(false, Ordering::SeqCst);
+                seat.patrolled.store(false, Ordering::SeqCst);
+                if seat.lent.load(Ordering::SeqCst) && !seat.patrolled.swap(true, Ordering::SeqCst) {
+                    return Patrol::Again;
+                }
                 Patrol::Over
             }
         }
@@ -449,17 +492,6 @@ impl Seat {
             let _ = nest.disarm();
         }
     }
-}
-
-/// Whether a spinning driver asks the poll this time: once in about 16 µs.
-fn spin_poll(now: Instant) -> bool {
-    use std::cell::Cell;
-    thread_local!(static LAST: Cell<Option<Instant>> = const { Cell::new(None) });
-    let due = LAST.get().is_none_or(|last| now.saturating_duration_since(last) > Duration::from_micros(16));
-    if due {
-        LAST.set(Some(now));
-    }
-    due
 }
 
 /// Ready sources a caller serves in one round before it looks whether it was served itself.

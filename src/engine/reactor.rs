@@ -92,8 +92,10 @@ const READ_BUFFER: usize = 256 * 1024;
 const SMALL_REST: usize = 16 * 1024;
 /// How many connections one turn accepts on one listener.
 const ACCEPT_BUDGET: usize = 64;
-/// How long a connection on which all is written waits for the peer to close its side.
-const DRAIN: Duration = Duration::from_secs(1);
+/// How long after its end a connection is looked at first, whether the peer's system has taken everything, and how long at
+/// most between later looks.
+const FIRST_LOOK: Duration = Duration::from_millis(1);
+const DRAIN: Duration = Duration::from_millis(250);
 
 thread_local! {
     /// Read buffers belong to the driver: a connection that is quiet has none.
@@ -381,6 +383,10 @@ impl Reactor {
         dialer.state = Dialing::Resolving;
         let (transport, settings) = (Arc::clone(&dialer.transport), Arc::clone(&dialer.settings));
         let address = Arc::clone(&dialer.address);
+        if let Some(addresses) = transport.resolve_now(&address) {
+            self.resolved(host, key, Ok(addresses));
+            return;
+        }
         host.port().resolve(key, transport, address, settings);
     }
 
@@ -734,12 +740,16 @@ impl Reactor {
     fn drain(&mut self, host: &dyn Host, key: Key) {
         let mut buffer = BUFFER.take();
         reserve(&mut buffer, READ_BUFFER);
+        let mut budget = READ_BUDGET;
         let ended = loop {
             let Some(link) = self.links.get_mut(key) else { break false };
             buffer.clear();
+            if budget == 0 || link.stream.unsent() == 0 {
+                break budget > 0;
+            }
             match read_into(&*link.stream, &mut buffer, READ_BUFFER) {
                 Ok(0) => break true,
-                Ok(_) => {}
+                Ok(got) => budget = budget.saturating_sub(got),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     link.readable = false;
                     break false;
@@ -932,11 +942,11 @@ impl Reactor {
             State::Draining { .. } if !expired => {}
             State::Draining { .. } => self.lose(host, key, Loss::Local(Cause::Local)),
             State::Up if flushed && !expired => {
-                if link.stream.shutdown(Shutdown::Write).is_err() {
+                if link.stream.shutdown(Shutdown::Write).is_err() || link.stream.unsent() == 0 {
                     self.lose(host, key, Loss::Local(Cause::Local));
                     return;
                 }
-                link.state = State::Draining { deadline: now + DRAIN, unsent: link.stream.unsent() };
+                link.state = State::Draining { deadline: now + FIRST_LOOK, pause: FIRST_LOOK };
                 link.readable = true;
                 self.list(key);
                 self.retime(key);
@@ -992,13 +1002,13 @@ impl Reactor {
                     self.lose(host, key, Loss::Link(error.into()));
                 }
             }
-            State::Draining { ref mut deadline, ref mut unsent } => {
+            State::Draining { ref mut deadline, ref mut pause } => {
                 if *deadline <= now {
                     // A close now would have the kernel throw away what the peer has not taken, as soon as the peer says
                     // anything. It may take its time, within the linger time.
-                    *unsent = link.stream.unsent();
-                    *deadline = now + DRAIN;
-                    if *unsent == 0 {
+                    *pause = (*pause * 2).min(DRAIN);
+                    *deadline = now + *pause;
+                    if link.stream.unsent() == 0 {
                         self.lose(host, key, Loss::Local(Cause::Local));
                         return;
                     }
@@ -1008,6 +1018,10 @@ impl Reactor {
                 if link.stream.deadline().is_some_and(|deadline| deadline <= now) {
                     link.stream.on_deadline(now);
                     link.readable = true;
+                }
+                if link.paused {
+                    // What the peer has sent waits in the kernel because we do not read: it is not silent.
+                    link.machine.traffic();
                 }
                 match link.machine.handle_timeout(now) {
                     Ok(()) => self.converse(host, key, now),

@@ -72,7 +72,8 @@ impl Signal {
     /// Whoever unlocked the reactor asks this after unlocking; whether the engine missed it meanwhile.
     #[must_use = "a true answer obliges the caller to wake the engine"]
     pub(crate) fn missed(&self) -> bool {
-        // The load keeps the common case free of a write.
-        self.0.load(Ordering::SeqCst) & MISSED != 0 && self.0.fetch_and(!MISSED, Ordering::SeqCst) & MISSED != 0
+        // Not a load, though mostly there is nothing to take: only this write, after the unlock, and that of `miss`, before
+        // the second try, have an order that both sides see. Whichever comes second finds the other's work done.
+        self.0.fetch_and(!MISSED, Ordering::SeqCst) & MISSED != 0
     }
 }

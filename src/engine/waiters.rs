@@ -71,6 +71,11 @@ impl Waiters {
         list.len() < before
     }
 
+    /// Whether anybody waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count.load(Ordering::SeqCst) == 0
+    }
+
     /// Wakes up to `many` of those who wait for `interest`, the longest waiting first. What they wait for has been
     /// published before.
     #[inline(always)]

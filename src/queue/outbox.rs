@@ -189,8 +189,13 @@ impl Outbox {
 
     /// Puts a command before all that waits: answers to a PING do not queue behind data.
     pub(crate) fn push_urgent(&mut self, command: &[u8]) {
+        match self.sealed.front_mut().and_then(Piece::commands_mut) {
+            // Whoever asks faster than it reads gets fewer answers.
+            Some(waiting) if waiting.len() > URGENT => return,
+            Some(waiting) => waiting.extend_from_slice(command),
+            None => self.sealed.push_front(Piece::commands(command.to_vec())),
+        }
         self.bytes += command.len();
-        self.sealed.push_front(Piece::commands(command.to_vec()));
     }
 
     /// Hands up to one batch to a flusher, which must bring it back with [`finish`](Outbox::finish). `None` when there is nothing to write
@@ -361,6 +366,9 @@ impl Outbox {
         self.sealed.push_back(Piece::owned(std::mem::take(&mut self.tail), messages, ends));
     }
 }
+
+/// How many octets of commands may wait in front.
+const URGENT: usize = 128;
 
 /// What one flusher writes: whole messages, and the rest of one of which a part is written already.
 #[derive(Default)]

@@ -4,7 +4,7 @@ use super::monitor::Feed;
 use super::receiving::{Arrivals, Reader};
 use super::sending::{About, After, Marks, Payload, Peer, Recipient, Routing, SendSide, Wire};
 use crate::context::Inner;
-use crate::engine::port::{Command, Drive, Port};
+use crate::engine::port::{Command, Drive, Pace, Port};
 use crate::engine::waiters::{Interest, Waiters};
 use crate::engine::{EndpointId, Flush, Host, Incoming, Newcomer};
 use crate::error::{Error, RecvError, SendError, SendFailure};
@@ -79,6 +79,8 @@ pub(super) struct Endpoints {
     next: u64,
     pub(super) bound: BTreeMap<EndpointId, String>,
     pub(super) connected: BTreeMap<EndpointId, String>,
+    /// What was given to `bind`, where a wildcard may have become something else.
+    pub(super) given: BTreeMap<EndpointId, String>,
 }
 
 impl Endpoints {
@@ -211,7 +213,11 @@ impl Core {
         self.spin.store(nanos(Some(options.spin)), Ordering::Relaxed);
         self.send_timeout.store(nanos(options.send_timeout), Ordering::Relaxed);
         self.receive_timeout.store(nanos(options.receive_timeout), Ordering::Relaxed);
-        self.lock_recv().step = if receive_mark == 0 { 8192 } else { receive_mark.div_ceil(2) };
+        {
+            let mut reader = self.lock_recv();
+            reader.step = if receive_mark == 0 { 8192 } else { receive_mark.div_ceil(2) };
+            reader.step_bytes = if bytes == 0 { 4 << 20 } else { bytes.div_ceil(2) };
+        }
         let peers: Vec<PeerId> = {
             let mut side = self.lock_send();
             side.marks = Marks::of(&options);
@@ -286,14 +292,17 @@ impl Core {
 
     /// Waits until `done`, driving the reactor where possible. `false` when the deadline passed first.
     pub(super) fn wait(&self, interest: Interest, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
-        let spin = self.spin.load(Ordering::Relaxed);
+        let pace = match self.spin.load(Ordering::Relaxed) {
+            0 => Pace::Sleep,
+            spin => Pace::Spin(Duration::from_nanos(spin)),
+        };
         loop {
             if done() {
                 return true;
             }
             if self.port.is_open() {
                 self.drivers.fetch_add(1, Ordering::SeqCst);
-                let drive = self.port.drive(self, deadline, Duration::from_nanos(spin), &mut done);
+                let drive = self.port.drive(self, deadline, pace, &mut done);
                 self.drivers.fetch_sub(1, Ordering::SeqCst);
                 match drive {
                     Drive::Done => return true,
@@ -358,9 +367,8 @@ impl Core {
     #[inline(always)]
     pub(crate) fn send<M: IntoMessage>(&self, message: M, to: Recipient<'_>, wait: Wait) -> Result<(), SendError> {
         if fork_generation() == self.generation {
-            if self.kind == SocketKind::Req && self.switch().relaxed {
-                // Replies to the request this one replaces are not for its reader.
-                self.discard_all();
+            if self.kind == SocketKind::Req {
+                self.forget_replies();
             }
             if let Some(body) = message.only_body().filter(|body| body.len() <= COPY_LIMIT) {
                 if let Ok(()) = self.offer(Payload::Body(body), to) {
@@ -369,6 +377,18 @@ impl Core {
             }
         }
         self.send_slowly(message.into_message(), to, wait)
+    }
+
+    /// What came before a request cannot be its reply.
+    fn forget_replies(&self) {
+        let relaxed = self.switch().relaxed;
+        let may_send = match &self.lock_send().routing {
+            Routing::Request(_, requests) => requests.may_send(relaxed),
+            _ => false,
+        };
+        if may_send {
+            self.discard_all();
+        }
     }
 
     #[inline(never)]
@@ -439,11 +459,9 @@ impl Core {
     fn recv_now(&self) -> Result<Message, RecvError> {
         let mut outcome = Err(RecvError::WouldBlock);
         if self.port.is_open() {
-            let mut rounds = 0;
-            self.port.drive(self, Some(Instant::now()), Duration::ZERO, || {
+            self.port.drive(self, None, Pace::Look, || {
                 outcome = self.try_take();
-                rounds += 1;
-                outcome != Err(RecvError::WouldBlock) || rounds > 1
+                outcome != Err(RecvError::WouldBlock)
             });
         }
         outcome
@@ -482,6 +500,9 @@ impl Core {
     // ----- questions -----
 
     pub(super) fn peer_info(&self, id: PeerId) -> Option<PeerInfo> {
+        if self.is_forked() {
+            return None;
+        }
         let mut info = {
             let side = self.lock_send();
             match side.peer(id) {
@@ -508,10 +529,16 @@ impl Core {
     }
 
     pub(super) fn peer_ids(&self) -> Vec<PeerId> {
+        if self.is_forked() {
+            return Vec::new();
+        }
         self.lock_send().peers.iter().map(|(_, peer)| peer.id).collect()
     }
 
     pub(super) fn stats(&self) -> Stats {
+        if self.is_forked() {
+            return Stats::default();
+        }
         let (received, discarded) = {
             let reader = self.lock_recv();
             (reader.received, reader.discarded)
@@ -641,6 +668,9 @@ impl Core {
         let mut replaced = None;
         let SendSide { routing, peers, .. } = side;
         let slot = peer.slot();
+        if peers.get(peer.key()).is_some_and(|peer| peer.retired) {
+            return Ok(None);
+        }
         match routing {
             Routing::Balance(balance) => {
                 let taken = balance.peers().iter().any(|other| *other != slot);
@@ -708,7 +738,7 @@ impl Core {
     }
 
     /// Takes a peer out of the pattern, with the lock held; what an XPUB shows of it is returned.
-    fn unplace(&self, side: &mut SendSide, peer: PeerId) -> Vec<Message> {
+    pub(super) fn unplace(&self, side: &mut SendSide, peer: PeerId) -> Vec<Message> {
         let verboser = self.switch().verboser;
         let slot = peer.slot();
         let mut shown = Vec::new();
@@ -939,6 +969,10 @@ impl Host for Core {
         side.counts.dropped.linger += settled.dropped as u64;
         side.counts.lingered_bytes += settled.dropped_bytes as u64;
         settled
+    }
+
+    fn has_waiters(&self) -> bool {
+        !self.waiters.is_empty()
     }
 
     fn event(&self, event: Event) {

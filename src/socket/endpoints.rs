@@ -33,7 +33,7 @@ impl Core {
             io::ErrorKind::AddrInUse => Error::AddressInUse { endpoint: text.to_owned() },
             _ => Error::System { action: "binding", subject: text.to_owned(), source },
         })?;
-        self.listen(endpoint.scheme(), listener, settings)
+        self.listen(endpoint.scheme(), Some(text), listener, settings)
     }
 
     /// Takes over a listener that is bound already.
@@ -44,12 +44,13 @@ impl Core {
     ) -> Result<Endpoint, Error> {
         self.check_usable()?;
         let failed = |source| Error::System { action: "adopting", subject: format!("a {scheme} listener"), source };
-        self.listen(scheme, listener.map_err(failed)?, Arc::new(self.settings()))
+        self.listen(scheme, None, listener.map_err(failed)?, Arc::new(self.settings()))
     }
 
     fn listen(
         self: &Arc<Core>,
         scheme: &str,
+        given: Option<&str>,
         listener: Box<dyn Listener>,
         settings: Arc<Settings>,
     ) -> Result<Endpoint, Error> {
@@ -59,9 +60,11 @@ impl Core {
             let mut endpoints = self.lock_endpoints();
             let id = endpoints.allot();
             endpoints.bound.insert(id, bound.to_string());
+            endpoints.given.extend(given.map(|given| (id, given.to_owned())));
             id
         };
         self.port.submit(Command::Listen { id, endpoint: bound.as_str().into(), listener, settings });
+        self.end_if_closed()?;
         Ok(bound)
     }
 
@@ -101,7 +104,17 @@ impl Core {
         };
         let address: Arc<str> = endpoint.address().into();
         self.port.submit(Command::Dial { id, endpoint: name, address, transport, settings, peer });
+        self.end_if_closed()?;
         Ok(endpoint)
+    }
+
+    /// A close that came while an endpoint was being made has not seen it.
+    fn end_if_closed(&self) -> Result<(), Error> {
+        if self.is_closed() {
+            self.cut_linger();
+            return Err(Error::Closed);
+        }
+        Ok(())
     }
 
     /// A peer whose outbox fills before there is a connection.
@@ -150,24 +163,47 @@ impl Core {
         let endpoint: Endpoint = text.parse()?;
         let id = {
             let mut endpoints = self.lock_endpoints();
+            let given = endpoints.given.clone();
             let list = list(&mut endpoints);
-            let wanted = |known: &String| known == text || is_wildcard_of(text, known);
-            let Some(id) = list.iter().find(|(_, known)| wanted(known)).map(|(id, _)| *id) else {
+            let exact = list.iter().find(|(_, known)| *known == text).map(|(id, _)| *id);
+            let as_given = || list.keys().find(|id| given.get(*id).is_some_and(|given| given == text)).copied();
+            let Some(id) = exact.or_else(as_given) else {
                 let known: Vec<&str> = list.values().map(String::as_str).take(8).collect();
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                 return Err(Error::NoSuchEndpoint { endpoint: text.to_owned(), verb, known });
             };
             list.remove(&id);
+            endpoints.given.remove(&id);
             id
         };
         if endpoint.scheme() == INPROC {
             self.undo_inproc(&endpoint, id, verb == "bound to");
             return Ok(());
         }
+        self.retire_peers(id);
         let linger = self.lock_options().linger;
         let deadline = linger.and_then(|linger| Instant::now().checked_add(linger));
         self.port.submit(Command::End { scope: Some(id), deadline });
         Ok(())
+    }
+
+    /// The peers of an endpoint that ends get nothing new; what waits for them is still delivered.
+    fn retire_peers(&self, id: EndpointId) {
+        let mut shown = Vec::new();
+        {
+            let mut side = self.lock_send();
+            let of_it = |(_, peer): &(_, &super::sending::Peer)| peer.about.endpoint_id == id;
+            let peers: Vec<crate::PeerId> = side.peers.iter().filter(of_it).map(|(_, peer)| peer.id).collect();
+            for peer in peers {
+                shown.push((peer, self.unplace(&mut side, peer)));
+                if let Some(peer) = side.peer_mut(peer) {
+                    peer.retired = true;
+                }
+            }
+        }
+        for (peer, shown) in shown {
+            self.reveal(peer, shown);
+        }
     }
 
     fn open_port(&self, text: &str) -> Result<(), Error> {
@@ -215,12 +251,6 @@ impl Core {
             half_open: options.half_open_limit as usize,
         }
     }
-}
-
-/// Whether `text` binds every address at the port `known` was bound to, as in `tcp://*:5555` for `tcp://[::]:5555`.
-fn is_wildcard_of(text: &str, known: &str) -> bool {
-    let Some((scheme, port)) = text.split_once("://*:") else { return false };
-    [format!("{scheme}://[::]:{port}"), format!("{scheme}://0.0.0.0:{port}")].iter().any(|form| form == known)
 }
 
 fn link_options(options: &Options) -> LinkOptions {

@@ -33,8 +33,10 @@ impl Core {
         self.tell(EventKind::Listening, &endpoint, None);
         for (connector, peer) in waiting {
             if let Some(connector) = connector.upgrade() {
-                // A connector that does not fit is told by an event of its own.
-                let _ = join(&connector, peer, self, id, &endpoint);
+                // A connector that does not fit is told by an event of its own, and is no peer.
+                if join(&connector, peer, self, id, &endpoint).is_err() {
+                    connector.drop_endpoint_of(peer);
+                }
             }
         }
         Ok(endpoint)
@@ -81,6 +83,15 @@ impl Core {
         self.lock_endpoints().connected.remove(&id);
         self.dismiss(peer, false);
         Err(Error::InvalidEndpoint { endpoint: endpoint.to_string(), reason: refused.to_owned() })
+    }
+
+    /// The endpoint of a peer cannot work: it ends.
+    fn drop_endpoint_of(&self, peer: PeerId) {
+        let id = self.lock_send().peer(peer).map(|peer| peer.about.endpoint_id);
+        if let Some(id) = id {
+            self.lock_endpoints().connected.remove(&id);
+        }
+        self.dismiss(peer, false);
     }
 
     fn endpoint_of(&self, endpoint: &Endpoint) -> EndpointId {

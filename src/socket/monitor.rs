@@ -94,7 +94,7 @@ impl Monitor {
 
     /// The next event, waiting at most `limit`.
     pub fn recv_timeout(&self, limit: Duration) -> Option<Event> {
-        self.next(Some(Instant::now().checked_add(limit)?))
+        self.next(Instant::now().checked_add(limit))
     }
 
     /// The next event, if one is there.

@@ -72,6 +72,7 @@ pub(crate) struct Reader {
     pub(super) discarded: u64,
     /// Half of the receive mark: credit goes back in such steps.
     pub(super) step: usize,
+    pub(super) step_bytes: usize,
 }
 
 /// What came from one peer.
@@ -100,6 +101,7 @@ impl Reader {
             received: 0,
             discarded: 0,
             step: 1,
+            step_bytes: 1,
         }
     }
 
@@ -355,7 +357,9 @@ impl Core {
             if self.manual {
                 true
             } else if subscribe {
-                if limit != 0 && publisher.subscriptions.count_of(peer.slot()) >= limit {
+                let subscriptions = &publisher.subscriptions;
+                let many = limit != 0 && subscriptions.count_of(peer.slot()) >= limit;
+                if many || subscriptions.bytes_of(peer.slot()) + topic.len() > TOPIC_OCTETS {
                     self.refused_subscriptions.fetch_add(1, Ordering::Relaxed);
                     return;
                 }
@@ -597,7 +601,7 @@ impl Core {
             if self.arrived.load(Ordering::Acquire) {
                 self.collect(reader);
             }
-            let step = reader.step;
+            let (step, step_bytes) = (reader.step, reader.step_bytes);
             let source = reader.current()?;
             let message = match source.inbox.next(Some(source.peer)) {
                 Some(message) => message,
@@ -618,7 +622,7 @@ impl Core {
                 },
             };
             let read_up = source.inbox.is_empty() && source.made.is_empty();
-            if source.inbox.taken >= step {
+            if source.inbox.taken >= step || source.inbox.taken_bytes >= step_bytes {
                 self.give_credit(source);
             }
             let Some(message) = self.admit(reader, message) else {
@@ -759,9 +763,7 @@ impl Core {
 
     /// What still comes over the present connection of a peer is not wanted; its next connection is.
     pub(super) fn mute(&self, peer: PeerId, muted: bool) {
-        if let Some(flow) = self.lock_arrivals().flows.get_mut(&peer) {
-            flow.muted = muted;
-        }
+        self.lock_arrivals().flows.entry(peer).or_default().muted = muted;
     }
 
     /// Throws away all that is unread.
@@ -801,6 +803,8 @@ impl Core {
     }
 }
 
+/// How many octets the topics of one subscriber may have together.
+const TOPIC_OCTETS: usize = 64 << 20;
 /// How many pauses of the processor a receiver gives an inproc sender to gather more: about a microsecond.
 const GATHER: usize = 20;
 

@@ -8,6 +8,7 @@ use crate::engine::port::Command;
 use crate::error::{RecvError, SendError, SendFailure};
 use crate::event::Cause;
 use crate::message::Message;
+use crate::peer::PeerId;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
@@ -62,6 +63,9 @@ impl Core {
             };
             asked.and_then(|slot| side.peers.at(slot).map(|peer| peer.id))
         };
+        if let Some(peer) = peer {
+            self.take_back(peer);
+        }
         if let Some(peer) = peer.filter(|_| !self.correlate) {
             if !self.reconnect_inproc(peer) && self.port.is_open() {
                 // At once, so that the next request does not go out over the connection that is to go.
@@ -71,6 +75,16 @@ impl Core {
             }
         }
         self.discard_all();
+    }
+
+    /// Drops what waits for a peer: a request that is given up must not be sent later.
+    fn take_back(&self, peer: PeerId) {
+        let mut side = self.lock_send();
+        let side = &mut *side;
+        let Some(entry) = side.peers.get_mut(peer.key()) else { return };
+        let dropped = entry.outbox.conflate() as u64;
+        entry.counts.dropped += dropped;
+        side.counts.dropped.disconnect += dropped;
     }
 
     /// A ROUTER's receive: the message and who sent it.

@@ -103,6 +103,8 @@ pub(super) struct Peer {
     charged: usize,
     /// It is on the dirty list.
     dirty: bool,
+    /// Its endpoint is being closed: it gets nothing new.
+    pub(super) retired: bool,
     /// It is gone, and stays only until a flusher has settled what it has in hand.
     condemned: bool,
     /// The minor version of its protocol: which form of subscription it is sent.
@@ -230,6 +232,7 @@ impl SendSide {
             credit: Credit::default(),
             charged: 0,
             dirty: false,
+            retired: false,
             condemned: false,
             minor: 1,
             unread: 0,
@@ -554,24 +557,21 @@ impl Core {
                 }
             }
             Routing::Router(routes) => {
-                let (id, stripped);
-                let payload = match (to, payload) {
-                    (Recipient::RoutingId(given), payload) => {
-                        id = Bytes::copy_from_slice(given);
-                        payload
-                    }
+                let (stripped, front);
+                let (id, payload) = match (to, payload) {
+                    (Recipient::RoutingId(given), payload) => (given, payload),
                     (Recipient::Pattern, Payload::Message(message)) if message.len() > 1 => {
                         let mut rest = message.clone();
-                        id = rest.pop_front().map(crate::Frame::into_bytes).unwrap_or_default();
+                        front = rest.pop_front().unwrap_or(crate::Frame::empty());
                         stripped = rest;
-                        Payload::Message(&stripped)
+                        (&front[..], Payload::Message(&stripped))
                     }
                     (Recipient::Pattern, _) => {
                         return Err(SendFailure::Unacceptable("a ROUTER needs a routing id in front of the message"));
                     }
                 };
                 let mandatory = self.switch().mandatory;
-                match routes.find(&id).filter(|slot| side.peers.at(*slot).is_some()) {
+                match routes.find(id).filter(|slot| side.peers.at(*slot).is_some()) {
                     Some(slot) if side.peers.at(slot).is_some_and(|peer| peer.has_room(size, marks, self)) => {
                         side.push(slot, &[], payload, self)
                     }
@@ -612,7 +612,7 @@ impl Core {
             let hit = std::mem::take(matched);
             matched.extend(peers.iter().map(|(key, _)| key.index).filter(|slot| !hit.contains(slot)));
         }
-        if let Some(only) = only.take() {
+        if let Some(only) = *only {
             matched.retain(|slot| *slot == only.slot());
         }
         let size = SendSide::size_of(payload);
@@ -624,6 +624,7 @@ impl Core {
                 return Err(SendFailure::WouldBlock);
             }
         }
+        *only = None;
         if matched.is_empty() {
             counts.accepted += 1;
             counts.dropped.unroutable += 1;

@@ -37,6 +37,13 @@ pub trait Transport: Send + Sync {
     /// is never empty.
     fn resolve(&self, address: &str, options: &LinkOptions) -> io::Result<Vec<String>>;
 
+    /// The answer of [`resolve`](Self::resolve), if it takes no look-up: then no thread is needed for it. Never blocks. `None`, the
+    /// default, has `resolve` called.
+    fn resolve_now(&self, address: &str) -> Option<Vec<String>> {
+        let _ = address;
+        None
+    }
+
     /// Binds an address and listens.
     ///
     /// Does not block, except to look up a name or an interface (and see the transport's own notes).

@@ -57,6 +57,10 @@ impl Transport for Ipc {
         Name::parse(address, purpose).map(drop)
     }
 
+    fn resolve_now(&self, address: &str) -> Option<Vec<String>> {
+        self.check(address, Purpose::Connect).is_ok().then(|| vec![address.to_owned()])
+    }
+
     fn resolve(&self, address: &str, _options: &LinkOptions) -> io::Result<Vec<String>> {
         Name::parse(address, Purpose::Connect)?;
         Ok(vec![address.to_owned()])

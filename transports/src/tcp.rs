@@ -50,6 +50,11 @@ impl Transport for Tcp {
         }
     }
 
+    fn resolve_now(&self, address: &str) -> Option<Vec<String>> {
+        let literal = address.parse::<SocketAddr>().is_ok_and(|address| address.port() != 0);
+        literal.then(|| vec![address.to_owned()])
+    }
+
     fn resolve(&self, address: &str, options: &LinkOptions) -> io::Result<Vec<String>> {
         resolve::destinations(address, &Destination::parse(address)?, options)
     }
