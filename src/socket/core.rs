@@ -539,11 +539,7 @@ impl Core {
         if self.is_forked() {
             return Stats::default();
         }
-        let (received, discarded) = {
-            let reader = self.lock_recv();
-            (reader.received, reader.discarded)
-        };
-        let unread = self.lock_arrivals().unread() as u64;
+        let (received, discarded, unread) = self.receive_counts();
         let side = self.lock_send();
         let (queued, queued_bytes) = side.queued();
         Stats {

@@ -167,7 +167,8 @@ impl Core {
             let list = list(&mut endpoints);
             let exact = list.iter().find(|(_, known)| *known == text).map(|(id, _)| *id);
             let as_given = || list.keys().find(|id| given.get(*id).is_some_and(|given| given == text)).copied();
-            let Some(id) = exact.or_else(as_given) else {
+            let at_any = || list.iter().find(|(_, known)| is_wildcard_of(text, known)).map(|(id, _)| *id);
+            let Some(id) = exact.or_else(as_given).or_else(at_any) else {
                 let known: Vec<&str> = list.values().map(String::as_str).take(8).collect();
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                 return Err(Error::NoSuchEndpoint { endpoint: text.to_owned(), verb, known });
@@ -251,6 +252,12 @@ impl Core {
             half_open: options.half_open_limit as usize,
         }
     }
+}
+
+/// Whether `text` means every address at the port `known` is bound to, as `tcp://*:5555` does for `tcp://[::]:5555`.
+fn is_wildcard_of(text: &str, known: &str) -> bool {
+    let Some((scheme, port)) = text.split_once("://*:") else { return false };
+    [format!("{scheme}://[::]:{port}"), format!("{scheme}://0.0.0.0:{port}")].iter().any(|form| form == known)
 }
 
 fn link_options(options: &Options) -> LinkOptions {

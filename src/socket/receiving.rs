@@ -57,6 +57,14 @@ struct Flow {
     received_bytes: u64,
 }
 
+/// What an inproc sender had in its outbox.
+#[derive(Default)]
+struct HandedOver {
+    pieces: Vec<Bytes>,
+    messages: usize,
+    bytes: usize,
+}
+
 /// What receivers share.
 pub(crate) struct Reader {
     sources: Slab<Source>,
@@ -210,6 +218,17 @@ impl Arrivals {
 }
 
 impl Core {
+    /// What was received and discarded, and what waits to be read.
+    pub(super) fn receive_counts(&self) -> (u64, u64, u64) {
+        let mut reader = self.lock_recv();
+        if self.arrived.load(Ordering::Acquire) {
+            self.collect(&mut reader);
+        }
+        let brought = self.lock_arrivals().unread();
+        let taken: usize = reader.sources.iter().map(|(_, source)| source.inbox.taken).sum();
+        (reader.received, reader.discarded, brought.saturating_sub(taken) as u64)
+    }
+
     pub(super) fn lock_recv(&self) -> Pass<'_, Reader> {
         self.recv.lock()
     }
@@ -416,17 +435,17 @@ impl Core {
             }
         };
         let Some((core, there)) = link.and_then(|(core, there)| Some((core.upgrade()?, there))) else { return };
-        let pieces = core.hand_over(there, 0, 0, None);
-        // Upstream traffic is read at once: credit goes back with the next hand-over.
-        let mut shown = Vec::new();
-        let mut count = Inbox::default();
-        for piece in &pieces {
-            count.push(piece.clone());
+        // Whoever finds something has to come back; credit goes back at once, because all of it is read.
+        loop {
+            let HandedOver { pieces, messages, bytes } = core.hand_over(there, 0, 0, None);
+            if pieces.is_empty() {
+                break;
+            }
+            let mut shown = Vec::new();
+            self.upstream_messages(peer, pieces, &mut shown);
+            core.credit(there, messages, bytes);
+            self.show(peer, shown);
         }
-        self.upstream_messages(peer, pieces, &mut shown);
-        while count.next(None).is_some() {}
-        core.credit(there, count.taken, count.taken_bytes);
-        self.show(peer, shown);
         self.announce();
         self.wake_driver();
     }
@@ -435,11 +454,11 @@ impl Core {
     ///
     /// Whoever finds nothing is told of the next message; whoever finds something has to come back. `spent` is a buffer that
     /// can be filled again.
-    fn hand_over(&self, to: PeerId, read: usize, read_bytes: usize, spent: Option<Vec<u8>>) -> Vec<Bytes> {
+    fn hand_over(&self, to: PeerId, read: usize, read_bytes: usize, spent: Option<Vec<u8>>) -> HandedOver {
         let (taken, released, room) = {
             let mut side = self.lock_send();
             let side = &mut *side;
-            let Some(peer) = side.peers.get_mut(to.key()) else { return Vec::new() };
+            let Some(peer) = side.peers.get_mut(to.key()) else { return HandedOver::default() };
             let taken = peer.outbox.take_all();
             if let Wire::Inproc { noticed, .. } = &mut peer.wire {
                 *noticed = !taken.pieces.is_empty();
@@ -458,7 +477,11 @@ impl Core {
             self.tell_waiters(Interest::ROOM);
         }
         self.tell_waiters(Interest::CHANGE);
-        taken.pieces.into_iter().map(crate::queue::piece::Piece::into_bytes).collect()
+        HandedOver {
+            messages: taken.messages,
+            bytes: taken.bytes,
+            pieces: taken.pieces.into_iter().map(crate::queue::piece::Piece::into_bytes).collect(),
+        }
     }
 
     /// Gives credit for messages an inproc peer's application has read.
@@ -535,8 +558,15 @@ impl Core {
         let there = *there;
         let (read, read_bytes) =
             (std::mem::take(&mut source.inbox.taken), std::mem::take(&mut source.inbox.taken_bytes));
-        let pieces = core.hand_over(there, read, read_bytes, source.inbox.spent());
+        let HandedOver { pieces, messages, bytes } = core.hand_over(there, read, read_bytes, source.inbox.spent());
         let some = !pieces.is_empty();
+        if some || read > 0 {
+            let mut arrivals = self.lock_arrivals();
+            let flow = arrivals.flows.entry(peer).or_default();
+            flow.messages = (flow.messages + messages).saturating_sub(read);
+            flow.received += messages as u64;
+            flow.received_bytes += bytes as u64;
+        }
         if self.conflate {
             let mut inbox = Inbox::default();
             for piece in pieces {
@@ -647,6 +677,9 @@ impl Core {
             return;
         }
         if let Some((core, there)) = &source.inproc {
+            if let Some(flow) = self.lock_arrivals().flows.get_mut(&source.peer) {
+                flow.messages = flow.messages.saturating_sub(read);
+            }
             if let Some(core) = core.upgrade() {
                 core.credit(*there, read, bytes);
             }
@@ -772,7 +805,7 @@ impl Core {
         self.collect(&mut reader);
         while let Some(source) = reader.current() {
             let mut discarded = 0;
-            while source.inbox.next(None).or_else(|| source.made.pop_front()).is_some() {
+            while source.inbox.next(None).or_else(|| source.made.pop_front()).is_some() || self.refill(source) {
                 discarded += 1;
             }
             self.give_credit(source);
