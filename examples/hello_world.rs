@@ -27,8 +27,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn serve(server: &Rep) -> usize {
     let mut answered = 0;
     for question in server.iter() {
-        println!("server: asked {:?}", question.to_str().unwrap_or("something that is not text"));
-        if server.send(format!("{} World", String::from_utf8_lossy(question.as_bytes()))).is_err() {
+        let text = question.to_str().unwrap_or("something that is not text");
+        println!("server: asked {text:?}");
+        if server.send(format!("{text} World")).is_err() {
             break;
         }
         answered += 1;
@@ -41,8 +42,8 @@ fn ask(endpoint: &str) -> Result<(), Box<dyn std::error::Error>> {
     client.connect(endpoint)?;
     for greeting in ["Hello", "Good morning", "Good night"] {
         let answer = client.request(greeting, Duration::from_secs(5))?;
-        println!("client: {greeting:?} was answered with {answer:?}");
-        assert_eq!(answer, format!("{greeting} World").as_str());
+        println!("client: {greeting:?} was answered with {:?}", answer.to_str()?);
+        assert_eq!(answer, format!("{greeting} World"));
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use wiremesh::{Context, Dealer, Rep, Req, Router};
 
 const CLIENTS: usize = 4;
 const QUESTIONS: usize = 100;
+const PATIENCE: Duration = Duration::from_secs(5);
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let context = Context::new();
@@ -20,12 +21,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for service in &services {
         service.connect(&for_services)?;
     }
-    back.wait_for_peers(services.len(), Duration::from_secs(5))?;
+    back.wait_for_peers(services.len(), PATIENCE)?;
 
+    // A service sends its questions back, and says how many.
+    let echo = |service: Rep| service.iter().take_while(|question| service.send(question).is_ok()).count();
     thread::scope(|threads| {
         threads.spawn(|| {
             for (client, mut question) in front.iter() {
-                question.push_front(client.into_bytes());
+                question.push_front(client);
                 back.send(question).expect("services are there");
             }
         });
@@ -35,8 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 front.send_to(client, answer).expect("a router drops what it cannot send");
             }
         });
-        // A service sends its questions back.
-        let serving = services.map(|service| threads.spawn(move || service.iter().map(|n| service.send(n)).count()));
+        let serving = services.map(|service| threads.spawn(move || echo(service)));
         let clients = [(); CLIENTS].map(|()| threads.spawn(|| ask(&Req::in_context(&context), for_clients.as_ref())));
 
         let had: usize = clients.map(|client| client.join().expect("a client does not panic")).iter().sum();
@@ -51,8 +53,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// Says how many answers were right.
 fn ask(client: &Req, endpoint: &str) -> usize {
     client.connect(endpoint).expect("the endpoint is good");
-    let right = |question: &String| {
-        client.request(question.as_str(), Duration::from_secs(5)).is_ok_and(|answer| answer == question.as_str())
-    };
+    let right = |question: &String| client.request(question, PATIENCE).is_ok_and(|answer| answer == *question);
     (0..QUESTIONS).map(|number| format!("question {number}")).filter(right).count()
 }

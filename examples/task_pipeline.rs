@@ -5,12 +5,15 @@
 //!
 //! Run it with `cargo run --example task_pipeline`.
 
-use wiremesh::{Context, Pull, Push, RecvError};
+use std::time::Duration;
+use wiremesh::{Context, Pull, Push};
 
 const TASKS: u64 = 10_000;
 const WORKERS: usize = 3;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> Result<(), Error> {
     let context = Context::new();
     let ventilator = Push::in_context(&context);
     let sink = Pull::in_context(&context);
@@ -19,11 +22,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     std::thread::scope(|threads| {
         let workers: Vec<_> = (0..WORKERS).map(|_| threads.spawn(|| work(&context))).collect();
+        // Else the first to come might do them all.
+        ventilator.wait_for_peers(WORKERS, Duration::from_secs(5))?;
         threads.spawn(|| ventilator.send_many((1..=TASKS).map(|task| task.to_string())));
 
         let mut sum = 0;
         for _ in 0..TASKS {
-            sum += sink.recv()?.to_str().ok_or("a result is text")?.parse::<u64>()?;
+            sum += sink.recv()?.to_str()?.parse::<u64>()?;
         }
         // Every blocked call of every socket in the context returns.
         context.shutdown();
@@ -38,21 +43,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Squares numbers until the context is shut down, and says how many.
-fn work(context: &Context) -> Result<usize, wiremesh::Error> {
+fn work(context: &Context) -> Result<usize, Error> {
     let (tasks, results) = (Pull::in_context(context), Push::in_context(context));
-    tasks.connect("inproc://tasks")?;
     results.connect("inproc://results")?;
+    tasks.connect("inproc://tasks")?;
     let mut done = 0;
-    loop {
-        match tasks.recv() {
-            Ok(task) => {
-                let number: u64 = task.to_str().and_then(|text| text.parse().ok()).unwrap_or_default();
-                if results.send((number * number).to_string()).is_ok() {
-                    done += 1;
-                }
-            }
-            Err(RecvError::Closed) => return Ok(done),
-            Err(error) => panic!("a PULL only ends by being closed: {error}"),
-        }
+    for task in tasks.iter() {
+        let number: u64 = task.to_str()?.parse()?;
+        results.send((number * number).to_string())?;
+        done += 1;
     }
+    Ok(done)
 }

@@ -9,8 +9,7 @@ use std::time::Duration;
 use wiremesh::{Endpoint, Pub, RecvError, Sub};
 
 /// Place and degrees, as the station measured them.
-const MEASURED: [(&str, i32); 6] =
-    [("rome", 24), ("oslo", 3), ("rome", 26), ("lima", 19), ("oslo", 5), ("rome", 25)];
+const MEASURED: [(&str, i32); 6] = [("rome", 24), ("oslo", 3), ("rome", 26), ("lima", 19), ("oslo", 5), ("rome", 25)];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let station = Pub::new();
@@ -49,8 +48,7 @@ fn average(listener: &Sub, messages: usize) -> Result<i32, Box<dyn std::error::E
     let mut sum = 0;
     for _ in 0..messages {
         let update = listener.recv_timeout(Duration::from_secs(5))?;
-        let text = update.to_str().ok_or("an update is text")?;
-        sum += text.rsplit(' ').next().ok_or("an update ends in degrees")?.parse::<i32>()?;
+        sum += update.to_str()?.rsplit(' ').next().ok_or("an update ends in degrees")?.parse::<i32>()?;
     }
     Ok(sum / i32::try_from(messages)?)
 }

@@ -19,8 +19,26 @@
 
 mod support;
 
+#[path = "bad_days/closing.rs"]
+mod closing;
 #[path = "bad_days/slow_reader.rs"]
 mod slow_reader;
+#[path = "bad_days/starved.rs"]
+mod starved;
+#[path = "bad_days/churn.rs"]
+mod churn;
+#[path = "bad_days/hostile.rs"]
+mod hostile;
+#[path = "bad_days/restarted.rs"]
+mod restarted;
+#[path = "bad_days/killed.rs"]
+mod killed;
+#[path = "bad_days/refusals.rs"]
+mod refusals;
+#[path = "bad_days/law.rs"]
+mod law;
+#[path = "bad_days/linger.rs"]
+mod linger;
 
 use support::child;
 
@@ -30,6 +48,17 @@ fn role() {
     child::act(|name, arguments| match name {
         "pusher" => slow_reader::pusher(arguments),
         "dealer" => slow_reader::dealer(arguments),
+        "steady" => killed::steady(arguments),
+        "huge" => killed::send_huge(arguments),
+        "half" => killed::send_half(arguments),
+        "huge-reader" => killed::huge_reader(arguments),
+        "binder" => restarted::binder(arguments),
+        "server" => hostile::server(arguments),
+        "attacker" => hostile::attacker(arguments),
+        "churn" => churn::role(arguments),
+        "starved" => starved::starved(arguments),
+        "crowded" => starved::crowded(arguments),
+        "caller" => starved::caller(arguments),
         _ => panic!("there is no role `{name}`"),
     });
 }

@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -97,35 +98,36 @@ fn a_full_worker_is_passed_over_and_loses_nothing(net: &Net) {
     let stuck = Pull::builder().context(&net.context).receive_mark(4u32).build().unwrap();
     let busy = Pull::in_context(&net.context);
     net.join(&push, &[&stuck, &busy]);
-    let (done, over) = std::sync::mpsc::channel();
-    let reader = thread::spawn(move || {
-        let mut numbers = Vec::new();
-        while over.try_recv().is_err() {
-            match busy.recv_timeout(Duration::from_millis(10)) {
-                Ok(message) => numbers.push(number_of(&message)),
-                Err(error) => assert_eq!(error, RecvError::TimedOut),
+    let share = AtomicU64::new(u64::MAX);
+    let mut numbers = thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut numbers = Vec::new();
+            while (numbers.len() as u64) < share.load(Ordering::SeqCst) {
+                match busy.recv_timeout(Duration::from_millis(10)) {
+                    Ok(message) => numbers.push(number_of(&message)),
+                    Err(error) => assert_eq!(error, RecvError::TimedOut),
+                }
             }
+            numbers
+        });
+        for number in 0..COUNT {
+            let mut body = vec![0; 8192];
+            body[..4].copy_from_slice(&number.to_le_bytes());
+            push.send_timeout(body, LONG).unwrap();
         }
-        numbers.extend(std::iter::from_fn(|| busy.try_recv().ok()).map(|message| number_of(&message)));
-        numbers
+        // Everything that was not for the one that stands still has gone by it.
+        let accepted: Vec<u64> = push.peers().iter().map(|peer| peer.stats.accepted).collect();
+        assert_eq!(accepted.iter().sum::<u64>(), COUNT.into());
+        assert!(accepted.iter().any(|accepted| *accepted < u64::from(COUNT) / 2), "{accepted:?}");
+        share.store(*accepted.iter().max().unwrap(), Ordering::SeqCst);
+        reader.join().unwrap()
     });
-    for number in 0..COUNT {
-        let mut body = vec![0; 8192];
-        body[..4].copy_from_slice(&number.to_le_bytes());
-        push.send_timeout(body, LONG).unwrap();
+    while numbers.len() < COUNT as usize {
+        numbers.push(number_of(&stuck.recv_timeout(LONG).unwrap()));
     }
-    // Everything that was not for the one that stands still has gone by it.
-    let with_stuck = push.peers().iter().map(|peer| peer.stats.accepted).min().unwrap();
-    assert!(with_stuck < u64::from(COUNT) / 2, "{with_stuck} messages went to a worker that reads none");
-    let mut numbers: Vec<u32> =
-        (0..with_stuck).map(|_| number_of(&stuck.recv_timeout(LONG).unwrap())).collect();
-    push.flush(LONG).unwrap();
-    let rest = u64::from(COUNT) - with_stuck;
-    until("the busy worker has its share", || push.peers().iter().any(|peer| peer.stats.written == rest));
-    done.send(()).unwrap();
-    numbers.extend(reader.join().unwrap());
     numbers.sort_unstable();
-    assert_eq!(numbers, (0..COUNT).collect::<Vec<_>>());
+    assert!(numbers.into_iter().eq(0..COUNT));
+    assert_eq!(stuck.try_recv().unwrap_err(), RecvError::WouldBlock);
 }
 
 fn messages_are_taken_from_each_sender_in_turn(net: &Net) {

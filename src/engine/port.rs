@@ -404,14 +404,14 @@ impl Port {
             let first = !seat.lent.swap(true, Ordering::SeqCst);
             // A ring in between went to a poll nobody asks any more.
             left |= first && self.signal.has_work();
-            if !seat.patrolled.swap(true, Ordering::SeqCst) {
-                self.engine.patrol(seat.number);
-            }
         } else {
             seat.lent.store(false, Ordering::SeqCst);
             seat.arm();
         }
         drop(guard);
+        if regular && !seat.patrolled.swap(true, Ordering::SeqCst) {
+            self.engine.patrol(seat.number);
+        }
         if self.signal.missed() || left {
             // A call rather than a ring: the list that is left is the reactor's own, which a ring does not speak of.
             self.engine.call(seat.number);
@@ -425,23 +425,14 @@ impl Port {
         if seat.seen.swap(visits, Ordering::Relaxed) != visits && seat.lent.load(Ordering::SeqCst) {
             return Patrol::Again;
         }
+        // Taken away before the look at the seat: whoever is inside registers again after leaving it, so one of us sees the other.
+        seat.patrolled.swap(false, Ordering::SeqCst);
         match seat.reactor.try_lock() {
-            Ok(_guard) => {
-                seat.patrolled.store(false, Ordering::SeqCst);
-                if seat.lent.swap(false, Ordering::SeqCst) {
-                    seat.arm();
-                    return Patrol::TakeOver;
-                }
-                Patrol::Over
+            Ok(_guard) if seat.lent.swap(false, Ordering::SeqCst) => {
+                seat.arm();
+                Patrol::TakeOver
             }
-            // Whoever is inside decides when leaving, and asks for another patrol then if it comes to a loan.
-            Err(_) => {
-                seat.patrolled.store(false, Ordering::SeqCst);
-                if seat.lent.load(Ordering::SeqCst) && !seat.patrolled.swap(true, Ordering::SeqCst) {
-                    return Patrol::Again;
-                }
-                Patrol::Over
-            }
+            Ok(_) | Err(_) => Patrol::Over,
         }
     }
 

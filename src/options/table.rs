@@ -13,6 +13,19 @@ const PUBLISHERS: &[SocketKind] = &[Pub, XPub];
 const BY_TOPIC: &[SocketKind] = &[Pub, Sub, XPub, XSub];
 const CONFLATING: &[SocketKind] = &[Push, Pull, Pub, Sub, Dealer];
 
+/// What the documentation says of when a change takes effect.
+macro_rules! effect {
+    (Live) => {
+        "at once"
+    };
+    (NewEndpoints) => {
+        "for endpoints bound or connected later"
+    };
+    (BeforeFirstEndpoint) => {
+        "when set on the builder"
+    };
+}
+
 macro_rules! options {
     ($(
         $(#[doc = $doc:literal])*
@@ -28,7 +41,7 @@ macro_rules! options {
             $(
                 $(#[doc = $doc])*
                 ///
-                #[doc = concat!("Unit: ", $unit, ". Allowed: ", $range, ". Default: ", $shown, ". libzmq: `", $zmq, "`.")]
+                #[doc = concat!("Unit: ", $unit, ". Allowed: ", $range, ". Default: ", $shown, ". Takes effect: ", effect!($effect), ". libzmq: `", $zmq, "`.")]
                 pub $name: $type,
             )*
         }
@@ -40,7 +53,7 @@ macro_rules! options {
             $(
                 $(#[doc = $doc])*
                 ///
-                #[doc = concat!("Unit: ", $unit, ". Allowed: ", $range, ". Default: ", $shown, ". libzmq: `", $zmq, "`.")]
+                #[doc = concat!("Unit: ", $unit, ". Allowed: ", $range, ". Default: ", $shown, ". Takes effect: ", effect!($effect), ". libzmq: `", $zmq, "`.")]
                 $variant($type),
             )*
         }
@@ -85,7 +98,7 @@ macro_rules! options {
         pub(super) static ROWS: &[OptionRow] = &[$(
             OptionRow {
                 name: stringify!($name),
-                zmq_name: $zmq,
+                zmq_name: if $number == 0 { "" } else { $zmq },
                 zmq_number: $number,
                 unit: $unit,
                 range: $range,
@@ -104,7 +117,7 @@ macro_rules! options {
             $(
                 $(#[doc = $doc])*
                 ///
-                #[doc = concat!("Unit: ", $unit, ". Allowed: ", $range, ". Default: ", $shown, ". libzmq: `", $zmq, "`.")]
+                #[doc = concat!("Unit: ", $unit, ". Allowed: ", $range, ". Default: ", $shown, ". Takes effect: ", effect!($effect), ". libzmq: `", $zmq, "`.")]
                 pub fn $name(self, value: impl IntoValue<$type>) -> Self {
                     self.set(Setting::$variant(value.into_value()))
                 }
@@ -123,7 +136,7 @@ options! {
 
     /// How many octets may wait for one peer before it counts as full. One message is always admitted.
     send_byte_mark SendByteMark: u64 = 64 << 20, "64 MiB";
-    "" 0, "octets", "0 (no limit) or more", Live, SENDERS;
+    "none" 0, "octets", "0 (no limit) or more", Live, SENDERS;
 
     /// How many received messages of one peer may wait for the application before that peer is no longer read. The mark may
     /// be exceeded by what one read brings.
@@ -132,7 +145,7 @@ options! {
 
     /// How many received octets of one peer may wait for the application before that peer is no longer read.
     receive_byte_mark ReceiveByteMark: u64 = 64 << 20, "64 MiB";
-    "" 0, "octets", "0 (no limit) or more", Live, RECEIVERS;
+    "none" 0, "octets", "0 (no limit) or more", Live, RECEIVERS;
 
     /// The largest message a peer may send; a larger one closes its connection before anything is allocated for it.
     max_message_size MaxMessageSize: u64 = 1 << 30, "1 GiB";
@@ -140,11 +153,11 @@ options! {
 
     /// The largest number of frames of one message a peer may send.
     max_message_frames MaxMessageFrames: u32 = 1_048_576, "1048576";
-    "" 0, "frames", "1 or more", NewEndpoints, ALL, check |frames| *frames > 0;
+    "none" 0, "frames", "1 or more", NewEndpoints, ALL, check |frames| *frames > 0;
 
     /// How many subscriptions one peer may have at a publisher; further ones are ignored and counted.
     max_subscriptions MaxSubscriptions: u32 = 1_000_000, "1000000";
-    "" 0, "subscriptions", "0 (no limit) or more", Live, PUBLISHERS;
+    "none" 0, "subscriptions", "0 (no limit) or more", Live, PUBLISHERS;
 
     /// Keeps the newest message only, for each peer and direction; marks do not apply. For single-frame messages.
     conflate Conflate: bool = false, "false";
@@ -162,11 +175,11 @@ options! {
 
     /// How long a waiting call polls without sleeping before it sleeps: a processor for microseconds of latency.
     spin Spin: Duration = Duration::ZERO, "0";
-    "" 0, "time", "up to 1 s", Live, ALL, check |spin| *spin <= Duration::from_secs(1);
+    "none" 0, "time", "up to 1 s", Live, ALL, check |spin| *spin <= Duration::from_secs(1);
 
     /// How long a closed socket or endpoint goes on delivering what it has accepted, in the background. `None` sets no
     /// limit of its own; the last context handle then waits while data moves (see [`Context`](crate::Context)).
-    linger Linger: Option<Duration> = None, "none";
+    linger Linger: Option<Duration> = None, "none (zero for SUB and XSUB)";
     "ZMQ_LINGER" 17, "time", "any, or none for no limit", Live, ALL;
 
     // Connecting.
@@ -200,7 +213,7 @@ options! {
 
     /// How many connections of one listener may be without a finished handshake; one more evicts one of them at random.
     half_open_limit HalfOpenLimit: u32 = 1024, "1024";
-    "" 0, "connections", "1 or more", NewEndpoints, ALL, check |limit| *limit > 0;
+    "none" 0, "connections", "1 or more", NewEndpoints, ALL, check |limit| *limit > 0;
 
     /// How often to ask a silent peer for a sign of life (PING). Zero never asks.
     heartbeat_interval HeartbeatInterval: Duration = Duration::ZERO, "0";

@@ -441,6 +441,12 @@ impl Core {
         }
         let deadline = match self.deadline(wait, &self.receive_timeout) {
             Deadline::Now => return self.recv_now(),
+            Deadline::At(at) if at <= Instant::now() => {
+                return self.recv_now().map_err(|error| match error {
+                    RecvError::WouldBlock => RecvError::TimedOut,
+                    other => other,
+                });
+            }
             Deadline::At(at) => Some(at),
             Deadline::Never => None,
         };

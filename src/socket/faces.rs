@@ -230,7 +230,23 @@ publishes!(Pub);
 face! {
     /// Receives what matches one of its subscriptions (RFC 29). Without any it receives nothing.
     ///
-    /// Subscriptions are sent again after every reconnect and are never dropped. See [`Pub`] for an example.
+    /// Subscriptions are sent again after every reconnect and are never dropped.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let context = wiremesh::Context::new();
+    /// let (publisher, subscriber) = (wiremesh::Pub::in_context(&context), wiremesh::Sub::in_context(&context));
+    /// let endpoint = publisher.bind("tcp://127.0.0.1:*")?;
+    /// subscriber.connect(&endpoint)?;
+    /// subscriber.subscribe("news.")?;
+    /// publisher.wait_for_subscribers(1, Duration::from_secs(5))?;
+    /// publisher.send(["sports.1", "not wanted"])?;
+    /// publisher.send(["news.1", "wanted"])?;
+    /// assert_eq!(subscriber.recv()?.frame(1), Some(&b"wanted"[..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     Sub
 }
 receives!(Sub);
@@ -322,14 +338,43 @@ face! {
     ///
     /// `recv` and `send` alternate strictly. Threads that share a REP see one lockstep: a receive before the last request is
     /// answered fails with [`WrongState`](RecvError::WrongState), whoever received that request; several workers want a
-    /// [`Router`] instead. A reply to a peer that is gone is dropped and counted. See [`Req`] for an example.
+    /// [`Router`] instead. A reply to a peer that is gone is dropped and counted.
+    ///
+    /// # Examples
+    /// ```
+    /// let context = wiremesh::Context::new();
+    /// let (client, server) = (wiremesh::Req::in_context(&context), wiremesh::Rep::in_context(&context));
+    /// server.bind("inproc://sums")?;
+    /// client.connect("inproc://sums")?;
+    /// client.send("1+1")?;
+    /// let question = server.recv()?;
+    /// assert!(server.try_recv().is_err(), "it answers first");
+    /// server.send(if question == "1+1" { "2" } else { "?" })?;
+    /// assert_eq!(client.recv()?, "2");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     Rep
 }
 sends!(Rep, "Never waits: a reply to a peer that is gone or full is dropped and counted.");
 receives!(Rep);
 
 face! {
-    /// Load-balanced out, fair-queued in, without lockstep (RFC 28). See [`Router`] for an example.
+    /// Load-balanced out, fair-queued in, without lockstep (RFC 28).
+    ///
+    /// # Examples
+    /// ```
+    /// let context = wiremesh::Context::new();
+    /// let (dealer, router) = (wiremesh::Dealer::in_context(&context), wiremesh::Router::in_context(&context));
+    /// router.bind("inproc://tasks")?;
+    /// dealer.connect("inproc://tasks")?;
+    /// dealer.send_many(["first", "second"])?; // without waiting for answers
+    /// for answer in ["one", "two"] {
+    ///     let (id, _) = router.recv()?;
+    ///     router.send_to(&id, answer)?;
+    /// }
+    /// assert_eq!(dealer.recv()?, "one");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     Dealer
 }
 sends!(Dealer, "Waits while there is no peer with room (at most the option `send_timeout`).");
@@ -495,7 +540,22 @@ face! {
 sends!(Push, "Waits while there is no peer with room (at most the option `send_timeout`).");
 
 face! {
-    /// Receives from its peers in turn (RFC 30). See [`Push`] for an example.
+    /// Receives from its peers in turn (RFC 30).
+    ///
+    /// # Examples
+    /// ```
+    /// let context = wiremesh::Context::new();
+    /// let sink = wiremesh::Pull::in_context(&context);
+    /// let (left, right) = (wiremesh::Push::in_context(&context), wiremesh::Push::in_context(&context));
+    /// sink.bind("inproc://results")?;
+    /// left.connect("inproc://results")?;
+    /// right.connect("inproc://results")?;
+    /// left.send_many(["l1", "l2"])?;
+    /// right.send_many(["r1", "r2"])?;
+    /// let results: Vec<_> = sink.iter().take(4).collect();
+    /// assert_eq!(results[0], "l1"); // each peer's messages keep their order, peers take turns
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     Pull
 }
 receives!(Pull);

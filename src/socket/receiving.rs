@@ -545,8 +545,9 @@ impl Core {
     pub(super) fn fetch_last(&self, peer: PeerId) {
         let mut reader = self.lock_recv();
         self.collect(&mut reader);
-        self.fetch(reader.source(peer));
-        reader.activate(peer);
+        if self.fetch(reader.source(peer)) {
+            reader.activate(peer);
+        }
     }
 
     /// Fetches what an inproc peer has for us; whether that was something. As long as it is, the peer need not tell us of more:

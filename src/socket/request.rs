@@ -2,13 +2,15 @@
 
 use super::core::{Core, Wait};
 use super::faces::RoutingId;
-use super::sending::{Recipient, Routing};
+use super::sending::{Recipient, Routing, Wire};
 use crate::engine::Host;
 use crate::engine::port::Command;
+use crate::engine::waiters::Interest;
 use crate::error::{RecvError, SendError, SendFailure};
 use crate::event::Cause;
 use crate::message::Message;
 use crate::peer::PeerId;
+use crate::queue::outbox::Settled;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
@@ -64,27 +66,39 @@ impl Core {
             asked.and_then(|slot| side.peers.at(slot).map(|peer| peer.id))
         };
         if let Some(peer) = peer {
-            self.take_back(peer);
-        }
-        if let Some(peer) = peer.filter(|_| !self.correlate) {
-            if !self.reconnect_inproc(peer) && self.port.is_open() {
+            let replaced = !self.correlate && self.reconnect_inproc(peer);
+            if !self.correlate && !replaced && self.port.is_open() {
                 // At once, so that the next request does not go out over the connection that is to go.
                 self.mute(peer, true);
                 self.detach(peer, true);
                 self.port.submit(Command::Drop { peer, cause: Cause::Local });
             }
+            self.take_back(peer);
         }
         self.discard_all();
     }
 
     /// Drops what waits for a peer: a request that is given up must not be sent later.
     fn take_back(&self, peer: PeerId) {
-        let mut side = self.lock_send();
-        let side = &mut *side;
-        let Some(entry) = side.peers.get_mut(peer.key()) else { return };
-        let dropped = entry.outbox.conflate() as u64;
-        entry.counts.dropped += dropped;
-        side.counts.dropped.disconnect += dropped;
+        let released = {
+            let mut side = self.lock_send();
+            let side = &mut *side;
+            let Some(entry) = side.peers.get_mut(peer.key()) else { return };
+            let settled = match &entry.wire {
+                // Under `correlate` the connection stays, and what is partly written has to be finished.
+                Wire::Stream(_) => Settled { dropped: entry.outbox.conflate(), ..Settled::default() },
+                Wire::None | Wire::Inproc { .. } => entry.outbox.clear(),
+            };
+            entry.counts.written += settled.written as u64;
+            entry.counts.dropped += settled.dropped as u64;
+            side.counts.written += settled.written as u64;
+            side.counts.dropped.disconnect += settled.dropped as u64;
+            let released = entry.uncharge();
+            side.gave_room(peer.slot());
+            released
+        };
+        self.context.release(released);
+        self.tell_waiters(Interest::ROOM);
     }
 
     /// A ROUTER's receive: the message and who sent it.

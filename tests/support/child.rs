@@ -15,6 +15,7 @@
 //! Parent and child talk in lines: the child's begin with a mark, so that the test harness's own do not matter. A child ends
 //! with its parent, however that ends.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -60,9 +61,15 @@ pub(crate) struct Process {
 impl Process {
     /// Starts this test binary in that role.
     pub(crate) fn start(role: &str, arguments: &[&dyn ToString]) -> Process {
+        Process::start_in(role, arguments, &[])
+    }
+
+    /// As [`start`](Process::start), with environment variables of its own.
+    pub(crate) fn start_in(role: &str, arguments: &[&dyn ToString], environment: &[(&str, &OsStr)]) -> Process {
         let arguments: Vec<String> = arguments.iter().map(|argument| argument.to_string()).collect();
         let mut child = Command::new(std::env::current_exe().expect("a test binary"))
             .args(["--exact", "role", "--nocapture", "--test-threads=1"])
+            .envs(environment.iter().copied())
             .env(ROLE, role)
             .env(ARGUMENTS, arguments.join("\n"))
             .stdin(Stdio::piped())

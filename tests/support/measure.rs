@@ -7,14 +7,15 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Holdings {
     pub(crate) descriptors: usize,
+    /// Without those that look names up: they go by themselves when idle for two seconds.
     pub(crate) threads: usize,
-    /// Socket files of this process in the folder where `ipc://*` puts them.
+    /// Socket files among the temporary files, and the folders they stand in. Give the process a folder of its own.
     pub(crate) socket_files: usize,
 }
 
 /// What this process holds now.
 pub(crate) fn holdings() -> Holdings {
-    Holdings { descriptors: descriptors("self"), threads: threads("self"), socket_files: unix_listeners() }
+    Holdings { descriptors: descriptors("self"), threads: threads("self") - resolvers(), socket_files: temporary_files() }
 }
 
 /// Open descriptors of a process.
@@ -30,6 +31,13 @@ pub(crate) fn threads(process: impl ToString) -> usize {
     fs::read_dir(format!("/proc/{}/task", process.to_string())).map_or(0, Iterator::count)
 }
 
+/// Threads of this process that look names up.
+pub(crate) fn resolvers() -> usize {
+    let names = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    // The kernel keeps fifteen letters of a name.
+    names.filter(|task| fs::read_to_string(task.path().join("comm")).is_ok_and(|n| n.trim() == "wiremesh-resolv")).count()
+}
+
 /// Octets of a process that are in memory now.
 pub(crate) fn resident(process: impl ToString) -> u64 {
     let text = fs::read_to_string(format!("/proc/{}/statm", process.to_string())).unwrap_or_default();
@@ -37,19 +45,13 @@ pub(crate) fn resident(process: impl ToString) -> u64 {
     pages * page_size()
 }
 
-/// Socket files in the folder for temporary files; only differences mean something.
-fn unix_listeners() -> usize {
-    fs::read_dir(std::env::temp_dir()).map_or(0, |entries| {
-        use std::os::unix::fs::FileTypeExt;
-        let is_socket =
-            |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_socket()) || is_ours(&entry.file_name());
-        entries.flatten().filter(is_socket).count()
-    })
-}
-
-/// Folders and files that `ipc://*` makes.
-fn is_ours(name: &std::ffi::OsStr) -> bool {
-    name.to_string_lossy().contains("wiremesh")
+/// Everything in the folder for temporary files, where `ipc://*` makes its own; only differences mean something.
+fn temporary_files() -> usize {
+    fn count(folder: &std::path::Path) -> usize {
+        let Ok(entries) = fs::read_dir(folder) else { return 0 };
+        entries.flatten().map(|entry| 1 + count(&entry.path())).sum()
+    }
+    count(&std::env::temp_dir())
 }
 
 /// Processor time this process has used, user and system.

@@ -46,6 +46,13 @@ impl Raw {
         Raw { stream: Link::Tcp(stream) }
     }
 
+    /// As [`accepted`](Raw::accepted), of a Unix socket.
+    pub(crate) fn accepted_unix(stream: UnixStream) -> Raw {
+        stream.set_read_timeout(Some(LIMIT)).expect("a limit");
+        stream.set_write_timeout(Some(LIMIT)).expect("a limit");
+        Raw { stream: Link::Unix(stream) }
+    }
+
     /// Does the NULL handshake as a socket of that kind.
     pub(crate) fn shake_hands(&mut self, kind: &str) -> io::Result<()> {
         self.write_all(&greeting())?;

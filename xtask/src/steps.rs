@@ -98,6 +98,18 @@ pub(crate) const STEPS: &[Step] = &[
         },
     },
     Step {
+        name: "outside",
+        what: "checks the fuzz targets and the bench's own subjects, which are workspaces of their own",
+        interop: false,
+        act: outside,
+    },
+    Step {
+        name: "deny",
+        what: "licences, bans and sources of what we depend on, if cargo-deny is installed",
+        interop: false,
+        act: deny,
+    },
+    Step {
         name: "package",
         what: "cargo publish --dry-run of both crates",
         interop: false,
@@ -112,6 +124,28 @@ pub(crate) const STEPS: &[Step] = &[
 const CLIPPY: [&str; 3] = ["clippy", "--workspace", "--all-targets"];
 const DENY: [&str; 3] = ["--", "-D", "warnings"];
 const INTEROP: &str = "interop";
+
+/// The rivals of the bench are not checked: building them takes longer than all else, and `cargo xtask bench` says what does not build.
+fn outside(workspace: &Workspace, _: &Options) -> Result<Ended, String> {
+    let target = workspace.target.join("outside");
+    // Checking links nothing, so that libFuzzer's runtime need not be compiled: any path will do.
+    let fuzz = ["check", "--manifest-path", "fuzz/Cargo.toml", "--target-dir"];
+    let fuzz = run(cargo().args(fuzz).arg(&target).env("CUSTOM_LIBFUZZER_PATH", target.join("none.a")), workspace)?;
+    if fuzz.failure.is_some() {
+        return Ok(fuzz);
+    }
+    let bench = ["check", "--manifest-path", "benches/compare/Cargo.toml", "--target-dir"];
+    let subjects = ["--package", "harness", "--package", "subject-wiremesh", "--package", "subject-bare"];
+    run(cargo().args(bench).arg(&target).args(subjects), workspace)
+}
+
+fn deny(workspace: &Workspace, _: &Options) -> Result<Ended, String> {
+    if process::output(cargo().args(["deny", "--version"])).is_err() {
+        println!("SKIPPED: cargo-deny is not installed; `cargo install cargo-deny --locked` brings it");
+        return Ok(Ended { tally: Tally { skipped: 1, ..Tally::default() }, failure: None });
+    }
+    run(cargo().args(["deny", "check", "licenses", "bans", "sources"]), workspace)
+}
 
 /// No step may take longer: a test that hangs must not hold up CI until CI itself is ended. `--full` has more time.
 const LIMIT: Duration = Duration::from_secs(15 * 60);

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use crate::job::About;
 
+/// How long a process may take to end once the driver has closed its input.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// The figures of one role. Fields that do not apply stay 0 and are not interpreted by the driver.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Figures {
@@ -23,6 +26,11 @@ pub struct Figures {
     pub p99: f64,
     /// Resident bytes gained per connection.
     pub resident: f64,
+}
+
+/// Starts listening to the driver.
+pub fn listen() {
+    inbox();
 }
 
 /// Tells the driver that the binding side may be connected to.
@@ -104,7 +112,7 @@ struct Inbox {
     wakers: Vec<Waker>,
 }
 
-/// The driver's words so far. The first use starts the thread that reads them.
+/// The driver's words so far. The first use, `listen`, starts the thread that reads them.
 fn inbox() -> &'static Mutex<Inbox> {
     static INBOX: OnceLock<Mutex<Inbox>> = OnceLock::new();
     static READER: std::sync::Once = std::sync::Once::new();
@@ -119,6 +127,10 @@ fn inbox() -> &'static Mutex<Inbox> {
                 }
             }
             tell(|inbox| inbox.stop = true);
+            // Whoever is still blocked in its library now waits for a driver or a peer that has gone.
+            std::thread::sleep(GRACE);
+            failed("stopped before it was through");
+            std::process::exit(2);
         });
     });
     inbox

@@ -39,7 +39,10 @@ pub fn main(about: impl FnOnce() -> About, run: impl FnOnce(&Job) -> Outcome) ->
             control::about(&about());
             Ok(())
         }
-        _ => run(&job),
+        _ => {
+            control::listen();
+            run(&job)
+        }
     });
     match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -1,0 +1,391 @@
+//! Closing, dropping and shutting down while other threads are blocked: every call returns `Closed` soon, nothing hangs.
+
+use crate::support::random::Random;
+use crate::support::{Blocked, Over, PATIENCE, alone, eventually, median, times, within};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+use wiremesh::{AnySocket, Context, Error, Message, RecvError, Req, RequestError, SendFailure, SocketKind};
+
+/// What a blocked call has, in the median, to return after a close.
+const SOON: Duration = Duration::from_millis(50);
+/// What it has whatever the machine does meanwhile.
+const ALWAYS: Duration = Duration::from_millis(500);
+const RUNS: usize = 9;
+
+/// How the end comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Close,
+    Shutdown,
+    CloseContext,
+}
+
+const ENDS: [End; 3] = [End::Close, End::Shutdown, End::CloseContext];
+
+/// What a blocked call came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Ended {
+    Closed,
+    Otherwise(String),
+}
+
+#[test]
+fn calls_blocked_over_tcp_return_closed_within_50_ms() {
+    all_kinds(Over::Tcp);
+}
+
+#[test]
+fn calls_blocked_over_ipc_return_closed_within_50_ms() {
+    all_kinds(Over::Ipc);
+}
+
+#[test]
+fn calls_blocked_over_inproc_return_closed_within_50_ms() {
+    all_kinds(Over::Inproc);
+}
+
+fn all_kinds(over: Over) {
+    let _turn = alone();
+    for kind in SocketKind::ALL {
+        for crowded in [false, true] {
+            let latencies: Vec<Duration> = (0..RUNS.max(times(RUNS * 10)))
+                .map(|run| {
+                    within(PATIENCE, "closing", move || close_under(kind, over, crowded, ENDS[run % ENDS.len()]))
+                })
+                .collect();
+            let case = format!("{kind} over {}, {}", over.name(), if crowded { "its peer full" } else { "alone" });
+            assert!(median(&latencies) <= SOON, "{case}: {latencies:?}");
+            assert!(latencies.iter().all(|latency| *latency <= ALWAYS), "{case}: {latencies:?}");
+        }
+    }
+}
+
+/// Blocks every call that can block, ends the socket, and says how long the slowest took to return.
+fn close_under(kind: SocketKind, over: Over, crowded: bool, end: End) -> Duration {
+    let context = Context::new();
+    let (subject, _peer) = if crowded { full_pair(&context, kind, over) } else { (lonely(&context, kind, over), None) };
+    let monitor = subject.monitor();
+    let calls = block(&subject, crowded);
+    assert!(!calls.is_empty(), "{kind}: nothing blocks");
+    let watcher = Blocked::start(move || while monitor.recv().is_some() {});
+    watcher.settle();
+    for (name, call) in &calls {
+        call.settle();
+        assert!(!call.is_done(), "{kind} over {over:?}: `{name}` does not block");
+    }
+    let begin = Instant::now();
+    match end {
+        End::Close => subject.close(),
+        End::Shutdown => context.shutdown(),
+        // What is queued for a peer that does not read is given up at once.
+        End::CloseContext => drop(context.close(Duration::ZERO)),
+    }
+    let took = begin.elapsed();
+    let mut slowest = if end == End::CloseContext { Duration::ZERO } else { took };
+    for (name, call) in calls {
+        let Some((outcome, at)) = call.outcome(PATIENCE / 3) else {
+            panic!("{kind} over {over:?}: `{name}` hangs after {end:?}");
+        };
+        assert_eq!(outcome, Ended::Closed, "{kind} over {over:?}: `{name}` after {end:?}");
+        slowest = slowest.max(at.saturating_duration_since(begin));
+    }
+    expect_closed(&subject);
+    // The others of this context are not of interest: what they hold is given up.
+    context.close(Duration::ZERO);
+    assert!(watcher.outcome(PATIENCE / 3).is_some(), "{kind} over {over:?}: the monitor hangs after {end:?}");
+    slowest
+}
+
+/// Bound, and nobody there.
+fn lonely(context: &Context, kind: SocketKind, over: Over) -> Arc<AnySocket> {
+    let subject = AnySocket::in_context(kind, context);
+    subject.bind(over.wildcard()).expect("bound");
+    Arc::new(subject)
+}
+
+/// Connected to a peer that does not receive; what can be sent has been, until nothing more fits.
+fn full_pair(context: &Context, kind: SocketKind, over: Over) -> (Arc<AnySocket>, Option<AnySocket>) {
+    let mine = AnySocket::builder(kind).context(context).send_mark(1u32).receive_mark(1u32).send_buffer(16usize << 10);
+    let mine = mine.nodrop(true).mandatory(true).build().expect("good options");
+    let theirs = AnySocket::builder(counterpart(kind)).context(context).send_mark(1u32).receive_mark(1u32);
+    let theirs = theirs.receive_buffer(16usize << 10).routing_id("peer").build().expect("good options");
+    if theirs.kind().subscribes() {
+        theirs.subscribe("").expect("a subscriber");
+    }
+    let endpoint = mine.bind(over.wildcard()).expect("bound");
+    theirs.connect(&endpoint).expect("a good endpoint");
+    mine.wait_for_peers(1, PATIENCE).expect("the peer comes");
+    if mine.kind().publishes() {
+        mine.wait_for_subscribers(1, PATIENCE).expect("it subscribes");
+    }
+    match kind {
+        // In lockstep: one request, and no answer.
+        SocketKind::Req => mine.send("question").expect("a peer is there"),
+        SocketKind::Push
+        | SocketKind::Pair
+        | SocketKind::Dealer
+        | SocketKind::Router
+        | SocketKind::Pub
+        | SocketKind::XPub => fill(&mine),
+        SocketKind::Sub | SocketKind::Rep | SocketKind::Pull | SocketKind::XSub => {}
+    }
+    (Arc::new(mine), Some(theirs))
+}
+
+/// Sends until nothing fits any more, and goes on not to fit.
+fn fill(socket: &AnySocket) {
+    let mut refused = 0;
+    while refused < 3 {
+        match socket.send_timeout(load(socket.kind()), Duration::from_millis(5)) {
+            Ok(()) => refused = 0,
+            Err(error) if error.reason == SendFailure::TimedOut => refused += 1,
+            Err(error) => panic!("{}: {error}", socket.kind()),
+        }
+    }
+}
+
+/// A message large enough to fill a stream soon.
+fn load(kind: SocketKind) -> Message {
+    let body = vec![7; 64 << 10];
+    if kind == SocketKind::Router { Message::from_iter([b"peer".to_vec(), body]) } else { Message::from(body) }
+}
+
+fn counterpart(kind: SocketKind) -> SocketKind {
+    match kind {
+        SocketKind::Pair => SocketKind::Pair,
+        SocketKind::Pub => SocketKind::Sub,
+        SocketKind::Sub => SocketKind::Pub,
+        SocketKind::Req => SocketKind::Rep,
+        SocketKind::Rep => SocketKind::Req,
+        SocketKind::Dealer => SocketKind::Router,
+        SocketKind::Router => SocketKind::Dealer,
+        SocketKind::Pull => SocketKind::Push,
+        SocketKind::Push => SocketKind::Pull,
+        SocketKind::XPub => SocketKind::XSub,
+        SocketKind::XSub => SocketKind::XPub,
+    }
+}
+
+/// Every call of that socket that waits now, two threads each where that is a different matter.
+fn block(subject: &Arc<AnySocket>, crowded: bool) -> Vec<(&'static str, Blocked<Ended>)> {
+    let kind = subject.kind();
+    let mut calls = Vec::new();
+    let mut add = |name, call: fn(&AnySocket) -> Ended| {
+        let subject = Arc::clone(subject);
+        calls.push((name, Blocked::start(move || call(&subject))));
+    };
+    add("wait_for_peers", |socket| ended(socket.wait_for_peers(9, PATIENCE)));
+    if kind.publishes() {
+        add("wait_for_subscribers", |socket| ended(socket.wait_for_subscribers(9, PATIENCE)));
+    }
+    let receives = match kind {
+        SocketKind::Push | SocketKind::Pub => false,
+        // It has to ask first, and that it can do only if somebody is there.
+        SocketKind::Req => crowded,
+        // It has received the subscription and nothing since.
+        SocketKind::XPub => {
+            while subject.try_recv().is_ok() {}
+            true
+        }
+        _ => true,
+    };
+    for _ in 0..if receives { 2 } else { 0 } {
+        add("recv", |socket| match socket.recv() {
+            Err(RecvError::Closed) => Ended::Closed,
+            other => Ended::Otherwise(format!("{other:?}")),
+        });
+    }
+    let sends = match kind {
+        SocketKind::Push | SocketKind::Pair | SocketKind::Dealer => true,
+        SocketKind::Req => !crowded,
+        SocketKind::Router | SocketKind::Pub | SocketKind::XPub => crowded,
+        SocketKind::Sub | SocketKind::XSub | SocketKind::Rep | SocketKind::Pull => false,
+    };
+    for _ in 0..if sends { 2 } else { 0 } {
+        add("send", |socket| match socket.send(load(socket.kind())) {
+            Err(error) if error.reason == SendFailure::Closed => Ended::Closed,
+            Err(error) => Ended::Otherwise(error.to_string()),
+            Ok(()) => Ended::Otherwise("sent".to_owned()),
+        });
+    }
+    if sends && crowded {
+        add("flush", |socket| ended(socket.flush(PATIENCE)));
+    }
+    calls
+}
+
+fn ended(outcome: Result<(), Error>) -> Ended {
+    match outcome {
+        Err(Error::Closed) => Ended::Closed,
+        other => Ended::Otherwise(format!("{other:?}")),
+    }
+}
+
+/// Later calls say `Closed` at once, whatever the kind.
+fn expect_closed(socket: &AnySocket) {
+    let kind = socket.kind();
+    assert!(socket.is_closed(), "{kind}");
+    assert!(matches!(socket.bind("tcp://127.0.0.1:*"), Err(Error::Closed)), "{kind}");
+    assert!(matches!(socket.connect("tcp://127.0.0.1:9"), Err(Error::Closed)), "{kind}");
+    assert!(matches!(socket.wait_for_peers(1, PATIENCE), Err(Error::Closed)), "{kind}");
+    assert!(matches!(socket.flush(PATIENCE), Err(Error::Closed)), "{kind}");
+    let received = socket.recv();
+    assert!(matches!(received, Err(RecvError::Closed | RecvError::NotSupported)), "{kind}: {received:?}");
+    let error = socket.send(load(kind)).expect_err("closed");
+    assert!(matches!(error.reason, SendFailure::Closed | SendFailure::NotSupported), "{kind}: {error}");
+    assert_eq!(error.message, load(kind), "{kind}: the message comes back");
+}
+
+#[test]
+fn a_request_that_waits_returns_closed_and_so_do_those_that_wait_for_their_turn() {
+    let _turn = alone();
+    for over in Over::ALL {
+        for (answered, end) in [(false, End::Close), (true, End::Close), (false, End::Shutdown), (true, End::Shutdown)]
+        {
+            let context = Context::new();
+            let req = Arc::new(Req::in_context(&context));
+            let rep = AnySocket::in_context(SocketKind::Rep, &context);
+            let endpoint = over.wildcard();
+            if answered {
+                // Somebody takes the question and has no answer.
+                let endpoint = rep.bind(&endpoint).expect("bound");
+                req.connect(&endpoint).expect("a good endpoint");
+            } else {
+                req.bind(&endpoint).expect("bound");
+            }
+            let calls: Vec<_> = (0..3)
+                .map(|_| {
+                    let req = Arc::clone(&req);
+                    Blocked::start(move || req.request("question", PATIENCE * 2))
+                })
+                .collect();
+            for call in &calls {
+                call.settle();
+            }
+            let begin = Instant::now();
+            match end {
+                End::Close => req.close(),
+                End::Shutdown | End::CloseContext => context.shutdown(),
+            }
+            for call in calls {
+                let (outcome, at) = call.outcome(PATIENCE / 3).expect("it returns");
+                match outcome {
+                    Err(RequestError::Send(error)) => assert_eq!(error.reason, SendFailure::Closed),
+                    Err(RequestError::Receive(error)) => assert_eq!(error, RecvError::Closed),
+                    other => panic!("{over:?}, {end:?}: {other:?}"),
+                }
+                assert!(at - begin <= ALWAYS, "{over:?}, {end:?}: {:?}", at - begin);
+            }
+        }
+    }
+}
+
+/// Peers go first, handles go first, the context goes first: whatever the order, nothing hangs and nothing panics.
+#[test]
+fn sockets_contexts_and_peers_may_go_in_any_order() {
+    let _turn = alone();
+    for seed in 0..times(1000) as u64 {
+        within(PATIENCE, &format!("seed {seed}"), move || any_order(seed));
+    }
+}
+
+fn any_order(seed: u64) {
+    let mut random = Random::new(seed);
+    let kind = SocketKind::ALL[random.below(SocketKind::ALL.len())];
+    let over = Over::ALL[random.below(Over::ALL.len())];
+    let context = Context::builder().drop_wait(Some(Duration::from_millis(20))).build();
+    let (subject, mut peer) = full_pair(&context, kind, over);
+    let calls = block(&subject, true);
+    for (_, call) in &calls {
+        call.settle();
+    }
+    let mut subject = Some(subject);
+    let mut context = Some(context);
+    let mut steps: Vec<usize> = (0..5).collect();
+    for place in (1..steps.len()).rev() {
+        steps.swap(place, random.below(place + 1));
+    }
+    for step in &steps {
+        match step {
+            0 => drop(peer.take()),
+            1 => subject.iter().for_each(|subject| subject.close()),
+            2 => context.iter().for_each(Context::shutdown),
+            3 => {
+                context = None;
+            }
+            // If nobody has closed it, the blocked calls keep it.
+            _ if steps.iter().position(|step| *step == 1) < steps.iter().position(|step| *step == 4) => subject = None,
+            _ => {}
+        }
+        if random.below(2) == 0 {
+            thread::yield_now();
+        }
+    }
+    for (name, call) in calls {
+        assert!(
+            call.outcome(PATIENCE / 3).is_some(),
+            "seed {seed}: {kind} over {over:?}: `{name}` hangs after {steps:?}"
+        );
+    }
+}
+
+/// Threads that call anything while others close everything see results or `Closed`.
+#[test]
+fn a_storm_of_calls_survives_a_storm_of_closes() {
+    let _turn = alone();
+    for seed in 0..times(500) as u64 {
+        within(PATIENCE, &format!("seed {seed}"), move || storm(seed));
+    }
+}
+
+fn storm(seed: u64) {
+    let over = Over::ALL[seed as usize % 3];
+    let context = Context::builder().drop_wait(Some(Duration::from_millis(20))).build();
+    let kinds = [SocketKind::Dealer, SocketKind::Router, SocketKind::Pair, SocketKind::Pub, SocketKind::Sub];
+    let subjects: Vec<Arc<AnySocket>> =
+        kinds.iter().map(|kind| Arc::new(AnySocket::in_context(*kind, &context))).collect();
+    let endpoints = [over.wildcard(), over.wildcard()].map(|wildcard| wildcard.replace(":*", ":0"));
+    let dealer_at = subjects[1].bind(&endpoints[0]).expect("bound");
+    let sub_at = subjects[3].bind(&endpoints[1]).expect("bound");
+    let callers: Vec<_> = (0..6)
+        .map(|number| {
+            let (subjects, dealer_at, sub_at) = (subjects.clone(), dealer_at.clone(), sub_at.clone());
+            thread::spawn(move || {
+                let mut random = Random::new(seed << 8 | number);
+                for _ in 0..200 {
+                    let socket = &subjects[random.below(subjects.len())];
+                    let briefly = Duration::from_millis(random.below(3) as u64);
+                    // Errors are what this is about; that nothing panics or hangs is what is tested.
+                    match random.below(12) {
+                        0 => drop(socket.connect(if random.below(2) == 0 { &dealer_at } else { &sub_at })),
+                        1 => drop(socket.disconnect(&dealer_at)),
+                        2 => drop(socket.subscribe("")),
+                        3 => drop(socket.wait_for_peers(1, briefly)),
+                        4 => drop(socket.flush(briefly)),
+                        5 => drop(socket.bind(over.wildcard())),
+                        6 => assert!(socket.stats().is_balanced()),
+                        7 => drop(socket.peers()),
+                        8 | 9 => drop(socket.send_timeout("anything", briefly)),
+                        _ => drop(socket.recv_timeout(briefly)),
+                    }
+                }
+            })
+        })
+        .collect();
+    let mut random = Random::new(!seed);
+    let pause = Instant::now() + Duration::from_micros(random.below(5000) as u64);
+    eventually(PATIENCE, "a moment passes", || Instant::now() >= pause);
+    if random.below(2) == 0 {
+        subjects[random.below(subjects.len())].close();
+    }
+    if random.below(2) == 0 {
+        context.shutdown();
+    } else {
+        context.close(Duration::from_millis(1));
+    }
+    drop(context);
+    for caller in callers {
+        caller.join().expect("no panic");
+    }
+}

@@ -1,0 +1,415 @@
+//! Strangers send anything: random octets, almost the right ones, too little, too much. The process lives, its memory stays
+//! in bounds, and a good client hardly notices.
+
+use crate::support::child::{self, Process};
+use crate::support::random::Random;
+use crate::support::raw::{self, Raw};
+use crate::support::{PATIENCE, alone, eventually, is_full, measure, median, percentile, times, within};
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use wiremesh::{Context, Dealer, Router};
+
+/// How much the server may grow.
+const GROWTH: u64 = 80 << 20;
+/// The largest message the server takes: who serves strangers sets a limit.
+const LARGEST: u64 = 16 << 20;
+/// A percentile below this is noise of the machine, not of the server.
+const FLOOR: Duration = Duration::from_millis(2);
+/// Round trips of one window of measurement.
+const WINDOW: usize = 300;
+
+#[test]
+fn strangers_cannot_end_fill_or_stall_a_server() {
+    let _turn = alone();
+    within(PATIENCE * 20, "the attack", || {
+        let mut server = Process::start("server", &[]);
+        let endpoint = server.hear();
+        let context = Context::new();
+        let client = Dealer::in_context(&context);
+        client.connect(&endpoint).expect("a good endpoint");
+        let mut asked = 0;
+        let quiet: Vec<Duration> = (0..9).map(|_| window(&client, &mut asked)).collect();
+        let (memory, descriptors) = (measure::resident(server.id()), measure::descriptors(server.id()));
+
+        let mut attacker = Process::start("attacker", &[&endpoint, &times(10_000)]);
+        let mut busy = Vec::new();
+        let mut largest = memory;
+        let mut report = None;
+        while report.is_none() {
+            busy.push(window(&client, &mut asked));
+            largest = largest.max(measure::resident(server.id()));
+            report = attacker.try_hear(Duration::ZERO);
+        }
+        assert!(server.is_alive(), "the server lives");
+        let report = report.expect("the attack is over");
+        println!(
+            "{report}; 99th percentile {:?} quiet, {:?} under attack in {} windows; memory grew by {} KiB",
+            median(&quiet),
+            median(&busy),
+            busy.len(),
+            (largest - memory) >> 10
+        );
+        assert!(largest <= memory + GROWTH, "memory grew by {} MiB", (largest - memory) >> 20);
+        let allowed = (median(&quiet) * 2).max(FLOOR);
+        assert!(median(&busy) <= allowed, "99th percentile {:?}, allowed {allowed:?}: {busy:?}", median(&busy));
+
+        // Newcomers are served, and nothing of the strangers is left once they are gone.
+        let newcomer = Dealer::in_context(&context);
+        newcomer.connect(&endpoint).expect("a good endpoint");
+        newcomer.wait_for_peers(1, Duration::from_secs(5)).expect("a place for a good newcomer");
+        drop(newcomer);
+        attacker.finish();
+        eventually(PATIENCE, "the strangers' descriptors are closed", || {
+            measure::descriptors(server.id()) <= descriptors + 1
+        });
+        window(&client, &mut asked);
+        server.finish();
+    });
+}
+
+/// Round trips of the good client, in order; their 99th percentile.
+fn window(client: &Dealer, asked: &mut u64) -> Duration {
+    let times: Vec<Duration> = (0..WINDOW)
+        .map(|_| {
+            let begin = Instant::now();
+            client.send(asked.to_le_bytes()).expect("the server is there");
+            let answer = client.recv_timeout(PATIENCE).expect("an answer");
+            assert_eq!(answer, &asked.to_le_bytes(), "in order");
+            *asked += 1;
+            begin.elapsed()
+        })
+        .collect();
+    percentile(&times, 99)
+}
+
+/// Echoes until its parent hangs up.
+pub(crate) fn server(arguments: &[&str]) {
+    measure::limit_descriptors(1 << 20);
+    let context = Context::new();
+    let router = match arguments {
+        [] => Router::builder().context(&context).max_message_size(LARGEST).build().expect("good options"),
+        _ => Router::in_context(&context),
+    };
+    child::tell(router.bind("tcp://127.0.0.1:*").expect("bound"));
+    thread::spawn(move || {
+        for (id, message) in router.iter() {
+            router.send_to(&id, message).expect("a ROUTER never waits");
+        }
+    });
+    while child::listen().is_some() {}
+}
+
+/// What a stranger does.
+type Attack = fn(&mut Raw, &mut Random) -> std::io::Result<()>;
+
+const ATTACKS: [(&str, Attack); 16] = [
+    ("random octets", |raw, random| {
+        let size = random.below(4096);
+        raw.write_all(&random.bytes(size))
+    }),
+    ("silence", |_, _| Ok(())),
+    ("another protocol", |raw, random| {
+        let openers: [&[u8]; 5] = [
+            b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            b"SSH-2.0-OpenSSH_9.2\r\n",
+            b"*1\r\n$4\r\nPING\r\n",
+            b"\x00\x00\x00\x08\x04\xd2\x16\x2f",
+        ];
+        raw.write_all(openers[random.below(openers.len())])
+    }),
+    ("a greeting with one octet wrong", |raw, random| {
+        let mut greeting = raw::greeting();
+        greeting[random.below(64)] ^= 1 << random.below(8);
+        raw.write_all(&greeting)?;
+        raw.write_all(&raw::ready("DEALER"))
+    }),
+    ("a greeting and random octets", |raw, random| {
+        raw.write_all(&raw::greeting())?;
+        let size = random.below(4096);
+        raw.write_all(&random.bytes(size))
+    }),
+    ("the wrong kind", |raw, _| {
+        raw.write_all(&raw::greeting())?;
+        raw.write_all(&raw::ready("SUB"))
+    }),
+    ("a READY with lengths that lie", |raw, random| {
+        raw.write_all(&raw::greeting())?;
+        let mut ready = raw::ready("DEALER");
+        let place = 8 + random.below(ready.len() - 8);
+        ready[place] ^= 0xff;
+        raw.write_all(&ready)
+    }),
+    ("an unknown mechanism", |raw, _| {
+        let mut greeting = raw::greeting();
+        greeting[12..17].copy_from_slice(b"CURVE");
+        raw.write_all(&greeting)?;
+        raw.write_all(&raw::command(b"\x05HELLO"))
+    }),
+    ("a handshake command of 2^62 octets", |raw, _| {
+        raw.write_all(&raw::greeting())?;
+        let mut header = raw::long_header(false, 1 << 62);
+        header[0] = 6;
+        raw.write_all(&header)?;
+        raw.write_all(b"\x05READY")
+    }),
+    ("one octet and then another", |raw, random| {
+        for octet in raw::greeting() {
+            raw.write_all(&[octet])?;
+            if random.below(4) == 0 {
+                thread::yield_now();
+            }
+        }
+        Ok(())
+    }),
+    ("a frame of 2^62 octets", |raw, _| {
+        raw.shake_hands("DEALER")?;
+        raw.write_all(&raw::long_header(false, 1 << 62))?;
+        raw.write_all(&[0; 1000])
+    }),
+    ("a frame of 2^63 octets and more", |raw, random| {
+        raw.shake_hands("DEALER")?;
+        raw.write_all(&raw::long_header(false, u64::MAX - random.below(16) as u64))?;
+        raw.write_all(&[0; 1000])
+    }),
+    ("a frame just within the limit that never comes", |raw, _| {
+        raw.shake_hands("DEALER")?;
+        raw.write_all(&raw::long_header(false, LARGEST - 16))?;
+        raw.write_all(&[0; 1000])
+    }),
+    ("a message, and octets that are none", |raw, random| {
+        raw.shake_hands("DEALER")?;
+        raw.write_all(&raw::frame(false, b"hello"))?;
+        let size = random.below(4096);
+        raw.write_all(&random.bytes(size))
+    }),
+    ("commands nobody knows, and short PINGs", |raw, random| {
+        raw.shake_hands("DEALER")?;
+        for _ in 0..100 {
+            raw.write_all(&raw::command(b"\x07UNKNOWN"))?;
+            raw.write_all(&raw::command(&b"\x04PING\x00\x0a0123456789"[..5 + random.below(8)]))?;
+        }
+        Ok(())
+    }),
+    ("a flood of PINGs whose answers are not read", |raw, _| {
+        raw.shake_hands("DEALER")?;
+        let ping = raw::command(b"\x04PING\x00\x0a0123456789abcdef");
+        let flood = ping.repeat(2000);
+        raw.set_write_timeout(Duration::from_millis(20));
+        raw.write_all(&flood)
+    }),
+];
+
+/// Some attack as long as they can: how many at a time.
+const ENDLESS: usize = 2;
+const SLOW: usize = 100;
+
+/// Connects again and again and does each of the attacks in turn, at a steady pace.
+pub(crate) fn attacker(arguments: &[&str]) {
+    let [endpoint, connections] = arguments else { panic!("endpoint, connections") };
+    measure::limit_descriptors(1 << 20);
+    let connections: usize = connections.parse().expect("a number");
+    let over = Arc::new(AtomicBool::new(false));
+    let refused = Arc::new(AtomicUsize::new(0));
+    let slow = slow_loris(endpoint, &over);
+    let endless: Vec<_> = (0..ENDLESS).map(|number| endless_more(endpoint, number, &over, &refused)).collect();
+    let mut random = Random::new(5);
+    let mut held = Vec::new();
+    let begin = Instant::now();
+    // A thousand connections take two seconds or so: the good client measures the server and not the attacker's processor.
+    let pace = Duration::from_millis(2);
+    let mut failed = 0;
+    for number in 0..connections {
+        let (_, attack) = ATTACKS[number % ATTACKS.len()];
+        match Raw::connect(endpoint) {
+            Ok(mut raw) => {
+                // The server may close at any moment, and should.
+                let _ = attack(&mut raw, &mut random);
+                held.push(raw);
+            }
+            Err(_) => failed += 1,
+        }
+        // Two thousand stay: more than may be half open. The rest goes in any order.
+        if held.len() > 2000 {
+            held.swap_remove(random.below(held.len()));
+        }
+        let due = pace * (number as u32 + 1);
+        thread::sleep(due.saturating_sub(begin.elapsed()));
+    }
+    eventually(PATIENCE * 4, "endless messages are refused", || refused.load(Ordering::SeqCst) > 0);
+    over.store(true, Ordering::SeqCst);
+    let octets = slow.join().expect("no panic");
+    endless.into_iter().for_each(|thread| thread.join().expect("no panic"));
+    child::tell(format!(
+        "{connections} connections, {failed} not accepted, {octets} slow octets, {} endless messages refused",
+        refused.load(Ordering::SeqCst)
+    ));
+    while child::listen().is_some() {}
+}
+
+/// Handshakes of an octet now and then, on many connections at once.
+fn slow_loris(endpoint: &str, over: &Arc<AtomicBool>) -> thread::JoinHandle<usize> {
+    let (endpoint, over) = (endpoint.to_owned(), Arc::clone(over));
+    thread::spawn(move || {
+        let mut peers: Vec<(Raw, usize)> =
+            (0..SLOW).filter_map(|_| Raw::connect(&endpoint).ok()).map(|raw| (raw, 0)).collect();
+        let handshake: Vec<u8> = raw::greeting().into_iter().chain(raw::ready("DEALER")).collect();
+        let mut octets = 0;
+        while !over.load(Ordering::SeqCst) {
+            for (raw, at) in &mut peers {
+                let octet = handshake[*at % handshake.len()];
+                match raw.write_all(&[octet]) {
+                    Ok(()) => *at += 1,
+                    // Evicted or timed out: knock again.
+                    Err(_) => {
+                        if let Ok(fresh) = Raw::connect(&endpoint) {
+                            (*raw, *at) = (fresh, 0);
+                        }
+                    }
+                }
+                octets += 1;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        octets
+    })
+}
+
+/// Messages whose last frame never comes; one kind has small frames, the other large ones.
+fn endless_more(
+    endpoint: &str,
+    number: usize,
+    over: &Arc<AtomicBool>,
+    refused: &Arc<AtomicUsize>,
+) -> thread::JoinHandle<()> {
+    let (endpoint, over, refused) = (endpoint.to_owned(), Arc::clone(over), Arc::clone(refused));
+    thread::spawn(move || {
+        let frame = if number % 2 == 0 { raw::frame(true, b"x") } else { raw::frame(true, &[7; 8192]) };
+        let bulk = frame.repeat((32 << 10) / frame.len());
+        while !over.load(Ordering::SeqCst) {
+            let Ok(mut raw) = Raw::connect(&endpoint) else { continue };
+            if raw.shake_hands("DEALER").is_err() {
+                continue;
+            }
+            while raw.write_all(&bulk).is_ok() {
+                if over.load(Ordering::SeqCst) {
+                    return;
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
+            refused.fetch_add(1, Ordering::SeqCst);
+        }
+    })
+}
+
+/// Who is slow to shake hands is shown out at the limit, however busy it looks.
+#[test]
+fn a_handshake_has_one_deadline_however_it_trickles() {
+    let _turn = alone();
+    within(PATIENCE, "a slow handshake", || {
+        let context = Context::new();
+        let limit = Duration::from_millis(300);
+        let router = Router::builder().context(&context).handshake_timeout(limit).build().expect("good options");
+        let endpoint = router.bind("tcp://127.0.0.1:*").expect("bound");
+        let mut raw = Raw::connect(endpoint.as_str()).expect("accepted");
+        let begin = Instant::now();
+        for octet in raw::greeting().into_iter().chain(raw::ready("DEALER")).cycle() {
+            if raw.write_all(&[octet]).is_err() || begin.elapsed() > limit * 4 {
+                break;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        let took = begin.elapsed();
+        assert!(took >= limit - Duration::from_millis(20) && took <= limit * 3, "closed after {took:?}");
+        let mut rest = Vec::new();
+        // Whatever the server had to say, it has closed.
+        let _ = raw.read_to_end(&mut rest);
+        assert_eq!(router.stats().connections, 0);
+    });
+}
+
+/// Half-open connections are limited; who is evicted is a stranger as a rule, and a good client comes in among them.
+#[test]
+fn a_flood_of_half_open_connections_keeps_nobody_out() {
+    let _turn = alone();
+    within(PATIENCE * 4, "the flood", || {
+        let mut server = Process::start("server", &[]);
+        let endpoint = server.hear();
+        measure::limit_descriptors(1 << 20);
+        let memory = measure::resident(server.id());
+        let mut held: Vec<Raw> = Vec::new();
+        let context = Context::new();
+        for round in 0..times(50) {
+            held.extend((0..500).map_while(|_| Raw::connect(&endpoint).ok()));
+            let begin = Instant::now();
+            let client = Dealer::builder().context(&context).reconnect_interval(Duration::from_millis(10));
+            let client = client.build().expect("good options");
+            client.connect(&endpoint).expect("a good endpoint");
+            client.send("hello").expect("accepted");
+            let answer = client.recv_timeout(Duration::from_secs(5));
+            assert!(answer.is_ok(), "round {round}: {answer:?} after {:?}", begin.elapsed());
+            if held.len() > 5000 {
+                held.drain(..500);
+            }
+        }
+        let half_open = measure::descriptors(server.id());
+        assert!(half_open <= 1024 + 100, "{half_open} descriptors: half-open connections are limited");
+        let growth = measure::resident(server.id()).saturating_sub(memory);
+        assert!(growth <= 16 << 20, "memory grew by {} KiB", growth >> 10);
+        drop(held);
+        server.finish();
+    });
+}
+
+/// With default options, which allow a million frames and a gibibyte: frames of one octet are bounded by their number.
+#[test]
+fn endless_small_frames_are_refused_at_the_default_limit() {
+    let _turn = alone();
+    within(PATIENCE * 2, "the frames", || {
+        let mut server = Process::start("server", &[&"default"]);
+        let endpoint = server.hear();
+        let memory = measure::resident(server.id());
+        for body in [&b""[..], b"x"] {
+            let bulk = raw::frame(true, body).repeat(10_000);
+            let mut raw = Raw::connect(&endpoint).expect("accepted");
+            raw.shake_hands("DEALER").expect("a socket");
+            let taken = (0..1000).take_while(|_| raw.write_all(&bulk).is_ok()).count();
+            assert!(taken < 1000, "ten million frames are not taken");
+            let growth = measure::resident(server.id()).saturating_sub(memory);
+            println!("{} octets a frame: {taken} times 10,000 taken, memory grew by {} KiB", body.len(), growth >> 10);
+            assert!(growth <= GROWTH, "memory grew by {} MiB", growth >> 20);
+        }
+        server.finish();
+    });
+}
+
+/// Announced octets cost nothing until they come.
+#[test]
+fn announced_lengths_cost_nothing() {
+    let _turn = alone();
+    within(PATIENCE * 2, "the announcements", || {
+        let mut server = Process::start("server", &[]);
+        let endpoint = server.hear();
+        let memory = measure::resident(server.id());
+        let announcers: Vec<Raw> = (0..if is_full() { 1000 } else { 200 })
+            .map(|_| {
+                let mut raw = Raw::connect(&endpoint).expect("accepted");
+                raw.shake_hands("DEALER").expect("a socket");
+                raw.write_all(&raw::long_header(false, LARGEST - 16)).expect("it is read");
+                raw.write_all(&[7; 100]).expect("it is read");
+                raw
+            })
+            .collect();
+        // One who comes after them is served after them.
+        let client = Dealer::new();
+        client.connect(&endpoint).expect("a good endpoint");
+        client.send("hello").expect("accepted");
+        client.recv_timeout(PATIENCE).expect("an answer");
+        let growth = measure::resident(server.id()).saturating_sub(memory);
+        assert!(growth <= 16 << 20, "{} announcements: memory grew by {} KiB", announcers.len(), growth >> 10);
+        server.finish();
+    });
+}

@@ -1,0 +1,473 @@
+//! The driver's seat of `engine/port.rs` around the shipped hand-over word: a try-lock, a nested poll, a caller and an engine
+//! thread. Steps that touch shared state come in the order they have there.
+
+use crate::parker::Parker;
+use crate::signal::Signal;
+use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering};
+use loom::sync::atomic::AtomicBool;
+
+/// The hand-over word, or a weakened one.
+pub(crate) trait Word: Default + Send + Sync + 'static {
+    fn ring(&self) -> bool;
+    fn start(&self);
+    fn has_work(&self) -> bool;
+    fn rest(&self) -> bool;
+    fn leave(&self) -> bool;
+    fn miss(&self);
+    fn missed(&self) -> bool;
+}
+
+macro_rules! word {
+    ($signal:ty) => {
+        impl Word for $signal {
+            fn ring(&self) -> bool {
+                self.ring()
+            }
+            fn start(&self) {
+                self.start();
+            }
+            fn has_work(&self) -> bool {
+                self.has_work()
+            }
+            fn rest(&self) -> bool {
+                self.rest()
+            }
+            fn leave(&self) -> bool {
+                self.leave()
+            }
+            fn miss(&self) {
+                self.miss();
+            }
+            fn missed(&self) -> bool {
+                self.missed()
+            }
+        }
+    };
+}
+
+word!(Signal);
+word!(crate::unordered::signal::Signal);
+
+/// The word with one thing done wrong.
+#[derive(Default)]
+pub(crate) struct Weakened<const FLAW: u8> {
+    word: Signal,
+    missed: AtomicBool,
+}
+
+/// It sees that there is no work and says that it sleeps, in two steps.
+pub(crate) const RESTS_IN_TWO_STEPS: u8 = 0;
+/// Whoever leaves does not learn that work was left.
+pub(crate) const LEAVES_SILENTLY: u8 = 1;
+/// Nothing tells that the engine found the seat held.
+pub(crate) const TELLS_OF_NO_MISS: u8 = 2;
+/// Whether there was a miss is asked with a load, to save the write.
+pub(crate) const ASKS_WITH_A_LOAD: u8 = 3;
+
+impl<const FLAW: u8> Word for Weakened<FLAW> {
+    fn ring(&self) -> bool {
+        self.word.ring()
+    }
+
+    fn start(&self) {
+        self.word.start();
+    }
+
+    fn has_work(&self) -> bool {
+        self.word.has_work()
+    }
+
+    fn rest(&self) -> bool {
+        if FLAW != RESTS_IN_TWO_STEPS {
+            return self.word.rest();
+        }
+        let rests = !self.word.has_work();
+        if rests {
+            let _ = self.word.leave();
+        }
+        rests
+    }
+
+    fn leave(&self) -> bool {
+        self.word.leave() && FLAW != LEAVES_SILENTLY
+    }
+
+    fn miss(&self) {
+        match FLAW {
+            TELLS_OF_NO_MISS => {}
+            ASKS_WITH_A_LOAD => drop(self.missed.swap(true, Ordering::SeqCst)),
+            _ => self.word.miss(),
+        }
+    }
+
+    fn missed(&self) -> bool {
+        if FLAW == ASKS_WITH_A_LOAD {
+            return self.missed.load(Ordering::SeqCst) && self.missed.swap(false, Ordering::SeqCst);
+        }
+        self.word.missed()
+    }
+}
+
+/// What the seat does wrong.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    None,
+    /// The engine says that it missed the seat and does not try again.
+    NoSecondTry,
+    /// Whoever leaves asks for a miss while still holding the seat.
+    AsksBeforeUnlocking,
+    /// A driver says that it looks after it has looked.
+    StartsTooLate,
+    /// The engine that finds a seat on loan held gives its patrol up without another look.
+    ForgetsTheLoan,
+}
+
+/// How a caller drives.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Visit {
+    /// Its deadline passes after one round.
+    Short,
+    /// It is served, or disturbed, in the middle: it leaves with a ready stream in hand.
+    Disturbed,
+    /// It sleeps in the poll until everything is done.
+    Patient,
+}
+
+/// One socket, its engine thread, and the work it is there for.
+pub(crate) struct World<W> {
+    word: W,
+    fault: Fault,
+    seat: Mutex<Reactor>,
+    kernel: Kernel,
+    /// The command list. Only the word orders it, as only the word tells when to look.
+    commands: Vec<AtomicBool>,
+    occupied: AtomicBool,
+    lent: AtomicBool,
+    patrolled: AtomicBool,
+    visits: AtomicU32,
+    /// How often callers had left when the engine last looked.
+    seen: AtomicU32,
+    pub(crate) finished: Parker,
+}
+
+/// What only the driver touches.
+struct Reactor {
+    /// The stream is readable.
+    ready: bool,
+    /// What is still to be done: commands, and one readable stream.
+    commands: Vec<bool>,
+    stream: bool,
+}
+
+impl<W: Word> World<W> {
+    /// A world with so many commands to come, and with a stream that will become readable or without one.
+    pub(crate) fn new(fault: Fault, commands: usize, stream: bool) -> World<W> {
+        World {
+            word: W::default(),
+            fault,
+            seat: Mutex::new(Reactor { ready: false, commands: vec![false; commands], stream: !stream }),
+            kernel: Kernel::new(),
+            commands: (0..commands).map(|_| AtomicBool::new(false)).collect(),
+            occupied: AtomicBool::new(false),
+            lent: AtomicBool::new(false),
+            patrolled: AtomicBool::new(false),
+            visits: AtomicU32::new(0),
+            seen: AtomicU32::new(0),
+            finished: Parker::new(),
+        }
+    }
+
+    // ----- those who have work -----
+
+    pub(crate) fn submit(&self, command: usize) {
+        self.commands[command].store(true, Ordering::Relaxed);
+        if self.word.ring() {
+            if self.lent.load(Ordering::SeqCst) && !self.occupied.load(Ordering::SeqCst) {
+                self.kernel.call();
+            } else {
+                self.kernel.ready();
+            }
+        }
+    }
+
+    /// Something arrives on the stream.
+    pub(crate) fn receive(&self) {
+        self.kernel.readable();
+    }
+
+    // ----- a caller -----
+
+    /// Whether it got the seat. `regular` is whether it is expected back soon.
+    pub(crate) fn drive(&self, visit: Visit, regular: bool) -> bool {
+        let Some(mut reactor) = self.seat.try_lock() else { return false };
+        self.occupied.store(true, Ordering::SeqCst);
+        if !self.lent.load(Ordering::SeqCst) {
+            self.kernel.disarm();
+        }
+        loop {
+            self.start_and(|| self.round(&mut reactor));
+            match visit {
+                Visit::Short => break,
+                Visit::Disturbed => {
+                    reactor.ready |= self.kernel.poll();
+                    break;
+                }
+                Visit::Patient if reactor.is_done() => break,
+                Visit::Patient => {}
+            }
+            if self.word.rest() {
+                reactor.ready |= self.kernel.sleep();
+            }
+        }
+        self.leave(reactor, regular);
+        true
+    }
+
+    fn leave(&self, reactor: MutexGuard<'_, Reactor>, regular: bool) {
+        self.visits.fetch_add(1, Ordering::Relaxed);
+        self.occupied.store(false, Ordering::SeqCst);
+        let mut left = self.word.leave();
+        left |= reactor.ready && !regular;
+        if regular {
+            let first = !self.lent.swap(true, Ordering::SeqCst);
+            left |= first && self.word.has_work();
+            if !self.patrolled.swap(true, Ordering::SeqCst) {
+                self.kernel.patrol();
+            }
+        } else {
+            self.lent.store(false, Ordering::SeqCst);
+            self.kernel.arm();
+        }
+        let missed = if self.fault == Fault::AsksBeforeUnlocking {
+            let missed = self.word.missed();
+            drop(reactor);
+            missed
+        } else {
+            drop(reactor);
+            self.word.missed()
+        };
+        if missed || left {
+            self.kernel.call();
+        }
+    }
+
+    // ----- the engine thread -----
+
+    /// Runs until [`stop`](World::stop).
+    pub(crate) fn engine(&self) {
+        let mut lent = false;
+        loop {
+            let event = self.kernel.next(lent);
+            lent |= event & PATROL != 0;
+            if event & STOP != 0 {
+                return;
+            }
+            if event & TURN != 0 {
+                while self.engine_turn() {}
+            }
+            if lent {
+                lent = self.look_after();
+            }
+        }
+    }
+
+    /// Whether there is more to do at once.
+    fn engine_turn(&self) -> bool {
+        let mut reactor = match self.seat.try_lock() {
+            Some(reactor) => reactor,
+            None => {
+                self.word.miss();
+                if self.fault == Fault::NoSecondTry {
+                    return false;
+                }
+                match self.seat.try_lock() {
+                    Some(reactor) => reactor,
+                    None => return false,
+                }
+            }
+        };
+        let mut busy = true;
+        for _ in 0..2 {
+            self.start_and(|| {
+                reactor.ready |= self.kernel.poll();
+                self.round(&mut reactor);
+            });
+            busy = reactor.ready;
+            if !busy && self.word.rest() {
+                break;
+            }
+            busy = true;
+        }
+        let left = self.word.leave() | busy;
+        drop(reactor);
+        let missed = self.word.missed();
+        left || missed
+    }
+
+    /// `patrol` of the port and of the engine; whether to look again.
+    fn look_after(&self) -> bool {
+        let visits = self.visits.load(Ordering::Relaxed);
+        if self.seen.swap(visits, Ordering::Relaxed) != visits && self.lent.load(Ordering::SeqCst) {
+            return true;
+        }
+        match self.seat.try_lock() {
+            Some(reactor) => {
+                self.patrolled.store(false, Ordering::SeqCst);
+                let back = self.lent.swap(false, Ordering::SeqCst);
+                if back {
+                    self.kernel.arm();
+                }
+                drop(reactor);
+                while back && self.engine_turn() {}
+                false
+            }
+            None => {
+                // A store there. Loom takes no more from `SeqCst` than from acquire and release; a swap says what is meant.
+                self.patrolled.swap(false, Ordering::SeqCst);
+                self.fault != Fault::ForgetsTheLoan
+                    && self.lent.load(Ordering::SeqCst)
+                    && !self.patrolled.swap(true, Ordering::SeqCst)
+            }
+        }
+    }
+
+    pub(crate) fn stop(&self) {
+        self.kernel.tell(STOP);
+    }
+
+    // ----- what a driver does -----
+
+    fn start_and(&self, look: impl FnOnce()) {
+        if self.fault == Fault::StartsTooLate {
+            look();
+            self.word.start();
+        } else {
+            self.word.start();
+            look();
+        }
+    }
+
+    fn round(&self, reactor: &mut Reactor) {
+        let finished = reactor.is_done();
+        for (published, done) in self.commands.iter().zip(&mut reactor.commands) {
+            *done = *done || published.load(Ordering::Relaxed);
+        }
+        if std::mem::take(&mut reactor.ready) && self.kernel.read() {
+            reactor.stream = true;
+        }
+        if reactor.is_done() && !finished {
+            self.finished.notify();
+        }
+    }
+}
+
+impl Reactor {
+    fn is_done(&self) -> bool {
+        self.stream && self.commands.iter().all(|done| *done)
+    }
+}
+
+/// The reactor's poll, its waker, the nest in the engine's poll and the engine's waker: each call one step, as the system's
+/// are.
+struct Kernel {
+    state: AtomicU32,
+    engine: Parker,
+    caller: Parker,
+}
+
+/// Something in the reactor's poll is ready.
+const READY: u32 = 1;
+/// The stream holds something.
+const DATA: u32 = 2;
+/// The nest is armed.
+const ARMED: u32 = 4;
+/// The nest has not reported since the last edge.
+const EDGE: u32 = 8;
+/// The engine was called.
+const CALL: u32 = 16;
+/// The engine was asked to look after a seat on loan.
+const PATROL: u32 = 32;
+const STOP: u32 = 64;
+/// In an answer: the engine is to give the socket a turn.
+const TURN: u32 = CALL;
+
+impl Kernel {
+    fn new() -> Kernel {
+        Kernel { state: AtomicU32::new(ARMED), engine: Parker::new(), caller: Parker::new() }
+    }
+
+    /// The reactor's poll becomes ready: whoever sleeps in it wakes, and the engine if the nest is armed.
+    fn ready(&self) {
+        self.edge(READY | EDGE);
+    }
+
+    fn readable(&self) {
+        self.edge(READY | EDGE | DATA);
+    }
+
+    fn edge(&self, bits: u32) {
+        if self.state.fetch_or(bits, Ordering::AcqRel) & ARMED != 0 {
+            self.engine.notify();
+        }
+        self.caller.notify();
+    }
+
+    /// Reads the stream empty.
+    fn read(&self) -> bool {
+        self.state.fetch_and(!DATA, Ordering::AcqRel) & DATA != 0
+    }
+
+    /// Polls without sleeping.
+    fn poll(&self) -> bool {
+        self.state.fetch_and(!READY, Ordering::AcqRel) & READY != 0
+    }
+
+    /// Polls until something is ready.
+    fn sleep(&self) -> bool {
+        while !self.poll() {
+            self.caller.park(None);
+        }
+        true
+    }
+
+    fn arm(&self) {
+        if self.state.fetch_or(ARMED | EDGE, Ordering::AcqRel) & READY != 0 {
+            self.engine.notify();
+        }
+    }
+
+    fn disarm(&self) {
+        self.state.fetch_and(!ARMED, Ordering::AcqRel);
+    }
+
+    fn call(&self) {
+        self.tell(CALL);
+    }
+
+    fn patrol(&self) {
+        self.tell(PATROL | CALL);
+    }
+
+    fn tell(&self, bits: u32) {
+        self.state.fetch_or(bits, Ordering::AcqRel);
+        self.engine.notify();
+    }
+
+    /// The engine's poll: sleeps until there is something, or, with a patrol to make, for a moment.
+    fn next(&self, patrol: bool) -> u32 {
+        loop {
+            let state = self.state.fetch_and(!(CALL | PATROL | EDGE), Ordering::AcqRel);
+            let nest = READY | ARMED | EDGE;
+            let turn = if state & nest == nest { TURN } else { 0 };
+            let events = state & (CALL | PATROL | STOP) | turn;
+            if events != 0 {
+                return events;
+            }
+            if patrol {
+                loom::thread::yield_now();
+                return events;
+            }
+            self.engine.park(None);
+        }
+    }
+}

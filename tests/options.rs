@@ -1,0 +1,705 @@
+//! Options: the table against libzmq's names, numbers and defaults, every way to set one, and that each takes effect.
+
+#[macro_use]
+mod common;
+#[path = "common/raw.rs"]
+mod raw;
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{LONG, Net, until};
+use raw::Raw;
+use wiremesh::options::{Effect, ReconnectStop, table};
+use wiremesh::protocol::ProtocolError;
+use wiremesh::{
+    AnySocket, Cause, Dealer, Error, EventKind, Message, Monitor, Pub, Pull, Push, RecvError, Router, SendFailure,
+    Setting, SocketKind, Sub,
+};
+
+over!([tcp ipc inproc]:
+    the_timeouts_are_what_plain_calls_wait
+    a_timeout_changes_at_once
+    spinning_changes_nothing_but_time
+    an_endpoint_keeps_the_options_it_was_made_with
+    a_byte_mark_bounds_what_waits
+);
+
+over!([tcp ipc]:
+    a_connection_is_refused_once_where_retries_stop_at_refusal
+    a_failed_handshake_ends_the_endpoint_where_that_is_asked_for
+);
+
+/// libzmq's options as far as this library has them: number, name, default, and our own default where it differs. Typed from
+/// libzmq's documentation, not made from our table.
+const LIBZMQ: &[(u16, &str, &str, Option<&str>)] = &[
+    (5, "ZMQ_ROUTING_ID", "empty", None),
+    (11, "ZMQ_SNDBUF", "none", None),
+    (12, "ZMQ_RCVBUF", "none", None),
+    (17, "ZMQ_LINGER", "none", None),
+    (18, "ZMQ_RECONNECT_IVL", "100 ms", None),
+    (19, "ZMQ_BACKLOG", "100", Some("1024")),
+    (21, "ZMQ_RECONNECT_IVL_MAX", "0", Some("5 s")),
+    (22, "ZMQ_MAXMSGSIZE", "none", Some("1 GiB")),
+    (23, "ZMQ_SNDHWM", "1000", Some("16384")),
+    (24, "ZMQ_RCVHWM", "1000", Some("16384")),
+    (27, "ZMQ_RCVTIMEO", "none", None),
+    (28, "ZMQ_SNDTIMEO", "none", None),
+    (33, "ZMQ_ROUTER_MANDATORY", "false", None),
+    (34, "ZMQ_TCP_KEEPALIVE", "none", None),
+    (35, "ZMQ_TCP_KEEPALIVE_CNT", "none", None),
+    (36, "ZMQ_TCP_KEEPALIVE_IDLE", "none", None),
+    (37, "ZMQ_TCP_KEEPALIVE_INTVL", "none", None),
+    (39, "ZMQ_IMMEDIATE", "false", None),
+    (40, "ZMQ_XPUB_VERBOSE", "false", None),
+    (42, "ZMQ_IPV6", "false", Some("true")),
+    (51, "ZMQ_PROBE_ROUTER", "false", None),
+    (52, "ZMQ_REQ_CORRELATE", "false", None),
+    (53, "ZMQ_REQ_RELAXED", "false", None),
+    (54, "ZMQ_CONFLATE", "false", None),
+    (56, "ZMQ_ROUTER_HANDOVER", "false", None),
+    (57, "ZMQ_TOS", "none", None),
+    (61, "ZMQ_CONNECT_ROUTING_ID", "empty", None),
+    (66, "ZMQ_HANDSHAKE_IVL", "30 s", None),
+    (69, "ZMQ_XPUB_NODROP", "false", None),
+    (71, "ZMQ_XPUB_MANUAL", "false", None),
+    (72, "ZMQ_XPUB_WELCOME_MSG", "empty, which sends none", None),
+    (74, "ZMQ_INVERT_MATCHING", "false", None),
+    (75, "ZMQ_HEARTBEAT_IVL", "0", None),
+    (76, "ZMQ_HEARTBEAT_TTL", "0", None),
+    (77, "ZMQ_HEARTBEAT_TIMEOUT", "none", None),
+    (78, "ZMQ_XPUB_VERBOSER", "false", None),
+    (79, "ZMQ_CONNECT_TIMEOUT", "none", None),
+    (80, "ZMQ_TCP_MAXRT", "none", None),
+    (92, "ZMQ_BINDTODEVICE", "none", None),
+    (95, "ZMQ_METADATA", "none", None),
+    (98, "ZMQ_XPUB_MANUAL_LAST_VALUE", "false", None),
+    (108, "ZMQ_ONLY_FIRST_SUBSCRIBE", "false", None),
+    (109, "ZMQ_RECONNECT_STOP", "never", None),
+    (112, "ZMQ_PRIORITY", "none", None),
+    (113, "ZMQ_BUSY_POLL", "none", None),
+    (115, "ZMQ_XSUB_VERBOSE_UNSUBSCRIBE", "false", None),
+];
+
+/// Options libzmq does not have.
+const OURS: &[(&str, &str)] = &[
+    ("send_byte_mark", "64 MiB"),
+    ("receive_byte_mark", "64 MiB"),
+    ("max_message_frames", "1048576"),
+    ("max_subscriptions", "1000000"),
+    ("spin", "0"),
+    ("half_open_limit", "1024"),
+];
+
+#[test]
+fn the_table_has_libzmqs_names_numbers_and_defaults_or_says_otherwise() {
+    let mut found: BTreeMap<u16, _> =
+        table().iter().filter(|row| row.zmq_number != 0).map(|row| (row.zmq_number, row)).collect();
+    for (number, name, default, ours) in LIBZMQ {
+        let row = found.remove(number).unwrap_or_else(|| panic!("{name} is not in the table"));
+        assert_eq!(row.zmq_name, *name);
+        assert_eq!(row.default, ours.unwrap_or(default), "{name}");
+    }
+    assert!(found.is_empty(), "not in the list of this test: {:?}", found.values());
+    let ours: Vec<(&str, &str)> =
+        table().iter().filter(|row| row.zmq_number == 0).map(|row| (row.name, row.default)).collect();
+    assert_eq!(ours, OURS);
+    assert!(table().iter().all(|row| (row.zmq_number == 0) == row.zmq_name.is_empty()));
+}
+
+#[test]
+fn each_row_of_the_table_is_complete_and_there_is_one_for_each_name() {
+    let mut names: Vec<&str> = table().iter().map(|row| row.name).collect();
+    for row in table() {
+        assert!(!row.unit.is_empty() && !row.range.is_empty() && !row.default.is_empty(), "{row:?}");
+        assert!(!row.kinds.is_empty(), "{row:?}");
+    }
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), table().len());
+}
+
+#[test]
+fn the_defaults_are_what_the_table_says() {
+    let options = Push::new().options();
+    assert_eq!((options.send_mark, options.receive_mark), (16_384, 16_384));
+    assert_eq!((options.send_byte_mark, options.receive_byte_mark), (64 << 20, 64 << 20));
+    assert_eq!((options.max_message_size, options.max_message_frames), (1 << 30, 1_048_576));
+    assert_eq!((options.max_subscriptions, options.half_open_limit), (1_000_000, 1024));
+    assert_eq!((options.linger, options.send_timeout, options.receive_timeout), (None, None, None));
+    assert_eq!(options.reconnect_interval, Some(Duration::from_millis(100)));
+    assert_eq!(options.reconnect_max, Duration::from_secs(5));
+    assert_eq!(options.handshake_timeout, Some(Duration::from_secs(30)));
+    assert_eq!((options.heartbeat_interval, options.heartbeat_ttl), (Duration::ZERO, Duration::ZERO));
+    assert_eq!((options.ipv6, options.backlog), (true, 1024));
+    for kind in SocketKind::ALL {
+        let linger = AnySocket::new(kind).options().linger;
+        assert_eq!(linger, kind.subscribes().then_some(Duration::ZERO), "{kind}");
+    }
+}
+
+#[test]
+fn every_option_has_a_builder_method() {
+    let second = Duration::from_secs(1);
+    let options = Push::builder()
+        .send_mark(1u32)
+        .send_byte_mark(2u64)
+        .receive_mark(3u32)
+        .receive_byte_mark(4u64)
+        .max_message_size(5u64)
+        .max_message_frames(6u32)
+        .max_subscriptions(7u32)
+        .conflate(true)
+        .send_timeout(second)
+        .receive_timeout(second * 2)
+        .spin(second / 2)
+        .linger(second * 3)
+        .reconnect_interval(second * 4)
+        .reconnect_max(second * 5)
+        .reconnect_stop(ReconnectStop::Either)
+        .connect_timeout(second * 6)
+        .immediate(true)
+        .handshake_timeout(second * 7)
+        .half_open_limit(8u32)
+        .heartbeat_interval(second * 8)
+        .heartbeat_timeout(second * 9)
+        .heartbeat_ttl(second * 10)
+        .metadata(vec![("X-a".to_owned(), "b".into())])
+        .routing_id("id")
+        .mandatory(true)
+        .handover(true)
+        .connect_routing_id(vec![1, 2])
+        .probe_router(true)
+        .correlate(true)
+        .relaxed(true)
+        .verbose(true)
+        .verboser(true)
+        .nodrop(true)
+        .manual(true)
+        .manual_last_value(true)
+        .welcome_message("welcome")
+        .invert_matching(true)
+        .only_first_subscribe(true)
+        .verbose_unsubscribe(true)
+        .tcp_keepalive(true)
+        .tcp_keepalive_count(9u32)
+        .tcp_keepalive_idle(second * 11)
+        .tcp_keepalive_interval(second * 12)
+        .tcp_max_retransmit(second * 13)
+        .send_buffer(10usize)
+        .receive_buffer(11usize)
+        .type_of_service(12u8)
+        .priority(13u32)
+        .busy_poll(second * 14)
+        .bind_to_device("lo")
+        .backlog(14u32)
+        .ipv6(false)
+        .build()
+        .unwrap()
+        .options();
+    assert_eq!((options.send_mark, options.send_byte_mark), (1, 2));
+    assert_eq!((options.receive_mark, options.receive_byte_mark), (3, 4));
+    assert_eq!((options.max_message_size, options.max_message_frames, options.max_subscriptions), (5, 6, 7));
+    assert_eq!((options.send_timeout, options.receive_timeout), (Some(second), Some(second * 2)));
+    assert_eq!((options.spin, options.linger), (second / 2, Some(second * 3)));
+    assert_eq!((options.reconnect_interval, options.reconnect_max), (Some(second * 4), second * 5));
+    assert_eq!((options.reconnect_stop, options.connect_timeout), (ReconnectStop::Either, Some(second * 6)));
+    assert_eq!((options.handshake_timeout, options.half_open_limit), (Some(second * 7), 8));
+    assert_eq!((options.heartbeat_interval, options.heartbeat_timeout), (second * 8, Some(second * 9)));
+    assert_eq!(options.heartbeat_ttl, second * 10);
+    assert_eq!(options.metadata, [("X-a".to_owned(), "b".into())]);
+    assert_eq!((&options.routing_id[..], &options.connect_routing_id[..]), (&b"id"[..], &[1, 2][..]));
+    assert_eq!(options.welcome_message, "welcome");
+    for switch in [
+        options.conflate,
+        options.immediate,
+        options.mandatory,
+        options.handover,
+        options.probe_router,
+        options.correlate,
+        options.relaxed,
+        options.verbose,
+        options.verboser,
+        options.nodrop,
+        options.manual,
+        options.manual_last_value,
+        options.invert_matching,
+        options.only_first_subscribe,
+        options.verbose_unsubscribe,
+        !options.ipv6,
+    ] {
+        assert!(switch);
+    }
+    assert_eq!((options.tcp_keepalive, options.tcp_keepalive_count), (Some(true), Some(9)));
+    assert_eq!((options.tcp_keepalive_idle, options.tcp_keepalive_interval), (Some(second * 11), Some(second * 12)));
+    assert_eq!((options.tcp_max_retransmit, options.busy_poll), (Some(second * 13), Some(second * 14)));
+    assert_eq!((options.send_buffer, options.receive_buffer), (Some(10), Some(11)));
+    assert_eq!((options.type_of_service, options.priority), (Some(12), Some(13)));
+    assert_eq!((options.bind_to_device.as_deref(), options.backlog), (Some("lo"), 14));
+}
+
+/// One value for each option, a permissible one.
+fn one_of_each() -> Vec<Setting> {
+    let second = Duration::from_secs(1);
+    vec![
+        Setting::SendMark(1),
+        Setting::SendByteMark(1),
+        Setting::ReceiveMark(1),
+        Setting::ReceiveByteMark(1),
+        Setting::MaxMessageSize(1),
+        Setting::MaxMessageFrames(1),
+        Setting::MaxSubscriptions(1),
+        Setting::Conflate(true),
+        Setting::SendTimeout(Some(second)),
+        Setting::ReceiveTimeout(Some(second)),
+        Setting::Spin(Duration::from_micros(1)),
+        Setting::Linger(Some(Duration::ZERO)),
+        Setting::ReconnectInterval(None),
+        Setting::ReconnectMax(second),
+        Setting::ReconnectStop(ReconnectStop::Refused),
+        Setting::ConnectTimeout(Some(second)),
+        Setting::Immediate(true),
+        Setting::HandshakeTimeout(None),
+        Setting::HalfOpenLimit(1),
+        Setting::HeartbeatInterval(second),
+        Setting::HeartbeatTimeout(Some(second)),
+        Setting::HeartbeatTtl(second),
+        Setting::Metadata(vec![("X-a".to_owned(), "b".into())]),
+        Setting::RoutingId("id".into()),
+        Setting::Mandatory(true),
+        Setting::Handover(true),
+        Setting::ConnectRoutingId("id".into()),
+        Setting::ProbeRouter(true),
+        Setting::Correlate(true),
+        Setting::Relaxed(true),
+        Setting::Verbose(true),
+        Setting::Verboser(true),
+        Setting::Nodrop(true),
+        Setting::Manual(true),
+        Setting::ManualLastValue(true),
+        Setting::WelcomeMessage("welcome".into()),
+        Setting::InvertMatching(true),
+        Setting::OnlyFirstSubscribe(true),
+        Setting::VerboseUnsubscribe(true),
+        Setting::TcpKeepalive(Some(true)),
+        Setting::TcpKeepaliveCount(Some(1)),
+        Setting::TcpKeepaliveIdle(Some(second)),
+        Setting::TcpKeepaliveInterval(Some(second)),
+        Setting::TcpMaxRetransmit(Some(second)),
+        Setting::SendBuffer(Some(1)),
+        Setting::ReceiveBuffer(Some(1)),
+        Setting::TypeOfService(Some(1)),
+        Setting::Priority(Some(1)),
+        Setting::BusyPoll(Some(second)),
+        Setting::BindToDevice(Some("lo".to_owned())),
+        Setting::Backlog(1),
+        Setting::Ipv6(false),
+    ]
+}
+
+#[test]
+fn a_live_socket_takes_every_option_that_can_still_take_effect_and_says_so_of_the_others() {
+    let settings = one_of_each();
+    let names: Vec<&str> = settings.iter().map(|setting| setting.row().name).collect();
+    assert_eq!(names, table().iter().map(|row| row.name).collect::<Vec<_>>());
+    let socket = Router::new();
+    socket.bind("tcp://127.0.0.1:*").unwrap();
+    for setting in settings {
+        let row = setting.row();
+        let outcome = socket.set(setting);
+        match row.effect {
+            Effect::Live | Effect::NewEndpoints => outcome.unwrap(),
+            Effect::BeforeFirstEndpoint => {
+                let error = outcome.unwrap_err();
+                assert!(matches!(error, Error::Option { option, .. } if option == row.name), "{error:?}");
+                assert!(error.to_string().contains("builder"), "{error}");
+            }
+        }
+    }
+    let options = socket.options();
+    assert_eq!((options.send_mark, options.backlog), (1, 1));
+    assert!(!options.conflate && options.handover);
+}
+
+#[test]
+fn a_value_out_of_range_is_an_error_that_names_it_and_what_is_allowed() {
+    let socket = Router::new();
+    for (setting, named) in [
+        (Setting::MaxMessageFrames(0), "max_message_frames"),
+        (Setting::Spin(Duration::from_secs(2)), "spin"),
+        (Setting::HalfOpenLimit(0), "half_open_limit"),
+        (Setting::HeartbeatTtl(Duration::from_secs(6554)), "heartbeat_ttl"),
+        (Setting::RoutingId(vec![1; 256].into()), "routing_id"),
+        (Setting::RoutingId(vec![0, 1].into()), "routing_id"),
+        (Setting::ConnectRoutingId(vec![1; 256].into()), "connect_routing_id"),
+        (Setting::ConnectRoutingId(vec![0].into()), "connect_routing_id"),
+        (Setting::Metadata(vec![("no-x".to_owned(), "v".into())]), "metadata"),
+        (Setting::Metadata(vec![("X-no spaces".to_owned(), "v".into())]), "metadata"),
+        (Setting::Metadata(vec![("X-".to_owned() + &"a".repeat(300), "v".into())]), "metadata"),
+        (Setting::Metadata(vec![("X-large".to_owned(), vec![0; 1 << 20].into())]), "metadata"),
+        (Setting::Backlog(0), "backlog"),
+    ] {
+        for error in [
+            socket.set(setting.clone()).unwrap_err(),
+            Router::builder().set(setting.clone()).build().map(drop).unwrap_err(),
+        ] {
+            assert!(matches!(error, Error::Option { option, .. } if option == named), "{error:?}");
+            let text = error.to_string();
+            assert!(text.contains(named) && text.len() < 2000, "{text}");
+            assert!(text.contains(setting.row().range) || named == "metadata", "{text}");
+        }
+    }
+    let extremes = [
+        Setting::HeartbeatTtl(Duration::from_millis(6_553_500)),
+        Setting::RoutingId(vec![1; 255].into()),
+        Setting::SendTimeout(Some(Duration::MAX)),
+        Setting::ReconnectInterval(Some(Duration::MAX)),
+        Setting::Linger(Some(Duration::MAX)),
+    ];
+    for setting in extremes {
+        socket.set(setting).unwrap();
+    }
+}
+
+#[test]
+fn the_first_wrong_option_of_a_builder_is_what_it_reports() {
+    let error = Push::builder().send_mark(1u32).backlog(0u32).half_open_limit(0u32).build().map(drop).unwrap_err();
+    assert!(matches!(error, Error::Option { option: "backlog", .. }), "{error:?}");
+}
+
+fn the_timeouts_are_what_plain_calls_wait(net: &Net) {
+    let wait = Duration::from_millis(30);
+    let dealer = Dealer::builder().context(&net.context).send_timeout(wait).receive_timeout(wait).build().unwrap();
+    dealer.bind(net.fresh()).unwrap();
+    let start = Instant::now();
+    assert_eq!(dealer.recv().unwrap_err(), RecvError::TimedOut);
+    assert!(start.elapsed() >= wait);
+    let start = Instant::now();
+    assert_eq!(dealer.send("x").unwrap_err().reason, SendFailure::TimedOut);
+    assert!(start.elapsed() >= wait);
+}
+
+fn a_timeout_changes_at_once(net: &Net) {
+    let dealer = Dealer::in_context(&net.context);
+    dealer.bind(net.fresh()).unwrap();
+    dealer.set(Setting::ReceiveTimeout(Some(Duration::ZERO))).unwrap();
+    dealer.set(Setting::SendTimeout(Some(Duration::ZERO))).unwrap();
+    assert_eq!(dealer.recv().unwrap_err(), RecvError::TimedOut);
+    assert_eq!(dealer.send("x").unwrap_err().reason, SendFailure::TimedOut);
+}
+
+fn spinning_changes_nothing_but_time(net: &Net) {
+    let spin = Duration::from_millis(5);
+    let left = Dealer::builder().context(&net.context).spin(spin).build().unwrap();
+    let right = Dealer::builder().context(&net.context).spin(spin).build().unwrap();
+    net.join(&left, &[&right]);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..1000 {
+                right.send(right.recv_timeout(LONG).unwrap()).unwrap();
+            }
+        });
+        for round in 0..1000u32 {
+            left.send(round.to_le_bytes()).unwrap();
+            assert_eq!(left.recv_timeout(LONG).unwrap().as_bytes(), round.to_le_bytes());
+        }
+    });
+    assert_eq!(left.recv_timeout(Duration::from_millis(20)).unwrap_err(), RecvError::TimedOut);
+    left.close();
+    assert_eq!(left.recv().unwrap_err(), RecvError::Closed);
+}
+
+fn an_endpoint_keeps_the_options_it_was_made_with(net: &Net) {
+    let dealer = Dealer::builder().context(&net.context).routing_id("first").build().unwrap();
+    let routers = [(); 2].map(|()| Router::in_context(&net.context));
+    net.join(&routers[0], &[&dealer]);
+    dealer.set(Setting::RoutingId("second".into())).unwrap();
+    net.join(&routers[1], &[&dealer]);
+    for (router, id) in routers.iter().zip(["first", "second"]) {
+        router.send_to(id, id).unwrap();
+        assert_eq!(dealer.recv_timeout(LONG).unwrap(), id);
+    }
+}
+
+fn a_byte_mark_bounds_what_waits(net: &Net) {
+    let push = Push::builder().context(&net.context).send_byte_mark(10_000u64).build().unwrap();
+    push.connect(net.fresh()).unwrap();
+    let sent = std::iter::from_fn(|| push.try_send(vec![0; 1000]).ok()).count();
+    assert!((8..=10).contains(&sent), "{sent} messages of 1000 octets under a mark of 10,000");
+    assert_eq!(push.try_send(vec![0; 1000]).unwrap_err().reason, SendFailure::WouldBlock);
+}
+
+/// The next event of which `wanted` says something.
+fn event<T>(monitor: &Monitor, wanted: impl Fn(&EventKind) -> Option<T>) -> T {
+    loop {
+        let event = monitor.recv_timeout(LONG).expect("the event comes");
+        if let Some(found) = wanted(&event.kind) {
+            return found;
+        }
+    }
+}
+
+fn lost(kind: &EventKind) -> Option<ProtocolError> {
+    match kind {
+        EventKind::Disconnected(Cause::Protocol(error)) => Some(error.clone()),
+        EventKind::Disconnected(other) => panic!("{other:?}"),
+        _ => None,
+    }
+}
+
+fn a_connection_is_refused_once_where_retries_stop_at_refusal(net: &Net) {
+    let push = Push::builder().context(&net.context).reconnect_stop(ReconnectStop::Refused).build().unwrap();
+    let endpoint = net.fresh();
+    if let Some(path) = endpoint.strip_prefix("ipc://") {
+        // A path that is not there is not refused: somebody may yet make it. A dead socket file refuses.
+        drop(std::os::unix::net::UnixListener::bind(path).unwrap());
+    }
+    let monitor = push.monitor();
+    push.connect(&endpoint).unwrap();
+    event(&monitor, |kind| match kind {
+        EventKind::Closed(Cause::System(error)) => {
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+            Some(())
+        }
+        EventKind::ConnectRetried(_) => panic!("it tries again"),
+        _ => None,
+    });
+    until("the endpoint has ended", || push.connected().is_empty());
+    if let Some(path) = endpoint.strip_prefix("ipc://") {
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+fn a_failed_handshake_ends_the_endpoint_where_that_is_asked_for(net: &Net) {
+    let sub = Sub::builder().context(&net.context).reconnect_stop(ReconnectStop::HandshakeFailed).build().unwrap();
+    let pull = Pull::in_context(&net.context);
+    let endpoint = net.fresh();
+    pull.bind(&endpoint).unwrap();
+    sub.connect(&endpoint).unwrap();
+    until("the endpoint has ended", || sub.connected().is_empty());
+}
+
+#[test]
+fn a_silent_peer_is_disconnected_when_heartbeats_are_on() {
+    let pull = Pull::builder()
+        .heartbeat_interval(Duration::from_millis(20))
+        .heartbeat_timeout(Duration::from_millis(60))
+        .build()
+        .unwrap();
+    let monitor = pull.monitor();
+    let endpoint = pull.bind("tcp://127.0.0.1:*").unwrap();
+    let mut peer = Raw::connect(endpoint.address());
+    peer.shake_hands(1, "PUSH");
+    let (flags, ping) = peer.read_frame();
+    assert!(flags == 0x04 && ping.starts_with(b"\x04PING"), "{ping:?}");
+    let error = event(&monitor, lost);
+    assert!(matches!(error, ProtocolError::HeartbeatTimeout { .. }), "{error:?}");
+    until("it is gone", || pull.stats().connections == 0);
+}
+
+#[test]
+fn a_peer_that_answers_heartbeats_stays() {
+    let pull = Pull::builder()
+        .heartbeat_interval(Duration::from_millis(10))
+        .heartbeat_timeout(LONG)
+        .heartbeat_ttl(Duration::from_millis(6_553_500))
+        .build()
+        .unwrap();
+    let endpoint = pull.bind("tcp://127.0.0.1:*").unwrap();
+    let mut peer = Raw::connect(endpoint.address());
+    peer.shake_hands(1, "PUSH");
+    for _ in 0..5 {
+        let (flags, ping) = peer.read_frame();
+        assert_eq!((flags, &ping[..5], &ping[5..7]), (0x04, &b"\x04PING"[..], &65535u16.to_be_bytes()[..]));
+        let mut pong = b"\x04PONG".to_vec();
+        pong.extend_from_slice(&ping[7..]);
+        peer.write_frame(0x04, &pong);
+    }
+    peer.write_frame(0, b"still here");
+    assert_eq!(pull.recv_timeout(LONG).unwrap(), "still here");
+    assert_eq!(pull.stats().connections, 1);
+}
+
+#[test]
+fn sockets_of_this_library_keep_each_other_alive() {
+    let net = Net::new("tcp");
+    let beating = Duration::from_millis(20);
+    let push =
+        Push::builder().context(&net.context).heartbeat_interval(beating).heartbeat_timeout(LONG).build().unwrap();
+    let pull =
+        Pull::builder().context(&net.context).heartbeat_interval(beating).heartbeat_timeout(LONG).build().unwrap();
+    net.join(&pull, &[&push]);
+    let monitor = push.monitor();
+    assert!(monitor.recv_timeout(beating * 10).is_none(), "nothing happens on a quiet connection");
+    push.send("still here").unwrap();
+    assert_eq!(pull.recv_timeout(LONG).unwrap(), "still here");
+}
+
+#[test]
+fn a_ping_is_answered_with_its_context_and_its_time_to_live_is_kept() {
+    let pull = Pull::new();
+    let monitor = pull.monitor();
+    let endpoint = pull.bind("tcp://127.0.0.1:*").unwrap();
+    let mut peer = Raw::connect(endpoint.address());
+    peer.shake_hands(1, "PUSH");
+    // A tenth of a second, and a context of four octets.
+    peer.write_frame(0x04, b"\x04PING\x00\x01abcd");
+    assert_eq!(peer.read_frame(), (0x04, b"\x04PONGabcd".to_vec()));
+    let error = event(&monitor, lost);
+    assert!(matches!(error, ProtocolError::TtlExpired { .. }), "{error:?}");
+}
+
+#[test]
+fn a_peer_that_does_not_finish_its_handshake_in_time_is_closed() {
+    let pull = Pull::builder().handshake_timeout(Duration::from_millis(50)).build().unwrap();
+    let monitor = pull.monitor();
+    let endpoint = pull.bind("tcp://127.0.0.1:*").unwrap();
+    let mut silent = Raw::connect(endpoint.address());
+    let failed = |kind: &EventKind| match kind {
+        EventKind::HandshakeFailed(cause) => Some(cause.clone()),
+        EventKind::HandshakeSucceeded => panic!("it said nothing"),
+        _ => None,
+    };
+    let cause = event(&monitor, failed);
+    assert!(matches!(cause, Cause::Protocol(ProtocolError::HandshakeTimeout { .. })), "{cause:?}");
+    silent.read_to_end();
+    // A greeting is a sign of life, but no handshake.
+    let mut slow = Raw::connect(endpoint.address());
+    slow.greet(1);
+    let cause = event(&monitor, failed);
+    assert!(matches!(cause, Cause::Protocol(ProtocolError::HandshakeTimeout { .. })), "{cause:?}");
+}
+
+#[test]
+fn a_server_that_does_not_finish_the_handshake_is_tried_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let push = Push::builder()
+        .handshake_timeout(Duration::from_millis(30))
+        .reconnect_interval(Duration::from_millis(1))
+        .linger(Duration::ZERO)
+        .build()
+        .unwrap();
+    push.connect(format!("tcp://{}", listener.local_addr().unwrap())).unwrap();
+    push.send("hello").unwrap();
+    let mut silent = Raw::accept(&listener);
+    silent.read_to_end();
+    push.set(Setting::HandshakeTimeout(None)).unwrap();
+    // The endpoint keeps its options, so the next one has to be quick; some attempt will be.
+    let mut peer = Raw::accept(&listener);
+    peer.shake_hands(1, "PULL");
+    assert_eq!(peer.read_frame(), (0, b"hello".to_vec()));
+}
+
+#[test]
+fn a_message_beyond_the_largest_size_closes_the_connection() {
+    let pull = Pull::builder().max_message_size(1000u64).build().unwrap();
+    let monitor = pull.monitor();
+    let endpoint = pull.bind("tcp://127.0.0.1:*").unwrap();
+    let long = |flags: u8, announced: u64, body: usize| {
+        let mut frame = vec![flags | 0x02];
+        frame.extend_from_slice(&announced.to_be_bytes());
+        frame.resize(frame.len() + body, b'x');
+        frame
+    };
+    for (octets, good) in [
+        (long(0, 1000, 1000), true),
+        ([long(1, 500, 500), long(0, 500, 500)].concat(), true),
+        // Announced, not sent: nothing is waited for.
+        (long(0, 1001, 0), false),
+        (long(0, 1 << 62, 0), false),
+        (long(0, u64::MAX, 0), false),
+        // The frames of a message count together.
+        ([long(1, 600, 600), long(0, 600, 0)].concat(), false),
+    ] {
+        let mut peer = Raw::connect(endpoint.address());
+        peer.shake_hands(1, "PUSH");
+        peer.write(&octets);
+        if good {
+            assert_eq!(pull.recv_timeout(LONG).unwrap().byte_len(), 1000);
+        } else {
+            event(&monitor, |kind| match kind {
+                EventKind::Disconnected(Cause::Protocol(_)) => Some(()),
+                _ => None,
+            });
+            peer.read_to_end();
+        }
+    }
+    assert_eq!(pull.try_recv().unwrap_err(), RecvError::WouldBlock);
+}
+
+#[test]
+fn a_message_of_too_many_frames_closes_the_connection() {
+    let pull = Pull::builder().max_message_frames(3u32).build().unwrap();
+    let endpoint = pull.bind("tcp://127.0.0.1:*").unwrap();
+    let mut peer = Raw::connect(endpoint.address());
+    peer.shake_hands(1, "PUSH");
+    peer.write(b"\x01\x00\x01\x00\x00\x00");
+    assert_eq!(pull.recv_timeout(LONG).unwrap().len(), 3);
+    peer.write(b"\x01\x00\x01\x00\x01\x00");
+    peer.write(b"\x01\x00");
+    peer.read_to_end();
+    assert_eq!(pull.try_recv().unwrap_err(), RecvError::WouldBlock);
+}
+
+#[test]
+fn half_open_connections_beyond_the_limit_evict_one_another() {
+    let pull = Pull::builder().half_open_limit(2u32).build().unwrap();
+    let monitor = pull.monitor();
+    let endpoint = pull.bind("tcp://127.0.0.1:*").unwrap();
+    let strangers: Vec<Raw> = (0..10).map(|_| Raw::connect(endpoint.address())).collect();
+    for _ in 0..8 {
+        event(&monitor, |kind| matches!(kind, EventKind::HandshakeFailed(Cause::Replaced(_))).then_some(()));
+    }
+    // Who is up no longer counts.
+    let pushes = [(); 4].map(|()| Push::new());
+    for push in &pushes {
+        push.connect(&endpoint).unwrap();
+        push.send("hello").unwrap();
+        assert_eq!(pull.recv_timeout(LONG).unwrap(), "hello");
+    }
+    assert_eq!(pull.stats().connections, 4);
+    drop(strangers);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_attempt_ends_after_the_connect_timeout() {
+    // A listener that accepts nothing and whose queue is full leaves further attempts without an answer.
+    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap().as_socket().unwrap();
+    let fillers: Vec<_> =
+        (0..4).map(|_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(50))).collect();
+    let push = Push::builder().connect_timeout(Duration::from_millis(50)).build().unwrap();
+    let monitor = push.monitor();
+    push.connect(format!("tcp://{address}")).unwrap();
+    event(&monitor, |kind| match kind {
+        EventKind::Closed(Cause::System(error)) => {
+            assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+            Some(())
+        }
+        EventKind::Connected => panic!("the queue is not full"),
+        _ => None,
+    });
+    drop(fillers);
+}
+
+#[test]
+fn an_option_that_means_nothing_to_a_kind_changes_nothing() {
+    let net = Net::new("tcp");
+    let pull = Pull::builder().context(&net.context).manual(true).correlate(true).mandatory(true).verboser(true);
+    let publisher = Pub::builder().context(&net.context).manual(true).relaxed(true).probe_router(true);
+    let (pull, publisher) = (pull.build().unwrap(), publisher.build().unwrap());
+    let (push, sub) = (Push::in_context(&net.context), Sub::in_context(&net.context));
+    net.join(&pull, &[&push]);
+    net.join(&publisher, &[&sub]);
+    push.send("work").unwrap();
+    assert_eq!(pull.recv_timeout(LONG).unwrap(), "work");
+    sub.subscribe("").unwrap();
+    publisher.wait_for_subscribers(1, LONG).unwrap();
+    publisher.send(Message::from_iter(["news", "of today"])).unwrap();
+    assert_eq!(sub.recv_timeout(LONG).unwrap().len(), 2);
+}

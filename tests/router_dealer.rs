@@ -1,0 +1,503 @@
+//! ROUTER and DEALER (RFC 28): routing ids, who may have them, and what becomes of messages for nobody.
+
+#[macro_use]
+mod common;
+
+use std::collections::HashSet;
+use std::thread;
+use std::time::Duration;
+
+use common::{LONG, Net, until};
+use wiremesh::{
+    AnySocket, Cause, Dealer, Error, EventKind, Message, Monitor, RecvError, Req, Router, RoutingId, SendFailure,
+    Setting, SocketKind,
+};
+
+over!([tcp ipc inproc]:
+    a_router_knows_a_peer_by_the_id_it_chose
+    a_peer_without_an_id_gets_five_octets_of_which_the_first_is_zero
+    a_generated_id_stays_while_the_peer_is_there
+    a_router_adds_and_takes_nothing_from_a_message
+    an_untyped_router_has_the_id_in_the_first_frame
+    an_untyped_router_needs_an_id_in_front
+    a_message_for_an_unknown_id_is_dropped_and_counted
+    under_mandatory_an_unknown_id_is_an_error
+    the_id_of_a_peer_that_is_gone_is_unknown
+    the_id_of_a_sender_that_is_gone_is_still_told
+    a_message_for_a_full_peer_is_dropped_and_counted
+    under_mandatory_a_full_peer_is_waited_for
+    a_full_peer_costs_the_others_nothing
+    a_second_peer_with_the_same_id_is_refused
+    under_handover_a_second_peer_takes_the_id
+    an_id_is_free_again_when_its_peer_is_gone
+    a_probe_comes_before_everything_else
+    a_router_that_probes_is_known_to_the_other
+    a_router_may_name_the_peer_it_connects_to
+    a_name_for_a_peer_serves_one_connection_only
+    a_name_for_a_peer_that_is_taken_is_an_error
+    a_router_that_connects_can_be_answered_at_once
+    routers_talk_to_each_other_by_their_ids
+    a_dealer_deals_to_each_peer_in_turn
+    a_dealer_takes_from_each_peer_in_turn
+    dealers_talk_to_each_other
+    a_dealer_without_a_peer_waits
+    a_router_takes_from_each_peer_in_turn
+    many_dealers_get_their_own_replies
+);
+
+over!([tcp ipc]:
+    a_refused_duplicate_is_told_and_does_not_come_back
+    an_id_stays_across_a_reconnect
+);
+
+fn router(net: &Net) -> Router {
+    Router::in_context(&net.context)
+}
+
+fn dealer(net: &Net, id: &str) -> Dealer {
+    Dealer::builder().context(&net.context).routing_id(id).build().unwrap()
+}
+
+/// The first event of which `wanted` says something.
+fn event<T>(monitor: &Monitor, wanted: impl Fn(EventKind) -> Option<T>) -> T {
+    loop {
+        let event = monitor.recv_timeout(LONG).expect("the event comes");
+        if let Some(found) = wanted(event.kind) {
+            return found;
+        }
+    }
+}
+
+fn a_router_knows_a_peer_by_the_id_it_chose(net: &Net) {
+    let router = router(net);
+    let long = "x".repeat(255);
+    let dealers = ["a", "worker-2", long.as_str()].map(|id| (id, dealer(net, id)));
+    net.join(&router, &[&dealers[0].1, &dealers[1].1, &dealers[2].1]);
+    for (id, dealer) in &dealers {
+        dealer.send(*id).unwrap();
+        let (from, message) = router.recv_timeout(LONG).unwrap();
+        assert_eq!((from.as_bytes(), message), (id.as_bytes(), (*id).into()));
+        router.send_to(id, *id).unwrap();
+        assert_eq!(dealer.recv_timeout(LONG).unwrap(), *id);
+    }
+}
+
+fn a_peer_without_an_id_gets_five_octets_of_which_the_first_is_zero(net: &Net) {
+    let router = router(net);
+    let dealers = [(); 5].map(|()| Dealer::in_context(&net.context));
+    net.join(&router, &[&dealers[0], &dealers[1], &dealers[2], &dealers[3], &dealers[4]]);
+    let mut ids = HashSet::new();
+    for dealer in &dealers {
+        dealer.send("who am I?").unwrap();
+        let (id, _) = router.recv_timeout(LONG).unwrap();
+        assert_eq!((id.as_bytes().len(), id.as_bytes()[0]), (5, 0), "{id:?}");
+        assert!(ids.insert(id), "the id was given before");
+    }
+}
+
+fn a_generated_id_stays_while_the_peer_is_there(net: &Net) {
+    let (router, dealer) = (router(net), Dealer::in_context(&net.context));
+    net.join(&dealer, &[&router]);
+    dealer.send_many(["one", "two"]).unwrap();
+    let (first, _) = router.recv_timeout(LONG).unwrap();
+    let (second, _) = router.recv_timeout(LONG).unwrap();
+    assert_eq!(first, second);
+    router.send_to(&first, "answer").unwrap();
+    assert_eq!(dealer.recv_timeout(LONG).unwrap(), "answer");
+}
+
+fn a_router_adds_and_takes_nothing_from_a_message(net: &Net) {
+    let (router, dealer) = (router(net), dealer(net, "d"));
+    net.join(&router, &[&dealer]);
+    for message in [
+        Message::new(),
+        Message::from_iter(["", ""]),
+        Message::from_iter(["a", "", "b"]),
+        Message::from_iter(["d", "not the id"]),
+        Message::from(vec![5; 100_000]),
+    ] {
+        dealer.send(message.clone()).unwrap();
+        assert_eq!(router.recv_timeout(LONG).unwrap().1, message);
+        router.send_to("d", message.clone()).unwrap();
+        assert_eq!(dealer.recv_timeout(LONG).unwrap(), message);
+    }
+}
+
+fn an_untyped_router_has_the_id_in_the_first_frame(net: &Net) {
+    let (router, dealer) = (AnySocket::in_context(SocketKind::Router, &net.context), dealer(net, "d"));
+    net.join(&router, &[&dealer]);
+    dealer.send(Message::from_iter(["one", "two"])).unwrap();
+    let message = router.recv_timeout(LONG).unwrap();
+    assert_eq!(message, Message::from_iter(["d", "one", "two"]));
+    router.send(message).unwrap();
+    assert_eq!(dealer.recv_timeout(LONG).unwrap(), Message::from_iter(["one", "two"]));
+}
+
+fn an_untyped_router_needs_an_id_in_front(net: &Net) {
+    let (router, dealer) = (AnySocket::in_context(SocketKind::Router, &net.context), dealer(net, "d"));
+    net.join(&router, &[&dealer]);
+    let error = router.send("d").unwrap_err();
+    assert!(matches!(error.reason, SendFailure::Unacceptable(_)), "{error}");
+    assert_eq!(error.message, "d");
+}
+
+fn a_message_for_an_unknown_id_is_dropped_and_counted(net: &Net) {
+    let (router, dealer) = (router(net), dealer(net, "d"));
+    net.join(&router, &[&dealer]);
+    for id in [&b"unknown"[..], b"", b"dd", &[0, 0, 0, 0, 0], &[1; 300]] {
+        router.send_to(id, "lost").unwrap();
+    }
+    router.send_to("d", "kept").unwrap();
+    assert_eq!(dealer.recv_timeout(LONG).unwrap(), "kept");
+    let stats = router.stats();
+    assert_eq!((stats.accepted, stats.dropped.unroutable), (6, 5));
+}
+
+fn under_mandatory_an_unknown_id_is_an_error(net: &Net) {
+    let router = Router::builder().context(&net.context).mandatory(true).build().unwrap();
+    let dealer = dealer(net, "d");
+    net.join(&router, &[&dealer]);
+    for error in [
+        router.send_to("unknown", "handed back").unwrap_err(),
+        router.try_send_to("unknown", "handed back").unwrap_err(),
+        router.send_to_timeout("unknown", "handed back", LONG).unwrap_err(),
+    ] {
+        assert_eq!((error.reason, error.message), (SendFailure::Unroutable, "handed back".into()));
+    }
+    assert_eq!(router.stats().accepted, 0);
+    router.set(Setting::Mandatory(false)).unwrap();
+    router.send_to("unknown", "dropped").unwrap();
+}
+
+fn the_id_of_a_peer_that_is_gone_is_unknown(net: &Net) {
+    let router = Router::builder().context(&net.context).mandatory(true).build().unwrap();
+    let dealer = dealer(net, "d");
+    net.join(&router, &[&dealer]);
+    router.send_to("d", "here").unwrap();
+    drop(dealer);
+    until("the peer is gone", || router.stats().connections == 0);
+    assert_eq!(router.send_to("d", "gone").unwrap_err().reason, SendFailure::Unroutable);
+}
+
+fn the_id_of_a_sender_that_is_gone_is_still_told(net: &Net) {
+    let (router, dealer) = (router(net), dealer(net, "d"));
+    net.join(&router, &[&dealer]);
+    dealer.send("last words").unwrap();
+    drop(dealer);
+    until("the peer is gone", || router.stats().connections == 0);
+    let (id, message) = router.recv_timeout(LONG).unwrap();
+    assert_eq!((id.as_bytes(), message), (&b"d"[..], "last words".into()));
+}
+
+/// A router and a dealer `d` with room for few large messages, in the kernel too.
+fn narrow(net: &Net, mandatory: bool) -> (Router, Dealer) {
+    let router = Router::builder().context(&net.context).send_mark(4u32).send_buffer(4096usize).mandatory(mandatory);
+    let dealer = Dealer::builder().context(&net.context).routing_id("d").receive_mark(4u32).receive_buffer(4096usize);
+    (router.build().unwrap(), dealer.build().unwrap())
+}
+
+const BULK: usize = 20_000;
+
+fn a_message_for_a_full_peer_is_dropped_and_counted(net: &Net) {
+    let (router, dealer) = narrow(net, false);
+    net.join(&router, &[&dealer]);
+    for number in 0..300u32 {
+        let mut body = vec![0; BULK];
+        body[..4].copy_from_slice(&number.to_le_bytes());
+        router.send_to("d", body).unwrap();
+    }
+    let dropped = router.stats().dropped.high_water_mark;
+    assert!(dropped > 0);
+    let mut last = None;
+    for _ in 0..300 - dropped {
+        let message = dealer.recv_timeout(LONG).unwrap();
+        let number = u32::from_le_bytes(message.as_bytes()[..4].try_into().unwrap());
+        assert!(last < Some(number));
+        last = Some(number);
+    }
+    assert_eq!(dealer.try_recv().unwrap_err(), RecvError::WouldBlock);
+}
+
+fn under_mandatory_a_full_peer_is_waited_for(net: &Net) {
+    let (router, dealer) = narrow(net, true);
+    net.join(&router, &[&dealer]);
+    let mut sent = 0;
+    let error = loop {
+        match router.send_to_timeout("d", vec![0; BULK], Duration::from_millis(50)) {
+            Ok(()) => sent += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((error.reason, error.message.as_bytes().len()), (SendFailure::TimedOut, BULK));
+    assert_eq!(router.try_send_to("d", error.message).unwrap_err().reason, SendFailure::WouldBlock);
+    thread::scope(|scope| {
+        let sender = scope.spawn(|| router.send_to("d", "last"));
+        for _ in 0..sent {
+            assert_eq!(dealer.recv_timeout(LONG).unwrap().as_bytes().len(), BULK);
+        }
+        sender.join().unwrap().unwrap();
+    });
+    assert_eq!(dealer.recv_timeout(LONG).unwrap(), "last");
+    assert_eq!(router.stats().dropped.total(), 0);
+}
+
+fn a_full_peer_costs_the_others_nothing(net: &Net) {
+    let (router, full) = narrow(net, true);
+    let other = dealer(net, "other");
+    net.join(&router, &[&full, &other]);
+    while router.send_to_timeout("d", vec![0; BULK], Duration::from_millis(50)).is_ok() {}
+    for number in 0..100u8 {
+        router.try_send_to("other", [number]).unwrap();
+        assert_eq!(other.recv_timeout(LONG).unwrap().as_bytes(), [number]);
+    }
+}
+
+fn a_second_peer_with_the_same_id_is_refused(net: &Net) {
+    let (router, first, second) = (router(net), dealer(net, "same"), dealer(net, "same"));
+    let endpoint = net.join(&router, &[&first]);
+    let monitor = if net.is_stream() { router.monitor() } else { second.monitor() };
+    let connected = second.connect(&endpoint);
+    // Within one process the connecting call can tell; else an event does.
+    assert_eq!(connected.is_ok(), net.is_stream(), "{connected:?}");
+    event(&monitor, |kind| matches!(kind, EventKind::HandshakeFailed(Cause::Refused(_))).then_some(()));
+    router.send_to("same", "for the first").unwrap();
+    assert_eq!(first.recv_timeout(LONG).unwrap(), "for the first");
+    assert_eq!(router.stats().connections, 1);
+}
+
+fn a_refused_duplicate_is_told_and_does_not_come_back(net: &Net) {
+    let (router, first, second) = (router(net), dealer(net, "same"), dealer(net, "same"));
+    let endpoint = net.join(&router, &[&first]);
+    let monitor = second.monitor();
+    second.connect(&endpoint).unwrap();
+    // The ERROR command names the reason, and ends the endpoint.
+    let cause = event(&monitor, |kind| match kind {
+        EventKind::HandshakeFailed(cause) | EventKind::Disconnected(cause) => Some(cause),
+        _ => None,
+    });
+    assert!(cause.to_string().contains("routing id is in use"), "{cause}");
+    until("the endpoint has ended", || second.connected().is_empty());
+    assert_eq!(second.try_send("to nobody").unwrap_err().reason, SendFailure::WouldBlock);
+}
+
+fn under_handover_a_second_peer_takes_the_id(net: &Net) {
+    let router = Router::builder().context(&net.context).handover(true).build().unwrap();
+    let first = Dealer::builder().context(&net.context).routing_id("same").reconnect_interval(None).build().unwrap();
+    let second = dealer(net, "same");
+    let endpoint = net.join(&router, &[&first]);
+    first.send("from the first").unwrap();
+    until("it has arrived", || !net.is_stream() || router.stats().unread == 1);
+    let monitor = router.monitor();
+    second.connect(&endpoint).unwrap();
+    second.send("from the second").unwrap();
+    second.wait_for_peers(1, LONG).unwrap();
+    for _ in 0..2 {
+        let (id, message) = router.recv_timeout(LONG).unwrap();
+        if message == "from the second" {
+            assert_eq!(id.as_bytes(), b"same");
+        } else {
+            // An answer to it must not reach the second: it goes by a generated id now.
+            assert_eq!(message, "from the first");
+            assert_eq!((id.as_bytes().len(), id.as_bytes().first()), (5, Some(&0)), "{id:?}");
+        }
+    }
+    router.send_to("same", "answer").unwrap();
+    assert_eq!(second.recv_timeout(LONG).unwrap(), "answer");
+    event(&monitor, |kind| matches!(kind, EventKind::Disconnected(Cause::Replaced(_) | Cause::Local)).then_some(()));
+    until("the first is gone", || router.stats().connections == 1);
+}
+
+fn an_id_is_free_again_when_its_peer_is_gone(net: &Net) {
+    let (router, first, second) = (router(net), dealer(net, "same"), dealer(net, "same"));
+    let endpoint = net.join(&router, &[&first]);
+    drop(first);
+    until("the first is gone", || router.stats().connections == 0);
+    second.connect(&endpoint).unwrap();
+    router.wait_for_peers(1, LONG).unwrap();
+    router.send_to("same", "for the second").unwrap();
+    assert_eq!(second.recv_timeout(LONG).unwrap(), "for the second");
+}
+
+fn a_probe_comes_before_everything_else(net: &Net) {
+    let router = router(net);
+    let endpoint = net.fresh();
+    let dealer = Dealer::builder().context(&net.context).routing_id("d").probe_router(true).build().unwrap();
+    dealer.connect(&endpoint).unwrap();
+    dealer.send("queued early").unwrap();
+    router.bind(&endpoint).unwrap();
+    let (id, probe) = router.recv_timeout(LONG).unwrap();
+    assert_eq!((id.as_bytes(), probe), (&b"d"[..], Message::new()));
+    assert_eq!(router.recv_timeout(LONG).unwrap().1, "queued early");
+    let req = Req::builder().context(&net.context).routing_id("r").probe_router(true).build().unwrap();
+    req.connect(&endpoint).unwrap();
+    let (id, probe) = router.recv_timeout(LONG).unwrap();
+    assert_eq!((id.as_bytes(), probe), (&b"r"[..], Message::new()));
+}
+
+fn a_router_that_probes_is_known_to_the_other(net: &Net) {
+    let left = Router::builder().context(&net.context).routing_id("left").probe_router(true).build().unwrap();
+    let right = Router::builder().context(&net.context).routing_id("right").build().unwrap();
+    net.join(&right, &[&left]);
+    let (id, probe) = right.recv_timeout(LONG).unwrap();
+    assert_eq!((id.as_bytes(), probe), (&b"left"[..], Message::new()));
+    right.send_to(id, "hello").unwrap();
+    let (id, message) = left.recv_timeout(LONG).unwrap();
+    assert_eq!((id.as_bytes(), message), (&b"right"[..], "hello".into()));
+}
+
+fn a_router_may_name_the_peer_it_connects_to(net: &Net) {
+    let router = router(net);
+    let dealer = dealer(net, "what it calls itself");
+    let endpoint = net.fresh();
+    router.set(Setting::ConnectRoutingId("peer".into())).unwrap();
+    router.connect(&endpoint).unwrap();
+    // It can be addressed before it is there.
+    router.send_to("peer", "early").unwrap();
+    dealer.bind(&endpoint).unwrap();
+    assert_eq!(dealer.recv_timeout(LONG).unwrap(), "early");
+    dealer.send("answer").unwrap();
+    let (id, message) = router.recv_timeout(LONG).unwrap();
+    assert_eq!((id.as_bytes(), message), (&b"peer"[..], "answer".into()));
+}
+
+fn a_name_for_a_peer_serves_one_connection_only(net: &Net) {
+    let router = Router::builder().context(&net.context).connect_routing_id("named").build().unwrap();
+    let dealers = [dealer(net, "one"), dealer(net, "two")];
+    for dealer in &dealers {
+        net.join(dealer, &[&router]);
+        dealer.send("hello").unwrap();
+    }
+    let mut ids: Vec<RoutingId> = (0..2).map(|_| router.recv_timeout(LONG).unwrap().0).collect();
+    ids.sort_unstable();
+    assert_eq!(ids.iter().map(RoutingId::as_bytes).collect::<Vec<_>>(), [&b"named"[..], b"two"]);
+}
+
+fn a_name_for_a_peer_that_is_taken_is_an_error(net: &Net) {
+    let (router, dealer) = (router(net), dealer(net, "taken"));
+    net.join(&router, &[&dealer]);
+    router.set(Setting::ConnectRoutingId("taken".into())).unwrap();
+    let endpoint = net.fresh();
+    let error = router.connect(&endpoint).unwrap_err();
+    assert!(matches!(error, Error::InvalidEndpoint { .. }), "{error:?}");
+    assert!(error.to_string().contains("routing id is in use"), "{error}");
+    assert!(router.connected().is_empty());
+    // Its name was for that call alone.
+    router.connect(&endpoint).unwrap();
+}
+
+fn a_router_that_connects_can_be_answered_at_once(net: &Net) {
+    let router = Router::builder().context(&net.context).routing_id("r").build().unwrap();
+    let other = Router::builder().context(&net.context).mandatory(true).build().unwrap();
+    net.join(&other, &[&router]);
+    other.send_to("r", "hello").unwrap();
+    assert_eq!(router.recv_timeout(LONG).unwrap().1, "hello");
+}
+
+fn routers_talk_to_each_other_by_their_ids(net: &Net) {
+    let [a, b, c] = ["a", "b", "c"].map(|id| Router::builder().context(&net.context).routing_id(id).build().unwrap());
+    net.join(&a, &[&b, &c]);
+    net.join(&b, &[&c]);
+    for (from, to, name) in [(&a, &b, "b"), (&b, &c, "c"), (&c, &a, "a"), (&b, &a, "a")] {
+        from.send_to(name, "hello").unwrap();
+        let (id, message) = to.recv_timeout(LONG).unwrap();
+        assert_eq!(message, "hello");
+        to.send_to(id, "back").unwrap();
+        assert_eq!(from.recv_timeout(LONG).unwrap().1, "back");
+    }
+}
+
+fn a_dealer_deals_to_each_peer_in_turn(net: &Net) {
+    let dealer = Dealer::in_context(&net.context);
+    let routers = [(); 3].map(|()| router(net));
+    for router in &routers {
+        net.join(router, &[&dealer]);
+    }
+    for number in 0..9u8 {
+        dealer.send(Message::from_iter([[number], [number]])).unwrap();
+    }
+    for router in &routers {
+        let got: Vec<u8> = (0..3).map(|_| router.recv_timeout(LONG).unwrap().1.as_bytes()[0]).collect();
+        assert_eq!(got, [got[0], got[0] + 3, got[0] + 6]);
+    }
+}
+
+fn a_dealer_takes_from_each_peer_in_turn(net: &Net) {
+    let taker = Dealer::in_context(&net.context);
+    let dealers = [dealer(net, "x"), dealer(net, "y")];
+    net.join(&taker, &[&dealers[0], &dealers[1]]);
+    for (dealer, name) in dealers.iter().zip(["x", "y"]) {
+        dealer.send_many([name; 10]).unwrap();
+    }
+    until("all have arrived", || !net.is_stream() || taker.stats().unread == 20);
+    let got: Vec<Message> = (0..20).map(|_| taker.recv_timeout(LONG).unwrap()).collect();
+    assert!(got.windows(2).all(|two| two[0] != two[1]), "{got:?}");
+}
+
+fn dealers_talk_to_each_other(net: &Net) {
+    let [left, right] = [(); 2].map(|()| Dealer::in_context(&net.context));
+    net.join(&left, &[&right]);
+    left.send("one").unwrap();
+    left.send("two").unwrap();
+    right.send("three").unwrap();
+    assert_eq!(right.recv_timeout(LONG).unwrap(), "one");
+    assert_eq!(right.recv_timeout(LONG).unwrap(), "two");
+    assert_eq!(left.recv_timeout(LONG).unwrap(), "three");
+}
+
+fn a_dealer_without_a_peer_waits(net: &Net) {
+    let dealer = Dealer::in_context(&net.context);
+    dealer.bind(net.fresh()).unwrap();
+    assert_eq!(dealer.try_send("x").unwrap_err().reason, SendFailure::WouldBlock);
+    assert_eq!(dealer.send_timeout("x", Duration::from_millis(20)).unwrap_err().reason, SendFailure::TimedOut);
+}
+
+fn a_router_takes_from_each_peer_in_turn(net: &Net) {
+    let router = router(net);
+    let dealers = [dealer(net, "x"), dealer(net, "y")];
+    net.join(&router, &[&dealers[0], &dealers[1]]);
+    for dealer in &dealers {
+        dealer.send_many(["job"; 10]).unwrap();
+    }
+    until("all have arrived", || !net.is_stream() || router.stats().unread == 20);
+    let got: Vec<RoutingId> = (0..20).map(|_| router.recv_timeout(LONG).unwrap().0).collect();
+    assert!(got.windows(2).all(|two| two[0] != two[1]), "{got:?}");
+}
+
+fn many_dealers_get_their_own_replies(net: &Net) {
+    let router = router(net);
+    let endpoint = net.fresh();
+    router.bind(&endpoint).unwrap();
+    thread::scope(|scope| {
+        for number in 0..8u8 {
+            let endpoint = &endpoint;
+            scope.spawn(move || {
+                let dealer = Dealer::in_context(&net.context);
+                dealer.connect(endpoint).unwrap();
+                for round in 0..50u8 {
+                    dealer.send([number, round]).unwrap();
+                }
+                for round in 0..50u8 {
+                    assert_eq!(dealer.recv_timeout(LONG).unwrap(), &[number, round]);
+                }
+            });
+        }
+        for _ in 0..400 {
+            let (id, message) = router.recv_timeout(LONG).unwrap();
+            router.send_to(id, message).unwrap();
+        }
+    });
+}
+
+fn an_id_stays_across_a_reconnect(net: &Net) {
+    let router = Router::builder().context(&net.context).connect_routing_id("peer").build().unwrap();
+    let dealer = Dealer::in_context(&net.context);
+    let endpoint = net.join(&dealer, &[&router]);
+    router.send_to("peer", "before").unwrap();
+    assert_eq!(dealer.recv_timeout(LONG).unwrap(), "before");
+    drop(dealer);
+    until("the loss is noticed", || router.stats().connections == 0);
+    router.send_to("peer", "meanwhile").unwrap();
+    let dealer = Dealer::in_context(&net.context);
+    until("the address is free again", || dealer.bind(&endpoint).is_ok());
+    assert_eq!(dealer.recv_timeout(LONG).unwrap(), "meanwhile");
+}
