@@ -19,26 +19,32 @@
 
 mod support;
 
-#[path = "bad_days/closing.rs"]
-mod closing;
-#[path = "bad_days/slow_reader.rs"]
-mod slow_reader;
-#[path = "bad_days/starved.rs"]
-mod starved;
 #[path = "bad_days/churn.rs"]
 mod churn;
+#[path = "bad_days/closing.rs"]
+mod closing;
+#[path = "bad_days/ending.rs"]
+mod ending;
+#[path = "bad_days/engine_only.rs"]
+mod engine_only;
+#[path = "bad_days/forked.rs"]
+mod forked;
 #[path = "bad_days/hostile.rs"]
 mod hostile;
-#[path = "bad_days/restarted.rs"]
-mod restarted;
 #[path = "bad_days/killed.rs"]
 mod killed;
-#[path = "bad_days/refusals.rs"]
-mod refusals;
 #[path = "bad_days/law.rs"]
 mod law;
 #[path = "bad_days/linger.rs"]
 mod linger;
+#[path = "bad_days/refusals.rs"]
+mod refusals;
+#[path = "bad_days/restarted.rs"]
+mod restarted;
+#[path = "bad_days/slow_reader.rs"]
+mod slow_reader;
+#[path = "bad_days/starved.rs"]
+mod starved;
 
 use support::child;
 
@@ -59,6 +65,9 @@ fn role() {
         "starved" => starved::starved(arguments),
         "crowded" => starved::crowded(arguments),
         "caller" => starved::caller(arguments),
+        "forker" => forked::forker(arguments),
+        "shared-forker" => forked::shared_forker(arguments),
+        "ending" => ending::role(arguments),
         _ => panic!("there is no role `{name}`"),
     });
 }

@@ -13,10 +13,9 @@ mod sync;
 #[path = "../src/queue/credit.rs"]
 mod credit;
 #[path = "../src/engine/signal.rs"]
-#[expect(dead_code, reason = "a spinning driver's shortcut has no part in the models")]
 mod signal;
 #[path = "../src/engine/waiters.rs"]
-#[expect(dead_code, reason = "the models need some kinds of interest only")]
+#[expect(dead_code, reason = "the models are interested in messages and room only")]
 mod waiters;
 
 #[path = "loom/explore.rs"]

@@ -82,6 +82,9 @@ impl Core {
         };
         self.lock_endpoints().connected.remove(&id);
         self.dismiss(peer, false);
+        if self.context.is_shut() {
+            return Err(Error::Closed);
+        }
         Err(Error::InvalidEndpoint { endpoint: endpoint.to_string(), reason: refused.to_owned() })
     }
 

@@ -583,6 +583,10 @@ impl Core {
         for piece in pieces {
             source.inbox.push(piece);
         }
+        if messages > 1 {
+            // One was told of the sender's first message; the others are for whoever else waits.
+            self.waiters.notify(Interest::MESSAGE, messages - 1);
+        }
         some
     }
 

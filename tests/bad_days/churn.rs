@@ -137,10 +137,7 @@ fn connections(over: Over) -> Box<dyn FnMut(usize)> {
 fn unread(over: Over) -> Box<dyn FnMut(usize)> {
     let context = Context::new();
     let idle = (Router::in_context(&context), XPub::in_context(&context));
-    let endpoints = (
-        idle.0.bind(over.wildcard()).expect("bound"),
-        idle.1.bind(over.wildcard()).expect("bound"),
-    );
+    let endpoints = (idle.0.bind(over.wildcard()).expect("bound"), idle.1.bind(over.wildcard()).expect("bound"));
     Box::new(move |_| {
         // The sockets live as long as this closure does.
         let _ = &idle;

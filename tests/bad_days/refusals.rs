@@ -111,7 +111,8 @@ fn an_endpoint_beyond_every_limit_is_an_error_too() {
 fn what_the_system_refuses_names_the_endpoint_and_the_cause() {
     let context = Context::new();
     let pull = Pull::in_context(&context);
-    for endpoint in ["ipc:///no/such/folder/at/all", "tcp://203.0.113.1:0", "tcp://no-such-name.invalid:0", "ipc:///dev/null"]
+    for endpoint in
+        ["ipc:///no/such/folder/at/all", "tcp://203.0.113.1:0", "tcp://no-such-name.invalid:0", "ipc:///dev/null"]
     {
         let error = pull.bind(endpoint).expect_err(endpoint);
         assert!(matches!(error, Error::System { .. } | Error::AddressInUse { .. }), "{endpoint}: {error:?}");

@@ -66,7 +66,7 @@ fn restart(over: Over, restarts: u64) {
     let path = std::env::temp_dir().join(format!("restarts-{}-{}", over.name(), std::process::id()));
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path).expect("a file");
     let ledger = Ledger(file);
-    let mut endpoints: Vec<String> = vec![over.wildcard(), over.wildcard(), over.wildcard()];
+    let mut endpoints: Vec<String> = vec![over.fixed(), over.fixed(), over.fixed()];
     let mut binder = start(&path.display().to_string(), 0, &mut endpoints);
 
     let context = Context::new();

@@ -31,7 +31,9 @@ fn every_limit_of_descriptors_ends_in_errors_and_not_in_panics() {
     println!("everything works from {:?} descriptors on", working.first());
     assert!(working.contains(&64), "64 descriptors are enough for three pairs");
     let first = working[0];
-    assert!((first..=64).step_by(step).all(|limit| working.contains(&limit) || limit % step as u64 != first % step as u64));
+    assert!(
+        (first..=64).step_by(step).all(|limit| working.contains(&limit) || limit % step as u64 != first % step as u64)
+    );
 }
 
 /// Makes sockets of all sorts under a limit, then without it.
@@ -187,9 +189,8 @@ pub(crate) fn crowded(arguments: &[&str]) {
             router.send_to(&id, message).expect("a ROUTER never waits");
         }
     });
-    let failed = || {
-        std::iter::from_fn(|| monitor.try_recv()).filter(|e| matches!(e.kind, EventKind::AcceptFailed(_))).count()
-    };
+    let failed =
+        || std::iter::from_fn(|| monitor.try_recv()).filter(|e| matches!(e.kind, EventKind::AcceptFailed(_))).count();
     while let Some(line) = child::listen() {
         let other = Pull::in_context(&context);
         match line.as_str() {

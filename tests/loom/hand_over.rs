@@ -1,94 +1,165 @@
 //! No work is lost between those who have it, a caller in the driver's seat and the engine.
 
 use crate::explore::{STUCK, breaks, holds};
-use crate::seat::{Fault, Visit, Word, World};
+use crate::seat::{self, Fault, Visit, Weakened, Word, World};
 use crate::signal::Signal;
+use crate::unordered;
 use loom::thread;
 use std::sync::Arc;
 
-/// A command is submitted while a caller pays the seat a visit. It is carried out whatever happens, by one or the other.
-fn submit_during<W: Word>(visit: Visit, fault: Fault) {
-    run(World::<W>::new(fault, 1, false), |world| world.submit(0), move |world| {
-        world.drive(visit, false);
-    });
+/// What there is to do, once: a command, of which a ring tells, or something on a stream, of which only the poll does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Command,
+    Stream,
 }
 
-/// The same for a stream that becomes readable, of which only the poll speaks.
-fn receive_during<W: Word>(visit: Visit, fault: Fault) {
-    run(World::<W>::new(fault, 0, true), |world| world.receive(), move |world| {
-        world.drive(visit, false);
-    });
+/// How a caller visits the seat: how often, in which way, and whether it is expected back so soon that it keeps the seat on
+/// loan meanwhile.
+#[derive(Clone, Copy)]
+struct Caller {
+    visits: usize,
+    visit: Visit,
+    regular: bool,
 }
 
-fn run<W: Word>(
-    world: World<W>,
-    work: impl FnOnce(&World<W>) + Send + 'static,
-    caller: impl FnOnce(&World<W>),
-) {
-    let world = Arc::new(world);
+const SHORT: Caller = Caller { visits: 1, visit: Visit::Short, regular: false };
+const DISTURBED: Caller = Caller { visits: 1, visit: Visit::Disturbed, regular: false };
+const PATIENT: Caller = Caller { visits: 1, visit: Visit::Patient, regular: false };
+const REGULAR: Caller = Caller { visits: 2, visit: Visit::Short, regular: true };
+
+/// The work comes up while the caller visits, and then the caller stays away. One of the two or the engine does it.
+fn run<W: Word>(work: Work, caller: Caller, fault: Fault) {
+    let (commands, streams) = if work == Work::Command { (1, 0) } else { (0, 1) };
+    let world = Arc::new(World::<W>::new(fault, commands, streams > 0));
     let engine = thread::spawn({
         let world = Arc::clone(&world);
         move || world.engine()
     });
     let worker = thread::spawn({
         let world = Arc::clone(&world);
-        move || work(&world)
+        move || match work {
+            Work::Command => world.submit(0),
+            Work::Stream => world.receive(),
+        }
     });
-    caller(&world);
+    for _ in 0..caller.visits {
+        world.drive(caller.visit, caller.regular);
+    }
     world.finished.park(None);
     world.stop();
     engine.join().expect("no panic");
     worker.join().expect("no panic");
 }
 
+fn holds_for(name: &str, preemptions: usize, work: Work, caller: Caller) {
+    holds(name, preemptions, move || run::<Signal>(work, caller, Fault::None));
+}
+
 #[test]
 fn a_command_survives_a_short_visit() {
-    holds("command, short visit", 3, || submit_during::<Signal>(Visit::Short, Fault::None));
+    holds_for("command, short visit", 4, Work::Command, SHORT);
+}
+
+#[test]
+fn a_command_survives_a_visit_that_is_disturbed() {
+    holds_for("command, disturbed visit", 3, Work::Command, DISTURBED);
 }
 
 #[test]
 fn a_command_wakes_the_caller_that_sleeps_in_the_seat() {
-    holds("command, patient visit", 3, || submit_during::<Signal>(Visit::Patient, Fault::None));
+    holds_for("command, patient visit", 4, Work::Command, PATIENT);
 }
 
 #[test]
 fn a_readable_stream_survives_a_short_visit() {
-    holds("stream, short visit", 3, || receive_during::<Signal>(Visit::Short, Fault::None));
+    holds_for("stream, short visit", 4, Work::Stream, SHORT);
 }
 
 #[test]
 fn a_readable_stream_survives_a_visit_that_ends_with_it_in_hand() {
-    holds("stream, disturbed visit", 3, || receive_during::<Signal>(Visit::Disturbed, Fault::None));
+    holds_for("stream, disturbed visit", 4, Work::Stream, DISTURBED);
 }
+
 #[test]
 fn a_readable_stream_wakes_the_caller_that_sleeps_in_the_seat() {
-    holds("stream, patient visit", 3, || receive_during::<Signal>(Visit::Patient, Fault::None));
+    holds_for("stream, patient visit", 4, Work::Stream, PATIENT);
 }
 
-
-fn all<W: Word>(name: &str, fault: Fault) {
-    for n in [1, 2] {
-    for regular in [false, true] {
-    for v in [Visit::Short, Visit::Disturbed, Visit::Patient] {
-        for s in [false, true] {
-        let r = std::panic::catch_unwind(|| holds("-", 2, move || run(World::<W>::new(fault, !s as usize, s), move |world| if s {world.receive() } else {world.submit(0)}, move |world| {
-            for _ in 0..n { world.drive(v, regular); }
-        })));
-        println!("== {name} n{n} regular {regular} {} stream {s}: {}", ["short","disturbed","patient"][v as usize], match r { Ok(_) => "ok", Err(e) if e.downcast_ref::<String>().is_some_and(|e| e.contains(STUCK)) => "STUCK", Err(_) => "other" });
-        }
-    }}}
-}
 #[test]
-fn z_all() {
-    use crate::seat::*;
-    all::<Signal>("real", Fault::None);
-    all::<Signal>("nosecond", Fault::NoSecondTry);
-    all::<Signal>("asksbefore", Fault::AsksBeforeUnlocking);
-    all::<Signal>("startslate", Fault::StartsTooLate);
-    all::<Signal>("forgets", Fault::ForgetsTheLoan);
-    all::<crate::unordered::signal::Signal>("unordered", Fault::None);
-    all::<Weakened<0>>("two steps", Fault::None);
-    all::<Weakened<1>>("silently", Fault::None);
-    all::<Weakened<2>>("no miss", Fault::None);
-    all::<Weakened<3>>("load", Fault::None);
+fn a_command_survives_a_regular_caller_that_does_not_come_back() {
+    holds_for("command, seat on loan", 2, Work::Command, REGULAR);
+}
+
+#[test]
+fn a_readable_stream_survives_a_regular_caller_that_does_not_come_back() {
+    holds_for("stream, seat on loan", 3, Work::Stream, REGULAR);
+}
+
+#[test]
+fn a_stream_in_the_hands_of_a_regular_caller_that_does_not_come_back_is_read() {
+    holds_for("stream in hand, seat on loan", 3, Work::Stream, Caller { visit: Visit::Disturbed, ..REGULAR });
+}
+
+// ----- mutants of the word -----
+
+#[test]
+fn a_word_that_orders_nothing_loses_a_command() {
+    breaks("unordered", STUCK, 3, || run::<unordered::signal::Signal>(Work::Command, SHORT, Fault::None));
+}
+
+#[test]
+fn going_to_sleep_in_two_steps_loses_a_command() {
+    breaks("two steps", STUCK, 3, || {
+        run::<Weakened<{ seat::RESTS_IN_TWO_STEPS }>>(Work::Command, PATIENT, Fault::None)
+    });
+}
+
+#[test]
+fn leaving_without_a_word_loses_a_command() {
+    breaks("leaves silently", STUCK, 3, || {
+        run::<Weakened<{ seat::LEAVES_SILENTLY }>>(Work::Command, SHORT, Fault::None)
+    });
+}
+
+#[test]
+fn a_miss_that_nobody_learns_of_loses_work() {
+    for work in [Work::Command, Work::Stream] {
+        breaks("no miss", STUCK, 3, move || run::<Weakened<{ seat::TELLS_OF_NO_MISS }>>(work, SHORT, Fault::None));
+    }
+}
+
+#[test]
+fn asking_for_a_miss_with_a_load_loses_work() {
+    for work in [Work::Command, Work::Stream] {
+        breaks("asks with a load", STUCK, 3, move || {
+            run::<Weakened<{ seat::ASKS_WITH_A_LOAD }>>(work, SHORT, Fault::None)
+        });
+    }
+}
+
+// ----- mutants of the seat -----
+
+#[test]
+fn a_miss_without_a_second_try_loses_work() {
+    for work in [Work::Command, Work::Stream] {
+        breaks("no second try", STUCK, 3, move || run::<Signal>(work, SHORT, Fault::NoSecondTry));
+    }
+}
+
+#[test]
+fn asking_for_a_miss_before_unlocking_loses_work() {
+    for work in [Work::Command, Work::Stream] {
+        breaks("asks too early", STUCK, 3, move || run::<Signal>(work, SHORT, Fault::AsksBeforeUnlocking));
+    }
+}
+
+#[test]
+fn looking_before_saying_so_loses_a_command() {
+    breaks("starts too late", STUCK, 3, || run::<Signal>(Work::Command, PATIENT, Fault::StartsTooLate));
+}
+
+#[test]
+fn giving_up_a_patrol_after_the_look_loses_a_stream() {
+    breaks("gives up too late", STUCK, 3, || run::<Signal>(Work::Stream, REGULAR, Fault::GivesUpTooLate));
 }

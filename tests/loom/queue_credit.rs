@@ -167,7 +167,8 @@ fn a_batch_that_frees_more_than_half_at_once_is_announced() {
 
 #[test]
 fn two_senders_at_the_mark_both_go_on() {
-    holds("mark 2, two senders", 2, || run::<Credit>(2, by_number(2, 2, 2), Fault::None));
+    holds("mark 2, two senders", 3, || run::<Credit>(2, by_number(2, 2, 2), Fault::None));
+    holds("mark 1, two senders", 2, || run::<Credit>(2, by_number(1, 2, 1), Fault::None));
 }
 
 #[test]

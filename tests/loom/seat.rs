@@ -118,8 +118,8 @@ pub(crate) enum Fault {
     AsksBeforeUnlocking,
     /// A driver says that it looks after it has looked.
     StartsTooLate,
-    /// The engine that finds a seat on loan held gives its patrol up without another look.
-    ForgetsTheLoan,
+    /// The engine gives up its patrol of a seat on loan after it found it held, not before it looked.
+    GivesUpTooLate,
 }
 
 /// How a caller drives.
@@ -231,21 +231,16 @@ impl<W: Word> World<W> {
         if regular {
             let first = !self.lent.swap(true, Ordering::SeqCst);
             left |= first && self.word.has_work();
-            if !self.patrolled.swap(true, Ordering::SeqCst) {
-                self.kernel.patrol();
-            }
         } else {
             self.lent.store(false, Ordering::SeqCst);
             self.kernel.arm();
         }
-        let missed = if self.fault == Fault::AsksBeforeUnlocking {
-            let missed = self.word.missed();
-            drop(reactor);
-            missed
-        } else {
-            drop(reactor);
-            self.word.missed()
-        };
+        let early = self.fault == Fault::AsksBeforeUnlocking && self.word.missed();
+        drop(reactor);
+        if regular && !self.patrolled.swap(true, Ordering::SeqCst) {
+            self.kernel.patrol();
+        }
+        let missed = if self.fault == Fault::AsksBeforeUnlocking { early } else { self.word.missed() };
         if missed || left {
             self.kernel.call();
         }
@@ -310,25 +305,19 @@ impl<W: Word> World<W> {
         if self.seen.swap(visits, Ordering::Relaxed) != visits && self.lent.load(Ordering::SeqCst) {
             return true;
         }
-        match self.seat.try_lock() {
-            Some(reactor) => {
-                self.patrolled.store(false, Ordering::SeqCst);
-                let back = self.lent.swap(false, Ordering::SeqCst);
-                if back {
-                    self.kernel.arm();
-                }
-                drop(reactor);
-                while back && self.engine_turn() {}
-                false
-            }
-            None => {
-                // A store there. Loom takes no more from `SeqCst` than from acquire and release; a swap says what is meant.
-                self.patrolled.swap(false, Ordering::SeqCst);
-                self.fault != Fault::ForgetsTheLoan
-                    && self.lent.load(Ordering::SeqCst)
-                    && !self.patrolled.swap(true, Ordering::SeqCst)
-            }
+        if self.fault != Fault::GivesUpTooLate {
+            self.patrolled.swap(false, Ordering::SeqCst);
         }
+        let reactor = self.seat.try_lock();
+        if self.fault == Fault::GivesUpTooLate {
+            self.patrolled.swap(false, Ordering::SeqCst);
+        }
+        if reactor.is_some() && self.lent.swap(false, Ordering::SeqCst) {
+            self.kernel.arm();
+            drop(reactor);
+            while self.engine_turn() {}
+        }
+        false
     }
 
     pub(crate) fn stop(&self) {

@@ -1,6 +1,6 @@
 //! The shipped hand-over word and waiter list over primitives that order nothing.
 
-/// As `sync`, but every operation of the word is relaxed, whatever it asks for, and a fence is none.
+/// As `sync`, but every operation of the word is relaxed, whatever it asks for, and a fence is nothing.
 pub(crate) mod sync {
     pub(crate) use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, thread_local};
 
@@ -46,7 +46,7 @@ pub(crate) mod sync {
 pub(crate) use crate::parker;
 
 #[path = "../../src/engine/signal.rs"]
-#[expect(clippy::duplicate_mod, dead_code, reason = "the same file over other primitives")]
+#[expect(clippy::duplicate_mod, reason = "the same file over other primitives")]
 pub(crate) mod signal;
 #[path = "../../src/engine/waiters.rs"]
 #[expect(clippy::duplicate_mod, dead_code, reason = "the same file over other primitives")]

@@ -3,8 +3,8 @@
 use crate::explore::{STUCK, breaks, holds};
 use crate::parker::{Parked, Parker};
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, fence};
-use crate::waiters::{self, Interest, Waiters};
 use crate::unordered::waiters as unfenced;
+use crate::waiters::{self, Interest, Waiters};
 use loom::thread;
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -27,7 +27,6 @@ macro_rules! list {
         }
     };
 }
-
 
 list!(waiters);
 list!(unfenced);

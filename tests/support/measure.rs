@@ -15,7 +15,11 @@ pub(crate) struct Holdings {
 
 /// What this process holds now.
 pub(crate) fn holdings() -> Holdings {
-    Holdings { descriptors: descriptors("self"), threads: threads("self") - resolvers(), socket_files: temporary_files() }
+    Holdings {
+        descriptors: descriptors("self"),
+        threads: threads("self") - resolvers(),
+        socket_files: temporary_files(),
+    }
 }
 
 /// Open descriptors of a process.
@@ -35,7 +39,9 @@ pub(crate) fn threads(process: impl ToString) -> usize {
 pub(crate) fn resolvers() -> usize {
     let names = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     // The kernel keeps fifteen letters of a name.
-    names.filter(|task| fs::read_to_string(task.path().join("comm")).is_ok_and(|n| n.trim() == "wiremesh-resolv")).count()
+    names
+        .filter(|task| fs::read_to_string(task.path().join("comm")).is_ok_and(|n| n.trim() == "wiremesh-resolv"))
+        .count()
 }
 
 /// Octets of a process that are in memory now.

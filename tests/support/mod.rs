@@ -101,6 +101,19 @@ impl Over {
         }
     }
 
+    /// As [`wildcard`](Over::wildcard), but what it becomes can be bound again once it is free: the folder of an `ipc://*`
+    /// goes with it.
+    pub(crate) fn fixed(self) -> String {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        match self {
+            Over::Ipc => {
+                let name = format!("wiremesh-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+                format!("ipc://{}", std::env::temp_dir().join(name).display())
+            }
+            Over::Tcp | Over::Inproc => self.wildcard(),
+        }
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Over::Tcp => "tcp",

@@ -1,0 +1,103 @@
+//! How a process may end, and what becomes of what it has sent.
+
+use crate::support::child::{self, Process};
+use crate::support::{Over, PATIENCE, alone, within};
+use std::time::Duration;
+use wiremesh::{Context, Message, Pull, Push, RecvError};
+
+const MESSAGES: u64 = 10_000;
+
+#[test]
+fn what_main_has_sent_before_it_returns_is_delivered() {
+    let _turn = alone();
+    for over in Over::STREAMS {
+        for how in ["return", "return-early", "unwind", "own-context"] {
+            assert_eq!(count(over, how), MESSAGES, "{how} over {over:?}");
+        }
+    }
+}
+
+/// `exit` runs no destructors: what is not written yet is lost, and what arrives is in order and whole.
+#[test]
+fn what_is_not_written_at_exit_is_lost_and_nothing_else() {
+    let _turn = alone();
+    for over in Over::STREAMS {
+        for how in ["exit", "abort"] {
+            let arrived = count(over, how);
+            println!("{how} over {over:?}: {arrived} of {MESSAGES} arrive");
+            assert!(arrived <= MESSAGES);
+        }
+        // Who has to exit flushes first.
+        assert_eq!(count(over, "flush-and-exit"), MESSAGES, "{over:?}");
+        assert_eq!(count(over, "close-and-exit"), MESSAGES, "{over:?}");
+    }
+}
+
+/// How many messages of a process that ends in that way arrive; they must be in order.
+fn count(over: Over, how: &'static str) -> u64 {
+    within(PATIENCE * 2, how, move || {
+        let context = Context::new();
+        let pull = Pull::in_context(&context);
+        let endpoint = pull.bind(over.wildcard()).expect("bound");
+        let mut sender = Process::start("ending", &[&endpoint, &how]);
+        let mut next = 0;
+        let mut quiet = 0;
+        // Until the process is gone and nothing has come for a while after that.
+        while quiet < 3 {
+            match pull.recv_timeout(Duration::from_millis(50)) {
+                Ok(message) => {
+                    assert_eq!(number(&message), next, "{how} over {over:?}: in order");
+                    next += 1;
+                    quiet = 0;
+                }
+                Err(RecvError::TimedOut) => quiet += i32::from(!sender.is_alive()),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        next
+    })
+}
+
+fn number(message: &Message) -> u64 {
+    u64::from_le_bytes(*message.as_bytes().first_chunk::<8>().expect("a numbered message"))
+}
+
+/// Sends and ends.
+pub(crate) fn role(arguments: &[&str]) {
+    let [endpoint, how] = arguments else { panic!("endpoint, how") };
+    let context = if *how == "own-context" || *how == "close-and-exit" { Context::new() } else { Context::shared() };
+    let push = Push::in_context(&context);
+    push.connect(endpoint).expect("a good endpoint");
+    for number in 0..MESSAGES {
+        let mut body = vec![0; 8 + (number % 200) as usize];
+        body[..8].copy_from_slice(&number.to_le_bytes());
+        push.send(body).expect("accepted");
+        if *how == "return-early" && number == 0 {
+            // The context's other handle goes first; the socket is the last.
+            child::tell("sending");
+        }
+    }
+    match *how {
+        "return" | "own-context" => {}
+        "return-early" => drop(context),
+        "unwind" => {
+            // What a panic in `main` does: everything is dropped on the way out.
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+                let _mine = (push, context);
+                std::panic::resume_unwind(Box::new("on purpose"));
+            }));
+            assert!(outcome.is_err());
+        }
+        "exit" => std::process::exit(0),
+        "abort" => std::process::abort(),
+        "flush-and-exit" => {
+            push.flush(PATIENCE).expect("the PULL reads");
+            std::process::exit(0);
+        }
+        _ => {
+            let unsent = context.close(PATIENCE);
+            assert_eq!(unsent.messages, 0);
+            std::process::exit(0);
+        }
+    }
+}
