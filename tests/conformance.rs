@@ -7,21 +7,14 @@ mod common;
 use std::io;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::{LONG, Net};
+use common::{LONG, Net, until};
 use wiremesh::transports::{AddressError, LinkOptions, Listener, Purpose, Stream, Tcp, Transport};
 use wiremesh::{
     AnySocket, Context, Dealer, Error, Message, Pair, Pub, Pull, Push, RecvError, Rep, Req, Router, SendFailure,
     Socket, SocketKind, Sub,
 };
-
-/// What a test runs on: a context and endpoints of one scheme.
-struct Subject {
-    context: Context,
-    fresh: Box<dyn Fn() -> String>,
-    stream: bool,
-}
 
 /// A transport of somebody else: tcp under another name.
 struct Guest;
@@ -48,40 +41,16 @@ impl Transport for Guest {
     }
 }
 
-fn subject(name: &'static str) -> Subject {
+/// A context in which the guest is known, driven as the name says.
+fn net(name: &'static str) -> Net {
     let engine_only = name.starts_with("engine_");
-    let scheme = name.trim_start_matches("engine_");
     let context = Context::builder().drop_wait(Some(Duration::from_millis(100))).engine_only(engine_only).build();
     context.register_transport(Arc::new(Guest)).unwrap();
     // The addresses of the guest are those of tcp.
-    let net = Net::new(if scheme == "guest" { "tcp" } else { scheme });
-    let stream = net.is_stream();
-    let fresh = move || {
-        let endpoint = net.fresh();
-        let (_, address) = endpoint.split_once("://").unwrap();
-        format!("{scheme}://{address}")
-    };
-    Subject { context, fresh: Box::new(fresh), stream }
+    Net::with(name.trim_start_matches("engine_"), context)
 }
 
-/// Makes one test of each function for each subject.
-macro_rules! conform {
-    ($subjects:tt: $($test:ident)*) => {
-        $(conform!(@one $subjects $test);)*
-    };
-    (@one [$($subject:ident)*] $test:ident) => {
-        mod $test {
-            $(#[test]
-            fn $subject() {
-                let start = std::time::Instant::now();
-                super::$test(&super::subject(stringify!($subject)));
-                assert!(start.elapsed() < super::LONG, "something waited until its time was up");
-            })*
-        }
-    };
-}
-
-conform!([tcp ipc inproc guest engine_tcp engine_ipc engine_guest]:
+over!(crate::net => [tcp ipc inproc guest engine_tcp engine_ipc engine_guest]:
     every_pair_of_kinds_that_may_talk_does
     kinds_that_may_not_talk_do_not
     messages_of_every_size_arrive_whole_and_in_order
@@ -101,30 +70,18 @@ conform!([tcp ipc inproc guest engine_tcp engine_ipc engine_guest]:
     the_numbers_add_up
 );
 
-/// Binds one socket and connects the others to it.
-fn join(subject: &Subject, binder: &Socket, connectors: &[&Socket]) -> String {
-    let endpoint = (subject.fresh)();
-    binder.bind(&endpoint).unwrap();
-    for connector in connectors {
-        connector.connect(&endpoint).unwrap();
-        connector.wait_for_peers(1, LONG).unwrap();
-    }
-    binder.wait_for_peers(connectors.len(), LONG).unwrap();
-    endpoint
-}
-
-fn pipe(subject: &Subject) -> (Push, Pull, String) {
-    let (push, pull) = (Push::in_context(&subject.context), Pull::in_context(&subject.context));
-    let endpoint = join(subject, &pull, &[&push]);
+fn pipe(net: &Net) -> (Push, Pull, String) {
+    let (push, pull) = (Push::in_context(&net.context), Pull::in_context(&net.context));
+    let endpoint = net.join(&pull, &[&push]);
     (push, pull, endpoint)
 }
 
-fn every_pair_of_kinds_that_may_talk_does(subject: &Subject) {
+fn every_pair_of_kinds_that_may_talk_does(net: &Net) {
     for left in SocketKind::ALL {
         for right in SocketKind::ALL.into_iter().filter(|right| left.accepts(*right)) {
-            let one = AnySocket::builder(left).context(&subject.context).routing_id("one").build().unwrap();
-            let other = AnySocket::builder(right).context(&subject.context).routing_id("other").build().unwrap();
-            join(subject, &one, &[&other]);
+            let one = AnySocket::builder(left).context(&net.context).routing_id("one").build().unwrap();
+            let other = AnySocket::builder(right).context(&net.context).routing_id("other").build().unwrap();
+            net.join(&one, &[&other]);
             let message = match (left, right) {
                 (SocketKind::Pub | SocketKind::XPub, _) => {
                     other.subscribe("").unwrap();
@@ -147,7 +104,7 @@ fn every_pair_of_kinds_that_may_talk_does(subject: &Subject) {
     }
 }
 
-fn kinds_that_may_not_talk_do_not(subject: &Subject) {
+fn kinds_that_may_not_talk_do_not(net: &Net) {
     for (left, right) in [
         (SocketKind::Push, SocketKind::Push),
         (SocketKind::Pub, SocketKind::Pull),
@@ -155,11 +112,11 @@ fn kinds_that_may_not_talk_do_not(subject: &Subject) {
         (SocketKind::Pair, SocketKind::Dealer),
         (SocketKind::Rep, SocketKind::Router),
     ] {
-        let one = AnySocket::in_context(left, &subject.context);
-        let other = AnySocket::in_context(right, &subject.context);
-        let endpoint = (subject.fresh)();
+        let one = AnySocket::in_context(left, &net.context);
+        let other = AnySocket::in_context(right, &net.context);
+        let endpoint = net.fresh();
         one.bind(&endpoint).unwrap();
-        if subject.stream {
+        if net.is_stream() {
             let monitor = one.monitor();
             other.connect(&endpoint).unwrap();
             while monitor.recv_timeout(LONG).unwrap().kind.number() & 0x6800 == 0 {}
@@ -170,8 +127,8 @@ fn kinds_that_may_not_talk_do_not(subject: &Subject) {
     }
 }
 
-fn messages_of_every_size_arrive_whole_and_in_order(subject: &Subject) {
-    let (push, pull, _) = pipe(subject);
+fn messages_of_every_size_arrive_whole_and_in_order(net: &Net) {
+    let (push, pull, _) = pipe(net);
     let sizes: Vec<usize> = (0..17).flat_map(|power| [(1 << power) - 1, 1 << power, (1 << power) + 1]).collect();
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -189,8 +146,8 @@ fn messages_of_every_size_arrive_whole_and_in_order(subject: &Subject) {
     });
 }
 
-fn bodies_around_the_buffer_sizes_arrive(subject: &Subject) {
-    let (push, pull, _) = pipe(subject);
+fn bodies_around_the_buffer_sizes_arrive(net: &Net) {
+    let (push, pull, _) = pipe(net);
     for size in [65_535, 65_536, 65_537, 262_143, 262_144, 262_145, 3 << 20] {
         thread::scope(|scope| {
             scope.spawn(|| push.send(vec![0x5a; size]).unwrap());
@@ -199,21 +156,20 @@ fn bodies_around_the_buffer_sizes_arrive(subject: &Subject) {
     }
 }
 
-fn either_side_may_come_first(subject: &Subject) {
-    let (push, pull) = (Push::in_context(&subject.context), Pull::in_context(&subject.context));
-    let endpoint = (subject.fresh)();
+fn either_side_may_come_first(net: &Net) {
+    let (push, pull) = (Push::in_context(&net.context), Pull::in_context(&net.context));
+    let endpoint = net.fresh();
     push.connect(&endpoint).unwrap();
     push.send("queued").unwrap();
     pull.bind(&endpoint).unwrap();
     assert_eq!(pull.recv_timeout(LONG).unwrap(), "queued");
 }
 
-fn a_full_peer_stops_the_sender_and_nobody_else(subject: &Subject) {
-    let push = Push::builder().context(&subject.context).send_mark(3u32).send_buffer(4096usize).build().unwrap();
-    let [full, free] = [(); 2].map(|()| {
-        Pull::builder().context(&subject.context).receive_mark(3u32).receive_buffer(4096usize).build().unwrap()
-    });
-    join(subject, &push, &[&full, &free]);
+fn a_full_peer_stops_the_sender_and_nobody_else(net: &Net) {
+    let push = Push::builder().context(&net.context).send_mark(3u32).send_buffer(4096usize).build().unwrap();
+    let [full, free] = [(); 2]
+        .map(|()| Pull::builder().context(&net.context).receive_mark(3u32).receive_buffer(4096usize).build().unwrap());
+    net.join(&push, &[&full, &free]);
     thread::scope(|scope| {
         // One reads what it gets until the other, who reads nothing, is all that is left.
         let reader = scope.spawn(|| {
@@ -248,8 +204,8 @@ fn a_full_peer_stops_the_sender_and_nobody_else(subject: &Subject) {
     });
 }
 
-fn a_peer_that_goes_is_noticed_and_what_it_sent_stays(subject: &Subject) {
-    let (push, pull, _) = pipe(subject);
+fn a_peer_that_goes_is_noticed_and_what_it_sent_stays(net: &Net) {
+    let (push, pull, _) = pipe(net);
     let monitor = pull.monitor();
     push.send_many((0..200u32).map(u32::to_le_bytes)).unwrap();
     drop(push);
@@ -260,12 +216,12 @@ fn a_peer_that_goes_is_noticed_and_what_it_sent_stays(subject: &Subject) {
     }
 }
 
-fn a_peer_that_comes_back_is_served_again(subject: &Subject) {
-    let pull = Pull::in_context(&subject.context);
-    let endpoint = (subject.fresh)();
+fn a_peer_that_comes_back_is_served_again(net: &Net) {
+    let pull = Pull::in_context(&net.context);
+    let endpoint = net.fresh();
     pull.bind(&endpoint).unwrap();
     for round in 0..20u8 {
-        let push = Push::in_context(&subject.context);
+        let push = Push::in_context(&net.context);
         push.connect(&endpoint).unwrap();
         push.send([round]).unwrap();
         assert_eq!(pull.recv_timeout(LONG).unwrap(), [round]);
@@ -274,50 +230,51 @@ fn a_peer_that_comes_back_is_served_again(subject: &Subject) {
 
 /// Binds as soon as the endpoint is free.
 fn bind_when_free(socket: &Socket, endpoint: &str) {
-    let start = Instant::now();
-    while let Err(error) = socket.bind(endpoint) {
-        assert!(matches!(error, Error::AddressInUse { .. }), "{error}");
-        assert!(start.elapsed() < LONG, "{error}");
-        thread::yield_now();
-    }
+    until("the endpoint is free", || match socket.bind(endpoint) {
+        Ok(_) => true,
+        Err(error) => {
+            assert!(matches!(error, Error::AddressInUse { .. }), "{error}");
+            false
+        }
+    });
 }
 
-fn an_endpoint_is_given_back_on_unbind_and_on_close(subject: &Subject) {
-    let endpoint = (subject.fresh)();
+fn an_endpoint_is_given_back_on_unbind_and_on_close(net: &Net) {
+    let endpoint = net.fresh();
     for unbind in [true, false, true] {
-        let pull = Pull::in_context(&subject.context);
+        let pull = Pull::in_context(&net.context);
         bind_when_free(&pull, &endpoint);
         if unbind {
             pull.unbind(&endpoint).unwrap();
         }
     }
-    bind_when_free(&Pull::in_context(&subject.context), &endpoint);
+    bind_when_free(&Pull::in_context(&net.context), &endpoint);
 }
 
-fn an_endpoint_in_use_is_refused(subject: &Subject) {
-    let (first, second) = (Pull::in_context(&subject.context), Pull::in_context(&subject.context));
-    let endpoint = (subject.fresh)();
+fn an_endpoint_in_use_is_refused(net: &Net) {
+    let (first, second) = (Pull::in_context(&net.context), Pull::in_context(&net.context));
+    let endpoint = net.fresh();
     first.bind(&endpoint).unwrap();
     assert!(matches!(second.bind(&endpoint), Err(Error::AddressInUse { .. })));
 }
 
-fn both_ends_know_each_other(subject: &Subject) {
-    let router = Router::in_context(&subject.context);
-    let dealer = Dealer::builder().context(&subject.context).routing_id("dealer").build().unwrap();
-    let endpoint = join(subject, &router, &[&dealer]);
+fn both_ends_know_each_other(net: &Net) {
+    let router = Router::in_context(&net.context);
+    let dealer = Dealer::builder().context(&net.context).routing_id("dealer").build().unwrap();
+    let endpoint = net.join(&router, &[&dealer]);
     let (at_router, at_dealer) = (&router.peers()[0], &dealer.peers()[0]);
     assert_eq!((at_router.kind, at_dealer.kind), (Some(SocketKind::Dealer), Some(SocketKind::Router)));
     assert_eq!((&at_router.endpoint, &at_dealer.endpoint), (&endpoint, &endpoint));
     assert_eq!(at_router.routing_id, "dealer");
     assert!(at_router.connected && at_dealer.connected);
-    assert_eq!(at_dealer.address.is_empty(), !subject.stream);
+    assert_eq!(at_dealer.address.is_empty(), !net.is_stream());
 }
 
-fn many_connections_to_one_endpoint(subject: &Subject) {
-    let router = Router::in_context(&subject.context);
-    let dealers: Vec<Dealer> = (0..64).map(|_| Dealer::in_context(&subject.context)).collect();
+fn many_connections_to_one_endpoint(net: &Net) {
+    let router = Router::in_context(&net.context);
+    let dealers: Vec<Dealer> = (0..64).map(|_| Dealer::in_context(&net.context)).collect();
     let sockets: Vec<&Socket> = dealers.iter().map(|dealer| &**dealer).collect();
-    join(subject, &router, &sockets);
+    net.join(&router, &sockets);
     for (number, dealer) in dealers.iter().enumerate() {
         dealer.send(number.to_le_bytes()).unwrap();
     }
@@ -330,14 +287,14 @@ fn many_connections_to_one_endpoint(subject: &Subject) {
     }
 }
 
-fn a_publisher_reaches_each_subscriber_once(subject: &Subject) {
-    let publisher = Pub::in_context(&subject.context);
+fn a_publisher_reaches_each_subscriber_once(net: &Net) {
+    let publisher = Pub::in_context(&net.context);
     let subscribers = ["a", "b", "", "ab"].map(|topic| {
-        let subscriber = Sub::in_context(&subject.context);
+        let subscriber = Sub::in_context(&net.context);
         subscriber.subscribe(topic).unwrap();
         subscriber
     });
-    join(subject, &publisher, &[&subscribers[0], &subscribers[1], &subscribers[2], &subscribers[3]]);
+    net.join(&publisher, &[&subscribers[0], &subscribers[1], &subscribers[2], &subscribers[3]]);
     publisher.wait_for_subscribers(4, LONG).unwrap();
     publisher.send_many(["abc", "b", "a", "ab"]).unwrap();
     let heard: [&[&str]; 4] = [&["abc", "a", "ab"], &["b"], &["abc", "b", "a", "ab"], &["abc", "ab"]];
@@ -349,16 +306,16 @@ fn a_publisher_reaches_each_subscriber_once(subject: &Subject) {
     }
 }
 
-fn conversations_do_not_disturb_each_other(subject: &Subject) {
+fn conversations_do_not_disturb_each_other(net: &Net) {
     let endpoints: Vec<(Rep, String)> = (0..4)
         .map(|_| {
-            let rep = Rep::in_context(&subject.context);
-            let endpoint = (subject.fresh)();
+            let rep = Rep::in_context(&net.context);
+            let endpoint = net.fresh();
             rep.bind(&endpoint).unwrap();
             (rep, endpoint)
         })
         .collect();
-    let context = &subject.context;
+    let context = &net.context;
     thread::scope(|scope| {
         for (number, (rep, endpoint)) in endpoints.iter().enumerate() {
             scope.spawn(move || {
@@ -379,10 +336,10 @@ fn conversations_do_not_disturb_each_other(subject: &Subject) {
     });
 }
 
-fn close_ends_what_waits(subject: &Subject) {
-    let (push, pull, _) = pipe(subject);
-    let full = Push::builder().context(&subject.context).send_mark(1u32).build().unwrap();
-    full.connect((subject.fresh)()).unwrap();
+fn close_ends_what_waits(net: &Net) {
+    let (push, pull, _) = pipe(net);
+    let full = Push::builder().context(&net.context).send_mark(1u32).build().unwrap();
+    full.connect(net.fresh()).unwrap();
     full.send("fills the queue").unwrap();
     thread::scope(|scope| {
         let receiver = scope.spawn(|| pull.recv());
@@ -395,8 +352,8 @@ fn close_ends_what_waits(subject: &Subject) {
     drop(push);
 }
 
-fn what_was_accepted_is_delivered_after_close(subject: &Subject) {
-    let (push, pull, _) = pipe(subject);
+fn what_was_accepted_is_delivered_after_close(net: &Net) {
+    let (push, pull, _) = pipe(net);
     push.send_many((0..3000u32).map(|number| vec![number as u8; 700])).unwrap();
     drop(push);
     for number in 0..3000u32 {
@@ -404,9 +361,9 @@ fn what_was_accepted_is_delivered_after_close(subject: &Subject) {
     }
 }
 
-fn the_numbers_add_up(subject: &Subject) {
-    let [left, right] = [(); 2].map(|()| Pair::in_context(&subject.context));
-    join(subject, &left, &[&right]);
+fn the_numbers_add_up(net: &Net) {
+    let [left, right] = [(); 2].map(|()| Pair::in_context(&net.context));
+    net.join(&left, &[&right]);
     for number in 0..100usize {
         left.send(vec![0; number]).unwrap();
     }
@@ -445,7 +402,7 @@ fn a_guest_may_not_take_a_scheme_that_is_there() {
         }
     }
 
-    let context = Context::new();
+    let context = Net::new("guest").context;
     for scheme in ["tcp", "ipc", "inproc", "", "Upper", "1st", "with space"] {
         let error = context.register_transport(Arc::new(Thief(scheme))).unwrap_err();
         assert!(error.to_string().contains(scheme), "{error}");

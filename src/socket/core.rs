@@ -429,6 +429,9 @@ impl Core {
             if let Some((window, len, peer)) = self.take_short(&mut reader) {
                 return Ok(Message::from_frame(Frame::short(window, len), Some(peer)));
             }
+            if let Some(message) = self.take(&mut reader) {
+                return Ok(message);
+            }
         }
         self.recv_slowly(wait)
     }
@@ -921,6 +924,7 @@ impl Host for Core {
             let written = entry.outbox.rewind() as u64;
             entry.counts.written += written;
             side.counts.written += written;
+            side.marks_changed(peer);
             side.connections -= u64::from(was_up);
             match &mut side.routing {
                 Routing::Publish(_) => self.unplace(side, peer),

@@ -170,7 +170,7 @@ fn a_bad_option_is_named_with_what_is_allowed() {
     let named = |name: &str| Push::builder().metadata(vec![(name.to_owned(), bytes::Bytes::new())]);
     refused(named("X-Bad Name"), "metadata", "X-Bad Name", "letters, digits and - _ . +");
     refused(named(""), "metadata", "", "letters, digits and - _ . +");
-    refused(named("Identity"), "metadata", "Identity", "starting with X-");
+    refused(named("Identity"), "metadata", "Identity", "start with X-");
     // The first one counts.
     refused(Push::builder().backlog(0u32).half_open_limit(0u32), "backlog", "0", "1 or more");
 }

@@ -10,16 +10,20 @@ use wiremesh::{Context, Socket};
 /// Longer than anything takes that happens at all.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
-/// Makes one test of each function for each transport: `over!([tcp ipc]: this that);`.
+/// Makes one test of each function for each transport: `over!([tcp ipc]: this that);`. In front may stand what makes a [`Net`] of
+/// the name: `over!(make => [tcp]: this);`.
 macro_rules! over {
     ($nets:tt: $($test:ident)*) => {
-        $(over!(@one $nets $test);)*
+        over!(crate::common::Net::new => $nets: $($test)*);
     };
-    (@one [$($net:ident)*] $test:ident) => {
+    ($make:path => $nets:tt: $($test:ident)*) => {
+        $(over!(@one $make => $nets $test);)*
+    };
+    (@one $make:path => [$($net:ident)*] $test:ident) => {
         mod $test {
             $(#[test]
             fn $net() {
-                crate::common::Net::run(stringify!($net), super::$test);
+                $make(stringify!($net)).run(super::$test);
             })*
         }
     };
@@ -35,13 +39,18 @@ impl Net {
     pub(crate) fn new(scheme: &'static str) -> Net {
         // What a test leaves undelivered on purpose is not waited for.
         let context = Context::builder().drop_wait(Some(Duration::from_millis(100))).build();
+        Net::with(scheme, context)
+    }
+
+    pub(crate) fn with(scheme: &'static str, context: Context) -> Net {
         Net { scheme, context }
     }
 
     /// Runs a test. A wait that is never served ends with its time limit, perhaps even well: that is a failure too.
-    pub(crate) fn run(scheme: &'static str, test: impl FnOnce(&Net)) {
+    pub(crate) fn run(self, test: impl FnOnce(&Net)) {
         let start = Instant::now();
-        test(&Net::new(scheme));
+        test(&self);
+        drop(self);
         assert!(start.elapsed() < LONG, "something waited until its time was up");
     }
 

@@ -154,7 +154,7 @@ pub(crate) struct World<W> {
 struct Reactor {
     /// The stream is readable.
     ready: bool,
-    /// What is still to be done: commands, and one readable stream.
+    /// Which commands are carried out, and whether the stream has been read.
     commands: Vec<bool>,
     stream: bool,
 }
