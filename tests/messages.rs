@@ -46,7 +46,7 @@ fn whatever_can_be_sent_arrives_as_the_same_octets(net: &Net) {
     push.send(Frame::from("octets")).unwrap();
     push.send(Message::from("octets")).unwrap();
     push.send(Message::from_iter(["octets"])).unwrap();
-    push.send(&Message::from(bytes)).unwrap();
+    push.send(Message::from(bytes)).unwrap();
     for _ in 0..11 {
         let message = pull.recv_timeout(LONG).unwrap();
         assert_eq!(message, "octets");

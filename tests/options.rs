@@ -38,7 +38,7 @@ const LIBZMQ: &[(u16, &str, &str, Option<&str>)] = &[
     (5, "ZMQ_ROUTING_ID", "empty", None),
     (11, "ZMQ_SNDBUF", "none", None),
     (12, "ZMQ_RCVBUF", "none", None),
-    (17, "ZMQ_LINGER", "none", None),
+    (17, "ZMQ_LINGER", "none (zero for SUB and XSUB)", None),
     (18, "ZMQ_RECONNECT_IVL", "100 ms", None),
     (19, "ZMQ_BACKLOG", "100", Some("1024")),
     (21, "ZMQ_RECONNECT_IVL_MAX", "0", Some("5 s")),

@@ -290,7 +290,7 @@ fn under_handover_a_second_peer_takes_the_id(net: &Net) {
     let monitor = router.monitor();
     second.connect(&endpoint).unwrap();
     second.send("from the second").unwrap();
-    second.wait_for_peers(1, LONG).unwrap();
+    event(&monitor, |kind| matches!(kind, EventKind::HandshakeSucceeded).then_some(()));
     for _ in 0..2 {
         let (id, message) = router.recv_timeout(LONG).unwrap();
         if message == "from the second" {
