@@ -245,7 +245,7 @@ impl Core {
         there: PeerId,
         identity: &Bytes,
         marks: Marks,
-    ) -> Result<Vec<After>, &'static str> {
+    ) -> Result<Linked, &'static str> {
         let mut reader = self.lock_recv();
         let mut side = self.lock_send();
         if side.closed {
@@ -275,7 +275,12 @@ impl Core {
         }
         drop(side);
         drop(reader);
-        if let Some(old) = replaced {
+        Ok(Linked { after, replaced })
+    }
+
+    /// What follows a new link once both ends stand: a peer whose routing id was taken goes, and what waited is fetched.
+    fn settle(&self, linked: Linked) {
+        if let Some(old) = linked.replaced {
             let endpoint = self.lock_send().peer(old).and_then(|old| old.about.endpoint.parse::<Endpoint>().ok());
             self.part(old);
             if let Some(endpoint) = endpoint {
@@ -283,8 +288,17 @@ impl Core {
                 self.tell(EventKind::Disconnected(cause), &endpoint, Some(old));
             }
         }
-        Ok(after)
+        for after in linked.after {
+            self.follow(after);
+        }
     }
+}
+
+/// What is left to do for one end of a new link.
+struct Linked {
+    after: Vec<After>,
+    /// The peer that had the routing id before.
+    replaced: Option<PeerId>,
 }
 
 /// Joins a connector's peer with a binder.
@@ -330,12 +344,8 @@ fn join(
         core.tell_waiters(Interest::CHANGE);
         core.tell_waiters(Interest::ROOM);
     }
-    for after in ours {
-        connector.follow(after);
-    }
-    for after in theirs {
-        binder.follow(after);
-    }
+    connector.settle(ours);
+    binder.settle(theirs);
     Ok(())
 }
 
