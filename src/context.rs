@@ -298,7 +298,7 @@ impl Inner {
             if cores.is_empty() {
                 return;
             }
-            let now_written: u64 = cores.iter().map(|core| core.progress()).sum();
+            let now_written: u64 = cores.iter().fold(0, |sum, core| sum.wrapping_add(core.progress()));
             if now_written != written {
                 written = now_written;
                 since = Instant::now();

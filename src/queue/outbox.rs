@@ -108,6 +108,11 @@ impl Outbox {
         self.bytes
     }
 
+    /// Octets waiting or taken and not written, as far as no flusher has them in hand.
+    pub(crate) fn pending(&self) -> usize {
+        self.bytes + self.batch.remaining()
+    }
+
     /// Messages waiting or taken and not yet written whole.
     pub(crate) fn queued(&self) -> usize {
         self.messages + self.in_flight

@@ -317,7 +317,9 @@ impl Core {
                 return done();
             }
             if interest == Interest::MESSAGE {
-                self.waiters.wait(interest, deadline, || self.is_closed() || self.arrived.load(Ordering::SeqCst));
+                // Somebody else may have collected what arrived, and left the most of it.
+                let there = || self.is_closed() || self.arrived.load(Ordering::SeqCst) || self.has_unread();
+                self.waiters.wait(interest, deadline, there);
                 continue;
             }
             // What else is waited for can be known only by asking, and asking may be what does it: never twice.
@@ -650,7 +652,8 @@ impl Core {
 
     /// A number that changes while a closed socket still gets something delivered.
     pub(crate) fn progress(&self) -> u64 {
-        let draining: u64 = self.lock_send().peers.iter().map(|(_, peer)| peer.unsent() as u64).sum();
+        let left = |peer: &Peer| (peer.unsent() + peer.outbox.pending()) as u64;
+        let draining: u64 = self.lock_send().peers.iter().map(|(_, peer)| left(peer)).sum();
         self.lingering().2.wrapping_sub(draining)
     }
 

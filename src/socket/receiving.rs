@@ -218,6 +218,11 @@ impl Arrivals {
 }
 
 impl Core {
+    /// Whether messages may lie in the inboxes.
+    pub(super) fn has_unread(&self) -> bool {
+        !self.lock_recv().ring.is_empty()
+    }
+
     /// What was received and discarded, and what waits to be read.
     pub(super) fn receive_counts(&self) -> (u64, u64, u64) {
         let mut reader = self.lock_recv();

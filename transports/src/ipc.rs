@@ -167,6 +167,11 @@ impl Stream for IpcStream {
         self.name_of(End::Connecting)
     }
 
+    /// What the peer has not read yet: a libzmq that is paused takes our close for an error and throws that away.
+    fn unsent(&self) -> usize {
+        self.socket.unacknowledged()
+    }
+
     fn credentials(&self) -> Option<Credentials> {
         sys::peer_credentials(self.socket.as_fd())
     }
