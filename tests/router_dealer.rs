@@ -290,7 +290,14 @@ fn under_handover_a_second_peer_takes_the_id(net: &Net) {
     let monitor = router.monitor();
     second.connect(&endpoint).unwrap();
     second.send("from the second").unwrap();
-    event(&monitor, |kind| matches!(kind, EventKind::HandshakeSucceeded).then_some(()));
+    let (mut up, mut replaced) = (false, false);
+    while !(up && replaced) {
+        match monitor.recv_timeout(LONG).expect("the event comes").kind {
+            EventKind::HandshakeSucceeded => up = true,
+            EventKind::Disconnected(Cause::Replaced(_)) => replaced = true,
+            _ => {}
+        }
+    }
     for _ in 0..2 {
         let (id, message) = router.recv_timeout(LONG).unwrap();
         if message == "from the second" {
@@ -303,7 +310,6 @@ fn under_handover_a_second_peer_takes_the_id(net: &Net) {
     }
     router.send_to("same", "answer").unwrap();
     assert_eq!(second.recv_timeout(LONG).unwrap(), "answer");
-    event(&monitor, |kind| matches!(kind, EventKind::Disconnected(Cause::Replaced(_) | Cause::Local)).then_some(()));
     until("the first is gone", || router.stats().connections == 1);
 }
 

@@ -256,6 +256,7 @@ fn receivers_count_what_the_sender_says_was_written(net: &Net) {
         // The end must not be dropped: it waits for room.
         publisher.set(wiremesh::Setting::Nodrop(true)).unwrap();
         publisher.send_timeout("a: end", LONG).unwrap();
+        publisher.flush(LONG).unwrap();
     });
     let stats = check(publisher.stats());
     assert_eq!(stats.accepted, 18_000 * 3 + 2000 + 3);
