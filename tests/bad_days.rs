@@ -8,8 +8,10 @@
 //! | `slow_reader.rs` | a sender closes while its receiver stands still |
 //! | `killed.rs` | peers die in the middle of a message |
 //! | `restarted.rs` | the binding side comes back, again and again |
+//! | `paused.rs` | peers stand still and do not die |
 //! | `hostile.rs` | strangers send anything |
 //! | `starved.rs` | no descriptors |
+//! | `signals.rs` | signals and descriptors of the program around |
 //! | `churn.rs` | ten thousand times everything, and nothing is left behind |
 //! | `closing.rs`, `linger.rs` | closing under blocked calls; what closing delivers |
 //! | `refusals.rs` | errors that say what is allowed |
@@ -37,10 +39,14 @@ mod killed;
 mod law;
 #[path = "bad_days/linger.rs"]
 mod linger;
+#[path = "bad_days/paused.rs"]
+mod paused;
 #[path = "bad_days/refusals.rs"]
 mod refusals;
 #[path = "bad_days/restarted.rs"]
 mod restarted;
+#[path = "bad_days/signals.rs"]
+mod signals;
 #[path = "bad_days/slow_reader.rs"]
 mod slow_reader;
 #[path = "bad_days/starved.rs"]
@@ -68,6 +74,11 @@ fn role() {
         "forker" => forked::forker(arguments),
         "shared-forker" => forked::shared_forker(arguments),
         "ending" => ending::role(arguments),
+        "publisher" => restarted::publisher(arguments),
+        "sigpipe" => signals::sigpipe(arguments),
+        "alarms" => signals::alarms(arguments),
+        "worker" => paused::worker(arguments),
+        "stopped-sub" => paused::stopped_sub(arguments),
         _ => panic!("there is no role `{name}`"),
     });
 }

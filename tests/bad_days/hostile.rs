@@ -331,6 +331,38 @@ fn a_handshake_has_one_deadline_however_it_trickles() {
     });
 }
 
+/// The other way round: a server that answers with nonsense is tried again, and found once it is a real one.
+#[test]
+fn a_server_that_speaks_nonsense_is_tried_again() {
+    let _turn = alone();
+    within(PATIENCE, "the nonsense", || {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let context = Context::new();
+        let interval = Duration::from_millis(20);
+        let dealer = Dealer::builder().context(&context).reconnect_interval(interval).reconnect_max(interval * 4);
+        let dealer = dealer.build().expect("good options");
+        dealer.connect(format!("tcp://{address}")).expect("a good endpoint");
+        dealer.send("hello").expect("accepted");
+        let nonsense: [Vec<u8>; 5] = [
+            b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(),
+            vec![0xff; 64],
+            Vec::new(),
+            [&raw::greeting()[..], &raw::ready("PUB")].concat(),
+            [&raw::greeting()[..], &raw::long_header(false, 1 << 62)].concat(),
+        ];
+        for nonsense in &nonsense {
+            let (mut stream, _) = listener.accept().expect("it comes again");
+            // It may have closed before it has heard everything.
+            let _ = stream.write_all(nonsense);
+        }
+        let router = Router::in_context(&context);
+        router.adopt_tcp(listener).expect("adopted");
+        let (_, message) = router.recv_timeout(PATIENCE / 2).expect("what was sent is kept");
+        assert_eq!(message, "hello");
+    });
+}
+
 /// Half-open connections are limited; who is evicted is a stranger as a rule, and a good client comes in among them.
 #[test]
 fn a_flood_of_half_open_connections_keeps_nobody_out() {

@@ -288,6 +288,53 @@ fn router_seen(message: &wiremesh::Message) -> u64 {
     number_of(message.as_bytes())
 }
 
+/// Without `mandatory` a ROUTER drops for a peer that does not read, and for that one only.
+#[test]
+fn a_router_counts_what_it_drops_for_a_full_peer() {
+    let _turn = alone();
+    for over in Over::ALL {
+        within(PATIENCE, over.name(), move || full_dealer(over));
+    }
+}
+
+fn full_dealer(over: Over) {
+    let context = Context::new();
+    let router = Router::builder().context(&context).send_mark(16u32).send_buffer(16usize << 10);
+    let router = Arc::new(router.build().expect("good options"));
+    let endpoint = router.bind(over.wildcard()).expect("bound");
+    let dealers = ["idle", "busy"].map(|id| {
+        let dealer = Dealer::builder().context(&context).routing_id(id).receive_mark(16u32);
+        let dealer = dealer.receive_buffer(16usize << 10).build().expect("good options");
+        dealer.connect(&endpoint).expect("a good endpoint");
+        dealer
+    });
+    router.wait_for_peers(2, PATIENCE).expect("they come");
+    let auditor = Auditor::of(vec![Arc::clone(&router)]);
+    let messages = share() / 20;
+    for number in 0..messages {
+        let body = format!("to {number} {}", "-".repeat(1000));
+        router.send_to("idle", body.as_str()).expect("a ROUTER never waits");
+        router.send_to("busy", body.as_str()).expect("a ROUTER never waits");
+        let message = dealers[1].recv_timeout(PATIENCE).expect("it reads, so nothing is dropped for it");
+        assert_eq!(number_of(message.as_bytes()), number, "{over:?}");
+    }
+    let mut last = None;
+    let mut got = 0;
+    while let Ok(message) = dealers[0].recv_timeout(Duration::from_millis(200)) {
+        let number = number_of(message.as_bytes());
+        assert!(last.is_none_or(|last| number > last), "{over:?}: in order, never twice");
+        last = Some(number);
+        got += 1;
+    }
+    auditor.done();
+    let stats = router.stats();
+    balanced(stats);
+    assert_eq!(stats.accepted, 2 * messages, "{over:?}: {stats:?}");
+    assert_eq!((stats.written, stats.queued), (messages + got, 0), "{over:?}: {stats:?}");
+    assert_eq!(stats.dropped.total(), stats.dropped.high_water_mark, "{over:?}: {stats:?}");
+    assert!(stats.dropped.high_water_mark > 0, "{over:?}: {stats:?}");
+}
+
 /// Receivers come and go under load: nothing is counted twice and nothing goes uncounted.
 #[test]
 fn the_law_holds_while_peers_come_and_go() {

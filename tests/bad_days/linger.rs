@@ -314,7 +314,7 @@ fn thousands_of_unbound_inproc_names_do_not_delay_a_close() {
         }
         let begin = Instant::now();
         context.close(Duration::ZERO);
-        assert!(begin.elapsed() <= Duration::from_secs(2), "{:?}", begin.elapsed());
+        assert!(begin.elapsed() <= Duration::from_secs(5), "{:?}", begin.elapsed());
     });
 }
 

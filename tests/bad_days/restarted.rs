@@ -3,7 +3,7 @@
 
 use crate::support::child::{self, Process};
 use crate::support::random::Random;
-use crate::support::{Over, PATIENCE, alone, eventually, times, within};
+use crate::support::{Over, PATIENCE, alone, eventually, is_full, times, within};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -227,6 +227,56 @@ fn check_ticks(sub: &Sub, heard: &AtomicU64) {
 
 fn number(body: &[u8]) -> u64 {
     u64::from_le_bytes(*body.first_chunk::<8>().expect("a numbered message"))
+}
+
+/// Subscriptions know no mark: however many there are, each is made again with every new publisher.
+#[test]
+fn no_subscription_is_lost_in_restarts_of_the_publisher() {
+    let _turn = alone();
+    for over in Over::STREAMS {
+        within(PATIENCE * 4, "the restarts", move || resubscribe(over));
+    }
+}
+
+fn resubscribe(over: Over) {
+    let topics = if is_full() { 200_000 } else { 20_000 };
+    let context = Context::new();
+    let sub = Sub::builder().context(&context).receive_mark(1u32).reconnect_interval(Duration::from_millis(10));
+    let sub = sub.reconnect_max(Duration::from_millis(50)).build().expect("good options");
+    for topic in 0..topics {
+        sub.subscribe(format!("topic/{topic}/")).expect("subscribed");
+    }
+    let mut endpoint = over.fixed();
+    for life in 0..if is_full() { 20 } else { 4 } {
+        let mut publisher = Process::start("publisher", &[&endpoint, &topics]);
+        endpoint = publisher.hear();
+        if life == 0 {
+            sub.connect(&endpoint).expect("a good endpoint");
+        }
+        assert_eq!(publisher.hear(), topics.to_string(), "{over:?}, life {life}: all topics are known");
+        publisher.say("publish");
+        for topic in (0..topics).step_by(997) {
+            let message = sub.recv_timeout(PATIENCE).expect("it is subscribed");
+            assert_eq!(message, format!("topic/{topic}/").as_str(), "{over:?}, life {life}");
+        }
+        publisher.kill();
+    }
+}
+
+/// Binds, waits until that many topics are subscribed to, and publishes on some of them when told.
+pub(crate) fn publisher(arguments: &[&str]) {
+    let [endpoint, topics] = arguments else { panic!("endpoint, topics") };
+    let topics: usize = topics.parse().expect("a number");
+    let publisher = Pub::new();
+    child::tell(publisher.bind(endpoint).expect("bound"));
+    eventually(PATIENCE, "all topics are known", || publisher.topic_count() == topics);
+    child::tell(publisher.topic_count());
+    child::listen();
+    for topic in (0..topics).step_by(997) {
+        publisher.send(format!("topic/{topic}/")).expect("never waits");
+        publisher.send(format!("topic/{topics}/{topic}")).expect("never waits");
+    }
+    child::listen();
 }
 
 /// The binding side: receives, keeps the ledger, answers and ticks, until killed or told to stop.

@@ -44,7 +44,7 @@ fn push_and_close(over: Over) {
 fn a_push_that_closes_on_a_pull_with_heartbeats_loses_nothing() {
     let _turn = alone();
     for over in Over::STREAMS {
-        for run in 0..times(20) {
+        for run in 0..times(10) {
             within(PATIENCE * 4, "a run", move || {
                 let context = Context::new();
                 let interval = Duration::from_millis(20);

@@ -109,6 +109,8 @@ class Peer:
 
     def close(self, name):
         if name in self.monitors:
+            # In this order: an event for a reader that is gone would block the whole process.
+            self.sockets[name].monitor(None, 0)
             self.monitors.pop(name).close()
         self.sockets.pop(name).close()
 
