@@ -91,6 +91,7 @@ const OURS: &[(&str, &str)] = &[
     ("max_subscriptions", "1000000"),
     ("spin", "0"),
     ("half_open_limit", "1024"),
+    ("tcp_congestion_control", "none"),
 ];
 
 #[test]
@@ -188,6 +189,7 @@ fn every_option_has_a_builder_method() {
         .tcp_keepalive_idle(second * 11)
         .tcp_keepalive_interval(second * 12)
         .tcp_max_retransmit(second * 13)
+        .tcp_congestion_control("reno")
         .send_buffer(10usize)
         .receive_buffer(11usize)
         .type_of_service(12u8)
@@ -236,6 +238,7 @@ fn every_option_has_a_builder_method() {
     assert_eq!((options.tcp_keepalive_idle, options.tcp_keepalive_interval), (Some(second * 11), Some(second * 12)));
     assert_eq!((options.tcp_max_retransmit, options.busy_poll), (Some(second * 13), Some(second * 14)));
     assert_eq!((options.send_buffer, options.receive_buffer), (Some(10), Some(11)));
+    assert_eq!(options.tcp_congestion_control.as_deref(), Some("reno"));
     assert_eq!((options.type_of_service, options.priority), (Some(12), Some(13)));
     assert_eq!((options.bind_to_device.as_deref(), options.backlog), (Some("lo"), 14));
 }
@@ -288,6 +291,7 @@ fn one_of_each() -> Vec<Setting> {
         Setting::TcpKeepaliveIdle(Some(second)),
         Setting::TcpKeepaliveInterval(Some(second)),
         Setting::TcpMaxRetransmit(Some(second)),
+        Setting::TcpCongestionControl(Some("reno".to_owned())),
         Setting::SendBuffer(Some(1)),
         Setting::ReceiveBuffer(Some(1)),
         Setting::TypeOfService(Some(1)),

@@ -273,6 +273,7 @@ fn link_options(options: &Options) -> LinkOptions {
     link.busy_poll = options.busy_poll;
     link.bind_to_device = options.bind_to_device.clone();
     link.max_retransmit = options.tcp_max_retransmit;
+    link.congestion_control = options.tcp_congestion_control.clone();
     link.backlog = options.backlog;
     link.ipv6 = options.ipv6;
     link

@@ -126,7 +126,7 @@ impl Listener for IpcListener {
     register_through_socket!();
 
     fn accept(&self) -> io::Result<Box<dyn Stream>> {
-        let (socket, _) = self.socket.accept(|socket| buffers_and_priority(socket, &self.options))?;
+        let (socket, _) = self.socket.accept(|socket, _| buffers_and_priority(socket, &self.options))?;
         Ok(Box::new(IpcStream { socket, end: End::Accepted, address: Arc::clone(&self.address) }))
     }
 

@@ -40,6 +40,10 @@ pub struct LinkOptions {
     /// How long written data may stay unacknowledged before the connection counts as lost (`TCP_USER_TIMEOUT`), in
     /// whole milliseconds. Linux only, ignored elsewhere. Default: `None` (about 15 minutes on Linux).
     pub max_retransmit: Option<Duration>,
+    /// Name of the congestion control algorithm (`TCP_CONGESTION`), which the system must have and allow. Linux and FreeBSD
+    /// only, ignored elsewhere. Default: `None`, the system's choice, except that connections within the host use one that
+    /// does not pace what it sends (`reno`).
+    pub congestion_control: Option<String>,
     /// How many connections may wait to be accepted, on `tcp` and `ipc`. Clamped to 1 … 65,535, and by the kernel to
     /// its own limit (`net.core.somaxconn` on Linux). Default: 1024.
     pub backlog: u32,
@@ -65,6 +69,7 @@ impl Default for LinkOptions {
             busy_poll: None,
             bind_to_device: None,
             max_retransmit: None,
+            congestion_control: None,
             backlog: 1024,
             ipv6: true,
         }

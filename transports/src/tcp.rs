@@ -80,7 +80,7 @@ impl Transport for Tcp {
         }
         let target = reachable(target);
         let socket = StreamSocket::connect(Domain::for_address(target), &target.into(), |socket| {
-            setup::before_connect(socket, options)?;
+            setup::before_connect(socket, target, options)?;
             match source {
                 Some(source) => {
                     if source.port() != 0 {
@@ -117,9 +117,11 @@ impl Listener for TcpListener {
     register_through_socket!();
 
     fn accept(&self) -> io::Result<Box<dyn Stream>> {
-        let (socket, peer) = self.socket.accept(|socket| setup::after_accept(socket, &self.options))?;
         // The address comes with the accept, and asking later would fail once the peer has gone.
-        let peer = peer.as_socket().unwrap_or(NOWHERE);
+        let address = |peer: &SockAddr| peer.as_socket().unwrap_or(NOWHERE);
+        let (socket, peer) =
+            self.socket.accept(|socket, peer| setup::after_accept(socket, address(peer), &self.options))?;
+        let peer = address(&peer);
         Ok(Box::new(TcpStream { socket, peer }))
     }
 

@@ -126,13 +126,14 @@ impl ListenerSocket {
 
     pub(crate) fn accept(
         &self,
-        prepare: impl FnOnce(&Socket) -> io::Result<()>,
+        prepare: impl FnOnce(&Socket, &SockAddr) -> io::Result<()>,
     ) -> io::Result<(StreamSocket, SockAddr)> {
         let (stream, peer) = retry(|| self.with(|listener| listener.accept()))?;
-        prepare(&SockRef::from(&stream)).map_err(|error| {
+        let peer = peer.into();
+        prepare(&SockRef::from(&stream), &peer).map_err(|error| {
             io::Error::new(io::ErrorKind::ConnectionAborted, format!("a waiting connection was lost: {error}"))
         })?;
-        Ok((StreamSocket(Mutex::new(stream)), peer.into()))
+        Ok((StreamSocket(Mutex::new(stream)), peer))
     }
 
     fn with<T>(&self, call: impl FnOnce(&mut TcpListener) -> io::Result<T>) -> io::Result<T> {

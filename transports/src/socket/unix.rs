@@ -139,13 +139,13 @@ impl ListenerSocket {
     /// reports through the accept, or that a firewall forbids.
     pub(crate) fn accept(
         &self,
-        prepare: impl FnOnce(&Socket) -> io::Result<()>,
+        prepare: impl FnOnce(&Socket, &SockAddr) -> io::Result<()>,
     ) -> io::Result<(StreamSocket, SockAddr)> {
         let (socket, peer) = retry(|| accept(&self.0)).map_err(|error| match error.raw_os_error() {
             Some(number) if OF_THE_CONNECTION.contains(&number) => aborted(&error),
             Some(_) | None => error,
         })?;
-        prepare(&socket).map_err(|error| aborted(&error))?;
+        prepare(&socket, &peer).map_err(|error| aborted(&error))?;
         Ok((StreamSocket(socket), peer))
     }
 }

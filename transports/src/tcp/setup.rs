@@ -9,8 +9,9 @@ use socket2::{Socket, TcpKeepalive};
 use crate::options::LinkOptions;
 use crate::socket::setup::{buffers_and_priority, named};
 
-pub(super) fn before_connect(socket: &Socket, options: &LinkOptions) -> io::Result<()> {
+pub(super) fn before_connect(socket: &Socket, target: SocketAddr, options: &LinkOptions) -> io::Result<()> {
     bind_to_device(socket, options)?;
+    congestion(socket, is_loopback(target), options)?;
     common(socket, options)
 }
 
@@ -20,13 +21,40 @@ pub(super) fn before_listen(socket: &Socket, address: SocketAddr, options: &Link
         socket.set_only_v6(false)?;
     }
     bind_to_device(socket, options)?;
+    congestion(socket, is_loopback(address), options)?;
     common(socket, options)
 }
 
 /// An accepted socket inherits the device, and an unprivileged process must not set it twice. The rest is inherited on
 /// some systems only.
-pub(super) fn after_accept(socket: &Socket, options: &LinkOptions) -> io::Result<()> {
+pub(super) fn after_accept(socket: &Socket, peer: SocketAddr, options: &LinkOptions) -> io::Result<()> {
+    let same_host =
+        || socket.local_addr().is_ok_and(|ours| ours.as_socket().is_some_and(|ours| ours.ip() == peer.ip()));
+    congestion(socket, is_loopback(peer) || same_host(), options)?;
     common(socket, options)
+}
+
+/// Between two processes of one host there is nothing to be congested, and an algorithm that paces what it sends (BBR) costs
+/// a third of the throughput there. So such connections use the oldest algorithm, which every system has, unless the user
+/// named one.
+fn congestion(socket: &Socket, within_host: bool, options: &LinkOptions) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "freebsd"))]
+    match &options.congestion_control {
+        Some(name) => named("congestion_control", name, socket.set_tcp_congestion(name.as_bytes()))?,
+        // A system without it keeps what it has.
+        None if within_host => drop(socket.set_tcp_congestion(UNPACED)),
+        None => {}
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "freebsd")))]
+    let _ = (socket, within_host, options);
+    Ok(())
+}
+
+#[cfg(any(target_os = "linux", target_os = "freebsd"))]
+const UNPACED: &[u8] = if cfg!(target_os = "linux") { b"reno" } else { b"newreno" };
+
+fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
 }
 
 fn common(socket: &Socket, options: &LinkOptions) -> io::Result<()> {
@@ -122,6 +150,9 @@ mod tests {
 
     use super::*;
 
+    /// An address of documentation: no connection is made to it.
+    const FAR: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 9);
+
     fn many_options() -> LinkOptions {
         LinkOptions {
             keepalive: Some(true),
@@ -162,12 +193,12 @@ mod tests {
         listener.listen(1).unwrap();
 
         let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        before_connect(&client, &options).unwrap();
+        before_connect(&client, address, &options).unwrap();
         expect_many_options(&client);
         client.connect(&listener.local_addr().unwrap()).unwrap();
 
         let (server, _) = listener.accept().unwrap();
-        after_accept(&server, &options).unwrap();
+        after_accept(&server, client.local_addr().unwrap().as_socket().unwrap(), &options).unwrap();
         expect_many_options(&server);
     }
 
@@ -177,7 +208,7 @@ mod tests {
             Socket::new(Domain::IPV4, Type::STREAM, None).unwrap(),
             Socket::new(Domain::IPV4, Type::STREAM, None).unwrap(),
         );
-        before_connect(&set_up, &LinkOptions::default()).unwrap();
+        before_connect(&set_up, FAR, &LinkOptions::default()).unwrap();
         assert!(set_up.tcp_nodelay().unwrap());
         assert_eq!(set_up.keepalive().unwrap(), plain.keepalive().unwrap());
         assert_eq!(set_up.send_buffer_size().unwrap(), plain.send_buffer_size().unwrap());
@@ -185,11 +216,30 @@ mod tests {
     }
 
     #[test]
+    fn connections_within_the_host_are_not_paced_unless_the_user_says_so() {
+        let algorithm = |target: SocketAddr, options: &LinkOptions| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            before_connect(&socket, target, options).unwrap();
+            let name = socket.tcp_congestion().unwrap();
+            String::from_utf8(name.into_iter().take_while(|octet| *octet != 0).collect()).unwrap()
+        };
+        let system = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap();
+        let (near, by_default) = (SocketAddr::from(([127, 0, 0, 1], 9)), LinkOptions::default());
+        assert_eq!(algorithm(near, &by_default), "reno");
+        assert_eq!(algorithm(FAR, &by_default), system.trim());
+        let named = LinkOptions { congestion_control: Some(system.trim().to_owned()), ..by_default };
+        assert_eq!(algorithm(near, &named), system.trim());
+        let unknown = LinkOptions { congestion_control: Some("no-such".to_owned()), ..LinkOptions::default() };
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        assert!(before_connect(&socket, near, &unknown).unwrap_err().to_string().contains("congestion_control"));
+    }
+
+    #[test]
     fn keepalive_times_count_only_if_it_is_on() {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         let before = socket.tcp_keepalive_retries().unwrap();
         let options = LinkOptions { keepalive: Some(false), ..many_options() };
-        before_connect(&socket, &options).unwrap();
+        before_connect(&socket, FAR, &options).unwrap();
         assert!(!socket.keepalive().unwrap());
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), before);
     }
@@ -203,7 +253,7 @@ mod tests {
             max_retransmit: Some(Duration::MAX),
             ..LinkOptions::default()
         };
-        before_connect(&socket, &options).unwrap();
+        before_connect(&socket, FAR, &options).unwrap();
         assert!(socket.send_buffer_size().unwrap() >= 40_000);
         let options = LinkOptions {
             keepalive: Some(true),
@@ -211,14 +261,14 @@ mod tests {
             keepalive_count: Some(u32::MAX),
             ..LinkOptions::default()
         };
-        assert!(before_connect(&socket, &options).unwrap_err().to_string().contains("keepalive_idle"));
+        assert!(before_connect(&socket, FAR, &options).unwrap_err().to_string().contains("keepalive_idle"));
     }
 
     #[test]
     fn the_traffic_class_is_set_on_ipv6() {
         let Ok(socket) = Socket::new(Domain::IPV6, Type::STREAM, None) else { return };
         let options = LinkOptions { type_of_service: Some(0x28), ..LinkOptions::default() };
-        before_connect(&socket, &options).unwrap();
+        before_connect(&socket, FAR, &options).unwrap();
         assert_eq!(socket.tclass_v6().unwrap(), 0x28);
         assert_eq!(socket.tos_v4().unwrap(), 0x28);
     }
