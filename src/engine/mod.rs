@@ -97,6 +97,9 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// Whether somebody waits on the socket without driving.
     fn has_waiters(&self) -> bool;
 
+    /// Whether a caller is likely to drive within two milliseconds.
+    fn will_return(&self) -> bool;
+
     /// Tells the monitor.
     fn event(&self, event: Event);
 

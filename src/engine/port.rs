@@ -1,6 +1,6 @@
 //! A socket's door to its reactor: commands go in, rings wake whoever drives, and a waiting caller takes the driver's seat.
 
-use super::reactor::{Reactor, WAKER, look_up};
+use super::reactor::{Reactor, Turns, WAKER, look_up};
 use super::signal::Signal;
 use super::thread::Engine;
 use super::{EndpointId, Host, Settings};
@@ -118,7 +118,7 @@ impl Habit {
     }
 
     /// Visits that follow each other within this time are regular.
-    const QUICK: Duration = Duration::from_micros(200);
+    const QUICK: Duration = Duration::from_micros(1000);
     /// How often a spinning driver asks the poll beside its streams.
     const POLL: Duration = Duration::from_micros(16);
 }
@@ -283,7 +283,7 @@ impl Port {
         let mut looked = false;
         let outcome = loop {
             self.signal.start();
-            reactor.round(host, CALLER_UNITS);
+            reactor.round(host, Turns::CALLER);
             if done() {
                 break Drive::Done;
             }
@@ -353,12 +353,15 @@ impl Port {
         };
         let Some(reactor) = guard.as_mut() else { return Turn::Idle(None) };
         note(reactor);
+        if seat.waker.is_some() && !host.has_waiters() && host.will_return() {
+            return self.lend(seat, guard, host);
+        }
         let mut busy = true;
         for _ in 0..ENGINE_ROUNDS {
             self.signal.start();
             // Fails only for a signal, which concerns nobody here.
             let _ = reactor.wait(Some(Duration::ZERO));
-            reactor.round(host, ENGINE_UNITS);
+            reactor.round(host, Turns::ENGINE);
             busy = reactor.is_busy();
             if reactor.finished || (!busy && self.signal.rest()) {
                 break;
@@ -379,6 +382,27 @@ impl Port {
         if left || missed { Turn::Again(deadline) } else { Turn::Idle(deadline) }
     }
 
+    /// The engine leaves what there is to read to a caller that is about to come for it, and looks again later.
+    fn lend(&self, seat: &Seat, mut guard: MutexGuard<'_, Option<Reactor>>, host: &dyn Host) -> Turn {
+        let Some(reactor) = guard.as_mut() else { return Turn::Idle(None) };
+        self.signal.start();
+        // Fails only for a signal, which concerns nobody here.
+        let _ = reactor.wait(Some(Duration::ZERO));
+        reactor.round(host, Turns::NONE);
+        let deadline = reactor.deadline();
+        self.published.store(deadline.map_or(NEVER, |deadline| self.engine.nanos(deadline)), Ordering::SeqCst);
+        if !seat.lent.swap(true, Ordering::SeqCst) {
+            seat.disarm();
+        }
+        seat.seen.store(seat.visits.load(Ordering::Relaxed), Ordering::Relaxed);
+        // A ring before the loan was known went to a poll nobody asks any more; one after it calls the engine.
+        let left = self.signal.leave();
+        drop(guard);
+        let missed = self.signal.missed();
+        seat.patrolled.store(true, Ordering::SeqCst);
+        Turn::Lent { deadline, again: left || missed }
+    }
+
     /// Leaves the seat: hands everything that is left to the engine, or keeps it for the next visit if that is near.
     fn leave(&self, seat: &Seat, guard: MutexGuard<'_, Option<Reactor>>, host: &dyn Host) {
         let mut regular = false;
@@ -392,7 +416,8 @@ impl Port {
                 return;
             }
             // Others who wait need somebody to drive while this caller is away.
-            regular = reactor.habit.is_regular() && !host.has_waiters();
+            let expected = || reactor.habit.is_regular() || (seat.lent.load(Ordering::SeqCst) && host.will_return());
+            regular = !host.has_waiters() && expected();
             left |= reactor.is_busy() && !regular;
             let deadline = reactor.deadline().map_or(NEVER, |deadline| self.engine.nanos(deadline));
             if deadline < self.published.load(Ordering::SeqCst) {
@@ -419,10 +444,11 @@ impl Port {
     }
 
     /// The engine looks whether a caller that has the seat on loan still comes back; whether to look again.
-    pub(crate) fn patrol(&self) -> Patrol {
+    pub(crate) fn patrol(&self, host: &dyn Host) -> Patrol {
         let Some(seat) = self.seat.get() else { return Patrol::Over };
         let visits = seat.visits.load(Ordering::Relaxed);
-        if seat.seen.swap(visits, Ordering::Relaxed) != visits && seat.lent.load(Ordering::SeqCst) {
+        let came = seat.seen.swap(visits, Ordering::Relaxed) != visits;
+        if seat.lent.load(Ordering::SeqCst) && (came || host.will_return()) {
             return Patrol::Again;
         }
         // Taken away before the look at the seat: whoever is inside registers again after leaving it, so one of us sees the other.
@@ -468,6 +494,8 @@ pub(crate) enum Turn {
     Again(Option<Instant>),
     /// A caller drives; it will publish its deadline when it leaves.
     Held,
+    /// A caller is expected back: look after the socket as one on loan. It may want another turn all the same.
+    Lent { deadline: Option<Instant>, again: bool },
 }
 
 impl Seat {
@@ -485,9 +513,5 @@ impl Seat {
     }
 }
 
-/// Ready sources a caller serves in one round before it looks whether it was served itself.
-const CALLER_UNITS: usize = 8;
-/// Ready sources an engine thread serves in one round.
-const ENGINE_UNITS: usize = 64;
 /// Rounds of an engine thread before other sockets get their turn.
 const ENGINE_ROUNDS: usize = 16;

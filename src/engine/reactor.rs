@@ -71,6 +71,25 @@ struct Ending {
     deadline: Option<Instant>,
 }
 
+/// How much one round may do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turns {
+    /// Ready sources.
+    pub(crate) sources: usize,
+    /// Octets read, give or take one buffer.
+    pub(crate) octets: usize,
+}
+
+impl Turns {
+    /// A caller serves few sources before it looks whether it was served itself, and reads no more than what the second-level
+    /// cache still holds when it gets to it.
+    pub(crate) const CALLER: Turns = Turns { sources: 8, octets: READ_BUFFER };
+    /// An engine thread serves everybody.
+    pub(crate) const ENGINE: Turns = Turns { sources: 64, octets: usize::MAX };
+    /// The sources wait for somebody else.
+    pub(crate) const NONE: Turns = Turns { sources: 0, octets: 0 };
+}
+
 /// Why a connection goes, as far as it matters for what follows.
 enum Loss {
     /// The system or the peer ended it.
@@ -161,19 +180,24 @@ impl Reactor {
         }
     }
 
-    /// One round: commands, dirty outboxes, due timers, and up to `units` ready sources.
-    pub(crate) fn round(&mut self, host: &dyn Host, units: usize) {
+    /// One round: commands, dirty outboxes, due timers, and as many ready sources as `turns` allows.
+    pub(crate) fn round(&mut self, host: &dyn Host, turns: Turns) {
         host.port().take_commands(|command| self.execute(host, command));
         self.flush_dirty(host);
         if !self.timers.is_empty() {
             self.expire(host, Instant::now());
         }
         let mut delivered = false;
-        for _ in 0..units.min(self.ready.len()) {
+        let mut octets = turns.octets;
+        for _ in 0..turns.sources.min(self.ready.len()) {
+            if octets == 0 {
+                break;
+            }
             match self.ready.pop_front() {
                 Some(Ready::Link(key)) => {
                     delivered = true;
-                    self.turn_link(host, key);
+                    let read = self.turn_link(host, key, octets.min(READ_BUDGET));
+                    octets = octets.saturating_sub(read);
                 }
                 Some(Ready::Binding(key)) => self.turn_binding(host, key),
                 None => break,
@@ -514,9 +538,11 @@ impl Reactor {
 
     // ----- connections -----
 
-    fn turn_link(&mut self, host: &dyn Host, key: Key) {
-        let Some(link) = self.links.get_mut(key) else { return };
+    /// Serves a ready link; says how many octets that read.
+    fn turn_link(&mut self, host: &dyn Host, key: Key, budget: usize) -> usize {
+        let Some(link) = self.links.get_mut(key) else { return 0 };
         link.listed = false;
+        let mut read = 0;
         match link.state {
             State::Connecting { .. } => {
                 link.readable = false;
@@ -528,11 +554,12 @@ impl Reactor {
                 if !link.control_written() {
                     self.converse(host, key, now);
                 }
-                self.read(host, key, now);
+                read = self.read(host, key, now, budget);
             }
         }
         self.list(key);
         self.retime(key);
+        read
     }
 
     /// Writes what the machine has to say, and lets messages flow once the handshake is written too.
@@ -616,8 +643,8 @@ impl Reactor {
     }
 
     /// Reads and delivers until the stream would block, the receive mark is reached or the budget of this turn is used up.
-    fn read(&mut self, host: &dyn Host, key: Key, now: Instant) {
-        let mut budget = READ_BUDGET;
+    fn read(&mut self, host: &dyn Host, key: Key, now: Instant, budget: usize) -> usize {
+        let mut octets = 0;
         let mut buffer = BUFFER.take();
         let outcome = loop {
             let Some(link) = self.links.get_mut(key) else { break Ok(()) };
@@ -683,8 +710,8 @@ impl Reactor {
                 link.readable = false;
                 break Ok(());
             }
-            budget = budget.saturating_sub(got);
-            if budget == 0 {
+            octets += got;
+            if octets >= budget {
                 break Ok(());
             }
         };
@@ -696,6 +723,7 @@ impl Reactor {
         if let Err(loss) = outcome {
             self.lose(host, key, loss);
         }
+        octets
     }
 
     /// Lets the machine read `input` and hands on what it finds.

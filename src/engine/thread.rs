@@ -301,7 +301,7 @@ impl Loop {
         self.looked = Instant::now();
         for number in std::mem::take(&mut self.lent) {
             let Some(host) = self.engine.host(number) else { continue };
-            match host.port().patrol() {
+            match host.port().patrol(&*host) {
                 Patrol::Again => self.lent.push(number),
                 Patrol::Over => {}
                 Patrol::TakeOver => self.turn(number, |_| ()),
@@ -341,6 +341,15 @@ impl Loop {
                 }
             }
             Turn::Held => self.schedule(number, None),
+            Turn::Lent { deadline, again } => {
+                self.schedule(number, deadline);
+                if !self.lent.contains(&number) {
+                    self.lent.push(number);
+                }
+                if again && !self.again.contains(&number) {
+                    self.again.push_back(number);
+                }
+            }
         }
     }
 

@@ -984,6 +984,10 @@ impl Host for Core {
         !self.waiters.is_empty()
     }
 
+    fn will_return(&self) -> bool {
+        self.is_at_it()
+    }
+
     fn event(&self, event: Event) {
         #[cfg(feature = "tracing")]
         tracing::debug!(kind = ?event.kind, endpoint = %event.endpoint, address = ?event.address, "wiremesh event");

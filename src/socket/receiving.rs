@@ -2,7 +2,7 @@
 //! takes whole messages from them in turn (fair queueing, RFC 28 and 30).
 
 use super::core::Core;
-use super::sending::{Routing, Wire};
+use super::sending::{Counts, Routing, Wire};
 use crate::engine::Incoming;
 use crate::engine::port::Command;
 use crate::engine::waiters::Interest;
@@ -19,6 +19,7 @@ use smallvec::SmallVec;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 /// What drivers and other sockets of the process have brought and nobody has collected yet.
 #[derive(Default)]
@@ -28,6 +29,8 @@ pub(crate) struct Arrivals {
     flows: HashMap<PeerId, Flow>,
     /// Messages brought since waiting receivers were told.
     fresh: usize,
+    /// Messages brought in all.
+    brought: u64,
     /// Subscriptions changed since then.
     resubscribed: bool,
 }
@@ -81,6 +84,31 @@ pub(crate) struct Reader {
     /// Half of the receive mark: credit goes back in such steps.
     pub(super) step: usize,
     pub(super) step_bytes: usize,
+    appetite: Appetite,
+}
+
+/// How fast the application takes messages, as the engine saw it when it last looked.
+struct Appetite {
+    at: Instant,
+    taken: u64,
+    per_milli: u64,
+}
+
+impl Appetite {
+    /// Looks closer together than this say nothing.
+    const LOOK: Duration = Duration::from_micros(200);
+    /// An application slower than this is better served by the engine.
+    const QUICK: u64 = 4;
+
+    fn note(&mut self, taken: u64) {
+        let now = Instant::now();
+        let past = now.saturating_duration_since(self.at);
+        if past >= Appetite::LOOK {
+            let micros = u64::try_from(past.as_micros()).unwrap_or(u64::MAX);
+            self.per_milli = (taken - self.taken).saturating_mul(1000) / micros;
+            (self.at, self.taken) = (now, taken);
+        }
+    }
 }
 
 /// What came from one peer.
@@ -110,6 +138,7 @@ impl Reader {
             discarded: 0,
             step: 1,
             step_bytes: 1,
+            appetite: Appetite { at: Instant::now(), taken: 0, per_milli: 0 },
         }
     }
 
@@ -242,6 +271,22 @@ impl Core {
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the application takes messages at such a pace that it will be back for more, and read them itself, within two
+    /// milliseconds. The caches are warm then where the messages are used, and a thread is saved.
+    pub(super) fn is_at_it(&self) -> bool {
+        let (unread, pace) = {
+            let mut reader = self.lock_recv();
+            let taken = reader.received + reader.discarded;
+            reader.appetite.note(taken);
+            (self.lock_arrivals().brought.saturating_sub(taken), reader.appetite.per_milli)
+        };
+        pace >= Appetite::QUICK && unread <= 2 * pace && !self.is_closed() && {
+            // What waits to be written may wait for the kernel to take it, and only a driver would hear of that.
+            let Counts { accepted, written, dropped, .. } = self.lock_send().counts;
+            accepted == written + dropped.total()
+        }
+    }
+
     /// A driver brings something from a peer; whether to go on reading from it.
     pub(super) fn arrive(&self, peer: PeerId, incoming: Incoming) -> bool {
         if self.kind.publishes() {
@@ -272,13 +317,14 @@ impl Core {
     fn land(&self, item: Arrival, peer: PeerId, messages: usize, bytes: usize) -> bool {
         let (mark, byte_mark) = self.receive_marks();
         let mut arrivals = self.lock_arrivals();
-        let Arrivals { items, flows, fresh, .. } = &mut *arrivals;
+        let Arrivals { items, flows, fresh, brought, .. } = &mut *arrivals;
         let flow = flows.entry(peer).or_default();
         if flow.muted {
             return true;
         }
         items.push(item);
         *fresh += messages;
+        *brought += messages as u64;
         flow.messages += messages;
         flow.bytes += bytes;
         flow.received += messages as u64;
@@ -568,6 +614,7 @@ impl Core {
         let some = !pieces.is_empty();
         if some || read > 0 {
             let mut arrivals = self.lock_arrivals();
+            arrivals.brought += messages as u64;
             let flow = arrivals.flows.entry(peer).or_default();
             flow.messages = (flow.messages + messages).saturating_sub(read);
             flow.received += messages as u64;
