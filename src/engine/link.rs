@@ -87,9 +87,13 @@ impl Link {
         peer: Option<PeerId>,
         now: Instant,
     ) -> Link {
+        let config = Arc::clone(&settings.protocol);
         Link {
             address: stream.peer_address().into(),
-            machine: Connection::new(Arc::clone(&settings.protocol), now),
+            machine: match origin {
+                Origin::Dialer(_) => Connection::new(config, now),
+                Origin::Listener(_) => Connection::accepted(config, now),
+            },
             stream,
             state,
             origin,

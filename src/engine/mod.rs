@@ -67,6 +67,9 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// The socket's own door.
     fn port(&self) -> &Port;
 
+    /// Whether there is a place for a newcomer that was accepted; asked before it is told that we are ready.
+    fn admits(&self, newcomer: &PeerDescription) -> Result<(), &'static str>;
+
     /// A connection finished its handshake. The socket answers with the peer it belongs to, or refuses it.
     fn attach(&self, newcomer: Newcomer) -> Result<PeerId, &'static str>;
 

@@ -605,13 +605,7 @@ impl Reactor {
                 self.flush_peer(host, peer);
                 self.list(key);
             }
-            Err(reason) => {
-                link.machine.refuse(reason);
-                link.collect_control();
-                // Whether the peer still hears why is its own loss.
-                let _ = link.write_control();
-                self.lose(host, key, Loss::Local(Cause::Refused(reason)));
-            }
+            Err(reason) => self.lose(host, key, Loss::Local(Cause::Refused(reason))),
         }
     }
 
@@ -706,6 +700,11 @@ impl Reactor {
             let incoming = match event {
                 None => return Ok(()),
                 Some(protocol::Event::Ready(description)) => {
+                    if let Origin::Listener(_) = link.origin {
+                        // Refused without a word: after an ERROR it would not come back, and the place may be free soon.
+                        host.admits(&description).map_err(|reason| Loss::Local(Cause::Refused(reason)))?;
+                        link.machine.admit();
+                    }
                     link.state = State::Settling(Box::new(description));
                     self.converse(host, key, now);
                     match self.links.get_mut(key) {
@@ -817,8 +816,7 @@ impl Reactor {
                 }
                 let stop = refusal
                     || (!up && !connecting && dialer.settings.stop_on_handshake_failure)
-                    || (local && dialer.closing)
-                    || matches!(cause, Cause::Refused(_));
+                    || (local && dialer.closing);
                 // Under `immediate` each connection is a peer of its own; else the endpoint's peer stays and its messages wait.
                 match (link.peer, dialer.peer) {
                     (Some(peer), None) => host.detach(peer, false),

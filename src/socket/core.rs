@@ -683,7 +683,7 @@ impl Core {
             Routing::Balance(balance) => {
                 let taken = balance.peers().iter().any(|other| *other != slot);
                 if self.kind == SocketKind::Pair && taken {
-                    return Err("the PAIR has a peer already");
+                    return Err(PAIR_TAKEN);
                 }
                 balance.attach(slot);
             }
@@ -701,7 +701,7 @@ impl Core {
                         replaced = peers.at(other).map(|peer| peer.id);
                         id
                     }
-                    Claim::Refused => return Err("the routing id is in use"),
+                    Claim::Refused => return Err(ID_TAKEN),
                 };
                 if let Some(old) = replaced {
                     // What it sent before stays readable, under an id that leads nowhere else.
@@ -853,6 +853,10 @@ enum Deadline {
 /// How often a receiver looks again before it sleeps when all its peers are in this process: a few microseconds.
 const PATIENCE: usize = 200;
 
+/// Why a newcomer is refused. Both reasons pass.
+const PAIR_TAKEN: &str = "the PAIR has a peer already";
+const ID_TAKEN: &str = "the routing id is in use";
+
 fn nanos(duration: Option<Duration>) -> u64 {
     duration.map_or(FOREVER, |duration| u64::try_from(duration.as_nanos()).unwrap_or(FOREVER))
 }
@@ -860,6 +864,21 @@ fn nanos(duration: Option<Duration>) -> u64 {
 impl Host for Core {
     fn port(&self) -> &Port {
         &self.port
+    }
+
+    fn admits(&self, newcomer: &protocol::PeerDescription) -> Result<(), &'static str> {
+        let handover = self.switch().handover;
+        match &self.lock_send().routing {
+            Routing::Balance(balance) if self.kind == SocketKind::Pair && !balance.peers().is_empty() => Err(PAIR_TAKEN),
+            Routing::Router(routes) if !handover && routes.find(&newcomer.identity).is_some() => Err(ID_TAKEN),
+            Routing::Balance(_)
+            | Routing::Router(_)
+            | Routing::Request(..)
+            | Routing::Nowhere
+            | Routing::Reply(_)
+            | Routing::Publish(_)
+            | Routing::Upstream => Ok(()),
+        }
     }
 
     fn attach(&self, newcomer: Newcomer) -> Result<PeerId, &'static str> {
