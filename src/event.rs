@@ -103,6 +103,9 @@ pub enum Cause {
     /// because the listener had too many.
     #[error("replaced: {0}")]
     Replaced(&'static str),
+    /// Code that ran for the socket panicked with this text: the socket has failed, and all its endpoints with it.
+    #[error("the socket has failed: {0}")]
+    Failed(Arc<str>),
 }
 
 impl From<io::Error> for Cause {

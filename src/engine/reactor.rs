@@ -3,6 +3,7 @@
 //! Streams are edge-triggered. A stream stays *ready* from its edge until it would block, and the ready list lives here and
 //! not in whoever drives, so a driver may leave at any point.
 
+use super::contain::contain;
 use super::dialer::{Dialer, Dialing, Jitter};
 use super::link::{Link, Origin, State};
 use super::listener::Binding;
@@ -49,6 +50,8 @@ pub(crate) struct Reactor {
     pub(crate) habit: Habit,
     /// The socket was closed and everything is gone.
     pub(crate) finished: bool,
+    /// Code that ran for the socket outside of a round panicked with this.
+    pub(crate) panicked: Option<Arc<str>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -123,6 +126,7 @@ impl Reactor {
             jitter: Jitter::new(),
             habit: Habit::default(),
             finished: false,
+            panicked: None,
         }
     }
 
@@ -245,6 +249,7 @@ impl Reactor {
                 }
             }
             Command::End { scope, deadline } => self.end(host, scope, deadline),
+            Command::Fail(panic) => self.panicked = Some(panic),
         }
     }
 
@@ -958,6 +963,23 @@ impl Reactor {
                 self.lose(host, key, Loss::Local(Cause::Local));
             }
         }
+    }
+
+    /// Lets everything go after a panic. A stream or listener that panics once more keeps no other from being closed.
+    pub(crate) fn demolish(mut self) {
+        for key in self.links.keys() {
+            if let Some(link) = self.links.remove(key) {
+                let _ = contain(|| link.stream.deregister(&self.registry));
+                let _ = contain(|| drop(link));
+            }
+        }
+        for key in self.bindings.keys() {
+            if let Some(listener) = self.bindings.remove(key).and_then(|binding| binding.listener) {
+                let _ = contain(|| listener.deregister(&self.registry));
+                let _ = contain(|| listener.close());
+            }
+        }
+        let _ = contain(|| drop(self));
     }
 
     // ----- timers and lists -----
