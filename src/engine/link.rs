@@ -34,6 +34,8 @@ pub(crate) struct Link {
     pub(crate) readable: bool,
     /// The stream has ended on the peer's side; what it holds is still read first.
     pub(crate) ended: bool,
+    /// Writing failed. What can still be read comes first, and may tell why.
+    pub(crate) broken: bool,
     /// The receive mark was reached: nothing is read until the application has caught up.
     pub(crate) paused: bool,
     /// It is on the ready list.
@@ -106,6 +108,7 @@ impl Link {
             control: VecDeque::new(),
             readable: false,
             ended: false,
+            broken: false,
             paused: false,
             listed: false,
             wants_write: false,

@@ -534,6 +534,10 @@ impl Reactor {
                     self.converse(host, key, now);
                 }
                 self.read(host, key, now);
+                if self.links.get(key).is_some_and(|link| link.broken && !link.readable) {
+                    let error = io::Error::new(io::ErrorKind::BrokenPipe, "the stream takes no more octets");
+                    self.lose(host, key, Loss::Link(error.into()));
+                }
             }
         }
         self.list(key);
@@ -567,7 +571,7 @@ impl Reactor {
                 }
             }
             // The read side tells why; nothing that arrived before is lost.
-            Err(_) => link.readable = true,
+            Err(_) => (link.broken, link.readable) = (true, true),
         }
         self.retime(key);
         self.list(key);
@@ -866,7 +870,7 @@ impl Reactor {
             }
             Flush::Busy => Ok(()),
             Flush::Failed => {
-                link.readable = true;
+                (link.broken, link.readable) = (true, true);
                 self.list(key);
                 Ok(())
             }
