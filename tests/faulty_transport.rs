@@ -2,13 +2,13 @@
 
 mod support;
 
-use std::io::{self, IoSlice};
-use std::net::Shutdown;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::{self, IoSlice, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
-use support::{Blocked, PATIENCE, eventually};
+use support::{Blocked, PATIENCE, eventually, raw};
 use wiremesh::transports::mio::{Interest, Registry, Token};
 use wiremesh::transports::{AddressError, LinkOptions, Listener, Purpose, ReadBuf, Stream, Tcp, Transport};
 use wiremesh::{
@@ -29,6 +29,11 @@ struct Faults {
     /// Not a panic: nothing can be written, though there is something to read, or nothing.
     unwritable: AtomicBool,
     dropped: AtomicBool,
+    /// Nor this: nothing can be written now.
+    full: AtomicBool,
+    /// Nor this: a write takes as long as somebody holds it.
+    slow: Mutex<()>,
+    writes: AtomicUsize,
 }
 
 impl Faults {
@@ -84,7 +89,9 @@ impl Stream for FaultyStream {
     }
 
     fn reregister(&self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
-        self.0.reregister(registry, token, interest)
+        // Who is full is not writable.
+        let full = self.1.full.load(Ordering::SeqCst);
+        self.0.reregister(registry, token, if full { Interest::READABLE } else { interest })
     }
 
     fn deregister(&self, registry: &Registry) -> io::Result<()> {
@@ -98,6 +105,11 @@ impl Stream for FaultyStream {
 
     fn write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         Faults::trip(&self.1.write);
+        self.1.writes.fetch_add(1, Ordering::SeqCst);
+        if self.1.full.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        drop(self.1.slow.lock().unwrap_or_else(PoisonError::into_inner));
         if self.1.unwritable.load(Ordering::SeqCst) {
             return Err(io::Error::other("no buffers"));
         }
@@ -363,4 +375,48 @@ fn a_stream_that_cannot_be_written_any_more_is_given_up() {
     switch_off(&scene.faults.unwritable);
     let (_, message) = router.recv_timeout(PATIENCE).expect("over the next connection");
     assert_eq!(message, "not yet");
+}
+
+/// Its handshake is there and ours cannot be written: waiting for that must not turn in circles, nor last for ever.
+#[test]
+fn a_handshake_that_cannot_be_written_waits_quietly_and_times_out() {
+    let scene = Scene::new(false);
+    let pull = Pull::builder().context(&scene.context).handshake_timeout(Duration::from_millis(200));
+    let pull = pull.build().expect("good options");
+    let monitor = pull.monitor();
+    let endpoint = pull.bind("faulty://127.0.0.1:*").expect("bound");
+    switch_on(&scene.faults.full);
+    let mut peer = TcpStream::connect(endpoint.address()).expect("it listens");
+    peer.write_all(&[&raw::greeting()[..], &raw::ready("PUSH")].concat()).expect("it fits the buffers");
+    peer.shutdown(Shutdown::Write).expect("it is connected");
+    let failed = |kind: &EventKind| matches!(kind, EventKind::HandshakeFailed(Cause::Protocol(error)) if error.is_timeout());
+    expect(&monitor, "the end of its time", failed);
+    let writes = scene.faults.writes.load(Ordering::SeqCst);
+    assert!(writes < 20, "{writes} attempts");
+}
+
+/// The last write of a closing socket ends on the thread of its sender, where nobody drives.
+#[test]
+fn a_socket_closed_under_a_slow_write_is_done_when_the_write_is() {
+    let scene = Scene::new(false);
+    let push = Arc::new(Push::in_context(&scene.context));
+    let endpoint = push.bind("faulty://127.0.0.1:*").expect("bound").as_str().replace("faulty", "tcp");
+    let pull = Pull::in_context(&Context::new());
+    pull.connect(&endpoint).expect("a good endpoint");
+    push.wait_for_peers(1, PATIENCE).expect("a peer");
+    let (monitor, there) = (push.monitor(), pull.monitor());
+    let slow = scene.faults.slow.lock().expect("nobody panics with it");
+    let before = scene.faults.writes.load(Ordering::SeqCst);
+    let sender = thread::spawn({
+        let push = Arc::clone(&push);
+        move || push.send("the last words")
+    });
+    eventually(PATIENCE, "the write has begun", || scene.faults.writes.load(Ordering::SeqCst) > before);
+    push.close();
+    expect(&monitor, "the close", |kind| matches!(kind, EventKind::Closed(Cause::Local)));
+    drop(slow);
+    assert!(sender.join().expect("no panic").is_ok());
+    assert_eq!(pull.recv_timeout(PATIENCE).expect("it was accepted"), "the last words");
+    expect(&there, "the loss", |kind| matches!(kind, EventKind::Disconnected(_)));
+    expect(&monitor, "the end", |kind| matches!(kind, EventKind::MonitorStopped));
 }

@@ -156,7 +156,7 @@ impl Reactor {
                 if event.is_writable() || event.is_error() || event.is_write_closed() {
                     match (&link.state, link.peer) {
                         (State::Up, Some(peer)) => self.stalled.push(peer),
-                        _ => link.readable = true,
+                        _ => (link.readable, link.writable) = (true, true),
                     }
                 }
                 self.list(key);
@@ -522,6 +522,7 @@ impl Reactor {
     fn turn_link(&mut self, host: &dyn Host, key: Key) {
         let Some(link) = self.links.get_mut(key) else { return };
         link.listed = false;
+        link.writable = false;
         match link.state {
             State::Connecting { .. } => {
                 link.readable = false;
@@ -569,6 +570,11 @@ impl Reactor {
                     self.come_up(host, key, now);
                     return;
                 }
+            }
+            // The peer is ready and does not know that we are, so that it has sent nothing that could be read yet.
+            Err(error) if matches!(link.state, State::Settling(_)) => {
+                self.lose(host, key, Loss::Link(error.into()));
+                return;
             }
             // The read side tells why; nothing that arrived before is lost.
             Err(_) => (link.broken, link.readable) = (true, true),
@@ -895,6 +901,15 @@ impl Reactor {
         for (_, dialer) in self.dialers.iter_mut().filter(|(_, dialer)| concerns(dialer.id)) {
             dialer.closing = true;
         }
+        if scope.is_none() {
+            // Nobody receives any more who could resume them, and their end is not seen unless they are read.
+            for key in self.links.keys() {
+                if let Some(link) = self.links.get_mut(key) {
+                    link.paused = false;
+                }
+                self.list(key);
+            }
+        }
         if let Some(deadline) = deadline {
             self.timers.push(Reverse((deadline, Timer::Ending)));
         }
@@ -1037,6 +1052,10 @@ impl Reactor {
                         return;
                     }
                 }
+            }
+            State::Settling(_) if link.settling_deadline().is_some_and(|deadline| deadline <= now) => {
+                let limit = link.settings.protocol.handshake_timeout.unwrap_or_default();
+                self.lose(host, key, Loss::Protocol(protocol::ProtocolError::HandshakeTimeout { limit }));
             }
             State::Handshaking | State::Settling(_) | State::Up => {
                 if link.stream.deadline().is_some_and(|deadline| deadline <= now) {

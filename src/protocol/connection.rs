@@ -318,6 +318,7 @@ impl Connection {
     /// Freezes the connection and drops all it held.
     fn fail(&mut self, error: ProtocolError) -> ProtocolError {
         self.state = State::Failed(error.clone());
+        self.held_back = None;
         error
     }
 }

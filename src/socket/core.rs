@@ -983,7 +983,8 @@ impl Host for Core {
     }
 
     fn deliver(&self, peer: PeerId, incoming: Incoming) -> bool {
-        self.arrive(peer, incoming)
+        // What comes to a closed socket is for nobody; it is read to see the end of the connection.
+        self.is_closed() || self.arrive(peer, incoming)
     }
 
     fn delivered(&self) {

@@ -787,11 +787,16 @@ impl Core {
                 side.remove(id);
                 return Flush::Busy;
             }
+            let ends = peer.retired || side.closed;
             match outcome {
                 Flush::Done if side.peers.get(id.key()).is_some_and(|peer| peer.outbox.has_work()) => {}
                 Flush::Done => {
                     drop(guard);
                     self.tell_waiters(Interest::CHANGE);
+                    if ends {
+                        // An endpoint that ends waits for this, and the reactor has not seen it.
+                        self.port.ring();
+                    }
                     return Flush::Done;
                 }
                 other => return other,
