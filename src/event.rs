@@ -96,7 +96,8 @@ pub enum Cause {
     /// The peer broke the protocol, refused us or was silent for too long.
     #[error("{0}")]
     Protocol(ProtocolError),
-    /// The pattern has no place for this peer: a second peer of a PAIR, or a routing id that is taken.
+    /// The pattern has no place for this peer now: a second peer of a PAIR, or a routing id that is taken. The peer sees its connection
+    /// end within the handshake, and tries again.
     #[error("refused: {0}")]
     Refused(&'static str),
     /// A newcomer took its place: another peer with the same routing id under `handover`, or a half-open connection evicted

@@ -11,9 +11,7 @@ use std::time::{Duration, Instant};
 use support::{Blocked, PATIENCE, eventually, raw};
 use wiremesh::transports::mio::{Interest, Registry, Token};
 use wiremesh::transports::{AddressError, LinkOptions, Listener, Purpose, ReadBuf, Stream, Tcp, Transport};
-use wiremesh::{
-    Cause, Context, Dealer, Error, Event, EventKind, Monitor, Pull, Push, RecvError, Router, SendFailure,
-};
+use wiremesh::{Cause, Context, Dealer, Error, Event, EventKind, Monitor, Pull, Push, RecvError, Router, SendFailure};
 
 /// Calls return within this time once their socket has failed.
 const SOON: Duration = Duration::from_millis(50);
@@ -177,8 +175,7 @@ struct Scene {
 
 impl Scene {
     fn new(engine_only: bool) -> Scene {
-        let context =
-            Context::builder().engine_only(engine_only).drop_wait(Some(Duration::from_millis(100))).build();
+        let context = Context::builder().engine_only(engine_only).drop_wait(Some(Duration::from_millis(100))).build();
         let faults = Arc::new(Faults::default());
         context.register_transport(Arc::new(Faulty(Arc::clone(&faults)))).expect("a free scheme");
         let beside = (Push::in_context(&context), Pull::in_context(&context));
@@ -389,7 +386,8 @@ fn a_handshake_that_cannot_be_written_waits_quietly_and_times_out() {
     let mut peer = TcpStream::connect(endpoint.address()).expect("it listens");
     peer.write_all(&[&raw::greeting()[..], &raw::ready("PUSH")].concat()).expect("it fits the buffers");
     peer.shutdown(Shutdown::Write).expect("it is connected");
-    let failed = |kind: &EventKind| matches!(kind, EventKind::HandshakeFailed(Cause::Protocol(error)) if error.is_timeout());
+    let failed =
+        |kind: &EventKind| matches!(kind, EventKind::HandshakeFailed(Cause::Protocol(error)) if error.is_timeout());
     expect(&monitor, "the end of its time", failed);
     let writes = scene.faults.writes.load(Ordering::SeqCst);
     assert!(writes < 20, "{writes} attempts");

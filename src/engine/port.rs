@@ -286,49 +286,51 @@ impl Port {
         }
         let mut spin_until = None;
         let mut looked = false;
-        let outcome = contain(|| loop {
-            self.signal.start();
-            reactor.round(host, CALLER_UNITS);
-            if let Some(panic) = reactor.panicked.take() {
-                break Err(panic);
-            }
-            if done() {
-                break Ok(Drive::Done);
-            }
-            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                break Ok(Drive::TimedOut);
-            }
-            let timeout = match pace {
-                Pace::Look if looked => break Ok(Drive::TimedOut),
-                Pace::Look => {
-                    looked = true;
-                    Some(Duration::ZERO)
+        let outcome = contain(|| {
+            loop {
+                self.signal.start();
+                reactor.round(host, CALLER_UNITS);
+                if let Some(panic) = reactor.panicked.take() {
+                    break Err(panic);
                 }
-                Pace::Sleep | Pace::Spin(_) if reactor.is_busy() => Some(Duration::ZERO),
-                Pace::Sleep => self.sleep_time(reactor, deadline),
-                Pace::Spin(spin) => {
-                    let now = Instant::now();
-                    if now >= *spin_until.get_or_insert_with(|| now + spin) {
-                        self.sleep_time(reactor, deadline)
-                    } else {
-                        reactor.probe();
-                        std::hint::spin_loop();
-                        // The poll itself is asked now and then: writability, newcomers and rings come through it.
-                        if reactor.is_busy() && !self.signal.has_work() && !reactor.habit.is_poll_due(now) {
-                            continue;
-                        }
+                if done() {
+                    break Ok(Drive::Done);
+                }
+                if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                    break Ok(Drive::TimedOut);
+                }
+                let timeout = match pace {
+                    Pace::Look if looked => break Ok(Drive::TimedOut),
+                    Pace::Look => {
+                        looked = true;
                         Some(Duration::ZERO)
                     }
+                    Pace::Sleep | Pace::Spin(_) if reactor.is_busy() => Some(Duration::ZERO),
+                    Pace::Sleep => self.sleep_time(reactor, deadline),
+                    Pace::Spin(spin) => {
+                        let now = Instant::now();
+                        if now >= *spin_until.get_or_insert_with(|| now + spin) {
+                            self.sleep_time(reactor, deadline)
+                        } else {
+                            reactor.probe();
+                            std::hint::spin_loop();
+                            // The poll itself is asked now and then: writability, newcomers and rings come through it.
+                            if reactor.is_busy() && !self.signal.has_work() && !reactor.habit.is_poll_due(now) {
+                                continue;
+                            }
+                            Some(Duration::ZERO)
+                        }
+                    }
+                };
+                if timeout != Some(Duration::ZERO) && !self.signal.rest() {
+                    continue;
                 }
-            };
-            if timeout != Some(Duration::ZERO) && !self.signal.rest() {
-                continue;
-            }
-            match reactor.wait(timeout) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => break Ok(Drive::Interrupted),
-                // A poll that fails has nobody who could help; the deadline or a ring ends the wait.
-                Err(_) => std::thread::yield_now(),
+                match reactor.wait(timeout) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => break Ok(Drive::Interrupted),
+                    // A poll that fails has nobody who could help; the deadline or a ring ends the wait.
+                    Err(_) => std::thread::yield_now(),
+                }
             }
         });
         match outcome.unwrap_or_else(Err) {

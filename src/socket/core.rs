@@ -890,7 +890,9 @@ impl Host for Core {
     fn admits(&self, newcomer: &protocol::PeerDescription) -> Result<(), &'static str> {
         let handover = self.switch().handover;
         match &self.lock_send().routing {
-            Routing::Balance(balance) if self.kind == SocketKind::Pair && !balance.peers().is_empty() => Err(PAIR_TAKEN),
+            Routing::Balance(balance) if self.kind == SocketKind::Pair && !balance.peers().is_empty() => {
+                Err(PAIR_TAKEN)
+            }
             Routing::Router(routes) if !handover && routes.find(&newcomer.identity).is_some() => Err(ID_TAKEN),
             Routing::Balance(_)
             | Routing::Router(_)
