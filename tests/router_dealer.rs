@@ -325,6 +325,9 @@ fn a_router_that_connects_to_a_taken_id_tries_again(net: &Net) {
     event(&monitor, |kind| matches!(kind, EventKind::ConnectRetried(_)).then_some(()));
     router.disconnect(&one).unwrap();
     drop(first);
+    event(&monitor, |kind| matches!(kind, EventKind::HandshakeSucceeded).then_some(()));
+    // It was connected each time until it was refused: what it had sent would have gone with that connection.
+    until("the connections that were refused are gone", || second.stats().connections == 1);
     second.send("at last").unwrap();
     let (id, message) = router.recv_timeout(LONG).unwrap();
     assert_eq!((id.as_bytes(), message), (&b"same"[..], "at last".into()));
