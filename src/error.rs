@@ -75,6 +75,10 @@ pub enum Error {
     /// The socket or its context has been closed.
     #[error("the socket or its context is closed")]
     Closed,
+    /// Code that ran for the socket panicked: that of a registered transport, or the library's own. The socket is closed and stays so;
+    /// others go on. The monitor tells what the panic said.
+    #[error("the socket has failed: code that ran for it panicked")]
+    Failed,
     /// The socket was made before a fork and is used in the child; make a new context there.
     #[error("sockets of the parent process cannot be used in a forked child; create a new context there")]
     Forked,
@@ -90,7 +94,7 @@ impl From<Error> for io::Error {
             Error::System { source, .. } => source.kind(),
             Error::TimedOut { .. } => io::ErrorKind::TimedOut,
             Error::Closed => io::ErrorKind::NotConnected,
-            Error::Forked => io::ErrorKind::Other,
+            Error::Failed | Error::Forked => io::ErrorKind::Other,
         };
         io::Error::new(kind, error)
     }
@@ -123,6 +127,9 @@ pub enum SendFailure {
     /// The pattern does not allow a send now: a REQ waits for its reply, a REP has no request to answer.
     #[error("the pattern does not allow a send now: {0}")]
     WrongState(&'static str),
+    /// The socket has failed; see [`Error::Failed`].
+    #[error("the socket has failed: code that ran for it panicked")]
+    Failed,
     /// ROUTER with the option `mandatory`: no peer has that routing id.
     #[error("no peer has that routing id")]
     Unroutable,
@@ -143,7 +150,7 @@ impl From<SendError> for io::Error {
             SendFailure::WouldBlock => io::ErrorKind::WouldBlock,
             SendFailure::TimedOut => io::ErrorKind::TimedOut,
             SendFailure::Closed => io::ErrorKind::NotConnected,
-            SendFailure::WrongState(_) | SendFailure::Forked => io::ErrorKind::Other,
+            SendFailure::WrongState(_) | SendFailure::Failed | SendFailure::Forked => io::ErrorKind::Other,
             SendFailure::Unroutable => io::ErrorKind::HostUnreachable,
             SendFailure::Unacceptable(_) => io::ErrorKind::InvalidInput,
             SendFailure::NotSupported => io::ErrorKind::Unsupported,
@@ -165,6 +172,9 @@ pub enum RecvError {
     /// The socket or its context has been closed.
     #[error("the socket or its context is closed")]
     Closed,
+    /// The socket has failed; see [`Error::Failed`].
+    #[error("the socket has failed: code that ran for it panicked")]
+    Failed,
     /// The pattern does not allow a receive now: a REQ has asked nothing, a REP has not answered yet.
     #[error("the pattern does not allow a receive now: {0}")]
     WrongState(&'static str),
@@ -182,7 +192,7 @@ impl From<RecvError> for io::Error {
             RecvError::WouldBlock => io::ErrorKind::WouldBlock,
             RecvError::TimedOut => io::ErrorKind::TimedOut,
             RecvError::Closed => io::ErrorKind::NotConnected,
-            RecvError::WrongState(_) | RecvError::Forked => io::ErrorKind::Other,
+            RecvError::WrongState(_) | RecvError::Failed | RecvError::Forked => io::ErrorKind::Other,
             RecvError::NotSupported => io::ErrorKind::Unsupported,
         };
         io::Error::new(kind, error)

@@ -96,13 +96,17 @@ pub enum Cause {
     /// The peer broke the protocol, refused us or was silent for too long.
     #[error("{0}")]
     Protocol(ProtocolError),
-    /// The pattern has no place for this peer: a second peer of a PAIR, or a routing id that is taken.
+    /// The pattern has no place for this peer now: a second peer of a PAIR, or a routing id that is taken. The peer sees its connection
+    /// end within the handshake, and tries again.
     #[error("refused: {0}")]
     Refused(&'static str),
     /// A newcomer took its place: another peer with the same routing id under `handover`, or a half-open connection evicted
     /// because the listener had too many.
     #[error("replaced: {0}")]
     Replaced(&'static str),
+    /// Code that ran for the socket panicked with this text: the socket has failed, and all its endpoints with it.
+    #[error("the socket has failed: {0}")]
+    Failed(Arc<str>),
 }
 
 impl From<io::Error> for Cause {

@@ -107,6 +107,11 @@ impl SocketKind {
         matches!(self, SocketKind::Req | SocketKind::Dealer | SocketKind::Router)
     }
 
+    /// Whether this kind may have no place for a peer of a kind that fits: PAIR has one peer, and ROUTER one of each routing id.
+    pub(crate) const fn turns_away(self) -> bool {
+        matches!(self, SocketKind::Pair | SocketKind::Router)
+    }
+
     /// Whether subscriptions travel upstream from this kind.
     pub const fn subscribes(self) -> bool {
         matches!(self, SocketKind::Sub | SocketKind::XSub)

@@ -17,6 +17,7 @@
 //! | `refusals.rs` | errors that say what is allowed |
 //! | `forked.rs`, `ending.rs` | fork, and the end of a process |
 //! | `law.rs` | the accounting law against the receivers' own counts |
+//! | `stuck.rs` | nothing spins, and nothing sleeps with work left |
 //! | `engine_only.rs` | the way of working without nested polls |
 
 mod support;
@@ -51,6 +52,9 @@ mod signals;
 mod slow_reader;
 #[path = "bad_days/starved.rs"]
 mod starved;
+
+#[path = "bad_days/stuck.rs"]
+mod stuck;
 
 use support::child;
 

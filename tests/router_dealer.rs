@@ -46,7 +46,9 @@ over!([tcp ipc inproc]:
 );
 
 over!([tcp ipc]:
-    a_refused_duplicate_is_told_and_does_not_come_back
+    a_newcomer_whose_id_is_taken_gets_in_once_the_holder_is_gone
+    a_newcomer_whose_id_stays_taken_comes_ever_less_often
+    a_router_that_connects_to_a_taken_id_tries_again
     an_id_stays_across_a_reconnect
 );
 
@@ -265,19 +267,70 @@ fn a_second_peer_with_the_same_id_is_refused(net: &Net) {
     assert_eq!(router.stats().connections, 1);
 }
 
-fn a_refused_duplicate_is_told_and_does_not_come_back(net: &Net) {
+fn a_newcomer_whose_id_is_taken_gets_in_once_the_holder_is_gone(net: &Net) {
     let (router, first, second) = (router(net), dealer(net, "same"), dealer(net, "same"));
     let endpoint = net.join(&router, &[&first]);
-    let monitor = second.monitor();
+    let (refusing, refused) = (router.monitor(), second.monitor());
+    second.send_timeout("no peer yet", Duration::ZERO).unwrap_err();
     second.connect(&endpoint).unwrap();
-    // The ERROR command names the reason, and ends the endpoint.
-    let cause = event(&monitor, |kind| match kind {
-        EventKind::HandshakeFailed(cause) | EventKind::Disconnected(cause) => Some(cause),
+    second.send("kept").unwrap();
+    event(&refused, |kind| matches!(kind, EventKind::HandshakeFailed(_)).then_some(()));
+    event(&refused, |kind| matches!(kind, EventKind::ConnectRetried(_)).then_some(()));
+    let cause = event(&refusing, |kind| match kind {
+        EventKind::HandshakeFailed(cause) => Some(cause),
         _ => None,
     });
     assert!(cause.to_string().contains("routing id is in use"), "{cause}");
-    until("the endpoint has ended", || second.connected().is_empty());
-    assert_eq!(second.try_send("to nobody").unwrap_err().reason, SendFailure::WouldBlock);
+    assert_eq!(second.connected().len(), 1, "its endpoint goes on");
+    assert_eq!(second.stats().queued, 1, "it was never told that it may send");
+    drop(first);
+    let (id, message) = router.recv_timeout(LONG).unwrap();
+    assert_eq!((id.as_bytes(), message), (&b"same"[..], "kept".into()));
+    router.send_to("same", "welcome").unwrap();
+    assert_eq!(second.recv_timeout(LONG).unwrap(), "welcome");
+}
+
+fn a_newcomer_whose_id_stays_taken_comes_ever_less_often(net: &Net) {
+    let (router, first) = (router(net), dealer(net, "same"));
+    let interval = Duration::from_millis(2);
+    let second = Dealer::builder().context(&net.context).routing_id("same").reconnect_interval(interval);
+    let second = second.build().unwrap();
+    let endpoint = net.join(&router, &[&first]);
+    let monitor = second.monitor();
+    second.connect(&endpoint).unwrap();
+    let mut wait = Duration::ZERO;
+    // Each is drawn from a span that doubles: that ten in a row stay short has a chance of one in billions.
+    for _ in 0..10 {
+        wait = wait.max(event(&monitor, |kind| match kind {
+            EventKind::ConnectRetried(wait) => Some(wait),
+            _ => None,
+        }));
+        if wait > interval * 8 {
+            return;
+        }
+    }
+    panic!("it waited {wait:?} at most");
+}
+
+fn a_router_that_connects_to_a_taken_id_tries_again(net: &Net) {
+    let (router, first, second) = (router(net), dealer(net, "same"), dealer(net, "same"));
+    let (one, other) = (net.fresh(), net.fresh());
+    first.bind(&one).unwrap();
+    second.bind(&other).unwrap();
+    router.connect(&one).unwrap();
+    router.wait_for_peers(1, LONG).unwrap();
+    let monitor = router.monitor();
+    router.connect(&other).unwrap();
+    event(&monitor, |kind| matches!(kind, EventKind::HandshakeFailed(Cause::Refused(_))).then_some(()));
+    event(&monitor, |kind| matches!(kind, EventKind::ConnectRetried(_)).then_some(()));
+    router.disconnect(&one).unwrap();
+    drop(first);
+    event(&monitor, |kind| matches!(kind, EventKind::HandshakeSucceeded).then_some(()));
+    // It was connected each time until it was refused: what it had sent would have gone with that connection.
+    until("the connections that were refused are gone", || second.stats().connections == 1);
+    second.send("at last").unwrap();
+    let (id, message) = router.recv_timeout(LONG).unwrap();
+    assert_eq!((id.as_bytes(), message), (&b"same"[..], "at last".into()));
 }
 
 fn under_handover_a_second_peer_takes_the_id(net: &Net) {

@@ -32,8 +32,12 @@ pub(crate) struct Link {
     control: VecDeque<Bytes>,
     /// The stream may have something to read.
     pub(crate) readable: bool,
+    /// The stream may take octets of the handshake again.
+    pub(crate) writable: bool,
     /// The stream has ended on the peer's side; what it holds is still read first.
     pub(crate) ended: bool,
+    /// Writing failed. What can still be read comes first, and may tell why.
+    pub(crate) broken: bool,
     /// The receive mark was reached: nothing is read until the application has caught up.
     pub(crate) paused: bool,
     /// It is on the ready list.
@@ -87,9 +91,13 @@ impl Link {
         peer: Option<PeerId>,
         now: Instant,
     ) -> Link {
+        let config = Arc::clone(&settings.protocol);
         Link {
             address: stream.peer_address().into(),
-            machine: Connection::new(Arc::clone(&settings.protocol), now),
+            machine: match origin {
+                Origin::Dialer(_) => Connection::new(config, now),
+                Origin::Listener(_) => Connection::accepted(config, now),
+            },
             stream,
             state,
             origin,
@@ -101,7 +109,9 @@ impl Link {
             undigested: false,
             control: VecDeque::new(),
             readable: false,
+            writable: false,
             ended: false,
+            broken: false,
             paused: false,
             listed: false,
             wants_write: false,
@@ -117,7 +127,12 @@ impl Link {
 
     /// Whether there is something to do for it without another event.
     pub(crate) fn is_ready(&self) -> bool {
-        self.readable && (!self.paused || matches!(self.state, State::Draining { .. }))
+        match self.state {
+            // Nothing is read until our part of the handshake is written.
+            State::Settling(_) => self.writable,
+            State::Draining { .. } => self.readable,
+            State::Connecting { .. } | State::Handshaking | State::Up => self.readable && !self.paused,
+        }
     }
 
     /// When it wants to be looked at whatever happens.
@@ -125,9 +140,15 @@ impl Link {
         let own = match &self.state {
             State::Connecting { deadline } => return *deadline,
             State::Draining { deadline, .. } => Some(*deadline),
-            State::Handshaking | State::Settling(_) | State::Up => self.machine.poll_timeout(),
+            State::Settling(_) => super::earlier(self.settling_deadline(), self.machine.poll_timeout()),
+            State::Handshaking | State::Up => self.machine.poll_timeout(),
         };
         super::earlier(own, self.stream.deadline())
+    }
+
+    /// Until when our part of the handshake must be written. The machine's own limit ends with the peer's part.
+    pub(crate) fn settling_deadline(&self) -> Option<Instant> {
+        self.settings.protocol.handshake_timeout.and_then(|limit| self.opened.checked_add(limit))
     }
 
     /// Collects what the machine wants to say before messages flow.

@@ -12,8 +12,10 @@
 //! | `dialer.rs`, `listener.rs` | connecting with backoff; accepting with limits |
 //! | `resolver.rs` | names are looked up elsewhere |
 //! | `thread.rs` | the engine threads |
+//! | `contain.rs` | a panic ends one socket and no other |
 //! | `waiters.rs` | who waits on a socket, and for what |
 
+pub(crate) mod contain;
 pub(crate) mod dialer;
 pub(crate) mod link;
 pub(crate) mod listener;
@@ -67,6 +69,9 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// The socket's own door.
     fn port(&self) -> &Port;
 
+    /// Whether there is a place for a newcomer that was accepted; asked before it is told that we are ready.
+    fn admits(&self, newcomer: &PeerDescription) -> Result<(), &'static str>;
+
     /// A connection finished its handshake. The socket answers with the peer it belongs to, or refuses it.
     fn attach(&self, newcomer: Newcomer) -> Result<PeerId, &'static str>;
 
@@ -108,6 +113,9 @@ pub(crate) trait Host: Send + Sync + 'static {
 
     /// A closed socket has nothing left to do in the engine.
     fn finished(&self);
+
+    /// Code that ran for the socket panicked. Its reactor is gone, and all of its calls are to say so.
+    fn failed(&self, panic: &Arc<str>);
 }
 
 /// A number for each bind and each connect of a socket.

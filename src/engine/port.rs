@@ -1,5 +1,6 @@
 //! A socket's door to its reactor: commands go in, rings wake whoever drives, and a waiting caller takes the driver's seat.
 
+use super::contain::contain;
 use super::reactor::{Reactor, Turns, WAKER, look_up};
 use super::signal::Signal;
 use super::thread::Engine;
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     Drop { peer: PeerId, cause: Cause },
     /// Close an endpoint, or all of them, once its messages are written or the deadline has passed.
     End { scope: Option<EndpointId>, deadline: Option<Instant> },
+    /// Code that ran for the socket outside of a round panicked.
+    Fail(Arc<str>),
 }
 
 /// One per socket.
@@ -252,7 +255,9 @@ impl Port {
     ) {
         let Some(host) = self.seat.get().and_then(|seat| self.engine.host(seat.number)) else { return };
         self.engine.resolver().submit(move || {
-            let addresses = look_up(&*transport, &address, &settings);
+            // A panic is a look-up that failed; the helper thread is needed for others.
+            let addresses = contain(|| look_up(&*transport, &address, &settings))
+                .unwrap_or_else(|panic| Err(io::Error::other(format!("the transport panicked: {panic}"))));
             host.port().submit(Command::Resolved { dialer, addresses });
         });
     }
@@ -281,50 +286,63 @@ impl Port {
         }
         let mut spin_until = None;
         let mut looked = false;
-        let outcome = loop {
-            self.signal.start();
-            reactor.round(host, Turns::CALLER);
-            if done() {
-                break Drive::Done;
-            }
-            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                break Drive::TimedOut;
-            }
-            let timeout = match pace {
-                Pace::Look if looked => break Drive::TimedOut,
-                Pace::Look => {
-                    looked = true;
-                    Some(Duration::ZERO)
+        let outcome = contain(|| {
+            loop {
+                self.signal.start();
+                reactor.round(host, Turns::CALLER);
+                if let Some(panic) = reactor.panicked.take() {
+                    break Err(panic);
                 }
-                Pace::Sleep | Pace::Spin(_) if reactor.is_busy() => Some(Duration::ZERO),
-                Pace::Sleep => self.sleep_time(reactor, deadline),
-                Pace::Spin(spin) => {
-                    let now = Instant::now();
-                    if now >= *spin_until.get_or_insert_with(|| now + spin) {
-                        self.sleep_time(reactor, deadline)
-                    } else {
-                        reactor.probe();
-                        std::hint::spin_loop();
-                        // The poll itself is asked now and then: writability, newcomers and rings come through it.
-                        if reactor.is_busy() && !self.signal.has_work() && !reactor.habit.is_poll_due(now) {
-                            continue;
-                        }
+                if done() {
+                    break Ok(Drive::Done);
+                }
+                if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                    break Ok(Drive::TimedOut);
+                }
+                let timeout = match pace {
+                    Pace::Look if looked => break Ok(Drive::TimedOut),
+                    Pace::Look => {
+                        looked = true;
                         Some(Duration::ZERO)
                     }
+                    Pace::Sleep | Pace::Spin(_) if reactor.is_busy() => Some(Duration::ZERO),
+                    Pace::Sleep => self.sleep_time(reactor, deadline),
+                    Pace::Spin(spin) => {
+                        let now = Instant::now();
+                        if now >= *spin_until.get_or_insert_with(|| now + spin) {
+                            self.sleep_time(reactor, deadline)
+                        } else {
+                            reactor.probe();
+                            std::hint::spin_loop();
+                            // The poll itself is asked now and then: writability, newcomers and rings come through it.
+                            if reactor.is_busy() && !self.signal.has_work() && !reactor.habit.is_poll_due(now) {
+                                continue;
+                            }
+                            Some(Duration::ZERO)
+                        }
+                    }
+                };
+                if timeout != Some(Duration::ZERO) && !self.signal.rest() {
+                    continue;
                 }
-            };
-            if timeout != Some(Duration::ZERO) && !self.signal.rest() {
-                continue;
+                match reactor.wait(timeout) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => break Ok(Drive::Interrupted),
+                    // A poll that fails has nobody who could help; the deadline or a ring ends the wait.
+                    Err(_) => std::thread::yield_now(),
+                }
             }
-            match reactor.wait(timeout) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => break Drive::Interrupted,
-                // A poll that fails has nobody who could help; the deadline or a ring ends the wait.
-                Err(_) => std::thread::yield_now(),
+        });
+        match outcome.unwrap_or_else(Err) {
+            Ok(drive) => {
+                self.leave(seat, guard, host);
+                drive
             }
-        };
-        self.leave(seat, guard, host);
-        outcome
+            Err(panic) => {
+                self.fail(seat, guard, host, &panic);
+                Drive::Taken
+            }
+        }
     }
 
     fn sleep_time(&self, reactor: &Reactor, deadline: Option<Instant>) -> Option<Duration> {
@@ -352,22 +370,34 @@ impl Port {
             }
         };
         let Some(reactor) = guard.as_mut() else { return Turn::Idle(None) };
-        note(reactor);
-        if seat.waker.is_some() && !host.has_waiters() && host.will_return() {
-            return self.lend(seat, guard, host);
-        }
-        let mut busy = true;
-        for _ in 0..ENGINE_ROUNDS {
-            self.signal.start();
-            // Fails only for a signal, which concerns nobody here.
-            let _ = reactor.wait(Some(Duration::ZERO));
-            reactor.round(host, Turns::ENGINE);
-            busy = reactor.is_busy();
-            if reactor.finished || (!busy && self.signal.rest()) {
-                break;
+        let outcome = contain(|| {
+            note(reactor);
+            let lending = seat.waker.is_some() && !host.has_waiters() && host.will_return();
+            let turns = if lending { Turns::NONE } else { Turns::ENGINE };
+            let mut busy = true;
+            for _ in 0..ENGINE_ROUNDS {
+                self.signal.start();
+                // Fails only for a signal, which concerns nobody here.
+                let _ = reactor.wait(Some(Duration::ZERO));
+                reactor.round(host, turns);
+                if let Some(panic) = reactor.panicked.take() {
+                    return Err(panic);
+                }
+                busy = reactor.is_busy();
+                if reactor.finished || lending || (!busy && self.signal.rest()) {
+                    break;
+                }
+                busy = true;
             }
-            busy = true;
-        }
+            Ok((busy, lending))
+        });
+        let (busy, lending) = match outcome.unwrap_or_else(Err) {
+            Ok(outcome) => outcome,
+            Err(panic) => {
+                self.fail(seat, guard, host, &panic);
+                return Turn::Idle(None);
+            }
+        };
         if reactor.finished {
             self.finish(seat, guard);
             host.finished();
@@ -375,6 +405,9 @@ impl Port {
         }
         let deadline = reactor.deadline();
         self.published.store(deadline.map_or(NEVER, |deadline| self.engine.nanos(deadline)), Ordering::SeqCst);
+        if lending {
+            return self.lend(seat, guard, deadline);
+        }
         let left = self.signal.leave() | busy;
         drop(guard);
         // Read in any case, so that a miss is not left standing.
@@ -383,14 +416,7 @@ impl Port {
     }
 
     /// The engine leaves what there is to read to a caller that is about to come for it, and looks again later.
-    fn lend(&self, seat: &Seat, mut guard: MutexGuard<'_, Option<Reactor>>, host: &dyn Host) -> Turn {
-        let Some(reactor) = guard.as_mut() else { return Turn::Idle(None) };
-        self.signal.start();
-        // Fails only for a signal, which concerns nobody here.
-        let _ = reactor.wait(Some(Duration::ZERO));
-        reactor.round(host, Turns::NONE);
-        let deadline = reactor.deadline();
-        self.published.store(deadline.map_or(NEVER, |deadline| self.engine.nanos(deadline)), Ordering::SeqCst);
+    fn lend(&self, seat: &Seat, guard: MutexGuard<'_, Option<Reactor>>, deadline: Option<Instant>) -> Turn {
         if !seat.lent.swap(true, Ordering::SeqCst) {
             seat.disarm();
         }
@@ -463,15 +489,34 @@ impl Port {
     }
 
     /// The socket is closed and nothing is left: gives the descriptors back.
-    fn finish(&self, seat: &Seat, mut guard: MutexGuard<'_, Option<Reactor>>) {
+    fn finish(&self, seat: &Seat, guard: MutexGuard<'_, Option<Reactor>>) {
+        drop(self.dismantle(seat, guard));
+        self.engine.release(seat.number);
+    }
+
+    /// Code that ran for the socket panicked: nothing here is to be trusted any more.
+    fn fail(&self, seat: &Seat, guard: MutexGuard<'_, Option<Reactor>>, host: &dyn Host, panic: &Arc<str>) {
+        seat.occupied.store(false, Ordering::SeqCst);
+        seat.lent.store(false, Ordering::SeqCst);
+        let reactor = self.dismantle(seat, guard);
+        // Nobody drives any more, so what was left to do is nobody's.
+        let _ = self.signal.leave();
+        if let Some(reactor) = reactor {
+            reactor.demolish();
+        }
+        let _ = contain(|| self.take_commands(drop));
+        host.failed(panic);
+        self.engine.release(seat.number);
+    }
+
+    /// Takes the reactor off the engine and out of the seat.
+    fn dismantle(&self, seat: &Seat, mut guard: MutexGuard<'_, Option<Reactor>>) -> Option<Reactor> {
         let nest = seat.nest.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(nest) = nest {
             // The inner poll is dropped right after; a failure leaves nothing behind.
             let _ = nest.detach();
         }
-        *guard = None;
-        drop(guard);
-        self.engine.release(seat.number);
+        guard.take()
     }
 }
 

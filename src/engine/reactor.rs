@@ -3,6 +3,7 @@
 //! Streams are edge-triggered. A stream stays *ready* from its edge until it would block, and the ready list lives here and
 //! not in whoever drives, so a driver may leave at any point.
 
+use super::contain::contain;
 use super::dialer::{Dialer, Dialing, Jitter};
 use super::link::{Link, Origin, State};
 use super::listener::Binding;
@@ -49,6 +50,8 @@ pub(crate) struct Reactor {
     pub(crate) habit: Habit,
     /// The socket was closed and everything is gone.
     pub(crate) finished: bool,
+    /// Code that ran for the socket outside of a round panicked with this.
+    pub(crate) panicked: Option<Arc<str>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -142,6 +145,7 @@ impl Reactor {
             jitter: Jitter::new(),
             habit: Habit::default(),
             finished: false,
+            panicked: None,
         }
     }
 
@@ -171,7 +175,7 @@ impl Reactor {
                 if event.is_writable() || event.is_error() || event.is_write_closed() {
                     match (&link.state, link.peer) {
                         (State::Up, Some(peer)) => self.stalled.push(peer),
-                        _ => link.readable = true,
+                        _ => (link.readable, link.writable) = (true, true),
                     }
                 }
                 self.list(key);
@@ -269,6 +273,7 @@ impl Reactor {
                 }
             }
             Command::End { scope, deadline } => self.end(host, scope, deadline),
+            Command::Fail(panic) => self.panicked = Some(panic),
         }
     }
 
@@ -542,6 +547,7 @@ impl Reactor {
     fn turn_link(&mut self, host: &dyn Host, key: Key, budget: usize) -> usize {
         let Some(link) = self.links.get_mut(key) else { return 0 };
         link.listed = false;
+        link.writable = false;
         let mut read = 0;
         match link.state {
             State::Connecting { .. } => {
@@ -555,6 +561,10 @@ impl Reactor {
                     self.converse(host, key, now);
                 }
                 read = self.read(host, key, now, budget);
+                if self.links.get(key).is_some_and(|link| link.broken && !link.readable) {
+                    let error = io::Error::new(io::ErrorKind::BrokenPipe, "the stream takes no more octets");
+                    self.lose(host, key, Loss::Link(error.into()));
+                }
             }
         }
         self.list(key);
@@ -588,8 +598,13 @@ impl Reactor {
                     return;
                 }
             }
+            // The peer is ready and does not know that we are, so that it has sent nothing that could be read yet.
+            Err(error) if matches!(link.state, State::Settling(_)) => {
+                self.lose(host, key, Loss::Link(error.into()));
+                return;
+            }
             // The read side tells why; nothing that arrived before is lost.
-            Err(_) => link.readable = true,
+            Err(_) => (link.broken, link.readable) = (true, true),
         }
         self.retime(key);
         self.list(key);
@@ -632,13 +647,7 @@ impl Reactor {
                 self.flush_peer(host, peer);
                 self.list(key);
             }
-            Err(reason) => {
-                link.machine.refuse(reason);
-                link.collect_control();
-                // Whether the peer still hears why is its own loss.
-                let _ = link.write_control();
-                self.lose(host, key, Loss::Local(Cause::Refused(reason)));
-            }
+            Err(reason) => self.lose(host, key, Loss::Local(Cause::Refused(reason))),
         }
     }
 
@@ -734,6 +743,11 @@ impl Reactor {
             let incoming = match event {
                 None => return Ok(()),
                 Some(protocol::Event::Ready(description)) => {
+                    if let Origin::Listener(_) = link.origin {
+                        // Refused without a word: after an ERROR it would not come back, and the place may be free soon.
+                        host.admits(&description).map_err(|reason| Loss::Local(Cause::Refused(reason)))?;
+                        link.machine.admit();
+                    }
                     link.state = State::Settling(Box::new(description));
                     self.converse(host, key, now);
                     match self.links.get_mut(key) {
@@ -845,8 +859,7 @@ impl Reactor {
                 }
                 let stop = refusal
                     || (!up && !connecting && dialer.settings.stop_on_handshake_failure)
-                    || (local && dialer.closing)
-                    || matches!(cause, Cause::Refused(_));
+                    || (local && dialer.closing);
                 // Under `immediate` each connection is a peer of its own; else the endpoint's peer stays and its messages wait.
                 match (link.peer, dialer.peer) {
                     (Some(peer), None) => host.detach(peer, false),
@@ -891,7 +904,7 @@ impl Reactor {
             }
             Flush::Busy => Ok(()),
             Flush::Failed => {
-                link.readable = true;
+                (link.broken, link.readable) = (true, true);
                 self.list(key);
                 Ok(())
             }
@@ -915,6 +928,15 @@ impl Reactor {
         }
         for (_, dialer) in self.dialers.iter_mut().filter(|(_, dialer)| concerns(dialer.id)) {
             dialer.closing = true;
+        }
+        if scope.is_none() {
+            // Nobody receives any more who could resume them, and their end is not seen unless they are read.
+            for key in self.links.keys() {
+                if let Some(link) = self.links.get_mut(key) {
+                    link.paused = false;
+                }
+                self.list(key);
+            }
         }
         if let Some(deadline) = deadline {
             self.timers.push(Reverse((deadline, Timer::Ending)));
@@ -990,6 +1012,23 @@ impl Reactor {
         }
     }
 
+    /// Lets everything go after a panic. A stream or listener that panics once more keeps no other from being closed.
+    pub(crate) fn demolish(mut self) {
+        for key in self.links.keys() {
+            if let Some(link) = self.links.remove(key) {
+                let _ = contain(|| link.stream.deregister(&self.registry));
+                let _ = contain(|| drop(link));
+            }
+        }
+        for key in self.bindings.keys() {
+            if let Some(listener) = self.bindings.remove(key).and_then(|binding| binding.listener) {
+                let _ = contain(|| listener.deregister(&self.registry));
+                let _ = contain(|| listener.close());
+            }
+        }
+        let _ = contain(|| drop(self));
+    }
+
     // ----- timers and lists -----
 
     fn expire(&mut self, host: &dyn Host, now: Instant) {
@@ -1041,6 +1080,10 @@ impl Reactor {
                         return;
                     }
                 }
+            }
+            State::Settling(_) if link.settling_deadline().is_some_and(|deadline| deadline <= now) => {
+                let limit = link.settings.protocol.handshake_timeout.unwrap_or_default();
+                self.lose(host, key, Loss::Protocol(protocol::ProtocolError::HandshakeTimeout { limit }));
             }
             State::Handshaking | State::Settling(_) | State::Up => {
                 if link.stream.deadline().is_some_and(|deadline| deadline <= now) {

@@ -27,7 +27,9 @@ use crate::message::wire::Header;
 ///   into [`body_slot`](Connection::body_slot) while there is one and then calls `received` likewise;
 /// - calls [`handle_timeout`](Connection::handle_timeout) when [`poll_timeout`](Connection::poll_timeout) has passed;
 /// - sends messages once [`is_ready`](Connection::is_ready), in wire form, whole;
-/// - calls [`ended`](Connection::ended) when the stream has ended.
+/// - calls [`ended`](Connection::ended) when the stream has ended;
+/// - on an [accepted](Connection::accepted) stream, once it is told that the peer is ready, calls [`admit`](Connection::admit) or
+///   lets the stream go.
 ///
 /// After an error it is frozen: every later call says the same error, and only `transmit` still gives what is left to say.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub struct Connection {
     config: Arc<Config>,
     state: State,
     outgoing: Outgoing,
+    /// Our READY, kept back until the peer is admitted.
+    held_back: Option<HeldBack>,
     /// How many octets of the stream were held, in the caller's buffer and in ours, when `received` last returned.
     held: usize,
     /// How many of them were in the caller's buffer.
@@ -106,6 +110,15 @@ struct Traffic {
     peer: PeerDescription,
 }
 
+/// A READY that waits for a word about the peer: whoever has ours may send, and what it sends to a side that has no place for it
+/// is lost.
+#[derive(Debug, Default)]
+struct HeldBack {
+    ready: Outgoing,
+    /// When it goes out all the same: the peer may be one that waits for ours before it sends its own.
+    until: Option<Instant>,
+}
+
 /// What one step of a state came to.
 enum Step {
     /// More octets are needed.
@@ -122,7 +135,22 @@ impl Connection {
         let mut outgoing = Outgoing::default();
         outgoing.push(&greeting::write(Mechanism::new(&config).padded()));
         let deadline = config.handshake_timeout.and_then(|limit| now.checked_add(limit));
-        Connection { config, state: State::Greeting(ExpectGreeting { deadline }), outgoing, held: 0, unread: 0 }
+        let state = State::Greeting(ExpectGreeting { deadline });
+        Connection { config, state, outgoing, held_back: None, held: 0, unread: 0 }
+    }
+
+    /// As [`new`](Connection::new), over a stream that was accepted. A kind that may have no place for its peer keeps its READY back
+    /// until that one's is there and [`admit`](Connection::admit) is called.
+    pub fn accepted(config: Arc<Config>, now: Instant) -> Connection {
+        let held_back = config.kind.turns_away().then(HeldBack::default);
+        Connection { held_back, ..Connection::new(config, now) }
+    }
+
+    /// There is a place for the peer: our READY goes out, if it was kept back.
+    pub fn admit(&mut self) {
+        if let Some(ready) = self.held_back.take().and_then(|mut held_back| held_back.ready.take()) {
+            self.outgoing.push(&ready);
+        }
     }
 
     /// The next control octets to write, before any message and between two of them: greeting, READY, ERROR, PING, PONG.
@@ -172,7 +200,8 @@ impl Connection {
     }
 
     /// Refuses the peer for a reason outside the protocol, such as a routing id that is taken: an ERROR with the reason waits to be
-    /// transmitted, and the connection is frozen.
+    /// transmitted, and the connection is frozen. For a reason that passes, letting the stream go is better: peers do not come back
+    /// after an ERROR.
     pub fn refuse(&mut self, reason: &str) {
         if !matches!(self.state, State::Failed(_)) {
             self.outgoing.push(&command::error(reason));
@@ -196,6 +225,9 @@ impl Connection {
             State::Traffic(traffic) => traffic.heartbeats.expire(now),
             State::Failed(error) => Err(error.clone()),
         };
+        if self.held_until().is_some_and(|until| now >= until) {
+            self.admit();
+        }
         match outcome {
             Ok(Some(ttl)) => self.outgoing.ping(&command::ping(ttl)),
             Ok(None) => {}
@@ -207,10 +239,19 @@ impl Connection {
     /// When to call [`handle_timeout`](Connection::handle_timeout), unless something else happens first.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
-            State::Greeting(ExpectGreeting { deadline }) | State::Handshake(ExpectReady { deadline, .. }) => *deadline,
+            State::Greeting(ExpectGreeting { deadline }) => *deadline,
+            State::Handshake(ExpectReady { deadline, .. }) => match (*deadline, self.held_until()) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            },
             State::Traffic(traffic) => traffic.heartbeats.deadline(),
             State::Failed(_) => None,
         }
+    }
+
+    /// When a READY that is kept back goes out all the same.
+    fn held_until(&self) -> Option<Instant> {
+        self.held_back.as_ref().and_then(|held_back| held_back.until)
     }
 
     /// Whether the handshake is over and nothing has gone wrong since.
@@ -241,7 +282,13 @@ impl Connection {
             }
             // A state that is being handled stands for a failure, so that leaving early by `?` cannot bring it back.
             let step = match std::mem::replace(&mut self.state, State::Failed(ProtocolError::HandshakeCut)) {
-                State::Greeting(state) => state.step(input, &self.config, &mut self.outgoing)?,
+                State::Greeting(state) => match &mut self.held_back {
+                    None => state.step(input, &self.config, &mut self.outgoing)?,
+                    Some(held_back) => {
+                        held_back.until = now.checked_add(HELD_BACK);
+                        state.step(input, &self.config, &mut held_back.ready)?
+                    }
+                },
                 State::Handshake(state) => state.step(input, &self.config, &mut self.outgoing, now)?,
                 State::Traffic(traffic) => Step::Wait(State::Traffic(traffic)),
                 State::Failed(error) => return Err(error),
@@ -271,6 +318,7 @@ impl Connection {
     /// Freezes the connection and drops all it held.
     fn fail(&mut self, error: ProtocolError) -> ProtocolError {
         self.state = State::Failed(error.clone());
+        self.held_back = None;
         error
     }
 }
@@ -386,6 +434,9 @@ fn describe(properties: Bytes, minor: u8, ours: SocketKind) -> Result<PeerDescri
     let identity = metadata::find(&properties, metadata::IDENTITY).cloned().unwrap_or_default();
     Ok(PeerDescription { kind, identity, minor, properties })
 }
+
+/// How long a READY is kept back for the peer's: more than that takes over most ways, as it is on its way already.
+const HELD_BACK: Duration = Duration::from_millis(300);
 
 /// How much of an unknown socket kind is shown.
 const MAX_SHOWN: usize = 32;

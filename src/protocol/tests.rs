@@ -47,6 +47,12 @@ impl Fed {
         fed
     }
 
+    /// One over a stream that was accepted.
+    fn accepted(config: Config) -> Fed {
+        let now = Instant::now();
+        Fed { connection: Connection::accepted(Arc::new(config), now), input: BytesMut::new(), now }
+    }
+
     fn feed(&mut self, octets: &[u8]) -> Vec<Seen> {
         self.input.extend_from_slice(octets);
         let mut seen = Vec::new();
@@ -261,6 +267,52 @@ fn ready_comes_once_and_first() {
     }
     let error = Fed::ready(Config::new(SocketKind::Pull)).error(&ready_command(&[]));
     assert_eq!(error, ProtocolError::UnexpectedCommand { name: "READY".to_owned() });
+}
+
+#[test]
+fn a_kind_that_turns_peers_away_is_ready_when_it_admits_the_peer() {
+    for kind in SocketKind::ALL {
+        let peer = SocketKind::ALL.into_iter().find(|&peer| kind.accepts(peer)).expect("every kind has a partner");
+        let mut fed = Fed::accepted(Config::new(kind));
+        assert_eq!(fed.said().len(), 64, "the greeting");
+        assert!(matches!(fed.feed(&handshake(peer.name()))[..], [Seen::Ready(_)]), "{kind}");
+        let early = fed.said();
+        assert_eq!(early.is_empty(), matches!(kind, SocketKind::Router | SocketKind::Pair), "{kind}");
+        fed.connection.admit();
+        let late = fed.said();
+        assert_eq!(late.is_empty(), !early.is_empty(), "{kind}: once");
+        assert!([early, late].concat().starts_with(b"\x04"), "{kind}");
+    }
+}
+
+#[test]
+fn a_ready_is_not_kept_back_for_long_from_a_peer_that_waits_for_it() {
+    let mut fed = Fed::accepted(Config::new(SocketKind::Router));
+    assert_eq!(fed.said().len(), 64, "the greeting");
+    assert!(fed.feed(&peer_greeting(1)).is_empty());
+    assert_eq!(fed.said(), "");
+    let until = fed.connection.poll_timeout().expect("a deadline");
+    assert!(until <= fed.now + SECOND);
+    fed.now = until;
+    assert_eq!(fed.connection.handle_timeout(fed.now), Ok(()));
+    assert!(!fed.said().is_empty());
+    assert!(fed.connection.poll_timeout().is_some_and(|limit| limit > until), "what is left is the handshake's limit");
+    assert!(matches!(fed.feed(&ready_command(&[("Socket-Type", b"DEALER")]))[..], [Seen::Ready(_)]));
+    fed.connection.admit();
+    assert_eq!(fed.said(), "");
+}
+
+#[test]
+fn a_peer_that_fails_is_told_no_ready_that_was_kept_back() {
+    let mut fed = Fed::accepted(Config::new(SocketKind::Pair));
+    assert_eq!(fed.said().len(), 64, "the greeting");
+    let error = fed.error(&handshake("PUB"));
+    assert!(matches!(error, ProtocolError::IncompatibleSocket { .. }));
+    let said = fed.said();
+    assert!(said[2..].starts_with(b"\x05ERROR"), "{said:?}");
+    assert!(fed.connection.handle_timeout(fed.now + SECOND).is_err());
+    fed.connection.admit();
+    assert_eq!(fed.said(), "");
 }
 
 #[test]

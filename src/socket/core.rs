@@ -4,6 +4,7 @@ use super::monitor::Feed;
 use super::receiving::{Arrivals, Reader};
 use super::sending::{About, After, Marks, Payload, Peer, Recipient, Routing, SendSide, Wire};
 use crate::context::Inner;
+use crate::engine::contain::contain;
 use crate::engine::port::{Command, Drive, Pace, Port};
 use crate::engine::waiters::{Interest, Waiters};
 use crate::engine::{EndpointId, Flush, Host, Incoming, Newcomer};
@@ -44,6 +45,8 @@ pub(crate) struct Core {
     pub(super) endpoints: Mutex<Endpoints>,
     pub(super) feed: Feed,
     closed: AtomicBool,
+    /// Code that ran for the socket panicked; it is closed as well then.
+    failed: AtomicBool,
     /// The close is under way.
     parted: AtomicBool,
     /// Callers that drive, or are about to: inproc arrivals must ring for them.
@@ -133,6 +136,7 @@ impl Core {
             endpoints: Mutex::new(Endpoints::default()),
             feed: Feed::default(),
             closed: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
             parted: AtomicBool::new(false),
             drivers: AtomicUsize::new(0),
             exchange: Mutex::new(()),
@@ -260,9 +264,23 @@ impl Core {
             return Err(Error::Forked);
         }
         if self.is_closed() {
-            return Err(Error::Closed);
+            return Err(if self.is_failed() { Error::Failed } else { Error::Closed });
         }
         Ok(())
+    }
+
+    fn is_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// What a send is told that was refused for this reason.
+    fn why_unsent(&self, reason: SendFailure) -> SendFailure {
+        if reason == SendFailure::Closed && self.is_failed() { SendFailure::Failed } else { reason }
+    }
+
+    /// What a receive from a closed socket is told.
+    fn why_ended(&self) -> RecvError {
+        if self.is_failed() { RecvError::Failed } else { RecvError::Closed }
     }
 
     #[inline(always)]
@@ -403,7 +421,7 @@ impl Core {
             Err(reason) => reason,
         };
         let deadline = match self.deadline(wait, &self.send_timeout) {
-            Deadline::Now => return Err(SendError { reason, message }),
+            Deadline::Now => return Err(SendError { reason: self.why_unsent(reason), message }),
             Deadline::At(at) => Some(at),
             Deadline::Never => None,
         };
@@ -421,7 +439,7 @@ impl Core {
                 Err(other) => reason = other,
             }
         }
-        Err(SendError { reason, message })
+        Err(SendError { reason: self.why_unsent(reason), message })
     }
 
     #[inline(always)]
@@ -460,7 +478,7 @@ impl Core {
             outcome != Err(RecvError::WouldBlock)
         });
         match outcome {
-            Err(RecvError::WouldBlock) if self.is_closed() => Err(RecvError::Closed),
+            Err(RecvError::WouldBlock) if self.is_closed() => Err(self.why_ended()),
             Err(RecvError::WouldBlock) if !in_time => Err(RecvError::TimedOut),
             outcome => outcome,
         }
@@ -474,6 +492,9 @@ impl Core {
                 outcome = self.try_take();
                 outcome != Err(RecvError::WouldBlock)
             });
+            if outcome == Err(RecvError::WouldBlock) && self.is_closed() {
+                return Err(self.why_ended());
+            }
         }
         outcome
     }
@@ -483,7 +504,7 @@ impl Core {
             return Err(RecvError::Forked);
         }
         if self.is_closed() {
-            return Err(RecvError::Closed);
+            return Err(self.why_ended());
         }
         self.may_receive()?;
         let mut reader = self.lock_recv();
@@ -683,7 +704,7 @@ impl Core {
             Routing::Balance(balance) => {
                 let taken = balance.peers().iter().any(|other| *other != slot);
                 if self.kind == SocketKind::Pair && taken {
-                    return Err("the PAIR has a peer already");
+                    return Err(PAIR_TAKEN);
                 }
                 balance.attach(slot);
             }
@@ -701,7 +722,7 @@ impl Core {
                         replaced = peers.at(other).map(|peer| peer.id);
                         id
                     }
-                    Claim::Refused => return Err("the routing id is in use"),
+                    Claim::Refused => return Err(ID_TAKEN),
                 };
                 if let Some(old) = replaced {
                     // What it sent before stays readable, under an id that leads nowhere else.
@@ -853,6 +874,10 @@ enum Deadline {
 /// How often a receiver looks again before it sleeps when all its peers are in this process: a few microseconds.
 const PATIENCE: usize = 200;
 
+/// Why a newcomer is refused. Both reasons pass.
+const PAIR_TAKEN: &str = "the PAIR has a peer already";
+const ID_TAKEN: &str = "the routing id is in use";
+
 fn nanos(duration: Option<Duration>) -> u64 {
     duration.map_or(FOREVER, |duration| u64::try_from(duration.as_nanos()).unwrap_or(FOREVER))
 }
@@ -860,6 +885,23 @@ fn nanos(duration: Option<Duration>) -> u64 {
 impl Host for Core {
     fn port(&self) -> &Port {
         &self.port
+    }
+
+    fn admits(&self, newcomer: &protocol::PeerDescription) -> Result<(), &'static str> {
+        let handover = self.switch().handover;
+        match &self.lock_send().routing {
+            Routing::Balance(balance) if self.kind == SocketKind::Pair && !balance.peers().is_empty() => {
+                Err(PAIR_TAKEN)
+            }
+            Routing::Router(routes) if !handover && routes.find(&newcomer.identity).is_some() => Err(ID_TAKEN),
+            Routing::Balance(_)
+            | Routing::Router(_)
+            | Routing::Request(..)
+            | Routing::Nowhere
+            | Routing::Reply(_)
+            | Routing::Publish(_)
+            | Routing::Upstream => Ok(()),
+        }
     }
 
     fn attach(&self, newcomer: Newcomer) -> Result<PeerId, &'static str> {
@@ -943,7 +985,8 @@ impl Host for Core {
     }
 
     fn deliver(&self, peer: PeerId, incoming: Incoming) -> bool {
-        self.arrive(peer, incoming)
+        // What comes to a closed socket is for nobody; it is read to see the end of the connection.
+        self.is_closed() || self.arrive(peer, incoming)
     }
 
     fn delivered(&self) {
@@ -1010,6 +1053,26 @@ impl Host for Core {
         self.context.release(unread);
         let endpoint: Arc<str> = Arc::from("");
         self.feed.push(Event { kind: EventKind::MonitorStopped, endpoint, address: None, peer: None });
+        self.feed.stop();
+        self.context.finished(self);
+    }
+
+    fn failed(&self, panic: &Arc<str>) {
+        self.failed.store(true, Ordering::Release);
+        self.bar();
+        self.parted.store(true, Ordering::Release);
+        self.tell_waiters(Interest::ALL);
+        // The panic may have left anything half changed, so that each of these steps may panic in its turn.
+        let _ = contain(|| self.leave_inproc());
+        let endpoints = std::mem::take(&mut *self.lock_endpoints());
+        for endpoint in endpoints.bound.values().chain(endpoints.connected.values()) {
+            let kind = EventKind::Closed(Cause::Failed(Arc::clone(panic)));
+            self.event(Event { kind, endpoint: endpoint.as_str().into(), address: None, peer: None });
+        }
+        for peer in self.peer_ids() {
+            let _ = contain(|| self.dismiss(peer, true));
+        }
+        let _ = contain(|| self.finished());
         self.feed.stop();
         self.context.finished(self);
     }

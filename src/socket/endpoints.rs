@@ -112,9 +112,8 @@ impl Core {
     fn end_if_closed(&self) -> Result<(), Error> {
         if self.is_closed() {
             self.cut_linger();
-            return Err(Error::Closed);
         }
-        Ok(())
+        self.check()
     }
 
     /// A peer whose outbox fills before there is a connection.

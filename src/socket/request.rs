@@ -113,6 +113,7 @@ impl Core {
         let failed = |message, error| {
             let reason = match error {
                 crate::Error::Forked => SendFailure::Forked,
+                crate::Error::Failed => SendFailure::Failed,
                 _ => SendFailure::Closed,
             };
             SendError { reason, message }

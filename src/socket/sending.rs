@@ -5,6 +5,8 @@
 use super::core::Core;
 use crate::engine::EndpointId;
 use crate::engine::Flush;
+use crate::engine::contain::contain;
+use crate::engine::port::Command;
 use crate::engine::waiters::Interest;
 use crate::error::SendFailure;
 use crate::kind::SocketKind;
@@ -764,7 +766,11 @@ impl Core {
             if room {
                 self.tell_waiters(Interest::ROOM);
             }
-            let outcome = write_batch(&*stream, &mut batch, &mut left);
+            // Outside of a round, so whoever drives next is told. The batch is settled in any case.
+            let outcome = contain(|| write_batch(&*stream, &mut batch, &mut left)).unwrap_or_else(|panic| {
+                self.port.submit(Command::Fail(panic));
+                Flush::Busy
+            });
             guard = self.lock_send();
             let side = &mut *guard;
             if stamp {
@@ -781,11 +787,16 @@ impl Core {
                 side.remove(id);
                 return Flush::Busy;
             }
+            let ends = peer.retired || side.closed;
             match outcome {
                 Flush::Done if side.peers.get(id.key()).is_some_and(|peer| peer.outbox.has_work()) => {}
                 Flush::Done => {
                     drop(guard);
                     self.tell_waiters(Interest::CHANGE);
+                    if ends {
+                        // An endpoint that ends waits for this, and the reactor has not seen it.
+                        self.port.ring();
+                    }
                     return Flush::Done;
                 }
                 other => return other,

@@ -139,7 +139,7 @@ fn handover_gives_a_taken_routing_id_to_the_newcomer() {
 }
 
 #[test]
-fn a_taken_routing_id_is_refused_without_handover() {
+fn a_taken_routing_id_is_refused_without_handover_until_its_holder_is_gone() {
     let Some(peer) = Peer::start() else { return };
     let us = Ours::new(Router);
     let endpoint = us.bind(TCP);
@@ -152,9 +152,14 @@ fn a_taken_routing_id_is_refused_without_handover() {
     second.set("ROUTING_ID", Body::from("same"));
     second.tell("watch", "");
     second.connect(&endpoint);
-    second.tell("event", "DISCONNECTED");
+    second.send(&given(["kept"]));
+    second.tell("event", "HANDSHAKE_FAILED_NO_DETAIL");
     us.send(&given(["same", "yours"]));
     first.expect(&given(["yours"]));
+    drop(first);
+    us.expect(&given(["same", "kept"]));
+    us.send(&given(["same", "welcome"]));
+    second.expect(&given(["welcome"]));
 }
 
 #[test]

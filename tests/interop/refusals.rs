@@ -73,7 +73,7 @@ fn a_message_above_our_limit_ends_the_connection_and_is_not_delivered() {
 }
 
 #[test]
-fn a_second_peer_of_our_pair_is_refused() {
+fn a_second_peer_of_our_pair_is_refused_until_the_first_is_gone() {
     let Some(peer) = Peer::start() else { return };
     let us = Ours::new(Pair);
     let endpoint = us.bind(TCP);
@@ -84,9 +84,14 @@ fn a_second_peer_of_our_pair_is_refused() {
     let second = Theirs::new(&peer, "second", Pair);
     second.tell("watch", "");
     second.connect(&endpoint);
-    second.tell("event", "DISCONNECTED");
+    second.send(&given(["kept"]));
+    second.tell("event", "HANDSHAKE_FAILED_NO_DETAIL");
     us.send(&given(["for the first"]));
     first.expect(&given(["for the first"]));
+    drop(first);
+    us.expect(&given(["kept"]));
+    us.send(&given(["welcome"]));
+    second.expect(&given(["welcome"]));
 }
 
 fn expect_failed_handshake(monitor: &wiremesh::Monitor) {

@@ -1,0 +1,58 @@
+//! Nothing turns in circles, and nothing sleeps with work left: what peers do at the worst moment must not keep a connection,
+//! or a closing socket, for ever.
+
+use crate::support::raw::{Raw, frame, greeting, ready};
+use crate::support::{Over, PATIENCE, eventually};
+use std::io::Write;
+use std::time::Instant;
+use wiremesh::{Context, Dealer, EventKind, Pull, SendFailure};
+
+/// It is gone when our side of the handshake is to be written, with its own side complete.
+#[test]
+fn a_peer_that_is_gone_before_it_has_our_ready_is_forgotten() {
+    for over in Over::STREAMS {
+        let pull = Pull::in_context(&Context::new());
+        let monitor = pull.monitor();
+        let endpoint = pull.bind(over.wildcard()).expect("bound");
+        let octets = [&greeting()[..], &ready("PUSH"), &frame(false, b"too early")].concat();
+        for _ in 0..200 {
+            let mut peer = Raw::connect(endpoint.as_str()).expect("it listens");
+            peer.write_all(&octets).expect("they fit the buffers");
+        }
+        let (mut accepted, mut gone) = (0, 0);
+        eventually(PATIENCE, "every connection is gone", || {
+            while let Some(event) = monitor.try_recv() {
+                accepted += usize::from(matches!(event.kind, EventKind::Accepted));
+                gone += usize::from(matches!(event.kind, EventKind::Disconnected(_)));
+            }
+            (accepted, gone) == (200, 200)
+        });
+    }
+}
+
+/// Nobody receives any more, so the mark must not keep the closing socket from noticing that its peer has died.
+#[test]
+fn a_closing_socket_at_its_receive_mark_notices_that_its_peer_is_gone() {
+    for over in Over::STREAMS {
+        let context = Context::new();
+        let dealer = Dealer::builder().context(&context).receive_mark(1).send_mark(10).build().expect("good options");
+        let endpoint = dealer.bind(over.wildcard()).expect("bound");
+        let mut peer = Raw::connect(endpoint.as_str()).expect("it listens");
+        peer.shake_hands("DEALER").expect("a handshake");
+        dealer.wait_for_peers(1, PATIENCE).expect("a peer");
+        for _ in 0..5 {
+            peer.write_all(&frame(false, b"x")).expect("it fits the buffers");
+        }
+        eventually(PATIENCE, "the mark is reached", || dealer.stats().unread >= 1);
+        let body = vec![0; 1 << 20];
+        eventually(PATIENCE, "its peer takes no more", || {
+            dealer.try_send(body.clone()).is_err_and(|error| error.reason == SendFailure::WouldBlock)
+        });
+        dealer.close();
+        let closed = Instant::now();
+        drop(peer);
+        let unsent = context.close(PATIENCE);
+        assert!(closed.elapsed() < PATIENCE, "{over:?}: nobody is there to wait for");
+        assert!(unsent.messages > 0, "{over:?}: they are reported");
+    }
+}

@@ -1,0 +1,420 @@
+//! A transport of somebody else that panics, or fails in ways that ours do not: what that costs the socket, and nobody else.
+
+mod support;
+
+use std::io::{self, IoSlice, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+use support::{Blocked, PATIENCE, eventually, raw};
+use wiremesh::transports::mio::{Interest, Registry, Token};
+use wiremesh::transports::{AddressError, LinkOptions, Listener, Purpose, ReadBuf, Stream, Tcp, Transport};
+use wiremesh::{Cause, Context, Dealer, Error, Event, EventKind, Monitor, Pull, Push, RecvError, Router, SendFailure};
+
+/// Calls return within this time once their socket has failed.
+const SOON: Duration = Duration::from_millis(50);
+
+/// What can go wrong, from the moment it is switched on.
+#[derive(Debug, Default)]
+struct Faults {
+    resolve: AtomicBool,
+    connect: AtomicBool,
+    accept: AtomicBool,
+    read: AtomicBool,
+    write: AtomicBool,
+    /// Not a panic: nothing can be written, though there is something to read, or nothing.
+    unwritable: AtomicBool,
+    dropped: AtomicBool,
+    /// Nor this: nothing can be written now.
+    full: AtomicBool,
+    /// Nor this: a write takes as long as somebody holds it.
+    slow: Mutex<()>,
+    writes: AtomicUsize,
+}
+
+impl Faults {
+    fn trip(what: &AtomicBool) {
+        assert!(!what.load(Ordering::SeqCst), "the transport's own mistake");
+    }
+}
+
+fn switch_on(fault: &AtomicBool) {
+    fault.store(true, Ordering::SeqCst);
+}
+
+fn switch_off(fault: &AtomicBool) {
+    fault.store(false, Ordering::SeqCst);
+}
+
+/// `faulty://`, which is tcp with faults.
+struct Faulty(Arc<Faults>);
+
+#[derive(Debug)]
+struct FaultyStream(Box<dyn Stream>, Arc<Faults>);
+
+#[derive(Debug)]
+struct FaultyListener(Box<dyn Listener>, Arc<Faults>);
+
+impl Transport for Faulty {
+    fn scheme(&self) -> &str {
+        "faulty"
+    }
+
+    fn check(&self, address: &str, purpose: Purpose) -> Result<(), AddressError> {
+        Tcp.check(address, purpose)
+    }
+
+    fn resolve(&self, address: &str, options: &LinkOptions) -> io::Result<Vec<String>> {
+        Faults::trip(&self.0.resolve);
+        Tcp.resolve(address, options)
+    }
+
+    fn bind(&self, address: &str, options: &LinkOptions) -> io::Result<Box<dyn Listener>> {
+        Ok(Box::new(FaultyListener(Tcp.bind(address, options)?, Arc::clone(&self.0))))
+    }
+
+    fn connect(&self, resolved: &str, options: &LinkOptions) -> io::Result<Box<dyn Stream>> {
+        Faults::trip(&self.0.connect);
+        Ok(Box::new(FaultyStream(Tcp.connect(resolved, options)?, Arc::clone(&self.0))))
+    }
+}
+
+impl Stream for FaultyStream {
+    fn register(&self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        self.0.register(registry, token, interest)
+    }
+
+    fn reregister(&self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        // Who is full is not writable.
+        let full = self.1.full.load(Ordering::SeqCst);
+        self.0.reregister(registry, token, if full { Interest::READABLE } else { interest })
+    }
+
+    fn deregister(&self, registry: &Registry) -> io::Result<()> {
+        self.0.deregister(registry)
+    }
+
+    fn read(&self, buf: &mut ReadBuf<'_>) -> io::Result<usize> {
+        Faults::trip(&self.1.read);
+        self.0.read(buf)
+    }
+
+    fn write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        Faults::trip(&self.1.write);
+        self.1.writes.fetch_add(1, Ordering::SeqCst);
+        if self.1.full.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        drop(self.1.slow.lock().unwrap_or_else(PoisonError::into_inner));
+        if self.1.unwritable.load(Ordering::SeqCst) {
+            return Err(io::Error::other("no buffers"));
+        }
+        self.0.write_vectored(bufs)
+    }
+
+    fn connected(&self) -> io::Result<bool> {
+        self.0.connected()
+    }
+
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.0.shutdown(how)
+    }
+
+    fn local_address(&self) -> String {
+        self.0.local_address()
+    }
+
+    fn peer_address(&self) -> String {
+        self.0.peer_address()
+    }
+}
+
+impl Drop for FaultyStream {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            Faults::trip(&self.1.dropped);
+        }
+    }
+}
+
+impl Listener for FaultyListener {
+    fn register(&self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        self.0.register(registry, token, interest)
+    }
+
+    fn reregister(&self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        self.0.reregister(registry, token, interest)
+    }
+
+    fn deregister(&self, registry: &Registry) -> io::Result<()> {
+        self.0.deregister(registry)
+    }
+
+    fn accept(&self) -> io::Result<Box<dyn Stream>> {
+        Faults::trip(&self.1.accept);
+        Ok(Box::new(FaultyStream(self.0.accept()?, Arc::clone(&self.1))))
+    }
+
+    fn local_address(&self) -> String {
+        self.0.local_address()
+    }
+
+    fn close(self: Box<Self>) {
+        self.0.close();
+    }
+}
+
+/// A context with the faulty transport, its faults, and two sockets over tcp that go on whatever happens beside them.
+struct Scene {
+    context: Context,
+    faults: Arc<Faults>,
+    beside: (Push, Pull),
+}
+
+impl Scene {
+    fn new(engine_only: bool) -> Scene {
+        let context = Context::builder().engine_only(engine_only).drop_wait(Some(Duration::from_millis(100))).build();
+        let faults = Arc::new(Faults::default());
+        context.register_transport(Arc::new(Faulty(Arc::clone(&faults)))).expect("a free scheme");
+        let beside = (Push::in_context(&context), Pull::in_context(&context));
+        let endpoint = beside.1.bind("tcp://127.0.0.1:*").expect("bound");
+        beside.0.connect(&endpoint).expect("a good endpoint");
+        Scene { context, faults, beside }
+    }
+
+    /// A PUSH over tcp, in a context of its own, connected to a PULL over the faulty transport.
+    fn pair(&self) -> (Push, Pull) {
+        let (push, pull) = (Push::in_context(&Context::new()), Pull::in_context(&self.context));
+        let endpoint = pull.bind("faulty://127.0.0.1:*").expect("bound");
+        push.connect(endpoint.as_str().replace("faulty", "tcp")).expect("a good endpoint");
+        push.wait_for_peers(1, PATIENCE).expect("a peer");
+        pull.wait_for_peers(1, PATIENCE).expect("a peer");
+        (push, pull)
+    }
+
+    #[track_caller]
+    fn goes_on_beside(&self) {
+        self.beside.0.send("still here").expect("accepted");
+        assert_eq!(self.beside.1.recv_timeout(PATIENCE).expect("the engine lives"), "still here");
+    }
+}
+
+#[track_caller]
+fn expect(monitor: &Monitor, what: &str, wanted: impl Fn(&EventKind) -> bool) -> Event {
+    let mut seen = Vec::new();
+    while let Some(event) = monitor.recv_timeout(PATIENCE) {
+        if wanted(&event.kind) {
+            return event;
+        }
+        seen.push(event);
+    }
+    panic!("{what} was not told; there were {seen:?}");
+}
+
+/// What is true of a socket that has failed.
+#[track_caller]
+fn is_failed(pull: &Pull, monitor: &Monitor) {
+    let event = expect(monitor, "the failure", |kind| matches!(kind, EventKind::Closed(Cause::Failed(_))));
+    assert!(event.to_string().contains("the transport's own mistake"), "{event}");
+    assert!(event.endpoint.starts_with("faulty://"), "{event}");
+    expect(monitor, "the end", |kind| matches!(kind, EventKind::MonitorStopped));
+    assert_eq!(pull.recv(), Err(RecvError::Failed));
+    assert_eq!(pull.try_recv(), Err(RecvError::Failed));
+    assert!(matches!(pull.bind("tcp://127.0.0.1:*"), Err(Error::Failed)));
+    assert!(matches!(pull.wait_for_peers(1, PATIENCE), Err(Error::Failed)));
+    // Its descriptors are closed: others may have its address.
+    let endpoint = event.endpoint.replace("faulty", "tcp");
+    let next = Pull::in_context(&Context::new());
+    eventually(PATIENCE, "its address is free", || next.bind(&endpoint).is_ok());
+}
+
+#[test]
+fn a_panic_on_an_engine_thread_fails_its_socket_alone() {
+    for engine_only in [false, true] {
+        let scene = Scene::new(engine_only);
+        let (push, pull) = scene.pair();
+        let (monitor, there) = (pull.monitor(), push.monitor());
+        switch_on(&scene.faults.read);
+        push.send("the last straw").expect("accepted");
+        is_failed(&pull, &monitor);
+        expect(&there, "the loss", |kind| matches!(kind, EventKind::Disconnected(_)));
+        scene.goes_on_beside();
+        drop(pull);
+        assert_eq!(scene.context.close(PATIENCE).messages, 0, "nothing is waited for");
+    }
+}
+
+#[test]
+fn a_caller_blocked_in_a_socket_that_fails_returns_at_once() {
+    for engine_only in [false, true] {
+        let scene = Scene::new(engine_only);
+        let (push, pull) = scene.pair();
+        let (monitor, pull) = (pull.monitor(), Arc::new(pull));
+        let receivers = [(); 3].map(|()| {
+            let pull = Arc::clone(&pull);
+            Blocked::start(move || pull.recv())
+        });
+        receivers.iter().for_each(Blocked::settle);
+        switch_on(&scene.faults.read);
+        push.send("the last straw").expect("accepted");
+        expect(&monitor, "the failure", |kind| matches!(kind, EventKind::Closed(Cause::Failed(_))));
+        let told = Instant::now();
+        for receiver in receivers {
+            let (outcome, at) = receiver.outcome(PATIENCE).expect("it returns");
+            assert_eq!(outcome, Err(RecvError::Failed));
+            assert!(at.saturating_duration_since(told) < SOON, "{:?}", at - told);
+        }
+        scene.goes_on_beside();
+    }
+}
+
+#[test]
+fn a_listener_that_panics_fails_its_socket() {
+    let scene = Scene::new(false);
+    let pull = Pull::in_context(&scene.context);
+    let monitor = pull.monitor();
+    let endpoint = pull.bind("faulty://127.0.0.1:*").expect("bound");
+    switch_on(&scene.faults.accept);
+    let push = Push::in_context(&Context::new());
+    push.connect(endpoint.as_str().replace("faulty", "tcp")).expect("a good endpoint");
+    is_failed(&pull, &monitor);
+    scene.goes_on_beside();
+}
+
+#[test]
+fn a_connect_that_panics_fails_its_socket() {
+    let scene = Scene::new(false);
+    let push = Push::in_context(&scene.context);
+    let monitor = push.monitor();
+    switch_on(&scene.faults.connect);
+    push.connect("faulty://127.0.0.1:9").expect("a good endpoint");
+    expect(&monitor, "the failure", |kind| matches!(kind, EventKind::Closed(Cause::Failed(_))));
+    expect(&monitor, "the end", |kind| matches!(kind, EventKind::MonitorStopped));
+    let error = push.send("x").expect_err("it has failed");
+    assert_eq!((error.reason, error.message), (SendFailure::Failed, "x".into()));
+    assert!(push.connected().is_empty());
+    scene.goes_on_beside();
+}
+
+#[test]
+fn a_panic_in_a_sender_s_own_write_fails_the_socket_and_is_not_the_sender_s() {
+    let scene = Scene::new(false);
+    let pull = Pull::in_context(&Context::new());
+    let push = Push::in_context(&scene.context);
+    let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound");
+    push.connect(endpoint.as_str().replace("tcp", "faulty")).expect("a good endpoint");
+    push.wait_for_peers(1, PATIENCE).expect("a peer");
+    switch_on(&scene.faults.write);
+    // Accepted, as it would have been had the write come later.
+    push.send("x").expect("accepted");
+    eventually(PATIENCE, "later sends say so", || {
+        push.try_send("y").is_err_and(|error| error.reason == SendFailure::Failed)
+    });
+    let stats = push.stats();
+    let dropped = stats.dropped.linger + stats.dropped.disconnect;
+    assert_eq!(stats.accepted, stats.written + stats.queued + dropped, "{stats:?}");
+    scene.goes_on_beside();
+}
+
+#[test]
+fn streams_that_panic_in_their_drop_as_well_change_nothing() {
+    let scene = Scene::new(false);
+    let (push, pull) = scene.pair();
+    let more = [(); 3].map(|()| Push::in_context(&Context::new()));
+    let endpoint = pull.bound()[0].replace("faulty", "tcp");
+    for push in &more {
+        push.connect(&endpoint).expect("a good endpoint");
+    }
+    pull.wait_for_peers(4, PATIENCE).expect("peers");
+    let monitor = pull.monitor();
+    switch_on(&scene.faults.read);
+    switch_on(&scene.faults.dropped);
+    push.send("the last straw").expect("accepted");
+    is_failed(&pull, &monitor);
+    scene.goes_on_beside();
+}
+
+#[test]
+fn look_ups_that_panic_are_look_ups_that_failed() {
+    let scene = Scene::new(false);
+    let pull = Pull::in_context(&Context::new());
+    let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound").as_str().replace("tcp", "faulty");
+    let push = Push::builder().context(&scene.context).reconnect_interval(Duration::from_millis(1));
+    let push = push.reconnect_max(Duration::from_millis(5)).build().expect("good options");
+    let monitor = push.monitor();
+    switch_on(&scene.faults.resolve);
+    push.connect(&endpoint).expect("a good endpoint");
+    // More of them than the resolver has threads.
+    for _ in 0..10 {
+        expect(&monitor, "the next attempt", |kind| matches!(kind, EventKind::ConnectRetried(_)));
+    }
+    switch_off(&scene.faults.resolve);
+    push.send("found").expect("accepted");
+    assert_eq!(pull.recv_timeout(PATIENCE).expect("it goes on"), "found");
+}
+
+/// Reading says nothing of it: the connection must not stay, with messages that nobody writes any more.
+#[test]
+fn a_stream_that_cannot_be_written_any_more_is_given_up() {
+    let scene = Scene::new(false);
+    let router = Router::in_context(&Context::new());
+    let dealer = Dealer::builder().context(&scene.context).reconnect_interval(Duration::from_millis(1));
+    let dealer = dealer.routing_id("d").build().expect("good options");
+    let endpoint = router.bind("tcp://127.0.0.1:*").expect("bound");
+    dealer.connect(endpoint.as_str().replace("tcp", "faulty")).expect("a good endpoint");
+    dealer.wait_for_peers(1, PATIENCE).expect("a peer");
+    let monitor = dealer.monitor();
+    switch_on(&scene.faults.unwritable);
+    dealer.send("not yet").expect("accepted");
+    expect(&monitor, "the loss", |kind| matches!(kind, EventKind::Disconnected(Cause::System(_))));
+    switch_off(&scene.faults.unwritable);
+    let (_, message) = router.recv_timeout(PATIENCE).expect("over the next connection");
+    assert_eq!(message, "not yet");
+}
+
+/// Its handshake is there and ours cannot be written: waiting for that must not turn in circles, nor last for ever.
+#[test]
+fn a_handshake_that_cannot_be_written_waits_quietly_and_times_out() {
+    let scene = Scene::new(false);
+    let pull = Pull::builder().context(&scene.context).handshake_timeout(Duration::from_millis(200));
+    let pull = pull.build().expect("good options");
+    let monitor = pull.monitor();
+    let endpoint = pull.bind("faulty://127.0.0.1:*").expect("bound");
+    switch_on(&scene.faults.full);
+    let mut peer = TcpStream::connect(endpoint.address()).expect("it listens");
+    peer.write_all(&[&raw::greeting()[..], &raw::ready("PUSH")].concat()).expect("it fits the buffers");
+    peer.shutdown(Shutdown::Write).expect("it is connected");
+    let failed =
+        |kind: &EventKind| matches!(kind, EventKind::HandshakeFailed(Cause::Protocol(error)) if error.is_timeout());
+    expect(&monitor, "the end of its time", failed);
+    let writes = scene.faults.writes.load(Ordering::SeqCst);
+    assert!(writes < 20, "{writes} attempts");
+}
+
+/// The last write of a closing socket ends on the thread of its sender, where nobody drives.
+#[test]
+fn a_socket_closed_under_a_slow_write_is_done_when_the_write_is() {
+    let scene = Scene::new(false);
+    let push = Arc::new(Push::in_context(&scene.context));
+    let endpoint = push.bind("faulty://127.0.0.1:*").expect("bound").as_str().replace("faulty", "tcp");
+    let pull = Pull::in_context(&Context::new());
+    pull.connect(&endpoint).expect("a good endpoint");
+    push.wait_for_peers(1, PATIENCE).expect("a peer");
+    let (monitor, there) = (push.monitor(), pull.monitor());
+    let slow = scene.faults.slow.lock().expect("nobody panics with it");
+    let before = scene.faults.writes.load(Ordering::SeqCst);
+    let sender = thread::spawn({
+        let push = Arc::clone(&push);
+        move || push.send("the last words")
+    });
+    eventually(PATIENCE, "the write has begun", || scene.faults.writes.load(Ordering::SeqCst) > before);
+    push.close();
+    expect(&monitor, "the close", |kind| matches!(kind, EventKind::Closed(Cause::Local)));
+    drop(slow);
+    assert!(sender.join().expect("no panic").is_ok());
+    assert_eq!(pull.recv_timeout(PATIENCE).expect("it was accepted"), "the last words");
+    expect(&there, "the loss", |kind| matches!(kind, EventKind::Disconnected(_)));
+    expect(&monitor, "the end", |kind| matches!(kind, EventKind::MonitorStopped));
+}
