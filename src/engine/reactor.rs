@@ -688,6 +688,8 @@ impl Reactor {
                 break Ok(());
             }
         };
+        // What a connection that failed has left in it is nobody else's.
+        buffer.clear();
         if buffer.capacity() <= 2 * READ_BUFFER {
             BUFFER.set(buffer);
         }
