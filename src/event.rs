@@ -103,6 +103,10 @@ pub enum Cause {
     /// because the listener had too many.
     #[error("replaced: {0}")]
     Replaced(&'static str),
+    /// Its message was not whole and stood still while such messages took most of the context's
+    /// [`byte_budget`](crate::ContextBuilder::byte_budget).
+    #[error("over a limit: {0}")]
+    Limit(&'static str),
 }
 
 impl From<io::Error> for Cause {

@@ -26,6 +26,13 @@ pub(crate) struct Link {
     pub(crate) peer: Option<PeerId>,
     /// The rest of the last read: less than a message.
     pub(crate) input: BytesMut,
+    /// How many octets of an unfinished message, in steps, the context's budget counts for it.
+    pub(crate) counted: usize,
+    /// How many that were at the last look, and how many looks in a shortage have found no more.
+    pub(crate) looked: usize,
+    pub(crate) idle: u8,
+    /// It is not read until the context's budget has room for the rest of its message.
+    pub(crate) starved: bool,
     /// The rest holds whole events that were put off until the handshake is written.
     pub(crate) undigested: bool,
     /// Handshake octets that the stream has not taken yet.
@@ -98,6 +105,10 @@ impl Link {
             settings,
             peer,
             input: BytesMut::new(),
+            counted: 0,
+            looked: 0,
+            idle: 0,
+            starved: false,
             undigested: false,
             control: VecDeque::new(),
             readable: false,
@@ -117,7 +128,7 @@ impl Link {
 
     /// Whether there is something to do for it without another event.
     pub(crate) fn is_ready(&self) -> bool {
-        self.readable && (!self.paused || matches!(self.state, State::Draining { .. }))
+        self.readable && (!(self.paused || self.starved) || matches!(self.state, State::Draining { .. }))
     }
 
     /// When it wants to be looked at whatever happens.
