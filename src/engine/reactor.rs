@@ -103,6 +103,8 @@ const MIDDLING_REST: usize = READ_BUFFER / 2;
 const HOLDERS_LOOK: Duration = Duration::from_millis(100);
 /// After how many looks in a shortage a link goes that has brought less than a step meanwhile.
 const IDLE_LOOKS: u8 = 10;
+/// So few stale timers are not worth a look.
+const FEW_TIMERS: usize = 64;
 /// How many connections one turn accepts on one listener.
 const ACCEPT_BUDGET: usize = 64;
 /// How long after its end a connection is looked at first, whether the peer's system has taken everything, and how long at
@@ -1165,8 +1167,27 @@ impl Reactor {
             if link.timer.is_none_or(|timer| deadline < timer) {
                 link.timer = Some(deadline);
                 self.timers.push(Reverse((deadline, Timer::Link(key))));
+                self.forget_stale_timers();
             }
         }
+    }
+
+    /// Entries stay in the timer queue until they are due, half a minute for those of a handshake. They are thrown out before once
+    /// more than half of them can be stale, so that connections that come and go fast do not fill it.
+    fn forget_stale_timers(&mut self) {
+        let most = self.links.len() + self.dialers.len() + self.bindings.len() + self.endings.len() + 1;
+        if self.timers.len() <= 2 * most + FEW_TIMERS {
+            return;
+        }
+        let (links, dialers, bindings) = (&self.links, &self.dialers, &self.bindings);
+        let (endings, watched) = (&self.endings, self.watched);
+        self.timers.retain(|Reverse((at, timer))| match timer {
+            Timer::Link(key) => links.get(*key).is_some_and(|link| link.timer == Some(*at)),
+            Timer::Dialer(key) => dialers.get(*key).is_some_and(|dialer| dialer.state == Dialing::Waiting(*at)),
+            Timer::Binding(key) => bindings.get(*key).is_some_and(|binding| binding.paused == Some(*at)),
+            Timer::Ending => endings.iter().any(|ending| ending.deadline == Some(*at)),
+            Timer::Holders => watched,
+        });
     }
 
     fn list(&mut self, key: Key) {
@@ -1239,6 +1260,8 @@ const BINDING: usize = 1 << (2 * INDEX_BITS);
 /// Tokens of different reactors in a shared poll differ from here up.
 pub(crate) const PREFIX_SHIFT: u32 = 2 * INDEX_BITS + 1;
 
+const _: () = assert!(usize::BITS >= 64, "wiremesh needs a 64-bit target: tokens hold a place and a generation");
+
 fn token(prefix: usize, source: Ready) -> Token {
     let (key, kind) = match source {
         Ready::Link(key) => (key, 0),
@@ -1256,4 +1279,25 @@ fn source(token: Token) -> Ready {
 /// Resolving needs the pieces of a dialer on another thread.
 pub(crate) fn look_up(transport: &dyn Transport, address: &str, settings: &Settings) -> io::Result<Vec<String>> {
     transport.resolve(address, &settings.link)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_of_links_that_are_gone_do_not_gather() {
+        let poll = Poll::new().expect("a poll");
+        let registry = poll.registry().try_clone().expect("a registry");
+        let mut reactor = Reactor::new(Some(poll), registry, 0);
+        let later = Instant::now() + Duration::from_secs(30);
+        reactor.watched = true;
+        reactor.timers.push(Reverse((later, Timer::Holders)));
+        for generation in 0..10_000 {
+            reactor.timers.push(Reverse((later, Timer::Link(Key { index: 0, generation }))));
+            reactor.forget_stale_timers();
+            assert!(reactor.timers.len() <= FEW_TIMERS + 3);
+        }
+        assert!(reactor.timers.iter().any(|Reverse((_, timer))| *timer == Timer::Holders), "what is live stays");
+    }
 }
