@@ -252,9 +252,20 @@ impl Inner {
     /// Octets are queued no longer; if that ends a shortage, everybody who was stopped goes on.
     pub(crate) fn release(&self, octets: usize) {
         if octets > 0 && self.budget.release(octets) {
-            for core in self.live() {
-                core.go_on();
-            }
+            self.go_on();
+        }
+    }
+
+    /// A connection holds `now` octets of an unfinished message, no longer `before`.
+    pub(crate) fn hold(&self, before: usize, now: usize) {
+        if self.budget.hold(before, now) {
+            self.go_on();
+        }
+    }
+
+    fn go_on(&self) {
+        for core in self.live() {
+            core.go_on();
         }
     }
 
@@ -345,9 +356,11 @@ impl ContextBuilder {
         self
     }
 
-    /// How many octets all sockets of the context may hold in their queues together, counted in steps of 64 KiB a peer; `None`
-    /// sets no limit. Above it nobody may queue a second message and no peer is read whose messages wait, until a quarter is
-    /// free again. Default: 1 GiB.
+    /// How many octets all sockets of the context may hold together, in their queues and of messages that have not wholly
+    /// arrived, counted in steps of 64 KiB a peer; `None` sets no limit. Above it nobody may queue a second message and no peer
+    /// is read whose messages wait or that is within a long one, until a quarter is free again. If unfinished messages have more
+    /// than half of it then, the longest is read on all the same, and connections whose message stands still are closed with
+    /// [`Cause::Limit`](crate::Cause::Limit). Default: 1 GiB.
     pub fn byte_budget(mut self, octets: Option<u64>) -> ContextBuilder {
         self.byte_budget = octets;
         self

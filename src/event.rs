@@ -107,6 +107,10 @@ pub enum Cause {
     /// Code that ran for the socket panicked with this text: the socket has failed, and all its endpoints with it.
     #[error("the socket has failed: {0}")]
     Failed(Arc<str>),
+    /// Its message was not whole and stood still while such messages took most of the context's
+    /// [`byte_budget`](crate::ContextBuilder::byte_budget).
+    #[error("over a limit: {0}")]
+    Limit(&'static str),
 }
 
 impl From<io::Error> for Cause {

@@ -11,6 +11,7 @@
 //! | `paused.rs` | peers stand still and do not die |
 //! | `hostile.rs` | strangers send anything |
 //! | `starved.rs` | no descriptors |
+//! | `unfinished.rs` | messages that never end, and a budget for them |
 //! | `signals.rs` | signals and descriptors of the program around |
 //! | `churn.rs` | ten thousand times everything, and nothing is left behind |
 //! | `closing.rs`, `linger.rs` | closing under blocked calls; what closing delivers |
@@ -52,6 +53,8 @@ mod signals;
 mod slow_reader;
 #[path = "bad_days/starved.rs"]
 mod starved;
+#[path = "bad_days/unfinished.rs"]
+mod unfinished;
 
 #[path = "bad_days/stuck.rs"]
 mod stuck;

@@ -87,7 +87,7 @@ const LIBZMQ: &[(u16, &str, &str, Option<&str>)] = &[
 const OURS: &[(&str, &str)] = &[
     ("send_byte_mark", "64 MiB"),
     ("receive_byte_mark", "64 MiB"),
-    ("max_message_frames", "1048576"),
+    ("max_message_frames", "65536"),
     ("max_subscriptions", "1000000"),
     ("spin", "0"),
     ("half_open_limit", "1024"),
@@ -127,7 +127,7 @@ fn the_defaults_are_what_the_table_says() {
     let options = Push::new().options();
     assert_eq!((options.send_mark, options.receive_mark), (16_384, 16_384));
     assert_eq!((options.send_byte_mark, options.receive_byte_mark), (64 << 20, 64 << 20));
-    assert_eq!((options.max_message_size, options.max_message_frames), (1 << 30, 1_048_576));
+    assert_eq!((options.max_message_size, options.max_message_frames), (1 << 30, 65_536));
     assert_eq!((options.max_subscriptions, options.half_open_limit), (1_000_000, 1024));
     assert_eq!((options.linger, options.send_timeout, options.receive_timeout), (None, None, None));
     assert_eq!(options.reconnect_interval, Some(Duration::from_millis(100)));

@@ -341,7 +341,7 @@ fn config(kind: SocketKind, largest: usize, random: &mut Random) -> Config {
     let mut config = Config::new(kind);
     config.handshake_timeout = Some(HANDSHAKE);
     config.max_message = random.pick(&[u64::MAX, largest as u64 + 1, (largest as u64 / 2).max(20)]);
-    config.max_frames = random.pick(&[1_048_576, 20, 6]);
+    config.max_frames = random.pick(&[65_536, 20, 6]);
     config.large_body = random.pick(&[64 * 1024, 1000, 10, 0]);
     if random.chance(40) {
         let interval = Duration::from_millis(random.between(100, 2000) as u64);

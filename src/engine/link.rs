@@ -26,6 +26,13 @@ pub(crate) struct Link {
     pub(crate) peer: Option<PeerId>,
     /// The rest of the last read: less than a message.
     pub(crate) input: BytesMut,
+    /// How many octets of an unfinished message, in steps, the context's budget counts for it.
+    pub(crate) counted: usize,
+    /// How many that were at the last look, and how many looks in a shortage have found no more.
+    pub(crate) looked: usize,
+    pub(crate) idle: u8,
+    /// It is not read until the context's budget has room for the rest of its message.
+    pub(crate) starved: bool,
     /// The rest holds whole events that were put off until the handshake is written.
     pub(crate) undigested: bool,
     /// Handshake octets that the stream has not taken yet.
@@ -106,6 +113,10 @@ impl Link {
             settings,
             peer,
             input: BytesMut::new(),
+            counted: 0,
+            looked: 0,
+            idle: 0,
+            starved: false,
             undigested: false,
             control: VecDeque::new(),
             readable: false,
@@ -131,7 +142,9 @@ impl Link {
             // Nothing is read until our part of the handshake is written.
             State::Settling(_) => self.writable,
             State::Draining { .. } => self.readable,
-            State::Connecting { .. } | State::Handshaking | State::Up => self.readable && !self.paused,
+            State::Connecting { .. } | State::Handshaking | State::Up => {
+                self.readable && !(self.paused || self.starved)
+            }
         }
     }
 

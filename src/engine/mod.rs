@@ -26,6 +26,7 @@ pub(crate) mod signal;
 pub(crate) mod thread;
 pub(crate) mod waiters;
 
+use crate::budget::Budget;
 use crate::event::Event;
 use crate::peer::PeerId;
 use crate::protocol::{Config, PeerDescription};
@@ -83,6 +84,12 @@ pub(crate) trait Host: Send + Sync + 'static {
 
     /// All that one turn delivers has been delivered: wake whoever waits for it.
     fn delivered(&self);
+
+    /// The context's budget of octets.
+    fn budget(&self) -> &Budget;
+
+    /// A connection is counted for `now` octets of a message that is not whole yet, no longer for `before`.
+    fn hold(&self, before: usize, now: usize);
 
     /// A control frame of the protocol for a peer: before all that waits.
     fn urgent(&self, peer: PeerId, control: &[u8]);

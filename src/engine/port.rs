@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Resolved { dialer: Key, addresses: io::Result<Vec<String>> },
     /// The application has caught up with a peer: read from it again.
     Resume(PeerId),
+    /// The context's budget has room again: connections within a long message may be read again.
+    GoOn,
     /// Close the connection of a peer.
     Drop { peer: PeerId, cause: Cause },
     /// Close an endpoint, or all of them, once its messages are written or the deadline has passed.

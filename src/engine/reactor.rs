@@ -9,6 +9,7 @@ use super::link::{Link, Origin, State};
 use super::listener::Binding;
 use super::port::{Command, Habit};
 use super::{EndpointId, Flush, Host, Incoming, Newcomer, Settings};
+use crate::budget::Budget;
 use crate::event::{Cause, Event, EventKind};
 use crate::peer::PeerId;
 use crate::protocol::{self, Connection};
@@ -43,6 +44,11 @@ pub(crate) struct Reactor {
     dirty: Vec<PeerId>,
     /// Endpoints being closed, and until when they may go on.
     endings: Vec<Ending>,
+    /// How many links the context's budget counts unfinished messages for, and whether a look at them is due.
+    holders: usize,
+    watched: bool,
+    /// The one of them that is read although the budget is over.
+    favourite: Option<Key>,
     /// Kept for the moment when descriptors run out.
     spare: Option<Spare>,
     jitter: Jitter,
@@ -66,6 +72,7 @@ enum Timer {
     Dialer(Key),
     Binding(Key),
     Ending,
+    Holders,
 }
 
 struct Ending {
@@ -112,6 +119,14 @@ const READ_BUDGET: usize = 1024 * 1024;
 const READ_BUFFER: usize = 256 * 1024;
 /// A rest of a message up to this size is put aside by copying; a longer one keeps its buffer.
 const SMALL_REST: usize = 16 * 1024;
+/// A rest up to this size does not keep its buffer while nothing comes.
+const MIDDLING_REST: usize = READ_BUFFER / 2;
+/// How often links within a long message are looked at, whether the context's budget can bear them.
+const HOLDERS_LOOK: Duration = Duration::from_millis(100);
+/// After how many looks in a shortage a link goes that has brought less than a step meanwhile.
+const IDLE_LOOKS: u8 = 10;
+/// So few stale timers are not worth a look.
+const FEW_TIMERS: usize = 64;
 /// How many connections one turn accepts on one listener.
 const ACCEPT_BUDGET: usize = 64;
 /// How long after its end a connection is looked at first, whether the peer's system has taken everything, and how long at
@@ -141,6 +156,9 @@ impl Reactor {
             stalled: Vec::new(),
             dirty: Vec::new(),
             endings: Vec::new(),
+            holders: 0,
+            watched: false,
+            favourite: None,
             spare: None,
             jitter: Jitter::new(),
             habit: Habit::default(),
@@ -229,7 +247,7 @@ impl Reactor {
     pub(crate) fn probe(&mut self) {
         if self.links.len() <= 4 {
             for (key, link) in self.links.iter_mut() {
-                if matches!(link.state, State::Up) && !link.paused && !link.listed {
+                if matches!(link.state, State::Up) && !link.paused && !link.starved && !link.listed {
                     link.readable = true;
                     link.listed = true;
                     self.ready.push_back(Ready::Link(key));
@@ -267,6 +285,7 @@ impl Reactor {
                     self.list(key);
                 }
             }
+            Command::GoOn => self.feed_starved(host),
             Command::Drop { peer, cause } => {
                 if let Some(key) = self.link_of(peer) {
                     self.lose(host, key, Loss::Local(cause));
@@ -655,8 +674,14 @@ impl Reactor {
     fn read(&mut self, host: &dyn Host, key: Key, now: Instant, budget: usize) -> usize {
         let mut octets = 0;
         let mut buffer = BUFFER.take();
+        if let Some(link) = self.links.get_mut(key) {
+            unpack(&mut link.input, &mut buffer);
+        }
         let outcome = loop {
             let Some(link) = self.links.get_mut(key) else { break Ok(()) };
+            if link.counted > 0 {
+                link.starved = self.favourite != Some(key) && host.budget().is_crowded_beside(link.counted);
+            }
             if !link.is_ready() || matches!(link.state, State::Settling(_)) {
                 break Ok(());
             }
@@ -665,6 +690,7 @@ impl Reactor {
                 if let Err(loss) = self.digest(host, key, &mut buffer, now) {
                     break Err(loss);
                 }
+                self.count(host, key, now);
                 if let Some(link) = self.links.get_mut(key) {
                     set_aside(&mut link.input, &mut buffer);
                 }
@@ -711,6 +737,7 @@ impl Reactor {
             if let Err(loss) = self.digest(host, key, &mut buffer, now) {
                 break Err(loss);
             }
+            self.count(host, key, now);
             let Some(link) = self.links.get_mut(key) else { break Ok(()) };
             set_aside(&mut link.input, &mut buffer);
             // A short read of a stream says that it is empty, and saves the read that would say so; not at its end, which
@@ -724,6 +751,11 @@ impl Reactor {
                 break Ok(());
             }
         };
+        if let Some(link) = self.links.get_mut(key) {
+            pack(&mut link.input, &mut buffer);
+        }
+        // What a connection that failed has left in it is nobody else's.
+        buffer.clear();
         if buffer.capacity() <= 2 * READ_BUFFER {
             BUFFER.set(buffer);
         }
@@ -767,14 +799,104 @@ impl Reactor {
             };
             // The machine gives nothing else before it is ready.
             let (State::Up, Some(peer)) = (&link.state, link.peer) else { continue };
-            if !host.deliver(peer, incoming) {
-                link.paused = true;
+            let origin = link.origin;
+            if link.counted > 0 {
+                // What was counted here is whole now and counted where it waits.
+                self.count(host, key, now);
             }
-            if let Origin::Dialer(dialer) = link.origin {
+            if !host.deliver(peer, incoming) {
+                if let Some(link) = self.links.get_mut(key) {
+                    link.paused = true;
+                }
+            }
+            if let Origin::Dialer(dialer) = origin {
                 if let Some(dialer) = self.dialers.get_mut(dialer) {
                     dialer.proved();
                 }
             }
+        }
+    }
+
+    /// Tells the context's budget what a link holds of an unfinished message, in steps.
+    fn count(&mut self, host: &dyn Host, key: Key, now: Instant) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        let counted = Budget::steps(link.counted, link.machine.held());
+        if counted == link.counted {
+            return;
+        }
+        let before = std::mem::replace(&mut link.counted, counted);
+        if counted == 0 {
+            link.looked = 0;
+            self.favourite = self.favourite.filter(|favourite| *favourite != key);
+        }
+        self.recount(host, before, counted);
+        if self.holders > 0 && !self.watched && host.budget().is_limited() {
+            self.watched = true;
+            self.timers.push(Reverse((now + HOLDERS_LOOK, Timer::Holders)));
+        }
+    }
+
+    fn recount(&mut self, host: &dyn Host, before: usize, now: usize) {
+        self.holders = (self.holders + usize::from(now > 0)).saturating_sub(usize::from(before > 0));
+        host.hold(before, now);
+    }
+
+    /// A look at links within a long message. Nobody can take an unfinished message out of the budget by reading it, so a shortage
+    /// that such messages make would never end. Therefore the one that holds most is read on, and those that bring nothing, although
+    /// they are not kept from it, go, the largest first.
+    fn relieve(&mut self, host: &dyn Host, now: Instant) {
+        self.watched = self.holders > 0;
+        if !self.watched {
+            self.favourite = None;
+            return;
+        }
+        self.timers.push(Reverse((now + HOLDERS_LOOK, Timer::Holders)));
+        let over = host.budget().is_over();
+        let (mut idle, mut waiting) = (Vec::new(), None);
+        for (key, link) in self.links.iter_mut().filter(|(_, link)| link.counted > 0) {
+            let grown = std::mem::replace(&mut link.looked, link.counted) < link.counted;
+            link.idle = if !over || link.starved || grown { 0 } else { link.idle.saturating_add(1) };
+            if link.idle >= IDLE_LOOKS {
+                idle.push((link.counted, key));
+            }
+            if link.starved {
+                waiting = waiting.max(Some((link.counted, key)));
+            }
+        }
+        idle.sort_unstable_by(|a, b| b.cmp(a));
+        for (counted, key) in idle {
+            if host.budget().is_hogged_beside(counted) && host.budget().is_most(counted) {
+                let cause = Cause::Limit("its message stood still while unfinished ones took most of `byte_budget`");
+                self.lose(host, key, Loss::Local(cause));
+            }
+        }
+        if !over || self.favourite.is_some_and(|key| self.links.get(key).is_none()) {
+            self.favourite = None;
+        }
+        if let (None, Some((counted, key))) = (self.favourite, waiting) {
+            if host.budget().is_hogged_beside(counted) && host.budget().is_most(counted) {
+                self.favourite = Some(key);
+            }
+        }
+        self.feed_starved(host);
+    }
+
+    /// Lets links be read again for which the budget has room.
+    fn feed_starved(&mut self, host: &dyn Host) {
+        if self.holders == 0 {
+            return;
+        }
+        let favourite = self.favourite;
+        let may = |key, counted| favourite == Some(key) || !host.budget().is_crowded_beside(counted);
+        let fed: Vec<Key> = (self.links.iter_mut())
+            .filter(|(key, link)| link.starved && may(*key, link.counted))
+            .map(|(key, link)| {
+                link.starved = false;
+                key
+            })
+            .collect();
+        for key in fed {
+            self.list(key);
         }
     }
 
@@ -812,6 +934,9 @@ impl Reactor {
         // The stream may live on in an outbox for a moment; the poll must not speak of it any more.
         let _ = link.stream.deregister(&self.registry);
         let _ = link.write_control();
+        if link.counted > 0 {
+            self.recount(host, link.counted, 0);
+        }
         let (cause, refusal, local) = match loss {
             Loss::Link(cause) => (cause, false, false),
             Loss::Protocol(error) => {
@@ -1053,6 +1178,7 @@ impl Reactor {
                         self.list_binding(key);
                     }
                 }
+                Timer::Holders => self.relieve(host, now),
                 // The sweep at the end of the round looks at the clock itself.
                 Timer::Ending => {}
             }
@@ -1090,7 +1216,7 @@ impl Reactor {
                     link.stream.on_deadline(now);
                     link.readable = true;
                 }
-                if link.paused {
+                if link.paused || link.starved {
                     // What the peer has sent waits in the kernel because we do not read: it is not silent.
                     link.machine.traffic();
                 }
@@ -1112,8 +1238,27 @@ impl Reactor {
             if link.timer.is_none_or(|timer| deadline < timer) {
                 link.timer = Some(deadline);
                 self.timers.push(Reverse((deadline, Timer::Link(key))));
+                self.forget_stale_timers();
             }
         }
+    }
+
+    /// Entries stay in the timer queue until they are due, half a minute for those of a handshake. They are thrown out before once
+    /// more than half of them can be stale, so that connections that come and go fast do not fill it.
+    fn forget_stale_timers(&mut self) {
+        let most = self.links.len() + self.dialers.len() + self.bindings.len() + self.endings.len() + 1;
+        if self.timers.len() <= 2 * most + FEW_TIMERS {
+            return;
+        }
+        let (links, dialers, bindings) = (&self.links, &self.dialers, &self.bindings);
+        let (endings, watched) = (&self.endings, self.watched);
+        self.timers.retain(|Reverse((at, timer))| match timer {
+            Timer::Link(key) => links.get(*key).is_some_and(|link| link.timer == Some(*at)),
+            Timer::Dialer(key) => dialers.get(*key).is_some_and(|dialer| dialer.state == Dialing::Waiting(*at)),
+            Timer::Binding(key) => bindings.get(*key).is_some_and(|binding| binding.paused == Some(*at)),
+            Timer::Ending => endings.iter().any(|ending| ending.deadline == Some(*at)),
+            Timer::Holders => watched,
+        });
     }
 
     fn list(&mut self, key: Key) {
@@ -1162,11 +1307,31 @@ fn set_aside(input: &mut BytesMut, buffer: &mut BytesMut) {
     }
 }
 
+/// A rest that was copied to size goes back into a read buffer, to grow there.
+fn unpack(input: &mut BytesMut, buffer: &mut BytesMut) {
+    if (SMALL_REST + 1..=MIDDLING_REST).contains(&input.len()) {
+        buffer.clear();
+        reserve(buffer, READ_BUFFER);
+        buffer.extend_from_slice(input);
+        *input = std::mem::take(buffer);
+    }
+}
+
+/// Copies a rest that fills little of its read buffer, which goes back to the driver.
+fn pack(input: &mut BytesMut, buffer: &mut BytesMut) {
+    if (SMALL_REST + 1..=MIDDLING_REST).contains(&input.len()) {
+        let rest = BytesMut::from(&input[..]);
+        *buffer = std::mem::replace(input, rest);
+    }
+}
+
 /// Where a token's bits are: the place below, its generation above, then which kind of source it is.
 const INDEX_BITS: u32 = 24;
 const BINDING: usize = 1 << (2 * INDEX_BITS);
 /// Tokens of different reactors in a shared poll differ from here up.
 pub(crate) const PREFIX_SHIFT: u32 = 2 * INDEX_BITS + 1;
+
+const _: () = assert!(usize::BITS >= 64, "wiremesh needs a 64-bit target: tokens hold a place and a generation");
 
 fn token(prefix: usize, source: Ready) -> Token {
     let (key, kind) = match source {
@@ -1185,4 +1350,25 @@ fn source(token: Token) -> Ready {
 /// Resolving needs the pieces of a dialer on another thread.
 pub(crate) fn look_up(transport: &dyn Transport, address: &str, settings: &Settings) -> io::Result<Vec<String>> {
     transport.resolve(address, &settings.link)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_of_links_that_are_gone_do_not_gather() {
+        let poll = Poll::new().expect("a poll");
+        let registry = poll.registry().try_clone().expect("a registry");
+        let mut reactor = Reactor::new(Some(poll), registry, 0);
+        let later = Instant::now() + Duration::from_secs(30);
+        reactor.watched = true;
+        reactor.timers.push(Reverse((later, Timer::Holders)));
+        for generation in 0..10_000 {
+            reactor.timers.push(Reverse((later, Timer::Link(Key { index: 0, generation }))));
+            reactor.forget_stale_timers();
+            assert!(reactor.timers.len() <= FEW_TIMERS + 3);
+        }
+        assert!(reactor.timers.iter().any(|Reverse((_, timer))| *timer == Timer::Holders), "what is live stays");
+    }
 }

@@ -152,7 +152,7 @@ options! {
     "ZMQ_MAXMSGSIZE" 22, "octets of all frames of a message", "0 (no limit) or more", NewEndpoints, ALL;
 
     /// The largest number of frames of one message a peer may send.
-    max_message_frames MaxMessageFrames: u32 = 1_048_576, "1048576";
+    max_message_frames MaxMessageFrames: u32 = 65_536, "65536";
     "none" 0, "frames", "1 or more", NewEndpoints, ALL, check |frames| *frames > 0;
 
     /// How many subscriptions one peer may have at a publisher; further ones are ignored and counted.

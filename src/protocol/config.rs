@@ -38,7 +38,7 @@ impl Config {
             identity: Bytes::new(),
             properties: Vec::new(),
             max_message: 1 << 30,
-            max_frames: 1_048_576,
+            max_frames: 65_536,
             handshake_timeout: Some(Duration::from_secs(30)),
             max_handshake: 64 * 1024,
             heartbeat: None,

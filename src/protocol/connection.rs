@@ -39,7 +39,8 @@ pub struct Connection {
     outgoing: Outgoing,
     /// Our READY, kept back until the peer is admitted.
     held_back: Option<HeldBack>,
-    /// How many octets of the stream were held, in the caller's buffer and in ours, when `received` last returned.
+    /// How many octets of the stream were held, in the caller's buffer and in ours, when `received` last returned. More than that is
+    /// a sign of life.
     held: usize,
     /// How many of them were in the caller's buffer.
     unread: usize,
@@ -57,9 +58,9 @@ pub enum Event {
         /// How many messages there are, at least one.
         count: u32,
     },
-    /// One whole message in wire form, in pieces: at least one large body was read into its own buffer. Each such body is a piece, and
-    /// the piece before it ends with its header; every other frame is whole within a piece. (A large body that is all in the read
-    /// buffer already comes with [`Event::Messages`], uncopied.)
+    /// One whole message in wire form, in pieces, because it came in many reads. A large body that was read into its own buffer is a
+    /// piece, and the piece before it ends with its header; every other frame is whole within a piece. (A large body that is all in the
+    /// read buffer already comes with [`Event::Messages`], uncopied.)
     Message(SmallVec<[Bytes; 4]>),
     /// The peer subscribes to this topic with a command. (The older form is a message.) Only kinds that publish are told. The topic
     /// shares the memory of the read buffer; copy it to keep it.
@@ -166,8 +167,13 @@ impl Connection {
     pub fn received(&mut self, input: &mut BytesMut, now: Instant) -> Result<Option<Event>, ProtocolError> {
         let outcome = self.next(input, now);
         self.unread = input.len();
-        self.held = input.len().saturating_add(self.body_octets());
+        self.held = input.len().saturating_add(self.assembled());
         outcome.map_err(|error| self.fail(error))
+    }
+
+    /// How many octets of what is not whole yet are held, in the caller's buffer and here, since `received` last returned.
+    pub fn held(&self) -> usize {
+        self.held
     }
 
     /// Where to read to while a large body is on its way: add at most [`BodySlot::wanted`] octets, then call `received` with an empty
@@ -275,7 +281,7 @@ impl Connection {
     fn next(&mut self, input: &mut BytesMut, now: Instant) -> Result<Option<Event>, ProtocolError> {
         loop {
             if let State::Traffic(traffic) = &mut self.state {
-                if input.len().saturating_add(traffic.decoder.body_octets()) > self.held {
+                if input.len().saturating_add(traffic.decoder.held()) > self.held {
                     traffic.heartbeats.alive();
                 }
                 return traffic.next(input, &self.config, &mut self.outgoing, now);
@@ -308,9 +314,10 @@ impl Connection {
         }
     }
 
-    fn body_octets(&self) -> usize {
+    /// How many octets of an unfinished message are in our buffers.
+    fn assembled(&self) -> usize {
         match &self.state {
-            State::Traffic(traffic) => traffic.decoder.body_octets(),
+            State::Traffic(traffic) => traffic.decoder.held(),
             State::Greeting(_) | State::Handshake(_) | State::Failed(_) => 0,
         }
     }

@@ -2,8 +2,10 @@
 //! per message.
 //!
 //! Whole messages leave as they came, many at a time, in wire form. The start of a message that is not all there stays in the read
-//! buffer and is not looked at again. Two things break that rule and make the message be put together in an `Assembly`: a large
-//! body that is still on its way, which is read into a buffer of its own; and a command between two frames of a message.
+//! buffer and is not looked at again. Three things break that rule and make the message be put together in an `Assembly`: a large
+//! body that is still on its way, which is read into a buffer of its own; a command between two frames of a message; and a start
+//! that is long, whose frames are put by in pieces, because one buffer that grows with them would be moved again and again and leave
+//! a hole in the heap each time.
 //!
 //! A length is compared with the limits before anything is reserved for it.
 
@@ -53,6 +55,8 @@ struct Assembly {
     pieces: SmallVec<[Bytes; 4]>,
     /// What follows the pieces, copied because it was short or cut by a command.
     tail: BytesMut,
+    /// How many octets pieces and tail have together.
+    octets: usize,
     body: Option<Body>,
 }
 
@@ -106,6 +110,7 @@ impl Decoder {
                     return Ok(None);
                 }
                 if let Some(Body { buffer, more, .. }) = assembly.body.take() {
+                    assembly.octets += buffer.len();
                     assembly.pieces.push(buffer.freeze());
                     if !more {
                         return Ok(self.assembled());
@@ -125,7 +130,10 @@ impl Decoder {
                 });
             }
             match stop {
-                Stop::Incomplete | Stop::Enough => return Ok(None),
+                Stop::Incomplete | Stop::Enough => {
+                    self.put_by(input);
+                    return Ok(None);
+                }
                 Stop::Over(error) => return Err(error),
                 Stop::Command(header) => return Ok(self.command(header, input)?.map(Decoded::Command)),
                 Stop::Large(header) => self.begin_body(header, input)?,
@@ -147,9 +155,10 @@ impl Decoder {
         self.frames == 0 && self.assembly.is_none()
     }
 
-    /// How many octets of a large body have arrived.
-    pub(super) fn body_octets(&self) -> usize {
-        self.assembly.as_ref().and_then(|assembly| assembly.body.as_ref()).map_or(0, |body| body.buffer.len())
+    /// How many octets of an unfinished message are held here, and no longer in the read buffer.
+    pub(super) fn held(&self) -> usize {
+        let Some(assembly) = &self.assembly else { return 0 };
+        assembly.octets + assembly.body.as_ref().map_or(0, |body| body.buffer.len())
     }
 
     /// Runs over complete frames from where the last scan ended. Returns where the last whole message ends, how many messages there
@@ -224,10 +233,19 @@ impl Decoder {
         if self.scanned > 0 {
             let frames = input.split_to(self.scanned);
             self.scanned = 0;
-            self.assembly.get_or_insert_default().tail.extend_from_slice(&frames);
+            self.assembly.get_or_insert_default().append(frames);
         }
         input.advance(header.size);
         Ok(Some(input.split_to(size).freeze()))
+    }
+
+    /// Takes the frames of a long unfinished message out of the read buffer, so that this need not grow with them.
+    fn put_by(&mut self, input: &mut BytesMut) {
+        if self.scanned >= LONG_START {
+            let frames = input.split_to(self.scanned);
+            self.scanned = 0;
+            self.assembly.get_or_insert_default().append(frames);
+        }
     }
 
     /// Gives the large body whose header is next a buffer of its own.
@@ -272,12 +290,18 @@ impl Assembly {
         Ok(true)
     }
 
-    /// Adds frames, or the header of a large body, in wire form.
+    /// Adds frames, or the header of a large body, in wire form. What fills much of a read buffer keeps it; less is copied, so that
+    /// no piece holds much more memory than it has octets.
     fn append(&mut self, wire: BytesMut) {
-        if self.tail.is_empty() && wire.len() > SMALL_PIECE {
+        self.octets += wire.len();
+        if wire.len() >= KEPT_PIECE {
+            self.end_piece();
             self.pieces.push(wire.freeze());
-        } else {
-            self.tail.extend_from_slice(&wire);
+            return;
+        }
+        self.tail.extend_from_slice(&wire);
+        if self.tail.len() >= LONG_TAIL {
+            self.end_piece();
         }
     }
 
@@ -297,7 +321,8 @@ impl Body {
         if held < self.buffer.capacity() || held >= self.length {
             return Ok(());
         }
-        let target = held.saturating_mul(2).max(FIRST_ROOM).min(self.length);
+        let start = held.saturating_mul(16).clamp(FIRST_ROOM, SECOND_ROOM);
+        let target = held.saturating_mul(2).max(start).min(self.length);
         // By way of a vector, because it can grow by exactly this much, in place where the allocator can, and may fail to.
         let mut grown = Vec::from(std::mem::take(&mut self.buffer));
         let outcome = grown.try_reserve_exact(target - held);
@@ -306,11 +331,20 @@ impl Body {
     }
 }
 
-/// A large body gets this much at first, however much it announces: a thousand liars cost a gigabyte at worst, not their claims.
-const FIRST_ROOM: usize = 1 << 20;
+/// A large body gets this much at first, however much it announces: a thousand liars cost 64 MiB at worst, not their claims.
+const FIRST_ROOM: usize = 64 * 1024;
 
-/// A piece up to this long is copied, so that the header of a large body does not hold a whole read buffer.
-const SMALL_PIECE: usize = 1024;
+/// And this much when that is full; from there it doubles. So a body of up to a mebibyte is moved once, and little of it.
+const SECOND_ROOM: usize = 1 << 20;
+
+/// When the frames of an unfinished message have this many octets they leave the read buffer.
+const LONG_START: usize = 16 * 1024;
+
+/// A piece from this length on, half of a read buffer, keeps its buffer.
+const KEPT_PIECE: usize = 128 * 1024;
+
+/// What was copied becomes a piece at this length.
+const LONG_TAIL: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -511,7 +545,7 @@ mod tests {
     #[test]
     fn endless_frames_are_scanned_once() {
         // Quadratic work on 200,000 calls would take minutes.
-        let mut decoder = decoder(|_| {});
+        let mut decoder = decoder(|config| config.max_frames = u32::MAX);
         let mut input = BytesMut::new();
         for _ in 0..200_000 {
             input.extend_from_slice(&[MORE_SHORT, 0]);
@@ -519,7 +553,46 @@ mod tests {
             assert_eq!(decoder.scanned, input.len());
         }
         input.extend_from_slice(&[0, 0]);
-        assert!(matches!(decoder.decode(&mut input), Ok(Some(Decoded::Messages { count: 1, .. }))));
+        match decoder.decode(&mut input) {
+            Ok(Some(Decoded::Message(pieces))) => assert_eq!(pieces.concat().len(), 400_002),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_start_of_a_long_message_is_put_by_in_pieces_to_size() {
+        let frames = [frame(MORE_SHORT, b"x"), frame(MORE_LONG, &[7; 8192]), frame(MORE_LONG, &[9; 60_000])];
+        for (part, size) in frames.iter().flat_map(|part| [(part, 1000), (part, 30_000), (part, 256 * 1024)]) {
+            let stream = [part.repeat(1_000_000 / part.len()), frame(0, b"end")].concat();
+            let mut decoder = decoder(|config| config.max_frames = u32::MAX);
+            let (mut input, mut found) = (BytesMut::new(), None);
+            for (number, octets) in stream.chunks(size).enumerate() {
+                input.extend_from_slice(octets);
+                found = decoder.decode(&mut input).expect("good");
+                let come = (number * size + octets.len()).min(stream.len());
+                assert!(found.is_some() || decoder.held() + input.len() == come);
+                assert!(input.len() < LONG_START + part.len(), "{} octets stay in the read buffer", input.len());
+            }
+            let Some(Decoded::Message(pieces)) = found else { panic!("{found:?}") };
+            assert_eq!(pieces.concat(), stream);
+            assert!(pieces.iter().all(|piece| piece.len() <= 256 * 1024 + LONG_TAIL));
+            assert!(pieces.len() <= stream.len() / LONG_TAIL + 2, "{} pieces", pieces.len());
+            assert_eq!(decoder.held(), 0);
+        }
+    }
+
+    #[test]
+    fn frames_with_a_command_after_each_do_not_gather_in_one_buffer() {
+        let tiny = [frame(MORE_SHORT, &[1; 250]), frame(wire::COMMAND, b"\x04PONG")].concat();
+        let stream = [tiny.repeat(4000), frame(0, b"")].concat();
+        let mut found = decode_all(&mut decoder(|_| {}), &[&stream]).expect("good");
+        match found.pop() {
+            Some(Decoded::Message(pieces)) => {
+                assert_eq!(pieces.concat().len(), 4000 * 252 + 2);
+                assert!(pieces.iter().all(|piece| piece.len() <= LONG_TAIL + 252));
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
@@ -549,7 +622,7 @@ mod tests {
             }
             assert!(matches!(decoder.decode(&mut input), Ok(None)));
         }
-        assert_eq!(rooms, [1 << 20, 2 << 20, 3_000_000]);
+        assert_eq!(rooms, [64 << 10, 1 << 20, 2 << 20, 3_000_000]);
         input.extend_from_slice(&stream[at..]);
         match decoder.decode(&mut input) {
             Ok(Some(Decoded::Message(pieces))) => {
@@ -570,11 +643,11 @@ mod tests {
     }
 
     #[test]
-    fn an_announced_terabyte_reserves_a_mebibyte() {
+    fn an_announced_terabyte_reserves_64_kibibytes() {
         let mut decoder = decoder(|config| config.max_message = u64::MAX);
         let mut input = BytesMut::from(&long_header(0, 1 << 40)[..]);
         assert!(matches!(decoder.decode(&mut input), Ok(None)));
-        assert_eq!(decoder.body().map(|(buffer, missing)| (buffer.capacity(), missing)), Some((1 << 20, 1 << 40)));
+        assert_eq!(decoder.body().map(|(buffer, missing)| (buffer.capacity(), missing)), Some((64 << 10, 1 << 40)));
     }
 
     #[test]

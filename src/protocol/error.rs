@@ -77,7 +77,7 @@ pub enum ProtocolError {
         reason: String,
     },
     /// The bodies of one message have more octets than the limit.
-    #[error("the peer sent a message of at least {announced} octets, the limit is {limit}")]
+    #[error("the peer sent a message of at least {announced} octets, the limit is {limit} (option `max_message_size`)")]
     MessageTooLarge {
         /// How many octets the frames announced so far add up to.
         announced: u64,
@@ -85,7 +85,7 @@ pub enum ProtocolError {
         limit: u64,
     },
     /// One message has more frames than the limit.
-    #[error("the peer sent a message of more than {limit} frames")]
+    #[error("the peer sent a message of more than {limit} frames (the limit, option `max_message_frames`)")]
     TooManyFrames {
         /// How many we take.
         limit: u32,
@@ -217,9 +217,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_name_both_numbers() {
+    fn limits_name_their_number_and_their_option() {
         let error = ProtocolError::MessageTooLarge { announced: 1000, limit: 64 };
-        assert_eq!(error.to_string(), "the peer sent a message of at least 1000 octets, the limit is 64");
+        let text = "the peer sent a message of at least 1000 octets, the limit is 64 (option `max_message_size`)";
+        assert_eq!(error.to_string(), text);
+        let error = ProtocolError::TooManyFrames { limit: 64 };
+        let text = "the peer sent a message of more than 64 frames (the limit, option `max_message_frames`)";
+        assert_eq!(error.to_string(), text);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::monitor::Feed;
 use super::receiving::{Arrivals, Reader};
 use super::sending::{About, After, Marks, Payload, Peer, Recipient, Routing, SendSide, Wire};
+use crate::budget::Budget;
 use crate::context::Inner;
 use crate::engine::contain::contain;
 use crate::engine::port::{Command, Drive, Pace, Port};
@@ -991,6 +992,14 @@ impl Host for Core {
 
     fn delivered(&self) {
         self.announce();
+    }
+
+    fn budget(&self) -> &Budget {
+        &self.context.budget
+    }
+
+    fn hold(&self, before: usize, now: usize) {
+        self.context.hold(before, now);
     }
 
     fn urgent(&self, peer: PeerId, control: &[u8]) {

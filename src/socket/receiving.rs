@@ -775,6 +775,9 @@ impl Core {
         for peer in resumed {
             self.port.submit(Command::Resume(peer));
         }
+        if self.port.is_open() {
+            self.port.submit(Command::GoOn);
+        }
         self.tell_waiters(Interest::ROOM);
     }
 

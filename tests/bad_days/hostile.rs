@@ -85,10 +85,19 @@ fn window(client: &Dealer, asked: &mut u64) -> Duration {
     percentile(&times, 99)
 }
 
-/// Echoes until its parent hangs up.
+/// Echoes until its parent hangs up. It takes messages up to [`LARGEST`], or, for `default`, with default options, or, for a
+/// number, within a budget of so many octets.
 pub(crate) fn server(arguments: &[&str]) {
     measure::limit_descriptors(1 << 20);
-    let context = Context::new();
+    let budget = match arguments {
+        [] | ["default"] => None,
+        [octets] => Some(octets.parse().expect("a number")),
+        _ => panic!("default, or a budget"),
+    };
+    let context = match budget {
+        Some(octets) => Context::builder().byte_budget(Some(octets)).build(),
+        None => Context::new(),
+    };
     let router = match arguments {
         [] => Router::builder().context(&context).max_message_size(LARGEST).build().expect("good options"),
         _ => Router::in_context(&context),
@@ -396,7 +405,7 @@ fn a_flood_of_half_open_connections_keeps_nobody_out() {
     });
 }
 
-/// With default options, which allow a million frames and a gibibyte: frames of one octet are bounded by their number.
+/// With default options, which allow 65,536 frames and a gibibyte: small frames are bounded by their number.
 #[test]
 fn endless_small_frames_are_refused_at_the_default_limit() {
     let _turn = alone();
@@ -404,7 +413,7 @@ fn endless_small_frames_are_refused_at_the_default_limit() {
         let mut server = Process::start("server", &[&"default"]);
         let endpoint = server.hear();
         let memory = measure::resident(server.id());
-        for body in [&b""[..], b"x"] {
+        for body in [&b""[..], b"x", &[7; 100]] {
             let bulk = raw::frame(true, body).repeat(10_000);
             let mut raw = Raw::connect(&endpoint).expect("accepted");
             raw.shake_hands("DEALER").expect("a socket");

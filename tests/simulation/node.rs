@@ -167,7 +167,8 @@ impl Node {
                     assert!(room > 0 && slot.wanted > 0, "a slot without room");
                     assert!(slot.buffer.capacity() <= length, "reserved beyond the announced length");
                     assert!(
-                        slot.buffer.capacity() <= (2 * slot.buffer.len()).max(1 << 20),
+                        slot.buffer.capacity()
+                            <= (16 * slot.buffer.len()).clamp(64 << 10, 1 << 20).max(2 * slot.buffer.len()),
                         "reserved out of proportion"
                     );
                     size = size.min(slot.wanted).min(room);

@@ -1,0 +1,205 @@
+//! Messages that never end, on many connections: what is held of them is in the context's budget, and is given back.
+
+use crate::support::child::Process;
+use crate::support::raw::{self, Raw};
+use crate::support::{PATIENCE, alone, eventually, measure, within};
+use std::io::Write;
+use std::thread;
+use std::time::{Duration, Instant};
+use wiremesh::{Cause, Context, Dealer, EventKind, Message, Pull, Push, Router, SendFailure};
+
+const MIB: usize = 1 << 20;
+
+/// A stranger that has sent the start of a message: `octets` in frames of 8 KiB, as far as they are taken.
+fn begin(endpoint: &str, octets: usize) -> Raw {
+    let mut raw = Raw::connect(endpoint).expect("accepted");
+    raw.shake_hands("DEALER").expect("a socket");
+    raw.set_write_timeout(Duration::from_millis(100));
+    let part = raw::frame(true, &[7; 8192]).repeat(8);
+    // Who is closed, or no longer read, stops.
+    let _ = (0..octets / part.len()).try_for_each(|_| raw.write_all(&part));
+    raw
+}
+
+/// Whether a queue takes more than the one message that is always let in. The socket has no peer that could take it.
+fn is_over(context: &Context) -> bool {
+    let push = Push::builder().context(context).linger(Duration::ZERO).build().expect("good options");
+    push.connect("tcp://127.0.0.1:1").expect("nobody is there, which is no error");
+    push.try_send("first").expect("always let in");
+    match push.try_send("second") {
+        Ok(()) => false,
+        Err(error) => {
+            assert_eq!(error.reason, SendFailure::WouldBlock);
+            true
+        }
+    }
+}
+
+#[test]
+fn many_unfinished_messages_stay_in_the_budget_and_a_good_client_gets_through() {
+    let _turn = alone();
+    within(PATIENCE * 4, "the unfinished messages", || {
+        let budget = 16 * MIB;
+        let mut server = Process::start("server", &[&budget]);
+        let endpoint = server.hear();
+        let context = Context::new();
+        let client = Dealer::builder().context(&context).reconnect_interval(Duration::from_millis(10));
+        let client = client.build().expect("good options");
+        client.connect(&endpoint).expect("a good endpoint");
+        let exchange = |number: u64| {
+            client.send(number.to_le_bytes()).expect("accepted");
+            assert_eq!(client.recv_timeout(PATIENCE).expect("an answer"), &number.to_le_bytes());
+        };
+        exchange(0);
+        let memory = measure::resident(server.id());
+        let mut largest = memory;
+        let mut strangers = Vec::new();
+        for number in 1..=100 {
+            strangers.push(begin(&endpoint, MIB));
+            exchange(number);
+            largest = largest.max(measure::resident(server.id()));
+        }
+        let growth = (largest - memory) as usize;
+        println!("memory grew by {} KiB with a budget of {} KiB", growth >> 10, budget >> 10);
+        // Beside the budget there are the first 64 KiB of each, and the longest message.
+        assert!(growth <= 2 * budget + 8 * MIB, "memory grew by {} MiB", growth / MIB);
+        drop(strangers);
+        exchange(101);
+        server.finish();
+    });
+}
+
+#[test]
+fn the_budget_is_given_back_when_a_stranger_goes() {
+    within(PATIENCE, "the budget", || {
+        let context = Context::builder().byte_budget(Some(4 << 20)).build();
+        let router = Router::in_context(&context);
+        let endpoint = router.bind("tcp://127.0.0.1:*").expect("bound");
+        for _ in 0..3 {
+            let stranger = begin(endpoint.as_str(), 6 * MIB);
+            eventually(PATIENCE, "an unfinished message fills the budget", || is_over(&context));
+            drop(stranger);
+            eventually(PATIENCE, "the budget is free again", || !is_over(&context));
+        }
+    });
+}
+
+#[test]
+fn the_budget_is_given_back_when_a_long_message_is_whole_and_read() {
+    within(PATIENCE, "the budget", || {
+        let context = Context::builder().byte_budget(Some(4 << 20)).build();
+        let pull = Pull::in_context(&context);
+        let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound");
+        let frames = [raw::frame(true, &[7; 8192]).repeat(700), raw::frame(false, b"end")].concat();
+        let body = [&raw::long_header(false, 6 << 20)[..], &vec![8; 6 << 20]].concat();
+        for octets in [frames, body] {
+            let mut peer = Raw::connect(endpoint.as_str()).expect("accepted");
+            peer.shake_hands("PUSH").expect("a socket");
+            let (most, rest) = octets.split_at(octets.len() - 5);
+            peer.write_all(most).expect("one message is always let in");
+            eventually(PATIENCE, "an unfinished message fills the budget", || is_over(&context));
+            peer.write_all(rest).expect("one message is always let in");
+            let message = pull.recv_timeout(PATIENCE).expect("the message");
+            assert!(message.byte_len() > 5 * MIB);
+            // Credit goes back with the next call that finds nothing.
+            assert!(pull.try_recv().is_err());
+            eventually(PATIENCE, "the budget is free again", || !is_over(&context));
+        }
+    });
+}
+
+/// Nobody else could end such a shortage: unfinished messages cannot be read by the application.
+#[test]
+fn an_unfinished_message_that_fills_the_budget_and_stands_still_is_closed_with_an_event_that_says_why() {
+    within(PATIENCE, "the shortage", || {
+        let context = Context::builder().byte_budget(Some(4 << 20)).build();
+        let router = Router::in_context(&context);
+        let monitor = router.monitor();
+        let endpoint = router.bind("tcp://127.0.0.1:*").expect("bound");
+        let modest = begin(endpoint.as_str(), MIB / 2);
+        let mut greedy = begin(endpoint.as_str(), 8 * MIB);
+        let cause = loop {
+            match monitor.recv_timeout(PATIENCE).expect("an event").kind {
+                EventKind::Disconnected(cause) => break cause,
+                _ => continue,
+            }
+        };
+        assert!(matches!(cause, Cause::Limit(_)), "{cause:?}");
+        assert!(cause.to_string().contains("byte_budget"), "{cause}");
+        assert!(greedy.is_closed_within(PATIENCE));
+        assert_eq!(router.stats().connections, 1, "the modest one stays");
+        eventually(PATIENCE, "the shortage is over", || !is_over(&context));
+        drop(modest);
+    });
+}
+
+#[test]
+fn a_message_larger_than_the_budget_gets_through_alone() {
+    within(PATIENCE, "the message", || {
+        let context = Context::builder().byte_budget(Some(1 << 20)).build();
+        let pull = Pull::in_context(&context);
+        let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound");
+        let push = Push::in_context(&Context::new());
+        push.connect(&endpoint).expect("a good endpoint");
+        for message in [Message::from(vec![1; 8 * MIB]), vec![vec![2; 5000]; 1500].into_iter().collect()] {
+            let expected = message.byte_len();
+            push.send(message).expect("accepted");
+            assert_eq!(pull.recv_timeout(PATIENCE).expect("the message").byte_len(), expected);
+        }
+    });
+}
+
+#[test]
+fn large_messages_of_honest_peers_that_do_not_fit_in_together_all_arrive() {
+    within(PATIENCE * 2, "the messages", || {
+        let context = Context::builder().byte_budget(Some(8 << 20)).build();
+        let pull = Pull::in_context(&context);
+        let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound");
+        let outside = Context::new();
+        let pushes: Vec<Push> = (0..4)
+            .map(|_| {
+                let interval = Duration::from_millis(10);
+                let push = Push::builder().context(&outside).reconnect_interval(interval).reconnect_max(interval * 10);
+                let push = push.build().expect("good options");
+                push.connect(&endpoint).expect("a good endpoint");
+                for number in 0..5u8 {
+                    push.send(vec![number; 5 * MIB]).expect("within the marks");
+                }
+                push
+            })
+            .collect();
+        let begin = Instant::now();
+        for _ in 0..pushes.len() * 5 {
+            assert_eq!(pull.recv_timeout(PATIENCE).expect("a message").byte_len(), 5 * MIB);
+        }
+        println!("100 MiB in {:?}", begin.elapsed());
+    });
+}
+
+/// What a connection that failed had sent behind its fault is thrown away with it, and does not turn up elsewhere.
+#[test]
+fn octets_behind_a_fault_reach_nobody_elses_message() {
+    within(PATIENCE, "the message", || {
+        for engine_only in [false, true] {
+            let context = Context::builder().engine_only(engine_only).build();
+            let pull = Pull::in_context(&context);
+            let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound");
+            let message = [&raw::long_header(false, 4 << 20)[..], &vec![7; 4 << 20]].concat();
+            let (first, second) = message.split_at(3 << 20);
+            let mut good = Raw::connect(endpoint.as_str()).expect("accepted");
+            good.shake_hands("PUSH").expect("a socket");
+            good.write_all(first).expect("it is read");
+            let receiver = thread::spawn(move || pull.recv_timeout(PATIENCE));
+            for _ in 0..20 {
+                let mut bad = Raw::connect(endpoint.as_str()).expect("accepted");
+                bad.shake_hands("PUSH").expect("a socket");
+                let fault = [&raw::long_header(false, 1 << 62)[..], &[0xee; 1000]].concat();
+                bad.write_all(&fault).expect("it is read");
+                assert!(bad.is_closed_within(PATIENCE));
+            }
+            good.write_all(second).expect("it is read");
+            let received = receiver.join().expect("no panic").expect("the message");
+            assert!(received.as_bytes() == vec![7; 4 << 20], "not a foreign octet");
+        }
+    });
+}
