@@ -70,7 +70,6 @@ pub(crate) struct Core {
     spin: AtomicU64,
     send_timeout: AtomicU64,
     receive_timeout: AtomicU64,
-    pub(super) refused_subscriptions: AtomicU64,
 }
 
 /// The endpoints of a socket by what they were bound or connected to.
@@ -155,7 +154,6 @@ impl Core {
             spin: AtomicU64::new(0),
             send_timeout: AtomicU64::new(FOREVER),
             receive_timeout: AtomicU64::new(FOREVER),
-            refused_subscriptions: AtomicU64::new(0),
             context,
             options: Mutex::new(options),
         });
@@ -521,7 +519,9 @@ impl Core {
                 None => side.departed.iter().rev().find(|info| info.id == id)?.clone(),
             }
         };
-        (info.stats.received, info.stats.received_bytes) = self.lock_arrivals().received(id);
+        if let Some(received) = self.lock_arrivals().received(id) {
+            (info.stats.received, info.stats.received_bytes) = received;
+        }
         Some(info)
     }
 
@@ -550,18 +550,21 @@ impl Core {
         if self.is_forked() {
             return Stats::default();
         }
-        let (received, discarded, unread) = self.receive_counts();
+        let (received, discarded, unread, received_bytes) = self.receive_counts();
         let side = self.lock_send();
         let (queued, queued_bytes) = side.queued();
         Stats {
             accepted: side.counts.accepted,
             written: side.counts.written,
+            written_bytes: side.counts.written_bytes,
             queued,
             queued_bytes,
             dropped: side.counts.dropped,
             received,
+            received_bytes,
             unread,
             discarded,
+            refused_subscriptions: side.counts.refused_subscriptions,
             connections: side.connections,
             reconnects: side.reconnects,
             events_lost: self.feed.lost(),
@@ -785,14 +788,10 @@ impl Core {
             let Some(entry) = side.peer(peer) else { return };
             let was_up = !matches!(entry.wire, Wire::None);
             let shown = self.unplace(&mut side, peer);
-            let settled = side.condemn(peer, self);
-            let dropped = settled.dropped as u64;
-            if linger {
-                side.counts.dropped.linger += dropped;
-                side.counts.lingered_bytes += settled.dropped_bytes as u64;
-            } else {
-                side.counts.dropped.disconnect += dropped;
+            if let Some(entry) = side.peer_mut(peer) {
+                entry.lingered |= linger;
             }
+            side.condemn(peer, self);
             side.connections -= u64::from(was_up);
             shown
         };
@@ -924,9 +923,8 @@ impl Host for Core {
             let Some(entry) = side.peers.get_mut(peer.key()) else { return };
             let was_up = !matches!(entry.wire, Wire::None);
             entry.wire = Wire::None;
-            let written = entry.outbox.rewind() as u64;
-            entry.counts.written += written;
-            side.counts.written += written;
+            let written = entry.outbox.rewind();
+            entry.settle(Settled { written, ..Settled::default() }, &mut side.counts);
             side.marks_changed(peer);
             side.connections -= u64::from(was_up);
             match &mut side.routing {
@@ -969,14 +967,12 @@ impl Host for Core {
     }
 
     fn abandon(&self, peer: PeerId) -> Settled {
-        let mut side = self.lock_send();
-        let Some(entry) = side.peer_mut(peer) else { return Settled::default() };
+        let mut guard = self.lock_send();
+        let side = &mut *guard;
+        let Some(entry) = side.peers.get_mut(peer.key()) else { return Settled::default() };
+        entry.lingered = true;
         let settled = entry.outbox.clear();
-        entry.counts.written += settled.written as u64;
-        entry.counts.dropped += settled.dropped as u64;
-        side.counts.written += settled.written as u64;
-        side.counts.dropped.linger += settled.dropped as u64;
-        side.counts.lingered_bytes += settled.dropped_bytes as u64;
+        entry.settle(settled, &mut side.counts);
         settled
     }
 
@@ -1007,6 +1003,14 @@ impl Host for Core {
         let endpoint: Arc<str> = Arc::from("");
         self.feed.push(Event { kind: EventKind::MonitorStopped, endpoint, address: None, peer: None });
         self.feed.stop();
-        self.context.finished(self);
+        let settling = {
+            let mut side = self.lock_send();
+            side.finishing = true;
+            side.is_settling()
+        };
+        // Else the last flusher that comes back says so: what it has in hand may yet be written.
+        if !settling {
+            self.context.finished(self);
+        }
     }
 }

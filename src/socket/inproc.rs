@@ -152,8 +152,7 @@ impl Core {
             match std::mem::replace(&mut entry.wire, Wire::None) {
                 Wire::Inproc { core, there, .. } => {
                     let taken = entry.outbox.take_all();
-                    entry.counts.written += taken.messages as u64;
-                    side.counts.written += taken.messages as u64;
+                    entry.settle(taken.settled(), &mut side.counts);
                     side.connections -= 1;
                     let pieces: Vec<Bytes> =
                         taken.pieces.into_iter().map(crate::queue::piece::Piece::into_bytes).collect();

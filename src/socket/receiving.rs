@@ -30,6 +30,8 @@ pub(crate) struct Arrivals {
     fresh: usize,
     /// Subscriptions changed since then.
     resubscribed: bool,
+    /// Octets received from peers that have no flow any more.
+    past_bytes: u64,
 }
 
 /// Something for the receiving half.
@@ -206,13 +208,20 @@ impl Arrivals {
         self.flows.values().map(|flow| flow.messages).sum()
     }
 
-    pub(super) fn received(&self, peer: PeerId) -> (u64, u64) {
-        self.flows.get(&peer).map_or((0, 0), |flow| (flow.received, flow.received_bytes))
+    /// The messages and octets that came from a peer, as long as something of it may be unread.
+    pub(super) fn received(&self, peer: PeerId) -> Option<(u64, u64)> {
+        self.flows.get(&peer).map(|flow| (flow.received, flow.received_bytes))
+    }
+
+    /// The octets that came from all peers.
+    pub(super) fn received_bytes(&self) -> u64 {
+        self.past_bytes + self.flows.values().map(|flow| flow.received_bytes).sum::<u64>()
     }
 
     /// Forgets everything; says how many octets that were.
     pub(super) fn clear(&mut self) -> usize {
         self.items.clear();
+        self.past_bytes = self.received_bytes();
         self.flows.drain().map(|(_, flow)| flow.bytes).sum()
     }
 }
@@ -223,15 +232,18 @@ impl Core {
         !self.lock_recv().ring.is_empty()
     }
 
-    /// What was received and discarded, and what waits to be read.
-    pub(super) fn receive_counts(&self) -> (u64, u64, u64) {
+    /// What was received and discarded, what waits to be read, and the octets that came.
+    pub(super) fn receive_counts(&self) -> (u64, u64, u64, u64) {
         let mut reader = self.lock_recv();
         if self.arrived.load(Ordering::Acquire) {
             self.collect(&mut reader);
         }
-        let brought = self.lock_arrivals().unread();
+        let (brought, bytes) = {
+            let arrivals = self.lock_arrivals();
+            (arrivals.unread(), arrivals.received_bytes())
+        };
         let taken: usize = reader.sources.iter().map(|(_, source)| source.inbox.taken).sum();
-        (reader.received, reader.discarded, brought.saturating_sub(taken) as u64)
+        (reader.received, reader.discarded, brought.saturating_sub(taken) as u64, bytes)
     }
 
     pub(super) fn lock_recv(&self) -> Pass<'_, Reader> {
@@ -384,7 +396,10 @@ impl Core {
                 let subscriptions = &publisher.subscriptions;
                 let many = limit != 0 && subscriptions.count_of(peer.slot()) >= limit;
                 if many || subscriptions.bytes_of(peer.slot()) + topic.len() > TOPIC_OCTETS {
-                    self.refused_subscriptions.fetch_add(1, Ordering::Relaxed);
+                    side.counts.refused_subscriptions += 1;
+                    if let Some(peer) = side.peer_mut(peer) {
+                        peer.counts.refused_subscriptions += 1;
+                    }
                     return;
                 }
                 let change = publisher.subscriptions.subscribe(peer.slot(), topic);
@@ -473,8 +488,7 @@ impl Core {
             }
             peer.unread = (peer.unread + taken.messages).saturating_sub(read);
             peer.unread_bytes = (peer.unread_bytes + taken.bytes).saturating_sub(read_bytes);
-            peer.counts.written += taken.messages as u64;
-            side.counts.written += taken.messages as u64;
+            peer.settle(taken.settled(), &mut side.counts);
             (taken, peer.uncharge(), read > 0 && side.gave_room(to.slot()))
         };
         self.context.release(released);
@@ -733,8 +747,14 @@ impl Core {
 
     /// What came from a peer does not wait any more.
     fn forget_flow(&self, peer: PeerId) {
-        let flow = self.lock_arrivals().flows.remove(&peer);
-        self.context.release(flow.map_or(0, |flow| flow.bytes));
+        let flow = {
+            let mut arrivals = self.lock_arrivals();
+            let Some(flow) = arrivals.flows.remove(&peer) else { return };
+            arrivals.past_bytes += flow.received_bytes;
+            flow
+        };
+        self.lock_send().note_received(peer, flow.received, flow.received_bytes);
+        self.context.release(flow.bytes);
     }
 
     /// What the pattern makes of a received message; `None` discards it.

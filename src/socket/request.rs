@@ -89,10 +89,7 @@ impl Core {
                 Wire::Stream(_) => Settled { dropped: entry.outbox.conflate(), ..Settled::default() },
                 Wire::None | Wire::Inproc { .. } => entry.outbox.clear(),
             };
-            entry.counts.written += settled.written as u64;
-            entry.counts.dropped += settled.dropped as u64;
-            side.counts.written += settled.written as u64;
-            side.counts.dropped.disconnect += settled.dropped as u64;
+            entry.settle(settled, &mut side.counts);
             let released = entry.uncharge();
             side.gave_room(peer.slot());
             released
