@@ -93,8 +93,8 @@ struct Source {
     made: VecDeque<Message>,
     /// Whether it is in the ring.
     active: bool,
-    /// The peer is gone: the source goes once it is read.
-    gone: bool,
+    /// The peer is gone, and this was its routing id: the source goes once it is read.
+    gone: Option<Bytes>,
     /// The other socket, if the peer is one of this process, and who we are to it.
     inproc: Option<(Weak<Core>, PeerId)>,
 }
@@ -124,7 +124,7 @@ impl Reader {
                 inbox: Inbox::default(),
                 made: VecDeque::new(),
                 active: false,
-                gone: false,
+                gone: None,
                 inproc: None,
             })
         });
@@ -165,7 +165,8 @@ impl Reader {
         }
         let source = self.sources.at_mut(place)?;
         source.active = false;
-        let gone = source.gone.then_some(source.peer)?;
+        let gone = source.peer;
+        source.gone.as_ref()?;
         self.forget(gone);
         Some(gone)
     }
@@ -183,10 +184,15 @@ impl Reader {
         source.inproc = Some((core, there));
     }
 
+    /// The routing id of a peer that is gone and has left something unread.
+    pub(super) fn left_id(&self, peer: PeerId) -> Option<Bytes> {
+        self.sources.get(*self.places.get(&peer)?)?.gone.clone()
+    }
+
     /// A peer is gone: its source goes now if it is read, else once it is. Whether it is gone.
-    fn bury(&mut self, peer: PeerId) -> bool {
+    fn bury(&mut self, peer: PeerId, routing_id: Bytes) -> bool {
         let Some(source) = self.places.get(&peer).and_then(|key| self.sources.get_mut(*key)) else { return true };
-        source.gone = true;
+        source.gone = Some(routing_id);
         let read = !source.active;
         if read {
             self.forget(peer);
@@ -810,7 +816,8 @@ impl Core {
         if self.arrived.load(Ordering::Acquire) {
             self.collect(&mut reader);
         }
-        let read = reader.bury(peer);
+        let routing_id = self.lock_send().routing_id_of(peer).unwrap_or_default();
+        let read = reader.bury(peer, routing_id);
         drop(reader);
         if read {
             self.forget_flow(peer);

@@ -105,6 +105,12 @@ impl Core {
         Ok((RoutingId::new(id), message))
     }
 
+    pub(super) fn recv_many_routed(&self, max: usize, wait: Wait) -> Result<Vec<(RoutingId, Message)>, RecvError> {
+        let id = |message: &Message| message.peer().map(|peer| self.routing_id_of(peer)).unwrap_or_default();
+        let messages = self.recv_many(max, wait)?;
+        Ok(messages.into_iter().map(|message| (RoutingId::new(id(&message)), message)).collect())
+    }
+
     /// An XSUB's send: subscriptions are known by their first octet.
     pub(super) fn send_upstream(&self, message: Message) -> Result<(), SendError> {
         let failed = |message, error| {

@@ -134,6 +134,10 @@ pub(super) struct About {
     pub(super) credentials: Option<wiremesh_transports::Credentials>,
     /// It was given this routing id when it was connected.
     pub(super) assigned_id: Bytes,
+    /// Its endpoint connects again as another peer when the connection is lost.
+    pub(super) immediate: bool,
+    /// How many messages were written or dropped when it was greeted last.
+    pub(super) greeted: Option<u64>,
 }
 
 /// Where an outbox leads.
@@ -281,6 +285,12 @@ impl SendSide {
         info.connected = false;
         self.departed.push_back(info);
         Some(peer)
+    }
+
+    /// The routing id of a peer that is here, or was lately.
+    pub(super) fn routing_id_of(&self, id: PeerId) -> Option<Bytes> {
+        let departed = || self.departed.iter().rev().find(|info| info.id == id).map(|info| info.routing_id.clone());
+        self.peer(id).map(|peer| peer.routing_id.clone()).or_else(departed)
     }
 
     /// What came from a peer, to be known when nothing of it is unread any more.
