@@ -3,7 +3,7 @@
 use crate::support::{Over, PATIENCE};
 use std::time::Duration;
 use wiremesh::{
-    AnySocket, Builder, Context, Error, Message, Pub, Pull, Push, RecvError, Rep, Req, RequestError, Router,
+    AnySocket, Builder, Context, Dealer, Error, Message, Pub, Pull, Push, RecvError, Rep, Req, RequestError, Router,
     SendFailure, Setting, SocketKind, Sub, XPub,
 };
 
