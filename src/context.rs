@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use wiremesh_transports::directory::Directory;
-use wiremesh_transports::sys::{fork_generation, watch_forks};
+use wiremesh_transports::sys::{PerProcess, fork_generation, watch_forks};
 use wiremesh_transports::{Registry, Transport};
 
 /// What a group of sockets shares: engine threads, inproc names, transports.
@@ -108,23 +108,25 @@ impl Context {
 
     /// The context of sockets that name none. It is made when first needed and goes with its last user.
     pub fn shared() -> Context {
-        static SHARED: Mutex<(u32, Weak<Handle>)> = Mutex::new((0, Weak::new()));
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         // After a fork the child gets a context of its own.
-        let known = if shared.0 == fork_generation() { shared.1.upgrade() } else { None };
-        if let Some(handle) = known.filter(|handle| !handle.inner.shut.load(Ordering::Acquire)) {
+        static SHARED: PerProcess<Mutex<Weak<Handle>>> = PerProcess::new();
+        let mut shared = SHARED.get(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(handle) = shared.upgrade().filter(|handle| !handle.inner.shut.load(Ordering::Acquire)) {
             return Context { handle };
         }
         let context = Context::new();
-        *shared = (fork_generation(), Arc::downgrade(&context.handle));
+        *shared = Arc::downgrade(&context.handle);
         context
     }
 
     /// Adds a transport, so that endpoints with its scheme can be bound and connected.
     ///
     /// # Errors
-    /// [`Error::InvalidEndpoint`] when the scheme is not a scheme, is taken, or is `inproc`.
+    /// [`Error::InvalidEndpoint`] when the scheme is not a scheme, is taken, or is `inproc`; [`Error::Forked`].
     pub fn register_transport(&self, transport: Arc<dyn Transport>) -> Result<(), Error> {
+        if self.handle.inner.is_forked() {
+            return Err(Error::Forked);
+        }
         let scheme = transport.scheme().to_owned();
         self.handle
             .inner
@@ -137,7 +139,7 @@ impl Context {
     /// accepted is still delivered in the background, within each socket's linger time. Does not block.
     pub fn shutdown(&self) {
         let inner = &self.handle.inner;
-        if fork_generation() != inner.generation || inner.shut.swap(true, Ordering::AcqRel) {
+        if inner.is_forked() || inner.shut.swap(true, Ordering::AcqRel) {
             return;
         }
         inner.close_all();
@@ -148,7 +150,7 @@ impl Context {
     pub fn close(&self, deadline: Duration) -> Unsent {
         let inner = &self.handle.inner;
         self.shutdown();
-        if fork_generation() != inner.generation {
+        if inner.is_forked() {
             return Unsent::default();
         }
         inner.await_sockets(Instant::now().checked_add(deadline));
@@ -180,7 +182,8 @@ impl Default for Context {
 
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let sockets = self.handle.inner.lock_sockets().live.len();
+        let inner = &self.handle.inner;
+        let sockets = if inner.is_forked() { 0 } else { inner.lock_sockets().live.len() };
         f.debug_struct("Context").field("sockets", &sockets).field("closed", &self.is_closed()).finish()
     }
 }
@@ -191,7 +194,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 impl Drop for Handle {
     fn drop(&mut self) {
         let inner = &self.inner;
-        if fork_generation() != inner.generation {
+        if inner.is_forked() {
             // The child of a fork only closes descriptors, which happens by itself.
             return;
         }
@@ -209,6 +212,11 @@ impl Drop for Handle {
 impl Inner {
     pub(crate) fn generation(&self) -> u32 {
         self.generation
+    }
+
+    /// Whether this is a copy in a forked child, where a lock may be held by a thread that does not exist there.
+    pub(crate) fn is_forked(&self) -> bool {
+        fork_generation() != self.generation
     }
 
     /// A number for generated routing ids and request numbers; it need not be unpredictable.
@@ -230,6 +238,9 @@ impl Inner {
     }
 
     pub(crate) fn register(&self, core: &Arc<Core>) {
+        if self.is_forked() {
+            return;
+        }
         self.lock_sockets().live.insert(Arc::as_ptr(core) as usize, Arc::downgrade(core));
     }
 

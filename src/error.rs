@@ -133,7 +133,7 @@ pub enum SendFailure {
     /// ROUTER with the option `mandatory`: no peer has that routing id.
     #[error("no peer has that routing id")]
     Unroutable,
-    /// The message has more bytes or frames than the socket's limit for one message, or a form the pattern has no use for.
+    /// The message has a form the pattern has no use for: a ROUTER's that begins with no routing id.
     #[error("the message is not acceptable: {0}")]
     Unacceptable(&'static str),
     /// The socket's kind cannot send.

@@ -5,7 +5,7 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Dropped {
-    /// A publisher's or router's peer was at its high-water mark.
+    /// The peer they were for was at its high-water mark: of PUB, XPUB, ROUTER, REP, or upstream of XSUB.
     pub high_water_mark: u64,
     /// They were queued for a peer that is gone.
     pub disconnect: u64,
@@ -15,11 +15,31 @@ pub struct Dropped {
     pub linger: u64,
     /// A newer message replaced them.
     pub conflate: u64,
-    /// They exceeded a limit.
+    /// The [byte budget](crate::ContextBuilder::byte_budget) of the context was used up, by whichever sockets, when the peer
+    /// they were for was below its own mark.
     pub limit: u64,
 }
 
+/// Why a message is dropped, where that depends on its peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    HighWaterMark,
+    Disconnect,
+    Linger,
+    Limit,
+}
+
 impl Dropped {
+    pub(crate) fn add(&mut self, reason: Reason, messages: usize) {
+        let count = match reason {
+            Reason::HighWaterMark => &mut self.high_water_mark,
+            Reason::Disconnect => &mut self.disconnect,
+            Reason::Linger => &mut self.linger,
+            Reason::Limit => &mut self.limit,
+        };
+        *count += messages as u64;
+    }
+
     /// All of them.
     pub fn total(&self) -> u64 {
         self.high_water_mark + self.disconnect + self.unroutable + self.linger + self.conflate + self.limit
@@ -36,6 +56,9 @@ pub struct Stats {
     pub accepted: u64,
     /// Messages that are wholly in the kernel, or for inproc in the hands of the receiving socket.
     pub written: u64,
+    /// Octets of messages, their headers included, that went there. A message that a lost connection cut counts with what was
+    /// written of it, and again when it goes out whole.
+    pub written_bytes: u64,
     /// Messages waiting to be written now, those being written included.
     pub queued: u64,
     /// Octets waiting to be written now, without those being written.
@@ -44,10 +67,14 @@ pub struct Stats {
     pub dropped: Dropped,
     /// Messages the application has received.
     pub received: u64,
+    /// Octets of the messages that have come from peers, their headers included, read by the application or not.
+    pub received_bytes: u64,
     /// Received messages that wait for the application now.
     pub unread: u64,
     /// Received messages that the pattern discarded: malformed envelopes, late replies, topics no longer subscribed.
     pub discarded: u64,
+    /// Subscriptions of peers that a publisher ignored, because they were too many or too long together.
+    pub refused_subscriptions: u64,
     /// Connections that are up now.
     pub connections: u64,
     /// Connections of connecting endpoints that were lost and established again.
@@ -69,18 +96,29 @@ impl Stats {
 pub struct PeerStats {
     /// Messages taken from the application for this peer.
     pub accepted: u64,
-    /// Messages that are wholly in the kernel.
+    /// Messages that are wholly in the kernel, or for inproc in the hands of the receiving socket.
     pub written: u64,
+    /// Octets of messages that went there; see [`Stats::written_bytes`].
+    pub written_bytes: u64,
     /// Messages waiting to be written.
     pub queued: u64,
     /// Octets waiting to be written.
     pub queued_bytes: u64,
-    /// Messages dropped for this peer, for whatever reason.
-    pub dropped: u64,
+    /// Messages for this peer that will never be written, by reason.
+    pub dropped: Dropped,
     /// Messages that came from this peer.
     pub received: u64,
-    /// Octets of those messages.
+    /// Octets of those messages, their headers included.
     pub received_bytes: u64,
+    /// Subscriptions of this peer that were ignored, because they were too many or too long together.
+    pub refused_subscriptions: u64,
     /// How often its connection was lost and established again.
     pub reconnects: u64,
+}
+
+impl PeerStats {
+    /// Whether the accounting law holds: it always does.
+    pub fn is_balanced(&self) -> bool {
+        self.accepted == self.written + self.queued + self.dropped.total()
+    }
 }

@@ -15,6 +15,7 @@
 //! | `signals.rs` | signals and descriptors of the program around |
 //! | `churn.rs` | ten thousand times everything, and nothing is left behind |
 //! | `closing.rs`, `linger.rs` | closing under blocked calls; what closing delivers |
+//! | `held.rs` | streams that hold messages up |
 //! | `refusals.rs` | errors that say what is allowed |
 //! | `forked.rs`, `ending.rs` | fork, and the end of a process |
 //! | `law.rs` | the accounting law against the receivers' own counts |
@@ -33,6 +34,8 @@ mod ending;
 mod engine_only;
 #[path = "bad_days/forked.rs"]
 mod forked;
+#[path = "bad_days/held.rs"]
+mod held;
 #[path = "bad_days/hostile.rs"]
 mod hostile;
 #[path = "bad_days/killed.rs"]

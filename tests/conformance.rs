@@ -79,8 +79,11 @@ fn pipe(net: &Net) -> (Push, Pull, String) {
 fn every_pair_of_kinds_that_may_talk_does(net: &Net) {
     for left in SocketKind::ALL {
         for right in SocketKind::ALL.into_iter().filter(|right| left.accepts(*right)) {
-            let one = AnySocket::builder(left).context(&net.context).routing_id("one").build().unwrap();
-            let other = AnySocket::builder(right).context(&net.context).routing_id("other").build().unwrap();
+            let named = |kind: SocketKind, id: &str| {
+                let builder = AnySocket::builder(kind).context(&net.context);
+                if kind.announces_identity() { builder.routing_id(id).build() } else { builder.build() }
+            };
+            let (one, other) = (named(left, "one").unwrap(), named(right, "other").unwrap());
             net.join(&one, &[&other]);
             let message = match (left, right) {
                 (SocketKind::Pub | SocketKind::XPub, _) => {

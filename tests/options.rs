@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use common::{LONG, Net, until};
 use raw::Raw;
-use wiremesh::options::{Effect, ReconnectStop, table};
+use wiremesh::options::{Effect, ReconnectStop, RouterNotify, table};
 use wiremesh::protocol::ProtocolError;
 use wiremesh::{
-    AnySocket, Cause, Dealer, Error, EventKind, Message, Monitor, Pub, Pull, Push, RecvError, Router, SendFailure,
-    Setting, SocketKind, Sub,
+    AnySocket, Cause, Context, Dealer, Error, EventKind, Monitor, Pull, Push, RecvError, Req, Router, SendFailure,
+    Setting, SocketKind, Sub, XPub, XSub,
 };
 
 over!([tcp ipc inproc]:
@@ -35,6 +35,7 @@ over!([tcp ipc]:
 /// libzmq's options as far as this library has them: number, name, default, and our own default where it differs. Typed from
 /// libzmq's documentation, not made from our table.
 const LIBZMQ: &[(u16, &str, &str, Option<&str>)] = &[
+    (4, "ZMQ_AFFINITY", "0", None),
     (5, "ZMQ_ROUTING_ID", "empty", None),
     (11, "ZMQ_SNDBUF", "none", None),
     (12, "ZMQ_RCVBUF", "none", None),
@@ -75,11 +76,15 @@ const LIBZMQ: &[(u16, &str, &str, Option<&str>)] = &[
     (80, "ZMQ_TCP_MAXRT", "none", None),
     (92, "ZMQ_BINDTODEVICE", "none", None),
     (95, "ZMQ_METADATA", "none", None),
+    (97, "ZMQ_ROUTER_NOTIFY", "nothing", None),
     (98, "ZMQ_XPUB_MANUAL_LAST_VALUE", "false", None),
     (108, "ZMQ_ONLY_FIRST_SUBSCRIBE", "false", None),
     (109, "ZMQ_RECONNECT_STOP", "never", None),
+    (110, "ZMQ_HELLO_MSG", "empty, which sends none", None),
+    (111, "ZMQ_DISCONNECT_MSG", "empty, which delivers none", None),
     (112, "ZMQ_PRIORITY", "none", None),
     (113, "ZMQ_BUSY_POLL", "none", None),
+    (114, "ZMQ_HICCUP_MSG", "empty, which delivers none", None),
     (115, "ZMQ_XSUB_VERBOSE_UNSUBSCRIBE", "false", None),
 ];
 
@@ -144,17 +149,16 @@ fn the_defaults_are_what_the_table_says() {
 #[test]
 fn every_option_has_a_builder_method() {
     let second = Duration::from_secs(1);
+    let context = Context::builder().engine_threads(3).build();
     let options = Push::builder()
+        .context(&context)
         .send_mark(1u32)
         .send_byte_mark(2u64)
-        .receive_mark(3u32)
-        .receive_byte_mark(4u64)
         .max_message_size(5u64)
         .max_message_frames(6u32)
-        .max_subscriptions(7u32)
         .conflate(true)
+        .affinity(6u64)
         .send_timeout(second)
-        .receive_timeout(second * 2)
         .spin(second / 2)
         .linger(second * 3)
         .reconnect_interval(second * 4)
@@ -168,22 +172,6 @@ fn every_option_has_a_builder_method() {
         .heartbeat_timeout(second * 9)
         .heartbeat_ttl(second * 10)
         .metadata(vec![("X-a".to_owned(), "b".into())])
-        .routing_id("id")
-        .mandatory(true)
-        .handover(true)
-        .connect_routing_id(vec![1, 2])
-        .probe_router(true)
-        .correlate(true)
-        .relaxed(true)
-        .verbose(true)
-        .verboser(true)
-        .nodrop(true)
-        .manual(true)
-        .manual_last_value(true)
-        .welcome_message("welcome")
-        .invert_matching(true)
-        .only_first_subscribe(true)
-        .verbose_unsubscribe(true)
         .tcp_keepalive(true)
         .tcp_keepalive_count(9u32)
         .tcp_keepalive_idle(second * 11)
@@ -201,10 +189,9 @@ fn every_option_has_a_builder_method() {
         .build()
         .unwrap()
         .options();
-    assert_eq!((options.send_mark, options.send_byte_mark), (1, 2));
-    assert_eq!((options.receive_mark, options.receive_byte_mark), (3, 4));
-    assert_eq!((options.max_message_size, options.max_message_frames, options.max_subscriptions), (5, 6, 7));
-    assert_eq!((options.send_timeout, options.receive_timeout), (Some(second), Some(second * 2)));
+    assert_eq!((options.send_mark, options.send_byte_mark, options.affinity), (1, 2, 6));
+    assert_eq!((options.max_message_size, options.max_message_frames), (5, 6));
+    assert_eq!(options.send_timeout, Some(second));
     assert_eq!((options.spin, options.linger), (second / 2, Some(second * 3)));
     assert_eq!((options.reconnect_interval, options.reconnect_max), (Some(second * 4), second * 5));
     assert_eq!((options.reconnect_stop, options.connect_timeout), (ReconnectStop::Either, Some(second * 6)));
@@ -212,28 +199,7 @@ fn every_option_has_a_builder_method() {
     assert_eq!((options.heartbeat_interval, options.heartbeat_timeout), (second * 8, Some(second * 9)));
     assert_eq!(options.heartbeat_ttl, second * 10);
     assert_eq!(options.metadata, [("X-a".to_owned(), "b".into())]);
-    assert_eq!((&options.routing_id[..], &options.connect_routing_id[..]), (&b"id"[..], &[1, 2][..]));
-    assert_eq!(options.welcome_message, "welcome");
-    for switch in [
-        options.conflate,
-        options.immediate,
-        options.mandatory,
-        options.handover,
-        options.probe_router,
-        options.correlate,
-        options.relaxed,
-        options.verbose,
-        options.verboser,
-        options.nodrop,
-        options.manual,
-        options.manual_last_value,
-        options.invert_matching,
-        options.only_first_subscribe,
-        options.verbose_unsubscribe,
-        !options.ipv6,
-    ] {
-        assert!(switch);
-    }
+    assert!(options.conflate && options.immediate && !options.ipv6);
     assert_eq!((options.tcp_keepalive, options.tcp_keepalive_count), (Some(true), Some(9)));
     assert_eq!((options.tcp_keepalive_idle, options.tcp_keepalive_interval), (Some(second * 11), Some(second * 12)));
     assert_eq!((options.tcp_max_retransmit, options.busy_poll), (Some(second * 13), Some(second * 14)));
@@ -241,6 +207,60 @@ fn every_option_has_a_builder_method() {
     assert_eq!(options.tcp_congestion_control.as_deref(), Some("reno"));
     assert_eq!((options.type_of_service, options.priority), (Some(12), Some(13)));
     assert_eq!((options.bind_to_device.as_deref(), options.backlog), (Some("lo"), 14));
+}
+
+#[test]
+fn every_option_of_some_kinds_has_a_builder_method() {
+    let second = Duration::from_secs(1);
+    let router = Router::builder()
+        .receive_mark(3u32)
+        .receive_byte_mark(4u64)
+        .receive_timeout(second * 2)
+        .routing_id("id")
+        .mandatory(true)
+        .handover(true)
+        .connect_routing_id(vec![1, 2])
+        .probe_router(true)
+        .router_notify(RouterNotify::Both)
+        .hello_message("hello")
+        .disconnect_message("gone")
+        .build()
+        .unwrap()
+        .options();
+    assert_eq!((router.receive_mark, router.receive_byte_mark), (3, 4));
+    assert_eq!((router.receive_timeout, router.router_notify), (Some(second * 2), RouterNotify::Both));
+    assert_eq!((&router.routing_id[..], &router.connect_routing_id[..]), (&b"id"[..], &[1, 2][..]));
+    assert_eq!((&router.hello_message[..], &router.disconnect_message[..]), (&b"hello"[..], &b"gone"[..]));
+    assert!(router.mandatory && router.handover && router.probe_router);
+    assert_eq!(Dealer::builder().hiccup_message("lost").build().unwrap().options().hiccup_message, "lost");
+    let req = Req::builder().correlate(true).relaxed(true).build().unwrap().options();
+    assert!(req.correlate && req.relaxed);
+    let xpub = XPub::builder()
+        .max_subscriptions(7u32)
+        .verbose(true)
+        .verboser(true)
+        .nodrop(true)
+        .manual(true)
+        .manual_last_value(true)
+        .welcome_message("welcome")
+        .invert_matching(true)
+        .only_first_subscribe(true)
+        .build()
+        .unwrap()
+        .options();
+    assert_eq!((xpub.max_subscriptions, &xpub.welcome_message[..]), (7, &b"welcome"[..]));
+    for switch in [
+        xpub.verbose,
+        xpub.verboser,
+        xpub.nodrop,
+        xpub.manual,
+        xpub.manual_last_value,
+        xpub.invert_matching,
+        xpub.only_first_subscribe,
+        XSub::builder().verbose_unsubscribe(true).build().unwrap().options().verbose_unsubscribe,
+    ] {
+        assert!(switch);
+    }
 }
 
 /// One value for each option, a permissible one.
@@ -255,6 +275,7 @@ fn one_of_each() -> Vec<Setting> {
         Setting::MaxMessageFrames(1),
         Setting::MaxSubscriptions(1),
         Setting::Conflate(true),
+        Setting::Affinity(1),
         Setting::SendTimeout(Some(second)),
         Setting::ReceiveTimeout(Some(second)),
         Setting::Spin(Duration::from_micros(1)),
@@ -272,6 +293,10 @@ fn one_of_each() -> Vec<Setting> {
         Setting::Metadata(vec![("X-a".to_owned(), "b".into())]),
         Setting::RoutingId("id".into()),
         Setting::Mandatory(true),
+        Setting::RouterNotify(RouterNotify::Both),
+        Setting::HelloMessage("hello".into()),
+        Setting::DisconnectMessage("gone".into()),
+        Setting::HiccupMessage("lost".into()),
         Setting::Handover(true),
         Setting::ConnectRoutingId("id".into()),
         Setting::ProbeRouter(true),
@@ -304,27 +329,89 @@ fn one_of_each() -> Vec<Setting> {
 }
 
 #[test]
-fn a_live_socket_takes_every_option_that_can_still_take_effect_and_says_so_of_the_others() {
+fn a_socket_takes_the_options_that_mean_something_to_it_and_refuses_the_others() {
     let settings = one_of_each();
     let names: Vec<&str> = settings.iter().map(|setting| setting.row().name).collect();
     assert_eq!(names, table().iter().map(|row| row.name).collect::<Vec<_>>());
-    let socket = Router::new();
-    socket.bind("tcp://127.0.0.1:*").unwrap();
-    for setting in settings {
-        let row = setting.row();
-        let outcome = socket.set(setting);
-        match row.effect {
-            Effect::Live | Effect::NewEndpoints => outcome.unwrap(),
-            Effect::BeforeFirstEndpoint => {
-                let error = outcome.unwrap_err();
-                assert!(matches!(error, Error::Option { option, .. } if option == row.name), "{error:?}");
-                assert!(error.to_string().contains("builder"), "{error}");
+    for kind in SocketKind::ALL {
+        let socket = AnySocket::new(kind);
+        socket.bind("tcp://127.0.0.1:*").unwrap();
+        for setting in one_of_each() {
+            let row = setting.row();
+            let made = AnySocket::builder(kind).set(setting.clone()).build().map(drop);
+            let changed = socket.set(setting);
+            if !row.kinds.contains(&kind) {
+                for error in [made.unwrap_err(), changed.unwrap_err()] {
+                    assert!(matches!(error, Error::Option { option, .. } if option == row.name), "{error:?}");
+                    let text = error.to_string();
+                    assert!(text.contains(&format!("nothing to a {kind};")), "{text}");
+                    assert!(row.kinds.iter().all(|kind| text.contains(kind.name())), "{text}");
+                }
+                continue;
+            }
+            made.unwrap();
+            match row.effect {
+                Effect::Live | Effect::NewEndpoints => changed.unwrap(),
+                Effect::WhenMade => {
+                    let error = changed.unwrap_err();
+                    assert!(matches!(error, Error::Option { option, .. } if option == row.name), "{error:?}");
+                    assert!(error.to_string().contains("builder"), "{error}");
+                }
             }
         }
     }
-    let options = socket.options();
-    assert_eq!((options.send_mark, options.backlog), (1, 1));
-    assert!(!options.conflate && options.handover);
+    let router = Router::new();
+    router.set(Setting::Handover(true)).unwrap();
+    router.set(Setting::Backlog(1)).unwrap();
+    assert!(router.options().handover && router.options().backlog == 1);
+}
+
+#[test]
+fn an_affinity_for_engine_threads_that_are_not_there_is_refused() {
+    let context = Context::builder().engine_threads(2).build();
+    for affinity in [4u64, 1 << 63, 0xff00] {
+        let error = Push::builder().context(&context).affinity(affinity).build().map(drop).unwrap_err();
+        assert!(matches!(error, Error::Option { option: "affinity", .. }), "{error:?}");
+        assert!(error.to_string().contains("the context has 2"), "{error}");
+    }
+    Push::builder().context(&context).affinity(6u64).build().unwrap();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn only_the_engine_threads_of_its_affinity_drive_a_socket() {
+    // Only engine threads drive here, so what they have used of the processor tells who did the work.
+    let name = format!("af{}", std::process::id() % 10_000);
+    let context = Context::builder().engine_threads(3).thread_name(&name).engine_only(true).build();
+    let chosen = |kind| AnySocket::builder(kind).context(&context).affinity(4u64).build().unwrap();
+    let pairs: Vec<(AnySocket, AnySocket)> =
+        (0..4).map(|_| (chosen(SocketKind::Push), chosen(SocketKind::Pull))).collect();
+    for (push, pull) in &pairs {
+        push.connect(pull.bind("tcp://127.0.0.1:*").unwrap()).unwrap();
+        push.wait_for_peers(1, LONG).unwrap();
+    }
+    let switches = || [0, 1, 2].map(|index| voluntary_switches(&format!("{name}-{index}")));
+    let before = switches();
+    for (push, pull) in pairs.iter().cycle().take(100) {
+        push.send("x").unwrap();
+        assert_eq!(pull.recv_timeout(LONG).unwrap(), "x");
+    }
+    let after = switches();
+    assert_eq!((before[0], before[1]), (after[0], after[1]), "the first two have slept all the time");
+    assert!(after[2] > before[2] + 50, "{before:?} {after:?}");
+}
+
+/// How often a thread of this process has gone to sleep.
+#[cfg(target_os = "linux")]
+fn voluntary_switches(name: &str) -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let task = tasks
+        .map(|task| task.unwrap().path())
+        .find(|task| std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == name))
+        .unwrap_or_else(|| panic!("no thread {name}"));
+    let status = std::fs::read_to_string(task.join("status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+    line.trim().parse().unwrap()
 }
 
 #[test]
@@ -689,21 +776,4 @@ fn an_attempt_ends_after_the_connect_timeout() {
         _ => None,
     });
     drop(fillers);
-}
-
-#[test]
-fn an_option_that_means_nothing_to_a_kind_changes_nothing() {
-    let net = Net::new("tcp");
-    let pull = Pull::builder().context(&net.context).manual(true).correlate(true).mandatory(true).verboser(true);
-    let publisher = Pub::builder().context(&net.context).manual(true).relaxed(true).probe_router(true);
-    let (pull, publisher) = (pull.build().unwrap(), publisher.build().unwrap());
-    let (push, sub) = (Push::in_context(&net.context), Sub::in_context(&net.context));
-    net.join(&pull, &[&push]);
-    net.join(&publisher, &[&sub]);
-    push.send("work").unwrap();
-    assert_eq!(pull.recv_timeout(LONG).unwrap(), "work");
-    sub.subscribe("").unwrap();
-    publisher.wait_for_subscribers(1, LONG).unwrap();
-    publisher.send(Message::from_iter(["news", "of today"])).unwrap();
-    assert_eq!(sub.recv_timeout(LONG).unwrap().len(), 2);
 }

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{LONG, Net, until};
+use wiremesh::options::RouterNotify;
 use wiremesh::{
     AnySocket, Cause, Dealer, Error, EventKind, Message, Monitor, RecvError, Req, Router, RoutingId, SendFailure,
     Setting, SocketKind,
@@ -43,6 +44,13 @@ over!([tcp ipc inproc]:
     a_dealer_without_a_peer_waits
     a_router_takes_from_each_peer_in_turn
     many_dealers_get_their_own_replies
+    a_hello_message_is_the_first_that_a_peer_receives
+    a_router_is_told_when_a_peer_comes_and_when_it_goes
+    a_router_is_told_of_what_it_asked_for_and_nothing_else
+    a_disconnect_message_is_the_last_that_comes_from_a_peer
+    the_ids_of_all_who_left_are_told_however_many_they_are
+    a_router_answers_many_messages_at_once
+    an_untyped_router_sends_and_receives_many_at_once
 );
 
 over!([tcp ipc]:
@@ -50,6 +58,10 @@ over!([tcp ipc]:
     a_newcomer_whose_id_stays_taken_comes_ever_less_often
     a_router_that_connects_to_a_taken_id_tries_again
     an_id_stays_across_a_reconnect
+    each_new_connection_begins_with_the_hello_message
+    a_dealer_is_told_of_a_connection_that_will_be_made_again
+    a_connection_that_a_dealer_ends_itself_is_no_hiccup
+    a_router_that_connects_is_told_of_each_loss
 );
 
 fn router(net: &Net) -> Router {
@@ -559,4 +571,204 @@ fn an_id_stays_across_a_reconnect(net: &Net) {
     let dealer = Dealer::in_context(&net.context);
     until("the address is free again", || dealer.bind(&endpoint).is_ok());
     assert_eq!(dealer.recv_timeout(LONG).unwrap(), "meanwhile");
+}
+
+/// What the next message of a ROUTER is: whose, and its first frame.
+fn next(router: &Router) -> (String, String) {
+    let (id, message) = router.recv_timeout(LONG).unwrap();
+    assert_eq!(message.len(), 1);
+    (String::from_utf8_lossy(id.as_bytes()).into_owned(), message.to_str().unwrap().to_owned())
+}
+
+fn pair(id: &str, body: &str) -> (String, String) {
+    (id.to_owned(), body.to_owned())
+}
+
+fn a_hello_message_is_the_first_that_a_peer_receives(net: &Net) {
+    let router = Router::builder().context(&net.context).hello_message("welcome").build().unwrap();
+    let dealer = Dealer::builder().context(&net.context).routing_id("d").hello_message("good day").build().unwrap();
+    let endpoint = net.fresh();
+    dealer.connect(&endpoint).unwrap();
+    dealer.send("queued early").unwrap();
+    router.bind(&endpoint).unwrap();
+    assert_eq!(next(&router), pair("d", "good day"));
+    assert_eq!(next(&router), pair("d", "queued early"));
+    assert_eq!(dealer.recv_timeout(LONG).unwrap(), "welcome");
+    let stats = dealer.stats();
+    assert!(stats.accepted == 2 && stats.is_balanced(), "{stats:?}");
+    drop(dealer);
+    router.set(Setting::HelloMessage("".into())).unwrap();
+    let dealer = Dealer::builder().context(&net.context).hello_message("good day").build().unwrap();
+    dealer.set(Setting::HelloMessage("".into())).unwrap();
+    dealer.connect(&endpoint).unwrap();
+    dealer.send("no greeting").unwrap();
+    assert_eq!(next(&router).1, "no greeting");
+}
+
+fn each_new_connection_begins_with_the_hello_message(net: &Net) {
+    let dealer = Dealer::builder().context(&net.context).hello_message("hello").build().unwrap();
+    let endpoint = net.fresh();
+    dealer.connect(&endpoint).unwrap();
+    for _ in 0..3 {
+        let router = router(net);
+        until("the address is free", || router.bind(&endpoint).is_ok());
+        assert_eq!(next(&router).1, "hello");
+        drop(router);
+        until("the loss is noticed", || dealer.stats().connections == 0);
+    }
+}
+
+fn a_router_is_told_when_a_peer_comes_and_when_it_goes(net: &Net) {
+    let router = Router::builder().context(&net.context).router_notify(RouterNotify::Both).build().unwrap();
+    let endpoint = net.fresh();
+    router.bind(&endpoint).unwrap();
+    let dealer = dealer(net, "d");
+    dealer.connect(&endpoint).unwrap();
+    assert_eq!(next(&router), pair("d", ""));
+    dealer.send("one").unwrap();
+    dealer.send("two").unwrap();
+    // It may be addressed as soon as it is there.
+    router.send_to("d", "hello").unwrap();
+    assert_eq!(dealer.recv_timeout(LONG).unwrap(), "hello");
+    drop(dealer);
+    assert_eq!([next(&router), next(&router), next(&router)], [pair("d", "one"), pair("d", "two"), pair("d", "")]);
+    assert_eq!(router.recv_timeout(Duration::from_millis(20)).unwrap_err(), RecvError::TimedOut);
+}
+
+fn a_router_is_told_of_what_it_asked_for_and_nothing_else(net: &Net) {
+    let router = router(net);
+    let endpoint = net.fresh();
+    router.bind(&endpoint).unwrap();
+    for (notify, told) in [
+        (RouterNotify::Nothing, &["x"][..]),
+        (RouterNotify::Connect, &["", "x"]),
+        (RouterNotify::Disconnect, &["x", ""]),
+        (RouterNotify::Both, &["", "x", ""]),
+    ] {
+        router.set(Setting::RouterNotify(notify)).unwrap();
+        let dealer = dealer(net, "d");
+        dealer.connect(&endpoint).unwrap();
+        dealer.send("x").unwrap();
+        drop(dealer);
+        for body in told {
+            assert_eq!(next(&router), pair("d", body), "{notify:?}");
+        }
+        until("it is gone", || router.peers().is_empty());
+        assert_eq!(router.try_recv().unwrap_err(), RecvError::WouldBlock, "{notify:?}");
+    }
+}
+
+fn a_disconnect_message_is_the_last_that_comes_from_a_peer(net: &Net) {
+    let router = Router::builder().context(&net.context).disconnect_message("gone").build().unwrap();
+    let (stays, goes) = (dealer(net, "stays"), dealer(net, "goes"));
+    net.join(&router, &[&stays, &goes]);
+    goes.send("last words").unwrap();
+    drop(goes);
+    assert_eq!([next(&router), next(&router)], [pair("goes", "last words"), pair("goes", "gone")]);
+    router.send_to("stays", "hello").unwrap();
+    assert_eq!(stays.recv_timeout(LONG).unwrap(), "hello");
+    assert_eq!(router.try_recv().unwrap_err(), RecvError::WouldBlock);
+}
+
+fn the_ids_of_all_who_left_are_told_however_many_they_are(net: &Net) {
+    let router = Router::builder().context(&net.context).disconnect_message("gone").build().unwrap();
+    let ids: Vec<String> = (0..400).map(|number| format!("d-{number}")).collect();
+    let dealers: Vec<Dealer> = ids.iter().map(|id| dealer(net, id)).collect();
+    net.join(&router, &dealers.iter().map(|dealer| &**dealer).collect::<Vec<_>>());
+    drop(dealers);
+    until("they are gone", || router.peers().is_empty());
+    let told: HashSet<String> = (0..400).map(|_| next(&router).0).collect();
+    assert_eq!(told, ids.into_iter().collect());
+}
+
+fn a_dealer_is_told_of_a_connection_that_will_be_made_again(net: &Net) {
+    for immediate in [false, true] {
+        let dealer = Dealer::builder().context(&net.context).hiccup_message("hiccup").immediate(immediate);
+        let dealer = dealer.build().unwrap();
+        let endpoint = net.fresh();
+        dealer.connect(&endpoint).unwrap();
+        for _ in 0..2 {
+            let router = router(net);
+            until("the address is free", || router.bind(&endpoint).is_ok());
+            dealer.send("question").unwrap();
+            let (id, _) = router.recv_timeout(LONG).unwrap();
+            router.send_to(id, "answer").unwrap();
+            router.flush(LONG).unwrap();
+            drop(router);
+            assert_eq!(dealer.recv_timeout(LONG).unwrap(), "answer");
+            assert_eq!(dealer.recv_timeout(LONG).unwrap(), "hiccup");
+        }
+    }
+}
+
+fn a_connection_that_a_dealer_ends_itself_is_no_hiccup(net: &Net) {
+    for immediate in [false, true] {
+        let dealer = Dealer::builder().context(&net.context).hiccup_message("hiccup").immediate(immediate);
+        let dealer = dealer.build().unwrap();
+        let router = router(net);
+        let endpoint = net.join(&router, &[&dealer]);
+        dealer.disconnect(&endpoint).unwrap();
+        until("it is gone", || dealer.peers().is_empty());
+        assert_eq!(dealer.try_recv().unwrap_err(), RecvError::WouldBlock);
+    }
+}
+
+fn a_router_that_connects_is_told_of_each_loss(net: &Net) {
+    let router = Router::builder().context(&net.context).router_notify(RouterNotify::Both).build().unwrap();
+    let endpoint = net.fresh();
+    router.connect(&endpoint).unwrap();
+    for _ in 0..2 {
+        let dealer = dealer(net, "d");
+        until("the address is free", || dealer.bind(&endpoint).is_ok());
+        assert_eq!(next(&router), pair("d", ""));
+        drop(dealer);
+        assert_eq!(next(&router), pair("d", ""));
+        until("the loss is noticed", || router.stats().connections == 0);
+    }
+}
+
+fn a_router_answers_many_messages_at_once(net: &Net) {
+    let router = router(net);
+    let dealers = ["a", "b"].map(|id| dealer(net, id));
+    net.join(&router, &[&dealers[0], &dealers[1]]);
+    for dealer in &dealers {
+        dealer.send_many((0..50u8).map(|number| [number])).unwrap();
+    }
+    let mut answered = 0;
+    while answered < 100 {
+        let messages = router.recv_many(30).unwrap();
+        assert!((1..=30).contains(&messages.len()));
+        answered += router.send_many(messages).unwrap();
+    }
+    assert_eq!(answered, 100);
+    for dealer in &dealers {
+        for number in 0..50u8 {
+            assert_eq!(dealer.recv_timeout(LONG).unwrap().as_bytes(), [number]);
+        }
+    }
+    router.set(Setting::Mandatory(true)).unwrap();
+    let mut messages = [("a", "first"), ("nobody", "second"), ("b", "third")].into_iter();
+    let error = router.send_many(messages.by_ref()).unwrap_err();
+    assert_eq!((error.reason, error.message), (SendFailure::Unroutable, "second".into()));
+    assert_eq!(messages.next(), Some(("b", "third")));
+    assert_eq!(dealers[0].recv_timeout(LONG).unwrap(), "first");
+    assert_eq!(router.recv_many(0).unwrap(), []);
+}
+
+fn an_untyped_router_sends_and_receives_many_at_once(net: &Net) {
+    let router = AnySocket::in_context(SocketKind::Router, &net.context);
+    let dealer = AnySocket::builder(SocketKind::Dealer).context(&net.context).routing_id("d").build().unwrap();
+    net.join(&router, &[&dealer]);
+    assert_eq!(dealer.send_many(["1", "2", "3"]).unwrap(), 3);
+    let mut got = Vec::new();
+    while got.len() < 3 {
+        got.extend(router.recv_many(10).unwrap());
+    }
+    assert_eq!(got, [["d", "1"], ["d", "2"], ["d", "3"]].map(Message::from_iter));
+    assert_eq!(router.send_many(got).unwrap(), 3);
+    assert_eq!(dealer.iter().take(3).collect::<Vec<_>>(), ["1", "2", "3"].map(Message::from));
+    let push = AnySocket::in_context(SocketKind::Push, &net.context);
+    assert_eq!(push.recv_many(1).unwrap_err(), RecvError::NotSupported);
+    let pull = AnySocket::in_context(SocketKind::Pull, &net.context);
+    assert_eq!(pull.send_many(["x"]).unwrap_err().reason, SendFailure::NotSupported);
 }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{LONG, Net, until};
-use wiremesh::{Dealer, Dropped, Message, PeerStats, Pub, Pull, Push, Router, Stats, Sub};
+use wiremesh::{Context, Dealer, Dropped, Message, PeerStats, Pub, Pull, Push, Router, Stats, Sub, XPub};
 
 over!([tcp ipc inproc]:
     a_new_socket_has_counted_nothing
@@ -62,7 +62,10 @@ fn what_is_sent_is_counted_as_it_goes(net: &Net) {
     let stats = check(push.stats());
     assert_eq!((stats.accepted, stats.queued_bytes, stats.written, stats.connections), (2, 0, 2, 1));
     let peer = push.peers()[0].stats;
-    assert_eq!((peer.accepted, peer.written, peer.queued, peer.queued_bytes, peer.dropped), (2, 2, 0, 0, 0));
+    assert_eq!((peer.accepted, peer.written, peer.queued, peer.queued_bytes), (2, 2, 0, 0));
+    assert_eq!((peer.dropped, peer.is_balanced()), (Dropped::default(), true));
+    // As many octets as the other end says have come.
+    assert_eq!((stats.written_bytes, peer.written_bytes, pull.stats().received_bytes), (16, 16, 16));
 }
 
 fn what_is_received_is_counted_in_messages_and_octets(net: &Net) {
@@ -79,7 +82,9 @@ fn what_is_received_is_counted_in_messages_and_octets(net: &Net) {
     let stats = pull.stats();
     assert_eq!((stats.received, stats.unread), (4, 0));
     let peer = pull.peers()[0].stats;
-    assert_eq!((peer.received, peer.received_bytes), (4, octets));
+    assert_eq!((peer.received, peer.received_bytes, stats.received_bytes), (4, octets, octets));
+    until("all is counted as written", || push.stats().written == 4);
+    assert_eq!(push.stats().written_bytes, octets);
 }
 
 fn each_peer_has_its_own_numbers(net: &Net) {
@@ -296,4 +301,67 @@ fn the_numbers_of_a_peer_that_is_gone_can_still_be_asked_for(net: &Net) {
     let info = pull.peer(peer).unwrap();
     assert!(!info.connected);
     assert_eq!(info.stats.received, 3);
+    for _ in 0..2 {
+        pull.recv_timeout(LONG).unwrap();
+    }
+    // Nothing of it is left, and its numbers still are.
+    assert!(pull.try_recv().is_err());
+    let stats = pull.peer(peer).unwrap().stats;
+    assert_eq!((stats.received, stats.received_bytes, pull.stats().received_bytes), (3, 9, 9));
+}
+
+#[test]
+fn a_peer_knows_what_was_dropped_for_it_and_why() {
+    let net = Net::new("inproc");
+    let named = Router::builder().context(&net.context).connect_routing_id("peer").send_mark(1u32).build().unwrap();
+    named.connect(net.fresh()).unwrap();
+    let conflating = Push::builder().context(&net.context).conflate(true).build().unwrap();
+    conflating.connect(net.fresh()).unwrap();
+    let publisher = XPub::builder().context(&net.context).send_mark(1u32).build().unwrap();
+    let subscriber = Sub::builder().context(&net.context).receive_mark(1u32).build().unwrap();
+    net.join(&publisher, &[&subscriber]);
+    subscriber.subscribe("").unwrap();
+    publisher.wait_for_subscribers(1, LONG).unwrap();
+    for _ in 0..3 {
+        named.send_to("peer", "x").unwrap();
+        conflating.send("x").unwrap();
+        publisher.send("x").unwrap();
+    }
+    for (socket, number, dropped) in [
+        (&*named, (|dropped| dropped.high_water_mark) as fn(Dropped) -> u64, 2),
+        (&*conflating, |dropped| dropped.conflate, 2),
+        (&*publisher, |dropped| dropped.high_water_mark, 1),
+    ] {
+        let stats = socket.peers()[0].stats;
+        assert!(stats.is_balanced(), "{stats:?}");
+        assert_eq!((stats.accepted, number(stats.dropped), stats.dropped.total()), (3, dropped, dropped), "{stats:?}");
+        assert_eq!(stats.dropped, check(socket.stats()).dropped);
+    }
+}
+
+#[test]
+fn what_the_byte_budget_has_no_room_for_is_dropped_for_the_limit() {
+    let context = Context::builder().byte_budget(Some(100_000)).drop_wait(Some(Duration::ZERO)).build();
+    let router = Router::builder().context(&context).connect_routing_id("peer").build().unwrap();
+    router.connect("inproc://nobody").unwrap();
+    for _ in 0..5 {
+        router.send_to("peer", vec![0; 60_000]).unwrap();
+    }
+    let stats = check(router.stats());
+    assert!(stats.queued > 0 && stats.dropped.limit > 0, "{stats:?}");
+    assert_eq!(stats.dropped.limit, stats.dropped.total());
+    assert_eq!(router.peers()[0].stats.dropped, stats.dropped);
+}
+
+#[test]
+fn subscriptions_beyond_the_limit_are_counted() {
+    let net = Net::new("tcp");
+    let publisher = Pub::builder().context(&net.context).max_subscriptions(2u32).build().unwrap();
+    let subscriber = Sub::in_context(&net.context);
+    net.join(&publisher, &[&subscriber]);
+    for topic in ["a", "b", "c", "d", "e"] {
+        subscriber.subscribe(topic).unwrap();
+    }
+    until("all have come", || publisher.stats().refused_subscriptions == 3);
+    assert_eq!((publisher.topic_count(), publisher.peers()[0].stats.refused_subscriptions), (2, 3));
 }

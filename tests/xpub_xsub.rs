@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::{LONG, Net, until};
 use raw::Raw;
-use wiremesh::{Error, Message, Pub, RecvError, SendFailure, Setting, Sub, XPub, XSub};
+use wiremesh::{AnySocket, Error, Message, Pub, RecvError, SendFailure, Setting, SocketKind, Sub, XPub, XSub};
 
 over!([tcp ipc inproc]:
     the_first_subscription_and_the_last_cancellation_of_a_topic_are_shown
@@ -28,6 +28,7 @@ over!([tcp ipc inproc]:
     an_xsub_without_a_publisher_drops_what_it_sends_upstream
     an_xsub_forwards_the_last_cancellation_only
     under_verbose_unsubscribe_every_cancellation_goes_up
+    an_untyped_xsub_has_the_same_verbs
     the_publisher_keeps_one_subscription_per_peer_and_topic
     every_frame_of_an_upstream_message_is_examined
     under_only_first_subscribe_the_first_frame_decides
@@ -263,6 +264,28 @@ fn under_verbose_unsubscribe_every_cancellation_goes_up(net: &Net) {
     }
 }
 
+fn an_untyped_xsub_has_the_same_verbs(net: &Net) {
+    let xpub = XPub::builder().context(&net.context).verboser(true).build().unwrap();
+    let xsub = AnySocket::builder(SocketKind::XSub).context(&net.context).verbose_unsubscribe(true).build().unwrap();
+    net.join(&xpub, &[&xsub]);
+    for _ in 0..2 {
+        xsub.subscribe("a").unwrap();
+        shown(&xpub, b"\x01a");
+    }
+    for _ in 0..2 {
+        assert!(xsub.unsubscribe("a").unwrap());
+        shown(&xpub, b"\x00a");
+    }
+    assert_eq!(xsub.send_many(["\x01b", "\x01c", "other"]).unwrap(), 3);
+    let typed = XSub::in_context(&net.context);
+    net.join(&xpub, &[&typed]);
+    assert_eq!(typed.send_many(["\x01d", "\x01e"]).unwrap(), 2);
+    let shown: Vec<Message> = (0..5).map(|_| xpub.recv_timeout(LONG).unwrap()).collect();
+    for wanted in ["\x01b", "\x01c", "other", "\x01d", "\x01e"] {
+        assert!(shown.contains(&Message::from(wanted)), "{shown:?}");
+    }
+}
+
 fn the_publisher_keeps_one_subscription_per_peer_and_topic(net: &Net) {
     let xpub = XPub::builder().context(&net.context).verboser(true).build().unwrap();
     let xsub = XSub::builder().context(&net.context).verbose_unsubscribe(true).build().unwrap();
@@ -287,7 +310,7 @@ fn every_frame_of_an_upstream_message_is_examined(net: &Net) {
 
 fn under_only_first_subscribe_the_first_frame_decides(net: &Net) {
     let xpub = XPub::builder().context(&net.context).only_first_subscribe(true).build().unwrap();
-    let xsub = XSub::builder().context(&net.context).only_first_subscribe(true).build().unwrap();
+    let xsub = XSub::in_context(&net.context);
     net.join(&xpub, &[&xsub]);
     let message = Message::from_iter([&b"data"[..], b"\x01a", b"\x00b"]);
     xsub.send(message.clone()).unwrap();

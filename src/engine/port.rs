@@ -46,6 +46,8 @@ pub(crate) enum Command {
 /// One per socket.
 pub(crate) struct Port {
     engine: Arc<Engine>,
+    /// Which engine threads may drive, a bit each; 0 is all.
+    affinity: u64,
     signal: Signal,
     commands: Mutex<Vec<Command>>,
     /// Made with the first stream or listener: a socket that has neither has no descriptor.
@@ -156,9 +158,10 @@ pub(crate) enum Drive {
 }
 
 impl Port {
-    pub(crate) fn new(engine: Arc<Engine>) -> Port {
+    pub(crate) fn new(engine: Arc<Engine>, affinity: u64) -> Port {
         Port {
             engine,
+            affinity,
             signal: Signal::default(),
             commands: Mutex::new(Vec::new()),
             seat: OnceLock::new(),
@@ -181,7 +184,7 @@ impl Port {
             let poll = Poll::new()?;
             let waker = Waker::new(poll.registry(), WAKER)?;
             let registry = poll.registry().try_clone()?;
-            let number = self.engine.adopt(Arc::clone(host));
+            let number = self.engine.adopt(Arc::clone(host), self.affinity);
             match self.engine.nest(&poll, number) {
                 Ok(nest) => Seat::new(Reactor::new(Some(poll), registry, 0), Some(waker), Some(nest), number),
                 Err(error) => {
@@ -190,7 +193,7 @@ impl Port {
                 }
             }
         } else {
-            let number = self.engine.adopt(Arc::clone(host));
+            let number = self.engine.adopt(Arc::clone(host), self.affinity);
             match self.engine.registry(number) {
                 Ok((registry, prefix)) => Seat::new(Reactor::new(None, registry, prefix), None, None, number),
                 Err(error) => {

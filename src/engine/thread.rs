@@ -71,6 +71,11 @@ impl Engine {
         NESTING && !self.options.engine_only
     }
 
+    /// How many threads it has, or will have once it is started.
+    pub(crate) fn threads(&self) -> usize {
+        self.options.threads.max(1)
+    }
+
     pub(crate) fn resolver(&self) -> &Resolver {
         &self.resolver
     }
@@ -86,7 +91,7 @@ impl Engine {
         }
         let mut workers = Vec::new();
         let mut polls = Vec::new();
-        for _ in 0..self.options.threads.max(1) {
+        for _ in 0..self.threads() {
             let poll = Poll::new()?;
             let worker = Worker {
                 registry: poll.registry().try_clone()?,
@@ -142,9 +147,19 @@ impl Engine {
         drop(hosts);
     }
 
-    /// Takes a socket in and gives it a number.
-    pub(crate) fn adopt(&self, host: Arc<dyn Host>) -> usize {
-        number(self.hosts().insert(host))
+    /// Takes a socket in and gives it a number, which names the thread that is to drive it: one of those whose bits `affinity`
+    /// has, if any, in turn.
+    pub(crate) fn adopt(&self, host: Arc<dyn Host>, affinity: u64) -> usize {
+        let key = self.hosts().insert(host);
+        let allowed =
+            |index: &usize| u32::try_from(*index).is_ok_and(|bit| affinity.checked_shr(bit).unwrap_or(0) & 1 != 0);
+        let count = (0..self.threads()).filter(allowed).count();
+        let turn = key.index as usize;
+        let thread = match turn.checked_rem(count) {
+            Some(turn) => (0..self.threads()).filter(allowed).nth(turn).unwrap_or(0),
+            None => turn % self.threads(),
+        };
+        number(key, thread)
     }
 
     /// Lets a socket go.
@@ -203,8 +218,7 @@ impl Engine {
     }
 
     fn worker(&self, number: usize) -> Option<&Worker> {
-        let workers = self.workers.get()?;
-        workers.get(key(number).index as usize % workers.len().max(1))
+        self.workers.get()?.get(thread(number))
     }
 
     fn hosts(&self) -> MutexGuard<'_, Slab<Arc<dyn Host>>> {
@@ -324,7 +338,7 @@ impl Loop {
 
     fn number_at(&self, place: usize) -> Option<usize> {
         let hosts = self.engine.hosts();
-        hosts.iter().find(|(key, _)| key.index as usize == place).map(|(key, _)| number(key))
+        hosts.iter().find(|(key, _)| key.index as usize == place).map(|(key, _)| number(key, self.index))
     }
 
     fn turn(&mut self, number: usize, note: impl FnOnce(&mut super::reactor::Reactor)) {
@@ -402,11 +416,16 @@ impl RetainOne for BTreeSet<(Instant, usize)> {
     }
 }
 
-/// A socket's number holds its place and generation, so that an event for one that is gone reaches nobody else.
-fn number(key: Key) -> usize {
-    (key.generation as usize) << 32 | key.index as usize
+/// A socket's number holds its place and generation, so that an event for one that is gone reaches nobody else, and above them,
+/// as a generation has 24 bits, the thread that drives it.
+fn number(key: Key, thread: usize) -> usize {
+    thread << 56 | (key.generation as usize) << 32 | key.index as usize
 }
 
 fn key(number: usize) -> Key {
-    Key { index: number as u32, generation: (number >> 32) as u32 }
+    Key { index: number as u32, generation: (number >> 32) as u32 & 0xff_ffff }
+}
+
+fn thread(number: usize) -> usize {
+    number >> 56
 }

@@ -4,8 +4,9 @@
 mod table;
 
 pub(crate) use table::default_options;
-pub use table::{Options, ReconnectStop, Setting};
+pub use table::{Options, ReconnectStop, RouterNotify, Setting};
 
+use crate::error::Error;
 use crate::kind::SocketKind;
 use bytes::Bytes;
 
@@ -75,8 +76,20 @@ pub enum Effect {
     Live,
     /// For endpoints bound or connected after the change.
     NewEndpoints,
-    /// It can be changed only before the first endpoint.
-    BeforeFirstEndpoint,
+    /// Never: it is fixed when the socket is made, and only the builder sets it.
+    WhenMade,
+}
+
+impl OptionRow {
+    /// Says that the option means nothing to a socket of that kind, if so.
+    pub(crate) fn check_kind(&self, kind: SocketKind) -> Result<(), Error> {
+        if self.kinds.contains(&kind) {
+            return Ok(());
+        }
+        let kinds: Vec<&str> = self.kinds.iter().map(|kind| kind.name()).collect();
+        let reason = format!("it means nothing to a {kind}; it is for {}", kinds.join(", "));
+        Err(Error::Option { option: self.name, reason })
+    }
 }
 
 /// The table: all options in the order of their groups.

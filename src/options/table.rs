@@ -12,6 +12,13 @@ const RECEIVERS: &[SocketKind] = &[Pair, Sub, Req, Rep, Dealer, Router, Pull, XP
 const PUBLISHERS: &[SocketKind] = &[Pub, XPub];
 const BY_TOPIC: &[SocketKind] = &[Pub, Sub, XPub, XSub];
 const CONFLATING: &[SocketKind] = &[Push, Pull, Pub, Sub, Dealer];
+const IDENTIFIED: &[SocketKind] = &[Req, Dealer, Router];
+const ROUTERS: &[SocketKind] = &[Router];
+const DEALERS: &[SocketKind] = &[Dealer];
+const GREETERS: &[SocketKind] = &[Dealer, Router];
+const REQUESTERS: &[SocketKind] = &[Req];
+const XPUBS: &[SocketKind] = &[XPub];
+const XSUBS: &[SocketKind] = &[XSub];
 
 /// What the documentation says of when a change takes effect.
 macro_rules! effect {
@@ -21,8 +28,51 @@ macro_rules! effect {
     (NewEndpoints) => {
         "for endpoints bound or connected later"
     };
-    (BeforeFirstEndpoint) => {
-        "when set on the builder"
+    (WhenMade) => {
+        "when the socket is made: only the builder sets it"
+    };
+}
+
+/// What the documentation says of whom an option is for.
+macro_rules! kinds {
+    (ALL) => {
+        "all kinds"
+    };
+    (SENDERS) => {
+        "all kinds that send"
+    };
+    (RECEIVERS) => {
+        "all kinds that receive"
+    };
+    (PUBLISHERS) => {
+        "PUB and XPUB"
+    };
+    (BY_TOPIC) => {
+        "PUB, SUB, XPUB and XSUB"
+    };
+    (CONFLATING) => {
+        "PUSH, PULL, PUB, SUB and DEALER"
+    };
+    (IDENTIFIED) => {
+        "REQ, DEALER and ROUTER"
+    };
+    (ROUTERS) => {
+        "ROUTER"
+    };
+    (DEALERS) => {
+        "DEALER"
+    };
+    (GREETERS) => {
+        "DEALER and ROUTER"
+    };
+    (REQUESTERS) => {
+        "REQ"
+    };
+    (XPUBS) => {
+        "XPUB"
+    };
+    (XSUBS) => {
+        "XSUB"
     };
 }
 
@@ -41,7 +91,7 @@ macro_rules! options {
             $(
                 $(#[doc = $doc])*
                 ///
-                #[doc = concat!("Unit: ", $unit, ". Allowed: ", $range, ". Default: ", $shown, ". Takes effect: ", effect!($effect), ". libzmq: `", $zmq, "`.")]
+                #[doc = concat!("Unit: ", $unit, ". Allowed: ", $range, ". Default: ", $shown, ". For: ", kinds!($kinds), ". Takes effect: ", effect!($effect), ". libzmq: `", $zmq, "`.")]
                 pub $name: $type,
             )*
         }
@@ -53,7 +103,7 @@ macro_rules! options {
             $(
                 $(#[doc = $doc])*
                 ///
-                #[doc = concat!("Unit: ", $unit, ". Allowed: ", $range, ". Default: ", $shown, ". Takes effect: ", effect!($effect), ". libzmq: `", $zmq, "`.")]
+                #[doc = concat!("Unit: ", $unit, ". Allowed: ", $range, ". Default: ", $shown, ". For: ", kinds!($kinds), ". Takes effect: ", effect!($effect), ". libzmq: `", $zmq, "`.")]
                 $variant($type),
             )*
         }
@@ -117,7 +167,7 @@ macro_rules! options {
             $(
                 $(#[doc = $doc])*
                 ///
-                #[doc = concat!("Unit: ", $unit, ". Allowed: ", $range, ". Default: ", $shown, ". Takes effect: ", effect!($effect), ". libzmq: `", $zmq, "`.")]
+                #[doc = concat!("Unit: ", $unit, ". Allowed: ", $range, ". Default: ", $shown, ". For: ", kinds!($kinds), ". Takes effect: ", effect!($effect), ". libzmq: `", $zmq, "`.")]
                 pub fn $name(self, value: impl IntoValue<$type>) -> Self {
                     self.set(Setting::$variant(value.into_value()))
                 }
@@ -161,7 +211,11 @@ options! {
 
     /// Keeps the newest message only, for each peer and direction; marks do not apply. For single-frame messages.
     conflate Conflate: bool = false, "false";
-    "ZMQ_CONFLATE" 54, "switch", "true or false", BeforeFirstEndpoint, CONFLATING;
+    "ZMQ_CONFLATE" 54, "switch", "true or false", WhenMade, CONFLATING;
+
+    /// Which engine threads of the context may drive the socket: bit 0 stands for the first one.
+    affinity Affinity: u64 = 0, "0";
+    "ZMQ_AFFINITY" 4, "a bit for each engine thread", "0 (all), or a number with the bit of one that is there", WhenMade, ALL;
 
     // Waiting.
 
@@ -219,9 +273,10 @@ options! {
     heartbeat_interval HeartbeatInterval: Duration = Duration::ZERO, "0";
     "ZMQ_HEARTBEAT_IVL" 75, "time", "any", NewEndpoints, ALL;
 
-    /// How long a peer may stay silent after a PING before its connection is closed. `None` is the interval.
+    /// How long a peer may stay silent after a PING before its connection is closed. `None` is the interval; zero never closes
+    /// it.
     heartbeat_timeout HeartbeatTimeout: Option<Duration> = None, "none";
-    "ZMQ_HEARTBEAT_TIMEOUT" 77, "time", "any, or none for the interval", NewEndpoints, ALL;
+    "ZMQ_HEARTBEAT_TIMEOUT" 77, "time", "any, zero for no limit, or none for the interval", NewEndpoints, ALL;
 
     /// How long the peer should wait for us after a PING of ours; told to it in tenths of a second. Zero tells it nothing.
     heartbeat_ttl HeartbeatTtl: Duration = Duration::ZERO, "0";
@@ -234,7 +289,7 @@ options! {
 
     /// The routing id this socket announces: what a ROUTER knows it by. Empty lets the ROUTER choose.
     routing_id RoutingId: Bytes = Bytes::new(), "empty";
-    "ZMQ_ROUTING_ID" 5, "octets", "up to 255 octets, the first not zero", NewEndpoints, ALL,
+    "ZMQ_ROUTING_ID" 5, "octets", "up to 255 octets, the first not zero", NewEndpoints, IDENTIFIED,
     check |id| id.len() <= 255 && id.first() != Some(&0);
 
     // Patterns.
@@ -242,6 +297,24 @@ options! {
     /// Makes a send to an unknown routing id fail, and one to a full peer wait, instead of dropping the message.
     mandatory Mandatory: bool = false, "false";
     "ZMQ_ROUTER_MANDATORY" 33, "switch", "true or false", Live, ROUTERS;
+
+    /// What a ROUTER is told of its peers: an empty message that seems to come from the peer when its connection is up, before
+    /// anything else it sends, or when the connection is gone, or both.
+    router_notify RouterNotify: RouterNotify = RouterNotify::Nothing, "nothing";
+    "ZMQ_ROUTER_NOTIFY" 97, "occasion", "a RouterNotify", Live, ROUTERS;
+
+    /// A message that each new connection is sent before any other.
+    hello_message HelloMessage: Bytes = Bytes::new(), "empty, which sends none";
+    "ZMQ_HELLO_MSG" 110, "octets", "any", Live, GREETERS;
+
+    /// A message that a ROUTER receives when the connection of a peer is gone, as if the peer had sent it last.
+    disconnect_message DisconnectMessage: Bytes = Bytes::new(), "empty, which delivers none";
+    "ZMQ_DISCONNECT_MSG" 111, "octets", "any", Live, ROUTERS;
+
+    /// A message that a DEALER receives when the connection of a connecting endpoint is lost and will be made again, as if
+    /// the peer had sent it last: what was under way may have to be asked for again.
+    hiccup_message HiccupMessage: Bytes = Bytes::new(), "empty, which delivers none";
+    "ZMQ_HICCUP_MSG" 114, "octets", "any", Live, DEALERS;
 
     /// Lets a newcomer take a routing id that is in use; the peer that had it is disconnected.
     handover Handover: bool = false, "false";
@@ -254,11 +327,11 @@ options! {
 
     /// Sends an empty message on each new connection, so that a ROUTER learns of us.
     probe_router ProbeRouter: bool = false, "false";
-    "ZMQ_PROBE_ROUTER" 51, "switch", "true or false", NewEndpoints, PROBERS;
+    "ZMQ_PROBE_ROUTER" 51, "switch", "true or false", Live, IDENTIFIED;
 
     /// Puts a request number before each request and accepts only replies that carry it.
     correlate Correlate: bool = false, "false";
-    "ZMQ_REQ_CORRELATE" 52, "switch", "true or false", BeforeFirstEndpoint, REQUESTERS;
+    "ZMQ_REQ_CORRELATE" 52, "switch", "true or false", WhenMade, REQUESTERS;
 
     /// Lets a REQ send again without having received a reply; the earlier request is abandoned.
     relaxed Relaxed: bool = false, "false";
@@ -278,11 +351,11 @@ options! {
 
     /// Leaves it to the application which subscriptions are made: see [`XPub::subscribe_last`](crate::XPub::subscribe_last).
     manual Manual: bool = false, "false";
-    "ZMQ_XPUB_MANUAL" 71, "switch", "true or false", BeforeFirstEndpoint, XPUBS;
+    "ZMQ_XPUB_MANUAL" 71, "switch", "true or false", WhenMade, XPUBS;
 
     /// As `manual`; besides, the message sent after reading a subscription goes to that subscriber alone.
     manual_last_value ManualLastValue: bool = false, "false";
-    "ZMQ_XPUB_MANUAL_LAST_VALUE" 98, "switch", "true or false", BeforeFirstEndpoint, XPUBS;
+    "ZMQ_XPUB_MANUAL_LAST_VALUE" 98, "switch", "true or false", WhenMade, XPUBS;
 
     /// A message for each new subscriber, before anything else. It must match one of its subscriptions.
     welcome_message WelcomeMessage: Bytes = Bytes::new(), "empty, which sends none";
@@ -290,11 +363,11 @@ options! {
 
     /// Delivers what does *not* match. Both ends must set it.
     invert_matching InvertMatching: bool = false, "false";
-    "ZMQ_INVERT_MATCHING" 74, "switch", "true or false", BeforeFirstEndpoint, BY_TOPIC;
+    "ZMQ_INVERT_MATCHING" 74, "switch", "true or false", WhenMade, BY_TOPIC;
 
     /// Takes only the first frame of an upstream message for a subscription.
     only_first_subscribe OnlyFirstSubscribe: bool = false, "false";
-    "ZMQ_ONLY_FIRST_SUBSCRIBE" 108, "switch", "true or false", Live, UPSTREAM;
+    "ZMQ_ONLY_FIRST_SUBSCRIBE" 108, "switch", "true or false", Live, PUBLISHERS;
 
     /// Sends every cancellation upstream, not only the last of each topic.
     verbose_unsubscribe VerboseUnsubscribe: bool = false, "false";
@@ -361,13 +434,6 @@ options! {
     "ZMQ_IPV6" 42, "switch", "true or false", NewEndpoints, ALL;
 }
 
-const ROUTERS: &[SocketKind] = &[Router];
-const PROBERS: &[SocketKind] = &[Router, Dealer, Req];
-const REQUESTERS: &[SocketKind] = &[Req];
-const XPUBS: &[SocketKind] = &[XPub];
-const XSUBS: &[SocketKind] = &[XSub];
-const UPSTREAM: &[SocketKind] = &[XSub, XPub, Pub];
-
 /// A value for an error message, which names the culprit without repeating all of it.
 fn shorten(value: &impl std::fmt::Debug) -> String {
     const SHOWN: usize = 200;
@@ -388,6 +454,37 @@ fn good_metadata(properties: &[(String, Bytes)]) -> bool {
     };
     let total: usize = properties.iter().map(|(name, value)| name.len() + value.len() + 5).sum();
     total <= 32 * 1024 && properties.iter().all(|(name, _)| good(name))
+}
+
+/// When a ROUTER is told of a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RouterNotify {
+    /// Never.
+    #[default]
+    Nothing,
+    /// When its connection is up.
+    Connect,
+    /// When its connection is gone.
+    Disconnect,
+    /// Both.
+    Both,
+}
+
+impl RouterNotify {
+    pub(crate) fn on_connect(self) -> bool {
+        match self {
+            RouterNotify::Connect | RouterNotify::Both => true,
+            RouterNotify::Nothing | RouterNotify::Disconnect => false,
+        }
+    }
+
+    pub(crate) fn on_disconnect(self) -> bool {
+        match self {
+            RouterNotify::Disconnect | RouterNotify::Both => true,
+            RouterNotify::Nothing | RouterNotify::Connect => false,
+        }
+    }
 }
 
 /// What ends a connecting endpoint for good, besides an ERROR from the peer.

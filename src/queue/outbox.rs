@@ -78,6 +78,8 @@ enum Verdict {
 pub(crate) struct Settled {
     /// Written whole: the kernel has them.
     pub(crate) written: usize,
+    /// Octets of messages, whole or not, that the kernel has.
+    pub(crate) written_bytes: usize,
     /// Dropped, because their peer went while they were being written.
     pub(crate) dropped: usize,
     /// The octets dropped.
@@ -235,7 +237,11 @@ impl Outbox {
         for buffer in batch.spent.drain(..) {
             pool.put(buffer);
         }
-        let mut settled = Settled { written: std::mem::take(&mut batch.written), ..Settled::default() };
+        let mut settled = Settled {
+            written: std::mem::take(&mut batch.written),
+            written_bytes: std::mem::take(&mut batch.written_bytes),
+            ..Settled::default()
+        };
         self.in_flight -= settled.written.min(self.in_flight);
         self.batch = batch;
         self.flushing = false;
@@ -282,7 +288,7 @@ impl Outbox {
 
     /// Drops everything, for good. What a flusher has out is settled when it comes back.
     pub(crate) fn clear(&mut self) -> Settled {
-        let mut settled = Settled { written: 0, dropped: self.messages, dropped_bytes: self.bytes };
+        let mut settled = Settled { dropped: self.messages, dropped_bytes: self.bytes, ..Settled::default() };
         let mut in_flight = 0;
         if self.flushing {
             in_flight = self.in_flight;
@@ -383,8 +389,9 @@ pub(crate) struct Batch {
     index: usize,
     /// Octets of that piece which are written.
     offset: usize,
-    /// Messages written whole since the batch was handed out.
+    /// Messages written whole since the batch was handed out, and all octets of messages.
     written: usize,
+    written_bytes: usize,
     spent: Vec<Vec<u8>>,
 }
 
@@ -421,6 +428,9 @@ impl Batch {
     fn advance(&mut self, mut octets: usize) {
         while let Some(piece) = self.pieces.get(self.index) {
             let left = piece.len() - self.offset;
+            if !piece.control {
+                self.written_bytes += octets.min(left);
+            }
             if octets < left {
                 self.offset += octets;
                 return;
@@ -448,7 +458,10 @@ impl Batch {
         loop {
             let pieces = &self.pieces;
             match walk.advance(|index| pieces.get(index).map(Piece::as_slice), limit) {
-                Some(message) => messages += usize::from(message),
+                // A subscription in the old form is a message to the peer, and a command to us.
+                Some(message) => {
+                    messages += usize::from(message && !pieces.get(walk.piece).is_some_and(|piece| piece.control))
+                }
                 None => break,
             }
         }
@@ -469,6 +482,14 @@ pub(crate) struct Taken {
     pub(crate) pieces: VecDeque<Piece>,
     pub(crate) messages: usize,
     pub(crate) bytes: usize,
+}
+
+impl Taken {
+    /// What became of it: it is with the reader.
+    pub(crate) fn settled(&self) -> Settled {
+        let of_messages = self.pieces.iter().filter(|piece| !piece.control);
+        Settled { written: self.messages, written_bytes: of_messages.map(Piece::len).sum(), ..Settled::default() }
+    }
 }
 
 #[cfg(test)]
@@ -598,6 +619,34 @@ mod tests {
         let mut wire = Vec::new();
         assert_eq!(write(&mut outbox, &mut pool, &mut wire, usize::MAX, 99), 1);
         assert_eq!(wire, b"\x04\x02\x01X\x00\x03new");
+    }
+
+    #[test]
+    fn a_subscription_in_the_old_form_is_not_counted_as_a_written_message() {
+        let (mut outbox, mut pool) = (Outbox::default(), Pool::new());
+        // Two of them in one piece, of which the second is cut.
+        outbox.push_command(b"\x00\x02\x01a");
+        outbox.push_command(b"\x00\x02\x01b");
+        outbox.push_body(b"message", &mut pool);
+        let mut wire = Vec::new();
+        let counted = write(&mut outbox, &mut pool, &mut wire, 6, 6);
+        assert_eq!((counted, outbox.rewind(), outbox.queued()), (0, 0, 1));
+        outbox.push_command(b"\x00\x02\x01a");
+        assert_eq!(write(&mut outbox, &mut pool, &mut wire, 9, 9), 1);
+    }
+
+    #[test]
+    fn written_octets_are_those_of_messages_alone() {
+        let (mut outbox, mut pool) = (Outbox::default(), Pool::new());
+        outbox.push_command(b"\x04\x02\x01X");
+        outbox.push_body(b"12345", &mut pool);
+        let mut batch = outbox.begin().expect("something to write");
+        batch.write(|_| Ok(6)).expect("no error");
+        assert_eq!(outbox.finish(batch, &mut pool).written_bytes, 2);
+        let mut batch = outbox.begin().expect("the rest");
+        batch.write(|_| Ok(5)).expect("no error");
+        let settled = outbox.finish(batch, &mut pool);
+        assert_eq!((settled.written, settled.written_bytes), (1, 5));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A socket whose kind is chosen at run time: all verbs, of which some fail.
 
 use super::core::Wait;
+use super::faces::RoutingId;
 use super::sending::Recipient;
 use super::{Builder, Face, Socket, sealed};
 use crate::context::Context;
@@ -71,6 +72,19 @@ impl AnySocket {
         self.send_by(message, Wait::For(timeout))
     }
 
+    /// Sends messages in order and says how many; waits as `send` does.
+    ///
+    /// # Errors
+    /// The first failure, with its message; those before it were sent. Pass `iterator.by_ref()` to keep those after it.
+    pub fn send_many<M: IntoMessage>(&self, messages: impl IntoIterator<Item = M>) -> Result<usize, SendError> {
+        let mut sent = 0;
+        for message in messages {
+            self.send(message)?;
+            sent += 1;
+        }
+        Ok(sent)
+    }
+
     /// Receives the next message, waiting for one.
     ///
     /// # Errors
@@ -95,6 +109,26 @@ impl AnySocket {
         self.recv_by(Wait::For(timeout))
     }
 
+    /// Receives at least one message and at most `max`: waits for the first as `recv` does, and takes along what else is there.
+    ///
+    /// # Errors
+    /// As `recv`.
+    pub fn recv_many(&self, max: usize) -> Result<Vec<Message>, RecvError> {
+        match self.kind() {
+            SocketKind::Push | SocketKind::Pub => Err(RecvError::NotSupported),
+            SocketKind::Router => {
+                let messages = self.0.core.recv_many_routed(max, Wait::Option)?;
+                Ok(messages.into_iter().map(with_id).collect())
+            }
+            _ => self.0.core.recv_many(max, Wait::Option),
+        }
+    }
+
+    /// The messages as they come. Ends when the socket is closed, or when a receive fails otherwise.
+    pub fn iter(&self) -> impl Iterator<Item = Message> + '_ {
+        std::iter::from_fn(|| self.recv().ok())
+    }
+
     /// SUB and XSUB: subscribes to a topic.
     ///
     /// # Errors
@@ -110,7 +144,7 @@ impl AnySocket {
     /// [`Error::NotSupported`] for other kinds; [`Error::Closed`].
     pub fn unsubscribe(&self, topic: impl AsRef<[u8]>) -> Result<bool, Error> {
         self.needs(self.kind().subscribes(), "unsubscribe")?;
-        self.0.core.unsubscribe(topic.as_ref(), false)
+        self.0.core.unsubscribe(topic.as_ref(), self.0.core.switch().verbose_unsubscribe)
     }
 
     /// PUB and XPUB: waits until at least `count` peers have subscribed to something.
@@ -139,13 +173,16 @@ impl AnySocket {
     fn recv_by(&self, wait: Wait) -> Result<Message, RecvError> {
         match self.kind() {
             SocketKind::Push | SocketKind::Pub => Err(RecvError::NotSupported),
-            SocketKind::Router => self.0.core.recv_routed(wait).map(|(id, mut message)| {
-                message.push_front(id.into_bytes());
-                message
-            }),
+            SocketKind::Router => self.0.core.recv_routed(wait).map(with_id),
             _ => self.0.core.recv(wait),
         }
     }
+}
+
+/// What a ROUTER receives as one message.
+fn with_id((id, mut message): (RoutingId, Message)) -> Message {
+    message.push_front(id.into_bytes());
+    message
 }
 
 impl Deref for AnySocket {

@@ -13,7 +13,7 @@ use crate::error::{Error, RecvError, SendError, SendFailure};
 use crate::event::{Cause, Event, EventKind};
 use crate::kind::SocketKind;
 use crate::message::{Frame, IntoMessage, Message};
-use crate::options::{Effect, Options, Setting};
+use crate::options::{Effect, Options, Setting, default_options};
 use crate::patterns::router::Claim;
 use crate::peer::{PeerId, PeerInfo};
 use crate::protocol;
@@ -74,7 +74,6 @@ pub(crate) struct Core {
     spin: AtomicU64,
     send_timeout: AtomicU64,
     receive_timeout: AtomicU64,
-    pub(super) refused_subscriptions: AtomicU64,
 }
 
 /// The endpoints of a socket by what they were bound or connected to.
@@ -126,7 +125,7 @@ impl Core {
         let core = Arc::new_cyclic(|me| Core {
             me: Weak::clone(me),
             kind,
-            port: Port::new(Arc::clone(&context.engine)),
+            port: Port::new(Arc::clone(&context.engine), options.affinity),
             generation: context.generation(),
             send: Gate::new(SendSide::new(kind, &options, seed)),
             recv: Gate::new(Reader::new()),
@@ -141,14 +140,10 @@ impl Core {
             parted: AtomicBool::new(false),
             drivers: AtomicUsize::new(0),
             exchange: Mutex::new(()),
-            conflate: options.conflate
-                && matches!(
-                    kind,
-                    SocketKind::Push | SocketKind::Pull | SocketKind::Pub | SocketKind::Sub | SocketKind::Dealer
-                ),
+            conflate: options.conflate,
             correlate: options.correlate,
             invert: options.invert_matching,
-            manual: kind == SocketKind::XPub && (options.manual || options.manual_last_value),
+            manual: options.manual || options.manual_last_value,
             manual_last_value: options.manual_last_value,
             plain: matches!(kind, SocketKind::Pull | SocketKind::Dealer | SocketKind::Pair | SocketKind::XSub)
                 && !options.conflate,
@@ -160,7 +155,6 @@ impl Core {
             spin: AtomicU64::new(0),
             send_timeout: AtomicU64::new(FOREVER),
             receive_timeout: AtomicU64::new(FOREVER),
-            refused_subscriptions: AtomicU64::new(0),
             context,
             options: Mutex::new(options),
         });
@@ -175,6 +169,20 @@ impl Core {
         self.options.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn options(&self) -> Options {
+        if self.is_forked() {
+            return default_options();
+        }
+        self.lock_options().clone()
+    }
+
+    pub(super) fn list_endpoints(&self, of: impl Fn(&Endpoints) -> &BTreeMap<EndpointId, String>) -> Vec<String> {
+        if self.is_forked() {
+            return Vec::new();
+        }
+        of(&self.lock_endpoints()).values().cloned().collect()
+    }
+
     pub(super) fn lock_endpoints(&self) -> MutexGuard<'_, Endpoints> {
         self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -182,9 +190,10 @@ impl Core {
     /// Changes an option.
     pub(super) fn set(&self, setting: Setting) -> Result<(), Error> {
         self.check()?;
-        setting.check()?;
         let row = setting.row();
-        if row.effect == Effect::BeforeFirstEndpoint {
+        row.check_kind(self.kind)?;
+        setting.check()?;
+        if row.effect == Effect::WhenMade {
             return Err(Error::Option {
                 option: row.name,
                 reason: "it is fixed when the socket is made; set it on the builder".to_owned(),
@@ -543,22 +552,16 @@ impl Core {
                 None => side.departed.iter().rev().find(|info| info.id == id)?.clone(),
             }
         };
-        (info.stats.received, info.stats.received_bytes) = self.lock_arrivals().received(id);
+        if let Some(received) = self.lock_arrivals().received(id) {
+            (info.stats.received, info.stats.received_bytes) = received;
+        }
         Some(info)
     }
 
-    /// The routing id of a peer that is here, or was lately.
+    /// The routing id of a peer that is here, was lately, or has left something unread.
     pub(super) fn routing_id_of(&self, id: PeerId) -> Bytes {
-        let side = self.lock_send();
-        match side.peer(id) {
-            Some(peer) => peer.routing_id.clone(),
-            None => side
-                .departed
-                .iter()
-                .rev()
-                .find(|info| info.id == id)
-                .map_or_else(Bytes::new, |info| info.routing_id.clone()),
-        }
+        let known = self.lock_send().routing_id_of(id);
+        known.or_else(|| self.lock_recv().left_id(id)).unwrap_or_default()
     }
 
     pub(super) fn peer_ids(&self) -> Vec<PeerId> {
@@ -572,18 +575,21 @@ impl Core {
         if self.is_forked() {
             return Stats::default();
         }
-        let (received, discarded, unread) = self.receive_counts();
+        let (received, discarded, unread, received_bytes) = self.receive_counts();
         let side = self.lock_send();
         let (queued, queued_bytes) = side.queued();
         Stats {
             accepted: side.counts.accepted,
             written: side.counts.written,
+            written_bytes: side.counts.written_bytes,
             queued,
             queued_bytes,
             dropped: side.counts.dropped,
             received,
+            received_bytes,
             unread,
             discarded,
+            refused_subscriptions: side.counts.refused_subscriptions,
             connections: side.connections,
             reconnects: side.reconnects,
             events_lost: self.feed.lost(),
@@ -746,27 +752,6 @@ impl Core {
         Ok(replaced)
     }
 
-    /// What a new connection is sent before anything else, with the lock held.
-    pub(super) fn greet(&self, side: &mut SendSide, peer: PeerId) {
-        let (probe, welcome) = {
-            let options = self.lock_options();
-            let probes = matches!(self.kind, SocketKind::Router | SocketKind::Dealer | SocketKind::Req);
-            (options.probe_router && probes, options.welcome_message.clone())
-        };
-        let SendSide { peers, pool, counts, .. } = side;
-        let Some(entry) = peers.get_mut(peer.key()) else { return };
-        let message = if probe {
-            Message::new()
-        } else if self.kind.publishes() && !welcome.is_empty() {
-            Message::from(welcome)
-        } else {
-            return;
-        };
-        entry.outbox.push_first(&message, pool);
-        entry.counts.accepted += 1;
-        counts.accepted += 1;
-    }
-
     /// Takes a peer out of the pattern, with the lock held; what an XPUB shows of it is returned.
     pub(super) fn unplace(&self, side: &mut SendSide, peer: PeerId) -> Vec<Message> {
         let verboser = self.switch().verboser;
@@ -802,22 +787,23 @@ impl Core {
 
     /// A peer is gone for good.
     pub(super) fn dismiss(&self, peer: PeerId, linger: bool) {
-        let shown = {
+        let (shown, was_up, again) = {
             let mut side = self.lock_send();
             let Some(entry) = side.peer(peer) else { return };
             let was_up = !matches!(entry.wire, Wire::None);
+            let again = entry.about.immediate.then_some(entry.about.endpoint_id);
             let shown = self.unplace(&mut side, peer);
-            let settled = side.condemn(peer, self);
-            let dropped = settled.dropped as u64;
-            if linger {
-                side.counts.dropped.linger += dropped;
-                side.counts.lingered_bytes += settled.dropped_bytes as u64;
-            } else {
-                side.counts.dropped.disconnect += dropped;
+            if let Some(entry) = side.peer_mut(peer) {
+                entry.lingered |= linger;
             }
+            side.condemn(peer, self);
             side.connections -= u64::from(was_up);
-            shown
+            (shown, was_up, again)
         };
+        if was_up {
+            let returns = again.is_some_and(|endpoint| self.lock_endpoints().connected.contains_key(&endpoint));
+            self.note_down(peer, returns);
+        }
         self.bury(peer);
         self.reveal(peer, shown);
         self.tell_waiters(Interest::CHANGE);
@@ -909,6 +895,7 @@ impl Host for Core {
         let reader = self.lock_recv();
         let mut side = self.lock_send();
         let known = newcomer.peer.filter(|peer| side.peer(*peer).is_some());
+        let immediate = newcomer.peer.is_none() && self.lock_endpoints().connected.contains_key(&newcomer.endpoint_id);
         let peer = known.unwrap_or_else(|| {
             side.insert(About {
                 endpoint_id: newcomer.endpoint_id,
@@ -918,6 +905,8 @@ impl Host for Core {
                 properties: Vec::new(),
                 credentials: None,
                 assigned_id: Bytes::new(),
+                immediate,
+                greeted: None,
             })
         });
         let replaced = match self.place(&mut side, peer, &newcomer.description.identity) {
@@ -945,8 +934,10 @@ impl Host for Core {
         if self.kind.subscribes() {
             self.replay(&reader, &mut side, peer);
         }
+        self.note_up(peer);
         drop(side);
         drop(reader);
+        self.announce();
         if let Some(old) = replaced {
             let cause = Cause::Replaced("another peer took its routing id");
             self.port.submit(Command::Drop { peer: old, cause });
@@ -961,26 +952,29 @@ impl Host for Core {
             self.dismiss(peer, self.is_closed());
             return;
         }
-        let shown = {
+        let (shown, was_up) = {
             let mut side = self.lock_send();
             let side = &mut *side;
             let Some(entry) = side.peers.get_mut(peer.key()) else { return };
             let was_up = !matches!(entry.wire, Wire::None);
             entry.wire = Wire::None;
-            let written = entry.outbox.rewind() as u64;
-            entry.counts.written += written;
-            side.counts.written += written;
+            let written = entry.outbox.rewind();
+            entry.settle(Settled { written, ..Settled::default() }, &mut side.counts);
             side.marks_changed(peer);
             side.connections -= u64::from(was_up);
-            match &mut side.routing {
+            let shown = match &mut side.routing {
                 Routing::Publish(_) => self.unplace(side, peer),
                 Routing::Request(_, requests) => {
                     requests.detach(peer.slot());
                     Vec::new()
                 }
                 _ => Vec::new(),
-            }
+            };
+            (shown, was_up)
         };
+        if was_up {
+            self.note_down(peer, true);
+        }
         self.reveal(peer, shown);
         self.tell_waiters(Interest::CHANGE);
     }
@@ -1021,14 +1015,12 @@ impl Host for Core {
     }
 
     fn abandon(&self, peer: PeerId) -> Settled {
-        let mut side = self.lock_send();
-        let Some(entry) = side.peer_mut(peer) else { return Settled::default() };
+        let mut guard = self.lock_send();
+        let side = &mut *guard;
+        let Some(entry) = side.peers.get_mut(peer.key()) else { return Settled::default() };
+        entry.lingered = true;
         let settled = entry.outbox.clear();
-        entry.counts.written += settled.written as u64;
-        entry.counts.dropped += settled.dropped as u64;
-        side.counts.written += settled.written as u64;
-        side.counts.dropped.linger += settled.dropped as u64;
-        side.counts.lingered_bytes += settled.dropped_bytes as u64;
+        entry.settle(settled, &mut side.counts);
         settled
     }
 
@@ -1063,7 +1055,15 @@ impl Host for Core {
         let endpoint: Arc<str> = Arc::from("");
         self.feed.push(Event { kind: EventKind::MonitorStopped, endpoint, address: None, peer: None });
         self.feed.stop();
-        self.context.finished(self);
+        let settling = {
+            let mut side = self.lock_send();
+            side.finishing = true;
+            side.is_settling()
+        };
+        // Else the last flusher that comes back says so: what it has in hand may yet be written.
+        if !settling {
+            self.context.finished(self);
+        }
     }
 
     fn failed(&self, panic: &Arc<str>) {

@@ -127,6 +127,8 @@ impl Core {
             properties: Vec::new(),
             credentials: None,
             assigned_id: assigned_id.clone(),
+            immediate: false,
+            greeted: None,
         });
         // Who has no id yet cannot be addressed: a ROUTER waits for the peer to say it, unless it assigns one itself. A PUB
         // learns of subscriptions later in any case.

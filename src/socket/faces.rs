@@ -435,6 +435,37 @@ impl Router {
         self.0.core.send(message, Recipient::RoutingId(id.as_ref()), Wait::For(timeout))
     }
 
+    /// Sends messages, each to the peer with the routing id beside it, in order; says how many. Waits as `send_to` does.
+    ///
+    /// # Errors
+    /// The first failure, with its message; those before it were sent. Pass `iterator.by_ref()` to keep those after it.
+    ///
+    /// # Examples
+    /// ```
+    /// let context = wiremesh::Context::new();
+    /// let (dealer, router) = (wiremesh::Dealer::in_context(&context), wiremesh::Router::in_context(&context));
+    /// router.bind("inproc://echo")?;
+    /// dealer.connect("inproc://echo")?;
+    /// dealer.send_many(["one", "two", "three"])?;
+    /// let mut echoed = 0;
+    /// while echoed < 3 {
+    ///     echoed += router.send_many(router.recv_many(10)?)?;
+    /// }
+    /// assert_eq!(dealer.recv()?, "one");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn send_many<I: AsRef<[u8]>, M: IntoMessage>(
+        &self,
+        messages: impl IntoIterator<Item = (I, M)>,
+    ) -> Result<usize, SendError> {
+        let mut sent = 0;
+        for (id, message) in messages {
+            self.send_to(id, message)?;
+            sent += 1;
+        }
+        Ok(sent)
+    }
+
     /// Receives the next message and the routing id of its sender, waiting for one (at most the option `receive_timeout`).
     ///
     /// # Errors
@@ -457,6 +488,14 @@ impl Router {
     /// [`TimedOut`](RecvError::TimedOut) when none came in time; otherwise as `recv`.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<(RoutingId, Message), RecvError> {
         self.0.core.recv_routed(Wait::For(timeout))
+    }
+
+    /// Receives at least one message and at most `max`: waits for the first as `recv` does, and takes along what else is there.
+    ///
+    /// # Errors
+    /// As `recv`.
+    pub fn recv_many(&self, max: usize) -> Result<Vec<(RoutingId, Message)>, RecvError> {
+        self.0.core.recv_many_routed(max, Wait::Option)
     }
 
     /// The messages as they come. Ends when the socket is closed, or when a receive fails otherwise.
@@ -633,6 +672,19 @@ impl XSub {
     /// [`SendFailure`](crate::SendFailure) says why; the message is handed back.
     pub fn send(&self, message: impl IntoMessage) -> Result<(), SendError> {
         self.0.core.send_upstream(message.into_message())
+    }
+
+    /// Sends messages upstream in order and says how many.
+    ///
+    /// # Errors
+    /// The first failure, with its message; those before it were sent. Pass `iterator.by_ref()` to keep those after it.
+    pub fn send_many<M: IntoMessage>(&self, messages: impl IntoIterator<Item = M>) -> Result<usize, SendError> {
+        let mut sent = 0;
+        for message in messages {
+            self.send(message)?;
+            sent += 1;
+        }
+        Ok(sent)
     }
 
     /// Subscribes to a topic: the same as sending it behind an octet 1.

@@ -152,8 +152,7 @@ impl Core {
             match std::mem::replace(&mut entry.wire, Wire::None) {
                 Wire::Inproc { core, there, .. } => {
                     let taken = entry.outbox.take_all();
-                    entry.counts.written += taken.messages as u64;
-                    side.counts.written += taken.messages as u64;
+                    entry.settle(taken.settled(), &mut side.counts);
                     side.connections -= 1;
                     let pieces: Vec<Bytes> =
                         taken.pieces.into_iter().map(crate::queue::piece::Piece::into_bytes).collect();
@@ -170,6 +169,7 @@ impl Core {
                 core.bequeath(there, pieces);
                 core.orphan(there);
             }
+            self.note_down(peer, false);
         }
         self.dismiss(peer, self.is_closed());
     }
@@ -263,6 +263,7 @@ impl Core {
         if self.kind.subscribes() {
             self.replay(&reader, &mut side, peer);
         }
+        self.note_up(peer);
         // What was queued before there was a link is to be fetched.
         let mut after = Vec::new();
         if let Some(entry) = side.peer_mut(peer) {
@@ -341,6 +342,7 @@ fn join(
     };
     for (core, peer) in [(connector, peer), (binder, there)] {
         core.tell(EventKind::HandshakeSucceeded, endpoint, Some(peer));
+        core.announce();
         core.tell_waiters(Interest::CHANGE);
         core.tell_waiters(Interest::ROOM);
     }
@@ -360,6 +362,8 @@ fn about(id: EndpointId, endpoint: &Endpoint, assigned_id: Bytes) -> About {
         properties: Vec::new(),
         credentials: None,
         assigned_id,
+        immediate: false,
+        greeted: None,
     }
 }
 

@@ -7,6 +7,7 @@ mod endpoints;
 mod faces;
 mod inproc;
 mod monitor;
+mod notices;
 mod receiving;
 mod request;
 mod sending;
@@ -120,14 +121,14 @@ impl Socket {
         self.core.adopt("ipc", wiremesh_transports::adopt_unix(listener))
     }
 
-    /// The endpoints it is bound to, wildcards resolved.
+    /// The endpoints it is bound to, wildcards resolved. None in a forked child.
     pub fn bound(&self) -> Vec<String> {
-        self.core.lock_endpoints().bound.values().cloned().collect()
+        self.core.list_endpoints(|endpoints| &endpoints.bound)
     }
 
-    /// The endpoints it is connected to, as given.
+    /// The endpoints it is connected to, as given. None in a forked child.
     pub fn connected(&self) -> Vec<String> {
-        self.core.lock_endpoints().connected.values().cloned().collect()
+        self.core.list_endpoints(|endpoints| &endpoints.connected)
     }
 
     /// Waits until at least `count` peers are connected and past their handshake.
@@ -161,34 +162,35 @@ impl Socket {
     /// [table](crate::options::table).
     ///
     /// # Errors
-    /// [`Error::Option`] when the value is not allowed, or the option cannot change any more.
+    /// [`Error::Option`] when the value is not allowed, the option means nothing to this kind of socket, or it cannot change any
+    /// more.
     pub fn set(&self, setting: Setting) -> Result<(), Error> {
         self.core.set(setting)
     }
 
-    /// The options as they are now.
+    /// The options as they are now; in a forked child the defaults.
     pub fn options(&self) -> Options {
-        self.core.lock_options().clone()
+        self.core.options()
     }
 
-    /// What is known of a peer; of one that is gone, as long as it is among the last 256.
+    /// What is known of a peer; of one that is gone, as long as it is among the last 256. Nothing in a forked child.
     pub fn peer(&self, peer: PeerId) -> Option<PeerInfo> {
         self.core.peer_info(peer)
     }
 
-    /// What is known of all peers, those of connecting endpoints that are not connected included.
+    /// What is known of all peers, those of connecting endpoints that are not connected included. Nothing in a forked child.
     pub fn peers(&self) -> Vec<PeerInfo> {
         self.core.peer_ids().into_iter().filter_map(|peer| self.core.peer_info(peer)).collect()
     }
 
-    /// The socket's counters. They are consistent: the accounting law holds in every snapshot.
+    /// The socket's counters. They are consistent: the accounting law holds in every snapshot. All zero in a forked child.
     pub fn stats(&self) -> Stats {
         self.core.stats()
     }
 
     /// Watches the socket from now on.
     pub fn monitor(&self) -> Monitor {
-        self.core.feed.monitor()
+        self.core.feed.monitor(self.core.is_forked())
     }
 }
 
@@ -264,7 +266,8 @@ impl<S: Face> Builder<S> {
 
     /// Sets an option by its [`Setting`].
     pub fn set(mut self, setting: Setting) -> Builder<S> {
-        match setting.check() {
+        let fits = setting.row().check_kind(S::kind_of(&self.choice));
+        match fits.and_then(|()| setting.check()) {
             Ok(()) => setting.apply(&mut self.options),
             Err(error) => self.wrong = self.wrong.or(Some(error)),
         }
@@ -274,7 +277,7 @@ impl<S: Face> Builder<S> {
     /// Makes the socket.
     ///
     /// # Errors
-    /// [`Error::Option`] for the first option whose value is not allowed.
+    /// [`Error::Option`] for the first option whose value is not allowed, or which means nothing to this kind of socket.
     pub fn build(self) -> Result<S, Error> {
         match self.wrong {
             Some(error) => Err(error),
@@ -283,7 +286,15 @@ impl<S: Face> Builder<S> {
                 if let Err(error) = config.validate() {
                     return Err(Error::Option { option: "metadata", reason: error.to_string() });
                 }
-                Ok(self.open())
+                let context = self.context.unwrap_or_else(Context::shared);
+                let threads = context.inner().engine.threads();
+                if self.options.affinity != 0 && !(0..threads.min(64)).any(|bit| self.options.affinity >> bit & 1 != 0)
+                {
+                    let reason =
+                        format!("{:#b} names no engine thread: the context has {threads}", self.options.affinity);
+                    return Err(Error::Option { option: "affinity", reason });
+                }
+                Ok(Builder { context: Some(context), ..self }.open())
             }
         }
     }

@@ -4,6 +4,7 @@ use crate::event::Event;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use wiremesh_transports::sys::fork_generation;
 
 /// How many events are kept for a monitor that is not read; older ones are dropped and counted.
 const KEPT: usize = 1024;
@@ -58,9 +59,15 @@ impl Feed {
         self.shared.lock().lost
     }
 
-    pub(super) fn monitor(&self) -> Monitor {
-        self.shared.lock().monitors += 1;
-        Monitor { shared: Arc::clone(&self.shared) }
+    /// In a forked child (`stillborn`) the monitor has nothing to tell.
+    pub(super) fn monitor(&self, stillborn: bool) -> Monitor {
+        let shared = if stillborn { Arc::default() } else { Arc::clone(&self.shared) };
+        {
+            let mut state = shared.lock();
+            state.monitors += 1;
+            state.stopped |= stillborn;
+        }
+        Monitor { shared, generation: fork_generation() }
     }
 }
 
@@ -68,7 +75,7 @@ impl Feed {
 ///
 /// At most 1,024 events wait to be read; then the oldest are dropped and counted in
 /// [`Stats::events_lost`](crate::Stats::events_lost). Several monitors of one socket share its events. The last event of a
-/// closed socket is [`MonitorStopped`](crate::EventKind::MonitorStopped).
+/// closed socket is [`MonitorStopped`](crate::EventKind::MonitorStopped). In a forked child a monitor of its parent has none.
 ///
 /// # Examples
 /// ```
@@ -84,6 +91,8 @@ impl Feed {
 /// ```
 pub struct Monitor {
     shared: Arc<Shared>,
+    /// The process it was made in: see [`fork_generation`].
+    generation: u32,
 }
 
 impl Monitor {
@@ -99,6 +108,9 @@ impl Monitor {
 
     /// The next event, if one is there.
     pub fn try_recv(&self) -> Option<Event> {
+        if self.is_forked() {
+            return None;
+        }
         self.shared.lock().events.pop_front()
     }
 
@@ -107,7 +119,14 @@ impl Monitor {
         std::iter::from_fn(|| self.recv())
     }
 
+    fn is_forked(&self) -> bool {
+        fork_generation() != self.generation
+    }
+
     fn next(&self, deadline: Option<Instant>) -> Option<Event> {
+        if self.is_forked() {
+            return None;
+        }
         let mut state = self.shared.lock();
         loop {
             if let Some(event) = state.events.pop_front() {
@@ -129,6 +148,9 @@ impl Monitor {
 
 impl Drop for Monitor {
     fn drop(&mut self) {
+        if self.is_forked() {
+            return;
+        }
         let mut state = self.shared.lock();
         state.monitors -= 1;
         if state.monitors == 0 {

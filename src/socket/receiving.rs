@@ -33,6 +33,8 @@ pub(crate) struct Arrivals {
     brought: u64,
     /// Subscriptions changed since then.
     resubscribed: bool,
+    /// Octets received from peers that have no flow any more.
+    past_bytes: u64,
 }
 
 /// Something for the receiving half.
@@ -119,8 +121,8 @@ struct Source {
     made: VecDeque<Message>,
     /// Whether it is in the ring.
     active: bool,
-    /// The peer is gone: the source goes once it is read.
-    gone: bool,
+    /// The peer is gone, and this was its routing id: the source goes once it is read.
+    gone: Option<Bytes>,
     /// The other socket, if the peer is one of this process, and who we are to it.
     inproc: Option<(Weak<Core>, PeerId)>,
 }
@@ -151,7 +153,7 @@ impl Reader {
                 inbox: Inbox::default(),
                 made: VecDeque::new(),
                 active: false,
-                gone: false,
+                gone: None,
                 inproc: None,
             })
         });
@@ -192,7 +194,8 @@ impl Reader {
         }
         let source = self.sources.at_mut(place)?;
         source.active = false;
-        let gone = source.gone.then_some(source.peer)?;
+        let gone = source.peer;
+        source.gone.as_ref()?;
         self.forget(gone);
         Some(gone)
     }
@@ -210,10 +213,15 @@ impl Reader {
         source.inproc = Some((core, there));
     }
 
+    /// The routing id of a peer that is gone and has left something unread.
+    pub(super) fn left_id(&self, peer: PeerId) -> Option<Bytes> {
+        self.sources.get(*self.places.get(&peer)?)?.gone.clone()
+    }
+
     /// A peer is gone: its source goes now if it is read, else once it is. Whether it is gone.
-    fn bury(&mut self, peer: PeerId) -> bool {
+    fn bury(&mut self, peer: PeerId, routing_id: Bytes) -> bool {
         let Some(source) = self.places.get(&peer).and_then(|key| self.sources.get_mut(*key)) else { return true };
-        source.gone = true;
+        source.gone = Some(routing_id);
         let read = !source.active;
         if read {
             self.forget(peer);
@@ -235,13 +243,20 @@ impl Arrivals {
         self.flows.values().map(|flow| flow.messages).sum()
     }
 
-    pub(super) fn received(&self, peer: PeerId) -> (u64, u64) {
-        self.flows.get(&peer).map_or((0, 0), |flow| (flow.received, flow.received_bytes))
+    /// The messages and octets that came from a peer, as long as something of it may be unread.
+    pub(super) fn received(&self, peer: PeerId) -> Option<(u64, u64)> {
+        self.flows.get(&peer).map(|flow| (flow.received, flow.received_bytes))
+    }
+
+    /// The octets that came from all peers.
+    pub(super) fn received_bytes(&self) -> u64 {
+        self.past_bytes + self.flows.values().map(|flow| flow.received_bytes).sum::<u64>()
     }
 
     /// Forgets everything; says how many octets that were.
     pub(super) fn clear(&mut self) -> usize {
         self.items.clear();
+        self.past_bytes = self.received_bytes();
         self.flows.drain().map(|(_, flow)| flow.bytes).sum()
     }
 }
@@ -252,15 +267,18 @@ impl Core {
         !self.lock_recv().ring.is_empty()
     }
 
-    /// What was received and discarded, and what waits to be read.
-    pub(super) fn receive_counts(&self) -> (u64, u64, u64) {
+    /// What was received and discarded, what waits to be read, and the octets that came.
+    pub(super) fn receive_counts(&self) -> (u64, u64, u64, u64) {
         let mut reader = self.lock_recv();
         if self.arrived.load(Ordering::Acquire) {
             self.collect(&mut reader);
         }
-        let brought = self.lock_arrivals().unread();
+        let (brought, bytes) = {
+            let arrivals = self.lock_arrivals();
+            (arrivals.unread(), arrivals.received_bytes())
+        };
         let taken: usize = reader.sources.iter().map(|(_, source)| source.inbox.taken).sum();
-        (reader.received, reader.discarded, brought.saturating_sub(taken) as u64)
+        (reader.received, reader.discarded, brought.saturating_sub(taken) as u64, bytes)
     }
 
     pub(super) fn lock_recv(&self) -> Pass<'_, Reader> {
@@ -430,7 +448,10 @@ impl Core {
                 let subscriptions = &publisher.subscriptions;
                 let many = limit != 0 && subscriptions.count_of(peer.slot()) >= limit;
                 if many || subscriptions.bytes_of(peer.slot()) + topic.len() > TOPIC_OCTETS {
-                    self.refused_subscriptions.fetch_add(1, Ordering::Relaxed);
+                    side.counts.refused_subscriptions += 1;
+                    if let Some(peer) = side.peer_mut(peer) {
+                        peer.counts.refused_subscriptions += 1;
+                    }
                     return;
                 }
                 let change = publisher.subscriptions.subscribe(peer.slot(), topic);
@@ -519,8 +540,7 @@ impl Core {
             }
             peer.unread = (peer.unread + taken.messages).saturating_sub(read);
             peer.unread_bytes = (peer.unread_bytes + taken.bytes).saturating_sub(read_bytes);
-            peer.counts.written += taken.messages as u64;
-            side.counts.written += taken.messages as u64;
+            peer.settle(taken.settled(), &mut side.counts);
             (taken, peer.uncharge(), read > 0 && side.gave_room(to.slot()))
         };
         self.context.release(released);
@@ -783,8 +803,14 @@ impl Core {
 
     /// What came from a peer does not wait any more.
     fn forget_flow(&self, peer: PeerId) {
-        let flow = self.lock_arrivals().flows.remove(&peer);
-        self.context.release(flow.map_or(0, |flow| flow.bytes));
+        let flow = {
+            let mut arrivals = self.lock_arrivals();
+            let Some(flow) = arrivals.flows.remove(&peer) else { return };
+            arrivals.past_bytes += flow.received_bytes;
+            flow
+        };
+        self.lock_send().note_received(peer, flow.received, flow.received_bytes);
+        self.context.release(flow.bytes);
     }
 
     /// What the pattern makes of a received message; `None` discards it.
@@ -840,7 +866,8 @@ impl Core {
         if self.arrived.load(Ordering::Acquire) {
             self.collect(&mut reader);
         }
-        let read = reader.bury(peer);
+        let routing_id = self.lock_send().routing_id_of(peer).unwrap_or_default();
+        let read = reader.bury(peer, routing_id);
         drop(reader);
         if read {
             self.forget_flow(peer);

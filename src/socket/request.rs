@@ -89,10 +89,7 @@ impl Core {
                 Wire::Stream(_) => Settled { dropped: entry.outbox.conflate(), ..Settled::default() },
                 Wire::None | Wire::Inproc { .. } => entry.outbox.clear(),
             };
-            entry.counts.written += settled.written as u64;
-            entry.counts.dropped += settled.dropped as u64;
-            side.counts.written += settled.written as u64;
-            side.counts.dropped.disconnect += settled.dropped as u64;
+            entry.settle(settled, &mut side.counts);
             let released = entry.uncharge();
             side.gave_room(peer.slot());
             released
@@ -106,6 +103,12 @@ impl Core {
         let message = self.recv(wait)?;
         let id = message.peer().map(|peer| self.routing_id_of(peer)).unwrap_or_default();
         Ok((RoutingId::new(id), message))
+    }
+
+    pub(super) fn recv_many_routed(&self, max: usize, wait: Wait) -> Result<Vec<(RoutingId, Message)>, RecvError> {
+        let id = |message: &Message| message.peer().map(|peer| self.routing_id_of(peer)).unwrap_or_default();
+        let messages = self.recv_many(max, wait)?;
+        Ok(messages.into_iter().map(|message| (RoutingId::new(id(&message)), message)).collect())
     }
 
     /// An XSUB's send: subscriptions are known by their first octet.

@@ -24,7 +24,7 @@ use crate::queue::gate::Pass;
 use crate::queue::outbox::{Batch, Outbox, Pool, Settled};
 use crate::queue::{COPY_LIMIT, PIECE};
 use crate::slab::Slab;
-use crate::stats::{Dropped, PeerStats};
+use crate::stats::{Dropped, PeerStats, Reason};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io;
@@ -51,6 +51,8 @@ pub(crate) struct SendSide {
     pub(super) departed: VecDeque<crate::PeerInfo>,
     pub(super) connections: u64,
     pub(super) reconnects: u64,
+    /// The socket is done but for what flushers have in hand.
+    pub(super) finishing: bool,
 }
 
 /// The socket's share of the accounting law.
@@ -58,9 +60,11 @@ pub(crate) struct SendSide {
 pub(super) struct Counts {
     pub(super) accepted: u64,
     pub(super) written: u64,
+    pub(super) written_bytes: u64,
     pub(super) dropped: Dropped,
     /// The octets of what was dropped for lingering too long.
     pub(super) lingered_bytes: u64,
+    pub(super) refused_subscriptions: u64,
 }
 
 /// Which peers a message goes to.
@@ -109,6 +113,8 @@ pub(super) struct Peer {
     pub(super) retired: bool,
     /// It is gone, and stays only until a flusher has settled what it has in hand.
     condemned: bool,
+    /// Its linger time has run out: what it loses from now on is lost to that.
+    pub(super) lingered: bool,
     /// The minor version of its protocol: which form of subscription it is sent.
     pub(super) minor: u8,
     /// For inproc: messages and octets in the hands of the receiver that the application has not read.
@@ -130,6 +136,10 @@ pub(super) struct About {
     pub(super) credentials: Option<wiremesh_transports::Credentials>,
     /// It was given this routing id when it was connected.
     pub(super) assigned_id: Bytes,
+    /// Its endpoint connects again as another peer when the connection is lost.
+    pub(super) immediate: bool,
+    /// How many messages were written or dropped when it was greeted last.
+    pub(super) greeted: Option<u64>,
 }
 
 /// Where an outbox leads.
@@ -213,6 +223,7 @@ impl SendSide {
             departed: VecDeque::new(),
             connections: 0,
             reconnects: 0,
+            finishing: false,
         }
     }
 
@@ -236,6 +247,7 @@ impl SendSide {
             dirty: false,
             retired: false,
             condemned: false,
+            lingered: false,
             minor: 1,
             unread: 0,
             unread_bytes: 0,
@@ -246,21 +258,23 @@ impl SendSide {
         PeerId::new(key)
     }
 
-    /// A peer is gone for good: drops what waits for it and says what that was.
-    pub(super) fn condemn(&mut self, id: PeerId, core: &Core) -> Settled {
-        let Some(peer) = self.peers.get_mut(id.key()) else { return Settled::default() };
+    /// A peer is gone for good: drops what waits for it.
+    pub(super) fn condemn(&mut self, id: PeerId, core: &Core) {
+        let Some(peer) = self.peers.get_mut(id.key()) else { return };
         let settled = peer.outbox.clear();
         core.context.release(peer.uncharge());
         peer.wire = Wire::None;
-        peer.counts.written += settled.written as u64;
-        peer.counts.dropped += settled.dropped as u64;
-        self.counts.written += settled.written as u64;
+        peer.settle(settled, &mut self.counts);
         if peer.outbox.queued() > 0 {
             peer.condemned = true;
         } else {
             self.remove(id);
         }
-        settled
+    }
+
+    /// Whether flushers still have something in hand for peers that are gone.
+    pub(super) fn is_settling(&self) -> bool {
+        self.peers.iter().any(|(_, peer)| peer.condemned)
     }
 
     /// Removes a peer from the table and keeps a note of it.
@@ -275,6 +289,23 @@ impl SendSide {
         Some(peer)
     }
 
+    /// The routing id of a peer that is here, or was lately.
+    pub(super) fn routing_id_of(&self, id: PeerId) -> Option<Bytes> {
+        let departed = || self.departed.iter().rev().find(|info| info.id == id).map(|info| info.routing_id.clone());
+        self.peer(id).map(|peer| peer.routing_id.clone()).or_else(departed)
+    }
+
+    /// What came from a peer, to be known when nothing of it is unread any more.
+    pub(super) fn note_received(&mut self, id: PeerId, messages: u64, bytes: u64) {
+        let stats = match self.peers.get_mut(id.key()) {
+            Some(peer) => Some(&mut peer.counts),
+            None => self.departed.iter_mut().rev().find(|info| info.id == id).map(|info| &mut info.stats),
+        };
+        if let Some(stats) = stats {
+            (stats.received, stats.received_bytes) = (messages, bytes);
+        }
+    }
+
     /// Queues a message for a peer and says what is to follow.
     #[inline(always)]
     fn push(&mut self, slot: u32, envelope: &[Bytes], payload: Payload<'_>, core: &Core) -> After {
@@ -285,7 +316,7 @@ impl SendSide {
         if core.conflate {
             replaced = peer.outbox.conflate();
             self.counts.dropped.conflate += replaced as u64;
-            peer.counts.dropped += replaced as u64;
+            peer.counts.dropped.conflate += replaced as u64;
         }
         match payload {
             Payload::Body(body) if envelope.is_empty() => peer.outbox.push_body(body, &mut self.pool),
@@ -334,6 +365,14 @@ impl SendSide {
         })
     }
 
+    /// Counts a message that a peer has no room for.
+    #[cold]
+    fn refuse(&mut self, slot: u32, size: usize) {
+        let marks = self.marks;
+        let Some(peer) = self.peers.at_mut(slot) else { return };
+        peer.refuse(size, marks, &mut self.counts);
+    }
+
     fn size_of(payload: Payload<'_>) -> usize {
         match payload {
             Payload::Body(body) => body.len(),
@@ -368,6 +407,34 @@ impl Peer {
             return false;
         }
         own.admit(bytes, size) || self.fits_added(bytes, size, own)
+    }
+
+    /// Counts a message there is no room for, by what stands in its way.
+    #[cold]
+    fn refuse(&mut self, size: usize, own: Marks, counts: &mut Counts) {
+        let bytes = self.outbox.waiting_bytes() + self.unread_bytes;
+        let at_mark = self.credit.is_full() || !self.fits_added(bytes, size, own);
+        let reason = if at_mark { Reason::HighWaterMark } else { Reason::Limit };
+        for (accepted, dropped) in
+            [(&mut counts.accepted, &mut counts.dropped), (&mut self.counts.accepted, &mut self.counts.dropped)]
+        {
+            *accepted += 1;
+            dropped.add(reason, 1);
+        }
+    }
+
+    /// Counts what became of messages that waited for this peer or were being written.
+    pub(super) fn settle(&mut self, settled: Settled, counts: &mut Counts) {
+        let reason = if self.lingered { Reason::Linger } else { Reason::Disconnect };
+        self.counts.written += settled.written as u64;
+        self.counts.written_bytes += settled.written_bytes as u64;
+        self.counts.dropped.add(reason, settled.dropped);
+        counts.written += settled.written as u64;
+        counts.written_bytes += settled.written_bytes as u64;
+        counts.dropped.add(reason, settled.dropped);
+        if self.lingered {
+            counts.lingered_bytes += settled.dropped_bytes as u64;
+        }
     }
 
     #[cold]
@@ -547,8 +614,7 @@ impl Core {
                 match side.peer(asker).map(|peer| peer.has_room(size, marks, self)) {
                     Some(true) => side.push(asker.slot(), &envelope, payload, self),
                     Some(false) => {
-                        side.counts.accepted += 1;
-                        side.counts.dropped.high_water_mark += 1;
+                        side.refuse(asker.slot(), size);
                         After::Nothing
                     }
                     None => {
@@ -582,12 +648,13 @@ impl Core {
                         return Err(SendFailure::WouldBlock);
                     }
                     None if mandatory => return Err(SendFailure::Unroutable),
-                    known => {
+                    Some(full) => {
+                        side.refuse(full, size);
+                        After::Nothing
+                    }
+                    None => {
                         side.counts.accepted += 1;
-                        match known {
-                            Some(_) => side.counts.dropped.high_water_mark += 1,
-                            None => side.counts.dropped.unroutable += 1,
-                        }
+                        side.counts.dropped.unroutable += 1;
                         After::Nothing
                     }
                 }
@@ -643,18 +710,17 @@ impl Core {
         let mut notices: smallvec::SmallVec<[(Weak<Core>, PeerId); 4]> = smallvec::SmallVec::new();
         for slot in matched.drain(..) {
             let Some(peer) = peers.at_mut(slot) else { continue };
-            counts.accepted += 1;
-            peer.counts.accepted += 1;
             if !self.conflate && !peer.has_room(size, *marks, self) {
-                counts.dropped.high_water_mark += 1;
-                peer.counts.dropped += 1;
+                peer.refuse(size, *marks, counts);
                 continue;
             }
+            counts.accepted += 1;
+            peer.counts.accepted += 1;
             let mut idle = peer.outbox.is_idle();
             if self.conflate {
                 let replaced = peer.outbox.conflate() as u64;
                 counts.dropped.conflate += replaced;
-                peer.counts.dropped += replaced;
+                peer.counts.dropped.conflate += replaced;
                 idle &= replaced == 0;
             }
             match (&shared, payload) {
@@ -692,8 +758,7 @@ impl Core {
             if side.peers.at(*slot).is_some_and(|peer| peer.has_room(size, marks, self)) {
                 after.push(side.push(*slot, &[], payload, self));
             } else {
-                side.counts.accepted += 1;
-                side.counts.dropped.high_water_mark += 1;
+                side.refuse(*slot, size);
             }
         }
         if slots.is_empty() {
@@ -779,12 +844,14 @@ impl Core {
             // A peer that goes meanwhile stays in the table until its batch is settled here.
             let Some(peer) = side.peers.get_mut(id.key()) else { return Flush::Busy };
             let settled = peer.outbox.finish(batch, &mut side.pool);
-            peer.counts.written += settled.written as u64;
-            peer.counts.dropped += settled.dropped as u64;
-            side.counts.written += settled.written as u64;
-            side.counts.dropped.disconnect += settled.dropped as u64;
+            peer.settle(settled, &mut side.counts);
             if peer.condemned {
                 side.remove(id);
+                let finished = side.finishing && !side.is_settling();
+                drop(guard);
+                if finished {
+                    self.context.finished(self);
+                }
                 return Flush::Busy;
             }
             let ends = peer.retired || side.closed;

@@ -59,6 +59,9 @@ impl Core {
 
     /// How many distinct topics a publisher has, or a subscriber wants.
     pub(super) fn topic_count(&self) -> usize {
+        if self.is_forked() {
+            return 0;
+        }
         if self.kind.subscribes() {
             return self.lock_recv().filter.len();
         }

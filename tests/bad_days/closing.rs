@@ -5,7 +5,7 @@ use crate::support::{Blocked, Over, PATIENCE, alone, eventually, median, times, 
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
-use wiremesh::{AnySocket, Context, Error, Message, RecvError, Req, RequestError, SendFailure, SocketKind};
+use wiremesh::{AnySocket, Context, Error, Message, RecvError, Req, RequestError, SendFailure, Setting, SocketKind};
 
 /// What a blocked call has, in the median, to return after a close.
 const SOON: Duration = Duration::from_millis(50);
@@ -108,10 +108,21 @@ fn lonely(context: &Context, kind: SocketKind, over: Over) -> Arc<AnySocket> {
 
 /// Connected to a peer that does not receive; what can be sent has been, until nothing more fits.
 fn full_pair(context: &Context, kind: SocketKind, over: Over) -> (Arc<AnySocket>, Option<AnySocket>) {
-    let mine = AnySocket::builder(kind).context(context).send_mark(1u32).receive_mark(1u32).send_buffer(16usize << 10);
-    let mine = mine.nodrop(true).mandatory(true).build().expect("good options");
-    let theirs = AnySocket::builder(counterpart(kind)).context(context).send_mark(1u32).receive_mark(1u32);
-    let theirs = theirs.receive_buffer(16usize << 10).routing_id("peer").build().expect("good options");
+    let make = |kind: SocketKind| {
+        let settings = [
+            Setting::SendMark(1),
+            Setting::ReceiveMark(1),
+            Setting::SendBuffer(Some(16 << 10)),
+            Setting::ReceiveBuffer(Some(16 << 10)),
+            Setting::Nodrop(true),
+            Setting::Mandatory(true),
+            Setting::RoutingId("peer".into()),
+        ];
+        let fitting = settings.into_iter().filter(|setting| setting.row().kinds.contains(&kind));
+        let builder = fitting.fold(AnySocket::builder(kind).context(context), |builder, setting| builder.set(setting));
+        builder.build().expect("good options")
+    };
+    let (mine, theirs) = (make(kind), make(counterpart(kind)));
     if theirs.kind().subscribes() {
         theirs.subscribe("").expect("a subscriber");
     }

@@ -2,6 +2,7 @@
 
 use crate::support::child::{self, Process};
 use crate::support::{Over, PATIENCE, alone, eventually, is_full, within};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wiremesh::{AnySocket, Context, Error, EventKind, Pull, Push, RecvError, SendFailure, Setting, SocketKind};
 
@@ -60,6 +61,7 @@ pub(crate) fn forker(arguments: &[&str]) {
         .iter()
         .flat_map(|socket| Over::ALL.map(|over| socket.bind(over.wildcard()).expect("bound").as_str().to_owned()))
         .collect();
+    let busy = busy(&context);
     let mut number = 0u64;
     for fork in 0..forks {
         for _ in 0..200 {
@@ -72,7 +74,8 @@ pub(crate) fn forker(arguments: &[&str]) {
         let child = unsafe { libc::fork() };
         assert!(child >= 0, "fork");
         if child == 0 {
-            let verdict = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| in_the_child(&push, &others, how)));
+            let verdict =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| in_the_child(&push, &others, &busy, how)));
             let code = verdict.map_or(99, |problem| problem);
             if how == 1 {
                 // Everything inherited is dropped here, in the child.
@@ -114,8 +117,44 @@ pub(crate) fn forker(arguments: &[&str]) {
     child::listen();
 }
 
+/// Sockets that another thread asks all the time: whatever lock such a question takes may be held when a child is made.
+fn busy(context: &Context) -> Arc<Vec<AnySocket>> {
+    let make = |kind: &SocketKind| {
+        let socket = AnySocket::in_context(*kind, context);
+        socket.bind("tcp://127.0.0.1:*").expect("bound");
+        socket
+    };
+    let sockets: Arc<Vec<AnySocket>> = Arc::new(SocketKind::ALL.iter().map(make).collect());
+    let asked = Arc::clone(&sockets);
+    std::thread::spawn(move || {
+        loop {
+            for socket in asked.iter() {
+                drop((socket.options(), socket.bound(), socket.connected(), socket.peers(), socket.stats()));
+                drop((socket.monitor(), format!("{socket:?} {:?}", socket.context()), Context::shared()));
+            }
+        }
+    });
+    sockets
+}
+
+/// The questions that have no way to say `Forked` answer that there is nothing.
+fn know_nothing(sockets: &[AnySocket]) -> bool {
+    let defaults = Context::new();
+    sockets.iter().all(|socket| {
+        let monitor = socket.monitor();
+        socket.bound().is_empty()
+            && socket.connected().is_empty()
+            && socket.peers().is_empty()
+            && socket.stats() == wiremesh::Stats::default()
+            && socket.options().send_mark == AnySocket::in_context(socket.kind(), &defaults).options().send_mark
+            && monitor.try_recv().is_none()
+            && monitor.recv().is_none()
+            && format!("{socket:?} {:?}", socket.context()).contains("bound: []")
+    })
+}
+
 /// Every call says `Forked`; 0 if so, else a number that names the call.
-fn in_the_child(push: &Push, others: &[AnySocket], how: u64) -> i32 {
+fn in_the_child(push: &Push, others: &[AnySocket], busy: &[AnySocket], how: u64) -> i32 {
     let forked = |outcome: Result<(), Error>| matches!(outcome, Err(Error::Forked));
     let refuses_to_send = |socket: &AnySocket| match socket.send_timeout("x", Duration::from_secs(1)) {
         Err(error) => matches!(error.reason, SendFailure::Forked | SendFailure::NotSupported),
@@ -143,6 +182,16 @@ fn in_the_child(push: &Push, others: &[AnySocket], how: u64) -> i32 {
         if let Some((problem, _)) = checks.iter().find(|(_, fine)| !fine) {
             return *problem;
         }
+    }
+    if !know_nothing(others) || !know_nothing(busy) {
+        return 12;
+    }
+    // A socket made here in the parent's context is no better.
+    if !forked(AnySocket::in_context(SocketKind::Pull, push.context()).bind("tcp://127.0.0.1:*").map(|_| ())) {
+        return 13;
+    }
+    if Context::shared().is_closed() {
+        return 14;
     }
     if how == 2 {
         // A close of what is inherited concerns the child alone.

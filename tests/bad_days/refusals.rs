@@ -3,7 +3,7 @@
 use crate::support::{Over, PATIENCE};
 use std::time::Duration;
 use wiremesh::{
-    AnySocket, Builder, Context, Error, Message, Pub, Pull, Push, RecvError, Rep, Req, RequestError, Router,
+    AnySocket, Builder, Context, Dealer, Error, Message, Pub, Pull, Push, RecvError, Rep, Req, RequestError, Router,
     SendFailure, Setting, SocketKind, Sub, XPub,
 };
 
@@ -164,8 +164,8 @@ fn a_bad_option_is_named_with_what_is_allowed() {
     refused(Push::builder().max_message_frames(0u32), "max_message_frames", "0", "1 or more");
     refused(Push::builder().spin(second * 2), "spin", "2s", "up to 1 s");
     refused(Push::builder().heartbeat_ttl(second * 7000), "heartbeat_ttl", "7000s", "up to 6553.5 s");
-    refused(Push::builder().routing_id("\0one"), "routing_id", "\\0one", "up to 255 octets, the first not zero");
-    refused(Push::builder().routing_id("x".repeat(256)), "routing_id", "xxx", "up to 255 octets, the first not zero");
+    refused(Dealer::builder().routing_id("\0one"), "routing_id", "\\0one", "up to 255 octets, the first not zero");
+    refused(Dealer::builder().routing_id("x".repeat(256)), "routing_id", "xxx", "up to 255 octets, the first not zero");
     refused(Router::builder().connect_routing_id("\0"), "connect_routing_id", "\\0", "up to 255 octets");
     let named = |name: &str| Push::builder().metadata(vec![(name.to_owned(), bytes::Bytes::new())]);
     refused(named("X-Bad Name"), "metadata", "X-Bad Name", "letters, digits and - _ . +");

@@ -47,7 +47,13 @@ impl Ours {
         kind: SocketKind,
         options: impl FnOnce(Builder<AnySocket>) -> Builder<AnySocket>,
     ) -> Ours {
-        let builder = AnySocket::builder(kind).context(context).send_timeout(LONG).receive_timeout(LONG);
+        let mut builder = AnySocket::builder(kind).context(context);
+        if !matches!(kind, SocketKind::Pull | SocketKind::Sub) {
+            builder = builder.send_timeout(LONG);
+        }
+        if !matches!(kind, SocketKind::Push | SocketKind::Pub) {
+            builder = builder.receive_timeout(LONG);
+        }
         Ours { socket: options(builder).build().expect("good options"), found: Cell::new(None) }
     }
 

@@ -6,6 +6,7 @@ use super::peer::Peer;
 use std::time::Duration;
 use wiremesh::SendFailure;
 use wiremesh::SocketKind::*;
+use wiremesh::options::RouterNotify;
 
 const TCP: &str = "tcp://127.0.0.1:*";
 
@@ -437,4 +438,49 @@ fn subscriptions_pass_through_a_libzmq_forwarder() {
 /// What a send to that routing id says, if it fails.
 fn unroutable(us: &Ours, id: &str) -> Option<SendFailure> {
     us.socket().try_send(wiremesh::Message::from_iter([id, "?"])).err().map(|error| error.reason)
+}
+
+#[test]
+fn our_hello_message_is_the_first_that_they_receive() {
+    let Some(peer) = Peer::start() else { return };
+    let us = Ours::with(Router, |builder| builder.hello_message("welcome"));
+    let dealer = Theirs::new(&peer, "dealer", Dealer);
+    dealer.connect(&us.bind(TCP));
+    dealer.expect(&given(["welcome"]));
+
+    let router = Theirs::new(&peer, "router", Router);
+    let us = Ours::with(Dealer, |builder| builder.hello_message("good day").routing_id("us"));
+    us.connect(&router.bind(TCP));
+    us.send(&given(["queued early"]));
+    router.expect(&given(["us", "good day"]));
+    router.expect(&given(["us", "queued early"]));
+}
+
+#[test]
+fn our_router_is_told_when_their_dealer_comes_and_goes() {
+    let Some(peer) = Peer::start() else { return };
+    let us = Ours::with(Router, |builder| builder.router_notify(RouterNotify::Both).disconnect_message("gone"));
+    let them = Theirs::new(&peer, "dealer", Dealer);
+    them.set("ROUTING_ID", Body::from("them"));
+    them.connect(&us.bind(TCP));
+    us.expect(&given(["them", ""]));
+    them.send(&given(["hello"]));
+    us.expect(&given(["them", "hello"]));
+    drop(them);
+    us.expect(&given(["them", "gone"]));
+    us.expect(&given(["them", ""]));
+}
+
+#[test]
+fn our_dealer_is_told_when_their_router_is_lost() {
+    let Some(peer) = Peer::start() else { return };
+    let them = Theirs::new(&peer, "router", Router);
+    let us = Ours::with(Dealer, |builder| builder.hiccup_message("hiccup").routing_id("us"));
+    us.connect(&them.bind(TCP));
+    us.send(&given(["question"]));
+    them.expect(&given(["us", "question"]));
+    them.send(&given(["us", "answer"]));
+    us.expect(&given(["answer"]));
+    drop(them);
+    us.expect(&given(["hiccup"]));
 }

@@ -4,7 +4,7 @@ use super::body::numbered;
 use super::ends::{End, Ours, Theirs};
 use super::peer::Peer;
 use wiremesh::SocketKind::*;
-use wiremesh::{AnySocket, Builder, Message, RecvError, SendFailure};
+use wiremesh::{AnySocket, Builder, Message, RecvError, SendFailure, Setting, SocketKind};
 
 const COUNT: usize = 100_000;
 const SIZE: usize = 16;
@@ -16,7 +16,7 @@ fn a_long_stream_to_their_pull_arrives_whole_and_in_order() {
     for endpoint in TRANSPORTS {
         let them = Theirs::new(&peer, "pull", Pull);
         them.set("RCVHWM", 100);
-        let us = Ours::with(Push, low_marks);
+        let us = Ours::with(Push, |builder| low_marks(Push, builder));
         us.connect(&them.bind(endpoint));
         them.begin("sink", &format!("{COUNT} {SIZE}"));
         (0..COUNT).for_each(|number| us.socket().send(numbered(number, SIZE)).expect("sent"));
@@ -28,7 +28,7 @@ fn a_long_stream_to_their_pull_arrives_whole_and_in_order() {
 fn a_long_stream_from_their_push_arrives_whole_and_in_order() {
     let Some(peer) = Peer::start() else { return };
     for endpoint in TRANSPORTS {
-        let us = Ours::with(Pull, low_marks);
+        let us = Ours::with(Pull, |builder| low_marks(Pull, builder));
         let them = Theirs::new(&peer, "push", Push);
         them.set("SNDHWM", 100);
         them.connect(&us.bind(endpoint));
@@ -45,7 +45,7 @@ fn long_streams_both_ways_at_once_arrive_whole_and_in_order() {
         let them = Theirs::new(&peer, "both", kind);
         them.set("RCVHWM", 100);
         them.set("SNDHWM", 100);
-        let us = Ours::with(kind, low_marks);
+        let us = Ours::with(kind, |builder| low_marks(kind, builder));
         us.connect(&them.bind(endpoint));
         them.begin("duplex", &format!("{COUNT} {SIZE}"));
         let socket = us.socket();
@@ -63,7 +63,7 @@ fn one_thread_alone_can_feed_both_directions() {
     let them = Theirs::new(&peer, "both", Dealer);
     them.set("RCVHWM", 100);
     them.set("SNDHWM", 100);
-    let us = Ours::with(Dealer, low_marks);
+    let us = Ours::with(Dealer, |builder| low_marks(Dealer, builder));
     us.connect(&them.bind(TRANSPORTS[0]));
     let count = COUNT / 10;
     them.begin("duplex", &format!("{count} {SIZE}"));
@@ -124,7 +124,7 @@ fn what_was_sent_before_our_close_still_reaches_them() {
 fn what_they_sent_before_their_close_still_reaches_us() {
     let Some(peer) = Peer::start() else { return };
     for endpoint in TRANSPORTS {
-        let us = Ours::with(Pull, low_marks);
+        let us = Ours::with(Pull, |builder| low_marks(Pull, builder));
         let them = Theirs::new(&peer, "push", Push);
         them.set("SNDHWM", 0);
         them.connect(&us.bind(endpoint));
@@ -172,8 +172,10 @@ fn our_conflated_receiver_ends_with_their_last() {
     assert_eq!(us.socket().try_recv().map(|message| number_of(&message)), Err(RecvError::WouldBlock));
 }
 
-fn low_marks(builder: Builder<AnySocket>) -> Builder<AnySocket> {
-    builder.send_mark(100).receive_mark(100)
+fn low_marks(kind: SocketKind, builder: Builder<AnySocket>) -> Builder<AnySocket> {
+    let marks = [Setting::SendMark(100), Setting::ReceiveMark(100)];
+    let fitting = marks.into_iter().filter(|setting| setting.row().kinds.contains(&kind));
+    fitting.fold(builder, |builder, setting| builder.set(setting))
 }
 
 fn number_of(message: &Message) -> usize {

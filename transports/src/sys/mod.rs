@@ -3,7 +3,8 @@
 //! * [`ReadBuf`] and [`read_into`]: reading into memory that nobody has zeroed;
 //! * [`Nest`]: one poll inside another;
 //! * [`Parker`]: putting one thread to sleep, with signals reported;
-//! * [`watch_forks`] and [`fork_generation`]: noticing that this process is a forked child;
+//! * [`watch_forks`] and [`fork_generation`]: noticing that this process is a forked child; [`PerProcess`]: not sharing a
+//!   global with it;
 //! * [`set_thread_affinity`], [`Spare`], and on Unix [`receive`].
 
 #![expect(unsafe_code, reason = "this module is where the crate keeps its unsafe code")]
@@ -12,6 +13,7 @@ mod affinity;
 mod fork;
 mod nest;
 mod parker;
+mod per_process;
 mod read_buf;
 mod spare;
 #[cfg(unix)]
@@ -21,6 +23,7 @@ pub use affinity::set_thread_affinity;
 pub use fork::{fork_generation, watch_forks};
 pub use nest::{NESTING, Nest};
 pub use parker::{Parked, Parker};
+pub use per_process::PerProcess;
 pub use read_buf::{ReadBuf, read_into};
 pub use spare::Spare;
 #[cfg(unix)]
