@@ -1,49 +1,33 @@
 //! One frame of a message: a short body lies inside the value, a longer one is shared by reference count.
 
+use super::storage::Storage;
 use bytes::Bytes;
+use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Deref;
 
-/// The largest body kept inside the value itself. With it a [`Message`](super::Message) has 80 octets, and the body
-/// sizes that small-message systems use (8, 32, 64) need no allocation on either side.
-pub(crate) const INLINE: usize = 64;
-
-/// Aligned, so that the copies of a value move whole words that were written as whole words.
-#[derive(Clone, Copy)]
-#[repr(align(8))]
-struct Room([u8; INLINE]);
+pub(crate) use super::storage::INLINE;
 
 /// One frame: a run of bytes, cheap to clone whatever its size.
 #[derive(Clone)]
-pub struct Frame(Body);
-
-#[derive(Clone)]
-enum Body {
-    Inline { len: u8, data: Room },
-    Shared(Bytes),
-}
+#[repr(transparent)]
+pub struct Frame(Storage);
 
 impl Frame {
     /// An empty frame.
     pub const fn empty() -> Frame {
-        Frame(Body::Inline { len: 0, data: Room([0; INLINE]) })
+        Frame(Storage::empty())
     }
 
     /// A frame with a copy of `bytes`; up to 64 octets without allocating.
     pub fn copy_from(bytes: &[u8]) -> Frame {
-        match Frame::inline(bytes) {
-            Some(frame) => frame,
-            None => Frame(Body::Shared(Bytes::copy_from_slice(bytes))),
-        }
+        Frame(Storage::inline(bytes).unwrap_or_else(|| Storage::shared(Bytes::copy_from_slice(bytes))))
     }
 
     /// The body.
     #[inline(always)]
     pub fn as_bytes(&self) -> &[u8] {
-        match &self.0 {
-            Body::Inline { len, data } => &data.0[..usize::from(*len).min(INLINE)],
-            Body::Shared(bytes) => bytes,
-        }
+        self.0.as_bytes()
     }
 
     /// The body as text.
@@ -56,32 +40,45 @@ impl Frame {
 
     /// The body as shared [`Bytes`]: without a copy unless it is short.
     pub fn into_bytes(self) -> Bytes {
-        match self.0 {
-            Body::Inline { .. } => Bytes::copy_from_slice(self.as_bytes()),
-            Body::Shared(bytes) => bytes,
-        }
-    }
-
-    #[inline(always)]
-    fn inline(bytes: &[u8]) -> Option<Frame> {
-        let len = u8::try_from(bytes.len()).ok().filter(|len| usize::from(*len) <= INLINE)?;
-        let mut data = [0; INLINE];
-        data[..bytes.len()].copy_from_slice(bytes);
-        Some(Frame(Body::Inline { len, data: Room(data) }))
+        self.0.into_bytes()
     }
 
     /// A frame whose body is the first `len` octets of `window`: one copy of a fixed size.
     #[inline(always)]
     pub(crate) fn short(window: &[u8; INLINE], len: u8) -> Frame {
-        Frame(Body::Inline { len, data: Room(*window) })
+        Frame(Storage::short(window, len))
+    }
+
+    /// A frame that shares its body whatever its length.
+    #[inline(always)]
+    pub(crate) fn shared(body: Bytes) -> Frame {
+        Frame(Storage::shared(body))
     }
 
     /// A frame whose body is `len` octets of `chunk` from `start` on: a copy if it is short, else shared.
     pub(crate) fn part_of(chunk: &Bytes, start: usize, len: usize) -> Frame {
         match chunk.get(start..).and_then(|rest| rest.get(..len)) {
-            Some(body) => Frame::inline(body).unwrap_or_else(|| Frame(Body::Shared(chunk.slice_ref(body)))),
+            Some(body) => Frame(Storage::inline(body).unwrap_or_else(|| Storage::shared(chunk.slice_ref(body)))),
             None => Frame::empty(),
         }
+    }
+
+    /// Not a frame but several: only inside a message.
+    pub(super) fn several(frames: VecDeque<Frame>) -> Frame {
+        Frame(Storage::several(frames))
+    }
+
+    #[inline(always)]
+    pub(super) fn is_several(&self) -> bool {
+        self.0.is_several()
+    }
+
+    pub(super) fn as_several(&self) -> Option<&VecDeque<Frame>> {
+        self.0.as_several()
+    }
+
+    pub(super) fn as_several_mut(&mut self) -> Option<&mut VecDeque<Frame>> {
+        self.0.as_several_mut()
     }
 }
 
@@ -164,13 +161,13 @@ impl From<&String> for Frame {
 
 impl From<Bytes> for Frame {
     fn from(bytes: Bytes) -> Frame {
-        Frame::inline(&bytes).unwrap_or(Frame(Body::Shared(bytes)))
+        Frame(Storage::inline(&bytes).unwrap_or_else(|| Storage::shared(bytes)))
     }
 }
 
 impl From<Vec<u8>> for Frame {
     fn from(bytes: Vec<u8>) -> Frame {
-        Frame::inline(&bytes).unwrap_or_else(|| Frame(Body::Shared(Bytes::from(bytes))))
+        Frame(Storage::inline(&bytes).unwrap_or_else(|| Storage::shared(Bytes::from(bytes))))
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod convert;
 pub(crate) mod frame;
+mod storage;
 pub(crate) mod wire;
 
 pub use convert::IntoMessage;
@@ -31,27 +32,22 @@ use std::fmt;
 /// assert_eq!(envelope.pop_front().unwrap(), "first");
 /// ```
 #[derive(Clone)]
+#[repr(C)]
 pub struct Message {
-    frames: Frames,
+    /// The only frame, or several, but never none.
+    frames: Frame,
     peer: Option<PeerId>,
-}
-
-#[derive(Clone)]
-enum Frames {
-    One(Frame),
-    /// Never empty.
-    Many(VecDeque<Frame>),
 }
 
 impl Message {
     /// A message of one empty frame.
     pub const fn new() -> Message {
-        Message { frames: Frames::One(Frame::empty()), peer: None }
+        Message { frames: Frame::empty(), peer: None }
     }
 
     /// A message of one frame.
     pub fn single(frame: impl Into<Frame>) -> Message {
-        Message { frames: Frames::One(frame.into()), peer: None }
+        Message { frames: frame.into(), peer: None }
     }
 
     /// Appends a frame.
@@ -77,10 +73,7 @@ impl Message {
     /// How many frames there are: at least 1.
     #[expect(clippy::len_without_is_empty, reason = "a message has at least one frame")]
     pub fn len(&self) -> usize {
-        match &self.frames {
-            Frames::One(_) => 1,
-            Frames::Many(frames) => frames.len(),
-        }
+        self.frames.as_several().map_or(1, VecDeque::len)
     }
 
     /// How many octets all bodies have together.
@@ -91,9 +84,9 @@ impl Message {
     /// The body of the first frame: of the whole message when it has one frame.
     #[inline(always)]
     pub fn as_bytes(&self) -> &[u8] {
-        match &self.frames {
-            Frames::One(frame) => frame,
-            Frames::Many(frames) => frames.front().map_or(&[], Frame::as_bytes),
+        match self.frames.is_several() {
+            false => self.frames.as_bytes(),
+            true => self.frames().next().map_or(&[], Frame::as_bytes),
         }
     }
 
@@ -117,19 +110,15 @@ impl Message {
 
     /// The frames in order.
     pub fn frames(&self) -> impl DoubleEndedIterator<Item = &Frame> {
-        let (one, many) = match &self.frames {
-            Frames::One(frame) => (Some(frame), None),
-            Frames::Many(frames) => (None, Some(frames.iter())),
-        };
+        let several = self.frames.as_several();
+        let (one, many) = (several.is_none().then_some(&self.frames), several.map(VecDeque::iter));
         one.into_iter().chain(many.into_iter().flatten())
     }
 
     /// Takes the message apart.
-    pub fn into_frames(self) -> impl DoubleEndedIterator<Item = Frame> {
-        let (one, many) = match self.frames {
-            Frames::One(frame) => (Some(frame), None),
-            Frames::Many(frames) => (None, Some(frames.into_iter())),
-        };
+    pub fn into_frames(mut self) -> impl DoubleEndedIterator<Item = Frame> {
+        let several = self.frames.as_several_mut().map(std::mem::take);
+        let (one, many) = (several.is_none().then_some(self.frames), several.map(VecDeque::into_iter));
         one.into_iter().chain(many.into_iter().flatten())
     }
 
@@ -158,13 +147,13 @@ impl Message {
 
     #[inline(always)]
     pub(crate) fn from_frame(frame: Frame, peer: Option<PeerId>) -> Message {
-        Message { frames: Frames::One(frame), peer }
+        Message { frames: frame, peer }
     }
 
     pub(crate) fn from_frames(frames: VecDeque<Frame>, peer: Option<PeerId>) -> Message {
         let mut message = match frames.len() {
             0 => Message::new(),
-            _ => Message { frames: Frames::Many(frames), peer },
+            _ => Message { frames: Frame::several(frames), peer },
         };
         message.settle();
         message
@@ -173,10 +162,7 @@ impl Message {
     /// The only frame, if there is one only.
     #[inline(always)]
     pub(crate) fn only(&self) -> Option<&Frame> {
-        match &self.frames {
-            Frames::One(frame) => Some(frame),
-            Frames::Many(_) => None,
-        }
+        (!self.frames.is_several()).then_some(&self.frames)
     }
 
     pub(crate) fn set_peer(&mut self, peer: Option<PeerId>) {
@@ -184,35 +170,24 @@ impl Message {
     }
 
     fn many(&mut self) -> &mut VecDeque<Frame> {
-        if let Frames::One(frame) = &mut self.frames {
-            let frame = std::mem::replace(frame, Frame::empty());
-            self.frames = Frames::Many(VecDeque::from([frame]));
+        if !self.frames.is_several() {
+            let frame = std::mem::replace(&mut self.frames, Frame::empty());
+            self.frames = Frame::several(VecDeque::from([frame]));
         }
-        match &mut self.frames {
-            Frames::Many(frames) => frames,
-            Frames::One(_) => unreachable!("made many just above"),
-        }
+        self.frames.as_several_mut().expect("made several just above")
     }
 
     fn pop(&mut self, take: impl FnOnce(&mut VecDeque<Frame>) -> Option<Frame>) -> Option<Frame> {
-        match &mut self.frames {
-            Frames::One(_) => None,
-            Frames::Many(frames) => {
-                let frame = if frames.len() > 1 { take(frames) } else { None };
-                self.settle();
-                frame
-            }
-        }
+        let frame = self.frames.as_several_mut().filter(|frames| frames.len() > 1).and_then(take);
+        self.settle();
+        frame
     }
 
     /// A message of one frame is kept in the small form.
     fn settle(&mut self) {
-        if let Frames::Many(frames) = &mut self.frames {
-            if frames.len() == 1 {
-                if let Some(frame) = frames.pop_front() {
-                    self.frames = Frames::One(frame);
-                }
-            }
+        let only = self.frames.as_several_mut().filter(|frames| frames.len() == 1).and_then(VecDeque::pop_front);
+        if let Some(frame) = only {
+            self.frames = frame;
         }
     }
 }

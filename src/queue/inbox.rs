@@ -24,6 +24,33 @@ pub(crate) struct Inbox {
     pub(crate) taken_bytes: usize,
 }
 
+/// A message of one frame, before it is put together.
+pub(crate) enum Quick<'a> {
+    /// The first so many octets of a window.
+    Short(&'a [u8; INLINE], u8),
+    /// A part of what was read, which it shares.
+    Long(Bytes),
+}
+
+impl Quick<'_> {
+    #[inline(always)]
+    pub(crate) fn body(&self) -> &[u8] {
+        match self {
+            Quick::Short(window, len) => &window[..usize::from(*len).min(INLINE)],
+            Quick::Long(body) => body,
+        }
+    }
+
+    /// The message, in the place the caller has for it.
+    #[inline(always)]
+    pub(crate) fn into_message(self, peer: PeerId) -> Message {
+        match self {
+            Quick::Short(window, len) => Message::from_frame(Frame::short(window, len), Some(peer)),
+            Quick::Long(body) => Message::from_frame(Frame::shared(body), Some(peer)),
+        }
+    }
+}
+
 impl Inbox {
     /// Appends wire form in which every message is whole by the time the next one is asked for.
     pub(crate) fn push(&mut self, piece: Bytes) {
@@ -35,10 +62,32 @@ impl Inbox {
         self.at == self.current.len() && self.rest.is_empty()
     }
 
-    /// The next message if it is of the common sort: one short frame, with enough behind it for a copy of fixed size. What is
-    /// returned is the start of its body and its length.
+    /// The next message if it is of the common sort: one frame, and not the last octets that are there.
     #[inline(always)]
-    pub(crate) fn next_short(&mut self) -> Option<(&[u8; INLINE], u8)> {
+    pub(crate) fn next_quick(&mut self) -> Option<Quick<'_>> {
+        let left = self.current.get(self.at..)?;
+        let Header { flags, size, body } = Header::read(left)?;
+        if flags & MORE != 0 || body >= (left.len() - size) as u64 {
+            return None;
+        }
+        let (start, len) = (self.at + size, body as usize);
+        let short = u8::try_from(len).ok().filter(|_| len <= INLINE);
+        if short.is_some() && left.len() - size < INLINE {
+            return None;
+        }
+        self.at = start + len;
+        self.taken += 1;
+        self.taken_bytes += size + len;
+        match (short, self.current.get(start..)?.first_chunk::<INLINE>()) {
+            (Some(len), Some(window)) => Some(Quick::Short(window, len)),
+            _ => Some(Quick::Long(self.current.slice(start..start + len))),
+        }
+    }
+
+    /// The next message if it is one short frame, with enough behind it for a copy of fixed size. What is returned is the start
+    /// of its body and its length.
+    #[inline(always)]
+    fn next_short(&mut self) -> Option<(&[u8; INLINE], u8)> {
         let &[flags, len] = self.current.get(self.at..)?.first_chunk::<2>()?;
         if flags != 0 || usize::from(len) > INLINE {
             return None;

@@ -12,7 +12,7 @@ use crate::engine::{EndpointId, Flush, Host, Incoming, Newcomer};
 use crate::error::{Error, RecvError, SendError, SendFailure};
 use crate::event::{Cause, Event, EventKind};
 use crate::kind::SocketKind;
-use crate::message::{Frame, IntoMessage, Message};
+use crate::message::{IntoMessage, Message};
 use crate::options::{Effect, Options, Setting, default_options};
 use crate::patterns::router::Claim;
 use crate::peer::{PeerId, PeerInfo};
@@ -62,8 +62,8 @@ pub(crate) struct Core {
     pub(super) invert: bool,
     pub(super) manual: bool,
     pub(super) manual_last_value: bool,
-    /// Whether the pattern takes every message as it is.
-    pub(super) plain: bool,
+    /// Whether and how a message may be taken the quick way.
+    pub(super) quick: Quickness,
     /// Whether the pattern has a state that decides about receives.
     pub(super) stepwise: bool,
     // … and those that change while it works.
@@ -91,6 +91,17 @@ impl Endpoints {
         self.next += 1;
         EndpointId(self.next)
     }
+}
+
+/// What a pattern does with a received message of one frame.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Quickness {
+    /// It looks at the message, or at what came before.
+    None,
+    /// It passes it on as it is.
+    Plain,
+    /// It asks whether it was subscribed to.
+    Filtered,
 }
 
 /// Options that change while the socket works and are read at each send or receive.
@@ -145,8 +156,17 @@ impl Core {
             invert: options.invert_matching,
             manual: options.manual || options.manual_last_value,
             manual_last_value: options.manual_last_value,
-            plain: matches!(kind, SocketKind::Pull | SocketKind::Dealer | SocketKind::Pair | SocketKind::XSub)
-                && !options.conflate,
+            quick: match kind {
+                _ if options.conflate => Quickness::None,
+                SocketKind::Pull | SocketKind::Dealer | SocketKind::Pair | SocketKind::XSub => Quickness::Plain,
+                SocketKind::Sub => Quickness::Filtered,
+                SocketKind::Pub
+                | SocketKind::XPub
+                | SocketKind::Push
+                | SocketKind::Req
+                | SocketKind::Rep
+                | SocketKind::Router => Quickness::None,
+            },
             stepwise: matches!(kind, SocketKind::Req | SocketKind::Rep),
             switches: AtomicU32::new(0),
             receive_mark: AtomicUsize::new(0),
@@ -456,8 +476,8 @@ impl Core {
     pub(crate) fn recv(&self, wait: Wait) -> Result<Message, RecvError> {
         if fork_generation() == self.generation && !self.is_closed() && !self.stepwise {
             let mut reader = self.lock_recv();
-            if let Some((window, len, peer)) = self.take_short(&mut reader) {
-                return Ok(Message::from_frame(Frame::short(window, len), Some(peer)));
+            if let Some((message, peer)) = self.take_quick(&mut reader) {
+                return Ok(message.into_message(peer));
             }
             if let Some(message) = self.take(&mut reader) {
                 return Ok(message);

@@ -1,18 +1,17 @@
 //! The receiving half of a socket: what drivers bring lands among the arrivals; whoever receives collects it into inboxes and
 //! takes whole messages from them in turn (fair queueing, RFC 28 and 30).
 
-use super::core::Core;
+use super::core::{Core, Quickness};
 use super::sending::{Counts, Routing, Wire};
 use crate::engine::Incoming;
 use crate::engine::port::Command;
 use crate::engine::waiters::Interest;
 use crate::error::RecvError;
 use crate::message::Message;
-use crate::message::frame::INLINE;
 use crate::patterns::subscriptions::PrefixSet;
 use crate::peer::PeerId;
 use crate::queue::gate::Pass;
-use crate::queue::inbox::Inbox;
+use crate::queue::inbox::{Inbox, Quick};
 use crate::slab::{Key, Slab};
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -675,31 +674,35 @@ impl Core {
         self.fetch(source)
     }
 
-    /// The body, within its window, of the next message, if that is one short frame from the only peer that has any and the
-    /// pattern takes it as it is: what most receives are. It lies in the chunk that was read, so that one copy makes it
-    /// the caller's.
+    /// The next message if it is of one frame, nothing has arrived since the last look, no credit is due, and the pattern takes
+    /// it as it is or filters it: what most receives are. It comes as its parts, so that it is put together where the caller
+    /// wants it: every move of a message costs as much as all of this.
     #[inline(always)]
-    pub(super) fn take_short<'r>(&self, reader: &'r mut Reader) -> Option<(&'r [u8; INLINE], u8, PeerId)> {
-        if !self.plain || self.arrived.load(Ordering::Acquire) {
+    pub(super) fn take_quick<'r>(&self, reader: &'r mut Reader) -> Option<(Quick<'r>, PeerId)> {
+        if self.quick == Quickness::None || self.arrived.load(Ordering::Acquire) {
             return None;
         }
-        let alone = reader.ring.len() == 1;
-        let place = *reader.ring.get(reader.turn)?;
-        let source = reader.sources.at_mut(place)?;
-        if source.inbox.taken + 1 >= reader.step {
-            // Credit is due with this one.
-            return None;
-        }
+        let Reader { sources, ring, turn, filter, received, discarded, step, step_bytes, .. } = reader;
+        let sources: &'r mut Slab<Source> = sources;
+        let place = *ring.get(*turn)?;
+        let source = sources.at_mut(place)?;
         let peer = source.peer;
-        let (window, len) = source.inbox.next_short()?;
-        reader.received += 1;
-        if !alone {
-            reader.turn += 1;
-            if reader.turn >= reader.ring.len() {
-                reader.turn = 0;
+        if source.inbox.taken + 1 >= *step || source.inbox.taken_bytes >= *step_bytes {
+            return None;
+        }
+        let message = source.inbox.next_quick()?;
+        if ring.len() > 1 {
+            *turn += 1;
+            if *turn >= ring.len() {
+                *turn = 0;
             }
         }
-        Some((window, len, peer))
+        if self.quick == Quickness::Filtered && filter.matches(message.body()) == self.invert {
+            *discarded += 1;
+            return None;
+        }
+        *received += 1;
+        Some((message, peer))
     }
 
     /// The next message the pattern lets through, if one is there.
