@@ -10,6 +10,8 @@ pub(crate) const COMMAND: u8 = 0x04;
 
 /// The largest header: flags and an eight-octet size.
 pub(crate) const MAX_HEADER: usize = 9;
+/// Octets of the header of a body of at most 255 octets.
+pub(crate) const SHORT_HEADER: usize = 2;
 
 /// The head of a frame as read off the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +59,7 @@ pub(crate) fn header(flags: u8, body: usize) -> ([u8; MAX_HEADER], usize) {
         Ok(short) => {
             octets[0] = flags;
             octets[1] = short;
-            (octets, 2)
+            (octets, SHORT_HEADER)
         }
         Err(_) => {
             octets[0] = flags | LONG;

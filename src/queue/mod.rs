@@ -4,6 +4,7 @@
 //! A frame's header always lies whole in one piece. Its body either follows in the same piece or, when it is large, is
 //! the next piece as a whole: then it was never copied.
 
+mod append;
 pub(crate) mod chunk;
 pub(crate) mod credit;
 pub(crate) mod gate;

@@ -1,5 +1,6 @@
 //! What is to be sent to one peer: the queue a sender fills, and the batch a flusher is writing.
 
+use super::append::append;
 use super::chunk::{Extent, Mark};
 use super::piece::{Piece, Walk};
 use super::{BATCH, COPY_LIMIT, PIECE};
@@ -337,14 +338,21 @@ impl Outbox {
 
     #[inline(always)]
     fn frame(&mut self, body: &[u8], flags: u8, pool: &mut Pool) {
-        let (header, size) = wire::header(flags, body.len());
-        let total = size + body.len();
-        if total > self.tail.capacity() - self.tail.len() {
-            self.room(total, pool);
+        let before = self.tail.len();
+        if append(&mut self.tail, flags, body) {
+            self.bytes += self.tail.len() - before;
+        } else {
+            self.frame_in_new_room(body, flags, pool);
         }
+    }
+
+    #[cold]
+    fn frame_in_new_room(&mut self, body: &[u8], flags: u8, pool: &mut Pool) {
+        let (header, size) = wire::header(flags, body.len());
+        self.room(size + body.len(), pool);
         self.tail.extend_from_slice(&header[..size]);
         self.tail.extend_from_slice(body);
-        self.bytes += total;
+        self.bytes += size + body.len();
     }
 
     /// Makes room for `octets` more in the tail: an outbox that is rarely used starts small, one that is filled faster than
