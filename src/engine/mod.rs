@@ -109,6 +109,9 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// Whether somebody waits on the socket without driving.
     fn has_waiters(&self) -> bool;
 
+    /// Whether a peer has something to flush that no driver has been told of.
+    fn has_dirty(&self) -> bool;
+
     /// Whether a caller is likely to drive within two milliseconds.
     fn will_return(&self) -> bool;
 

@@ -125,7 +125,7 @@ impl Habit {
     }
 
     /// Visits that follow each other within this time are regular.
-    const QUICK: Duration = Duration::from_micros(1000);
+    const QUICK: Duration = Duration::from_micros(900);
     /// How often a spinning driver asks the poll beside its streams.
     const POLL: Duration = Duration::from_micros(16);
 }
@@ -217,6 +217,13 @@ impl Port {
     pub(crate) fn submit(&self, command: Command) {
         self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(command);
         self.ring();
+    }
+
+    /// Whether a caller has left the seat and is expected back so soon that what there is to do may wait for it. The engine sees
+    /// to it if the caller stays away.
+    pub(crate) fn awaits_caller(&self) -> bool {
+        let seat = self.seat.get();
+        seat.is_some_and(|seat| seat.lent.load(Ordering::SeqCst) && !seat.occupied.load(Ordering::SeqCst))
     }
 
     /// Says that there is work for whoever drives; wakes somebody if nobody is awake.
@@ -460,8 +467,11 @@ impl Port {
             let first = !seat.lent.swap(true, Ordering::SeqCst);
             // A ring in between went to a poll nobody asks any more.
             left |= first && self.signal.has_work();
+        } else if seat.lent.swap(false, Ordering::SeqCst) {
+            seat.arm();
+            // As long as the loan was known, senders may have left something to the next visit.
+            left |= host.has_dirty();
         } else {
-            seat.lent.store(false, Ordering::SeqCst);
             seat.arm();
         }
         drop(guard);

@@ -23,7 +23,7 @@ use crate::queue::outbox::Settled;
 use crate::stats::Stats;
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use wiremesh_transports::sys::fork_generation;
@@ -39,8 +39,8 @@ pub(crate) struct Core {
     pub(super) arrivals: Mutex<Arrivals>,
     /// Something is among the arrivals.
     pub(super) arrived: AtomicBool,
-    /// A message was received since the last send and nothing else waits: the next send is likely its answer.
-    pub(super) replying: AtomicBool,
+    /// A [`Next`].
+    pub(super) next: AtomicU8,
     pub(super) waiters: Waiters,
     pub(super) options: Mutex<Options>,
     pub(super) endpoints: Mutex<Endpoints>,
@@ -93,6 +93,17 @@ impl Endpoints {
     }
 }
 
+/// What the application is likely to do next, by what it received last.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Next {
+    Unknown,
+    /// It has received all there is: what it sends is likely the answer, and goes out at once.
+    Answer,
+    /// More waits: it will come back for it.
+    Receive,
+}
+
 /// What a pattern does with a received message of one frame.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Quickness {
@@ -142,7 +153,7 @@ impl Core {
             recv: Gate::new(Reader::new()),
             arrivals: Mutex::new(Arrivals::default()),
             arrived: AtomicBool::new(false),
-            replying: AtomicBool::new(false),
+            next: AtomicU8::new(Next::Unknown as u8),
             waiters: Waiters::default(),
             endpoints: Mutex::new(Endpoints::default()),
             feed: Feed::default(),
@@ -1046,6 +1057,10 @@ impl Host for Core {
 
     fn has_waiters(&self) -> bool {
         !self.waiters.is_empty()
+    }
+
+    fn has_dirty(&self) -> bool {
+        !self.lock_send().dirty.is_empty()
     }
 
     fn will_return(&self) -> bool {

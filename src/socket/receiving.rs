@@ -1,7 +1,7 @@
 //! The receiving half of a socket: what drivers bring lands among the arrivals; whoever receives collects it into inboxes and
 //! takes whole messages from them in turn (fair queueing, RFC 28 and 30).
 
-use super::core::{Core, Quickness};
+use super::core::{Core, Next, Quickness};
 use super::sending::{Counts, Routing, Wire};
 use crate::engine::Incoming;
 use crate::engine::port::Command;
@@ -711,7 +711,7 @@ impl Core {
             if self.arrived.load(Ordering::Acquire) {
                 self.collect(reader);
             }
-            let (step, step_bytes) = (reader.step, reader.step_bytes);
+            let (step, step_bytes, alone) = (reader.step, reader.step_bytes, reader.ring.len() == 1);
             let source = reader.current()?;
             let message = match source.inbox.next(Some(source.peer)) {
                 Some(message) => message,
@@ -732,6 +732,7 @@ impl Core {
                 },
             };
             let read_up = source.inbox.is_empty() && source.made.is_empty();
+            let next = if read_up && alone { Next::Answer } else { Next::Receive };
             if source.inbox.taken >= step || source.inbox.taken_bytes >= step_bytes {
                 self.give_credit(source);
             }
@@ -741,10 +742,7 @@ impl Core {
                 continue;
             };
             reader.received += 1;
-            if read_up && reader.ring.len() == 1 {
-                // What is sent next may well be the answer: it goes out at once.
-                self.replying.store(true, Ordering::Relaxed);
-            }
+            self.next.store(next as u8, Ordering::Relaxed);
             reader.pass();
             return Some(message);
         }

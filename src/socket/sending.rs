@@ -2,7 +2,7 @@
 //!
 //! One lock guards all of it, so that a send takes one lock, whatever the pattern; a flusher takes it once per batch.
 
-use super::core::Core;
+use super::core::{Core, Next};
 use crate::engine::EndpointId;
 use crate::engine::Flush;
 use crate::engine::contain::contain;
@@ -40,8 +40,7 @@ pub(crate) struct SendSide {
     pub(super) pool: Pool,
     /// Peers with something to flush that nobody is flushing.
     pub(super) dirty: Vec<PeerId>,
-    /// The last time a message found an empty outbox, or an inline write returned.
-    quiet_since: Instant,
+    tempo: Tempo,
     pub(super) marks: Marks,
     pub(super) counts: Counts,
     pub(super) closed: bool,
@@ -65,6 +64,15 @@ pub(super) struct Counts {
     /// The octets of what was dropped for lingering too long.
     pub(super) lingered_bytes: u64,
     pub(super) refused_subscriptions: u64,
+}
+
+/// How messages follow each other.
+struct Tempo {
+    /// The last time a message found an empty outbox, or an inline write returned.
+    quiet_since: Instant,
+    /// How many messages there had been when the present run of them began, and whether the one before it was a burst.
+    began: u64,
+    bursts: bool,
 }
 
 /// Which peers a message goes to.
@@ -183,6 +191,8 @@ pub(crate) enum Recipient<'a> {
 
 /// A socket that has sent nothing for this long writes at once instead of leaving it to whoever drives.
 const QUIET: Duration = Duration::from_micros(10);
+/// So many messages that follow each other without a pause are a burst, and the first of the next run is not written alone.
+const BURST: u64 = 8;
 /// How many octets a sending caller writes itself before it leaves the rest to whoever drives.
 const INLINE_BUDGET: usize = 64 * 1024;
 /// How many octets one flush of a driver writes before other peers get their turn.
@@ -215,7 +225,7 @@ impl SendSide {
             routing,
             pool: Pool::new(),
             dirty: Vec::new(),
-            quiet_since: Instant::now(),
+            tempo: Tempo { quiet_since: Instant::now(), began: 0, bursts: false },
             marks: Marks::of(options),
             counts: Counts::default(),
             closed: false,
@@ -327,7 +337,8 @@ impl SendSide {
         peer.counts.accepted += 1;
         peer.note_fill(marks);
         peer.charge(core);
-        peer.after_push(idle && replaced == 0, &mut self.quiet_since, &mut self.dirty, core, true)
+        let lone = || self.tempo.is_lone(self.counts.accepted);
+        peer.after_push(idle && replaced == 0, true, lone, &mut self.dirty, core)
     }
 
     /// A peer gave room: whether senders are to be told.
@@ -378,6 +389,20 @@ impl SendSide {
             Payload::Body(body) => body.len(),
             Payload::Message(message) => message.byte_len(),
         }
+    }
+}
+
+impl Tempo {
+    /// A message meets an empty outbox: whether it is likely to stay alone for a while, and is better written at once.
+    fn is_lone(&mut self, accepted: u64) -> bool {
+        let now = Instant::now();
+        let quiet = now.saturating_duration_since(self.quiet_since) >= QUIET;
+        self.quiet_since = now;
+        if quiet {
+            self.bursts = accepted - self.began >= BURST;
+            self.began = accepted;
+        }
+        quiet && !self.bursts
     }
 }
 
@@ -478,10 +503,10 @@ impl Peer {
     fn after_push(
         &mut self,
         was_idle: bool,
-        quiet_since: &mut Instant,
+        may_inline: bool,
+        is_lone: impl FnOnce() -> bool,
         dirty: &mut Vec<PeerId>,
         core: &Core,
-        may_inline: bool,
     ) -> After {
         if !was_idle {
             return match &mut self.wire {
@@ -495,17 +520,20 @@ impl Peer {
         match &mut self.wire {
             Wire::None => After::Nothing,
             Wire::Stream(_) => {
-                let now = Instant::now();
-                let quiet = now.saturating_duration_since(*quiet_since) >= QUIET;
-                *quiet_since = now;
-                if may_inline && (core.replying.swap(false, Ordering::Relaxed) || quiet) {
+                let (lone, next) = (is_lone(), core.next.load(Ordering::Relaxed));
+                if may_inline && next == Next::Answer as u8 {
+                    core.next.store(Next::Unknown as u8, Ordering::Relaxed);
+                    return After::Inline(self.id);
+                }
+                if may_inline && lone && next != Next::Receive as u8 {
                     return After::Inline(self.id);
                 }
                 if std::mem::replace(&mut self.dirty, true) {
                     return After::Nothing;
                 }
                 dirty.push(self.id);
-                After::Ring
+                // A caller that comes back for what it has not received yet flushes what it has sent by then, all at once.
+                if next == Next::Receive as u8 && core.port.awaits_caller() { After::Nothing } else { After::Ring }
             }
             Wire::Inproc { core, there, noticed } => {
                 if std::mem::replace(noticed, true) {
@@ -669,7 +697,7 @@ impl Core {
 
     /// PUB and XPUB: encodes the message once and queues it for every matching subscriber that has room.
     fn publish(&self, mut guard: Pass<'_, SendSide>, payload: Payload<'_>) -> Result<(), SendFailure> {
-        let SendSide { peers, routing, pool, dirty, quiet_since, marks, counts, hungry, .. } = &mut *guard;
+        let SendSide { peers, routing, pool, dirty, tempo, marks, counts, hungry, .. } = &mut *guard;
         let Routing::Publish(publisher) = routing else { return Err(SendFailure::NotSupported) };
         let Publisher { subscriptions, appender, scratch, matched, only, .. } = &mut **publisher;
         let topic = match payload {
@@ -730,7 +758,7 @@ impl Core {
             }
             peer.note_fill(*marks);
             peer.charge(self);
-            match peer.after_push(idle, quiet_since, dirty, self, alone) {
+            match peer.after_push(idle, alone, || tempo.is_lone(counts.accepted), dirty, self) {
                 After::Nothing => {}
                 After::Ring => ring = true,
                 After::Inline(id) => first = After::Inline(id),
@@ -839,7 +867,7 @@ impl Core {
             guard = self.lock_send();
             let side = &mut *guard;
             if stamp {
-                side.quiet_since = Instant::now();
+                side.tempo.quiet_since = Instant::now();
             }
             // A peer that goes meanwhile stays in the table until its batch is settled here.
             let Some(peer) = side.peers.get_mut(id.key()) else { return Flush::Busy };
