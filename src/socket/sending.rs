@@ -117,6 +117,8 @@ pub(super) struct Peer {
     charged: usize,
     /// It is on the dirty list.
     dirty: bool,
+    /// No driver was rung for it, because a caller is expected.
+    deferred: bool,
     /// Its endpoint is being closed: it gets nothing new.
     pub(super) retired: bool,
     /// It is gone, and stays only until a flusher has settled what it has in hand.
@@ -193,6 +195,8 @@ pub(crate) enum Recipient<'a> {
 const QUIET: Duration = Duration::from_micros(10);
 /// So many messages that follow each other without a pause are a burst, and the first of the next run is not written alone.
 const BURST: u64 = 8;
+/// So many messages that wait for the caller's next visit are worth a write of their own: their receiver is to have work, too.
+const HANDFUL: usize = 32;
 /// How many octets a sending caller writes itself before it leaves the rest to whoever drives.
 const INLINE_BUDGET: usize = 64 * 1024;
 /// How many octets one flush of a driver writes before other peers get their turn.
@@ -255,6 +259,7 @@ impl SendSide {
             credit: Credit::default(),
             charged: 0,
             dirty: false,
+            deferred: false,
             retired: false,
             condemned: false,
             lingered: false,
@@ -510,6 +515,7 @@ impl Peer {
     ) -> After {
         if !was_idle {
             return match &mut self.wire {
+                Wire::Stream(_) if self.deferred && self.outbox.waiting() >= HANDFUL => After::Inline(self.id),
                 Wire::Inproc { noticed: true, .. } | Wire::Stream(_) | Wire::None => After::Nothing,
                 Wire::Inproc { core, there, noticed } => {
                     *noticed = true;
@@ -533,7 +539,8 @@ impl Peer {
                 }
                 dirty.push(self.id);
                 // A caller that comes back for what it has not received yet flushes what it has sent by then, all at once.
-                if next == Next::Receive as u8 && core.port.awaits_caller() { After::Nothing } else { After::Ring }
+                self.deferred = next == Next::Receive as u8 && core.port.awaits_caller();
+                if self.deferred { After::Nothing } else { After::Ring }
             }
             Wire::Inproc { core, there, noticed } => {
                 if std::mem::replace(noticed, true) {
@@ -846,7 +853,7 @@ impl Core {
         loop {
             let side = &mut *guard;
             let Some(peer) = side.peers.get_mut(id.key()) else { return Flush::Busy };
-            peer.dirty = false;
+            (peer.dirty, peer.deferred) = (false, false);
             let Wire::Stream(stream) = &peer.wire else { return Flush::Busy };
             let stream = Arc::clone(stream);
             let Some(mut batch) = peer.outbox.begin() else {

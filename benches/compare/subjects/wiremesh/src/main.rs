@@ -13,7 +13,7 @@ fn main() -> std::process::ExitCode {
 fn about() -> About {
     About {
         version: version().into(),
-        settings: "defaults, one engine thread; spin for req_rep_spin, nodrop for pub_fanout, a thread for each of many sockets"
+        settings: "defaults, one engine thread; spin for req_rep_spin, nodrop for pub_fanout, a thread for each of many PULLs and SUBs, one for all DEALERs"
             .into(),
     }
 }

@@ -1,7 +1,8 @@
-//! Many sockets of one process: a thread for each, blocked in `recv`.
+//! Many sockets of one process.
 
+use harness::play::{self, Step};
 use harness::threads::{self, Line};
-use harness::{Check, Job, Outcome};
+use harness::{Check, Job, Outcome, block_on, lanes};
 use wiremesh::{Dealer, Message, Pull, RecvError, Sub};
 
 pub fn pulls(job: &Job) -> Outcome {
@@ -23,18 +24,44 @@ pub fn subs(job: &Job) -> Outcome {
     threads::sub_many(job, sockets.collect::<Outcome<Vec<_>>>()?)
 }
 
+/// One thread serves them in turn: it waits for the first message of each, and takes what else is there.
 pub fn dealers(job: &Job) -> Outcome {
     let sockets = (0..job.peers).map(|_| {
         let socket = Dealer::new();
         socket.connect(&job.endpoint)?;
-        Ok(DealerLine(socket))
+        Ok(socket)
     });
-    threads::dealer_many(job, sockets.collect::<Outcome<Vec<_>>>()?)
+    let sockets = sockets.collect::<Outcome<Vec<_>>>()?;
+    let check = &play::dealer_many_check(job);
+    let deal = |(lane, socket)| -> lanes::Lane<'_> {
+        let socket: &Dealer = socket;
+        Box::pin(async move {
+            let step = async |step: Step<'_>| match step {
+                Step::Send(body) => Ok(socket.send(body)?),
+                Step::Recv(check) => {
+                    let message = match socket.try_recv() {
+                        Err(RecvError::WouldBlock) => {
+                            lanes::yield_now().await;
+                            socket.recv()
+                        }
+                        received => received,
+                    };
+                    check.borrow_mut().on(lane, message?.as_bytes())
+                }
+            };
+            play::dealer(job, check, step).await
+        })
+    };
+    let lanes = sockets.iter().enumerate().map(deal).collect();
+    lanes::run_polled(check, lanes, |able| {
+        able.fill(true);
+        Ok(())
+    })?;
+    block_on(play::report_receivers(check))
 }
 
 struct PullLine(Pull);
 struct SubLine(Sub);
-struct DealerLine(Dealer);
 
 impl Line for PullLine {
     fn recv(&mut self, check: &mut Check, wait: bool) -> Outcome<bool> {
@@ -53,16 +80,6 @@ impl Line for SubLine {
 
     fn send(&mut self, _: &[u8]) -> Outcome {
         Err("a SUB does not send".into())
-    }
-}
-
-impl Line for DealerLine {
-    fn recv(&mut self, check: &mut Check, wait: bool) -> Outcome<bool> {
-        show(if wait { self.0.recv() } else { self.0.try_recv() }, check)
-    }
-
-    fn send(&mut self, body: &[u8]) -> Outcome {
-        Ok(self.0.send(body)?)
     }
 }
 
