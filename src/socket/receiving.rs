@@ -621,7 +621,7 @@ impl Core {
     }
 
     /// Fetches what an inproc peer has for us; whether that was something. As long as it is, the peer need not tell us of more:
-    /// we come back.
+    /// somebody comes back.
     fn fetch(&self, source: &mut Source) -> bool {
         let peer = source.peer;
         let Some((core, there)) = &source.inproc else { return false };
@@ -639,6 +639,11 @@ impl Core {
             flow.received += messages as u64;
             flow.received_bytes += bytes as u64;
         }
+        if some && !self.waiters.is_empty() {
+            // One message is for the caller, who may never come back: one of those who wait is to come back instead. Whoever joins
+            // them from now on asks for the gate that is held here, and finds the peer in the ring.
+            self.waiters.notify(Interest::MESSAGE, messages);
+        }
         if self.conflate {
             let mut inbox = Inbox::default();
             for piece in pieces {
@@ -653,10 +658,6 @@ impl Core {
         }
         for piece in pieces {
             source.inbox.push(piece);
-        }
-        if messages > 1 {
-            // One was told of the sender's first message; the others are for whoever else waits.
-            self.waiters.notify(Interest::MESSAGE, messages - 1);
         }
         some
     }
