@@ -15,6 +15,7 @@ over!([tcp ipc inproc]:
     four_senders_and_four_receivers_on_shared_sockets_lose_nothing
     senders_at_the_mark_take_their_turns
     each_waiting_receiver_is_served
+    whoever_leaves_with_a_message_leaves_the_next_one_to_those_who_wait
     frames_of_messages_of_several_threads_do_not_mix
     publishing_from_several_threads_keeps_the_order_of_each
     one_thread_sends_while_another_receives
@@ -123,6 +124,26 @@ fn each_waiting_receiver_is_served(net: &Net) {
             let mut got: Vec<u8> = waiting.map(|waiting| waiting.join().unwrap().as_bytes()[0]).into();
             got.sort_unstable();
             assert_eq!(got, [0, 1, 2, 3, 4, 5]);
+        });
+    }
+}
+
+fn whoever_leaves_with_a_message_leaves_the_next_one_to_those_who_wait(net: &Net) {
+    let (push, pull) = (Push::in_context(&net.context), Pull::in_context(&net.context));
+    net.join(&pull, &[&push]);
+    for _ in 0..50 {
+        let served = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    pull.recv_timeout(LONG).unwrap();
+                    served.fetch_add(1, Ordering::SeqCst);
+                });
+            }
+            for number in 1..=3 {
+                push.send("next").unwrap();
+                until("somebody has it", || served.load(Ordering::SeqCst) == number);
+            }
         });
     }
 }

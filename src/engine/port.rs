@@ -76,6 +76,10 @@ struct Seat {
     /// How often callers have left, and how often they had when the engine last looked.
     visits: AtomicU64,
     seen: AtomicU64,
+    /// The engine has looked once since the last visit.
+    late: AtomicBool,
+    /// Nobody came: the engine does a whole turn before it lends the seat again.
+    overdue: AtomicBool,
 }
 
 impl Seat {
@@ -90,6 +94,8 @@ impl Seat {
             occupied: AtomicBool::new(false),
             visits: AtomicU64::new(0),
             seen: AtomicU64::new(0),
+            late: AtomicBool::new(false),
+            overdue: AtomicBool::new(false),
         }
     }
 }
@@ -384,7 +390,13 @@ impl Port {
         let Some(reactor) = guard.as_mut() else { return Turn::Idle(None) };
         let outcome = contain(|| {
             note(reactor);
-            let lending = seat.waker.is_some() && !host.has_waiters() && host.will_return();
+            let waited = host.has_waiters();
+            if waited && seat.lent.load(Ordering::SeqCst) {
+                // Whoever waits on the list hears of the next arrival only if the nest does.
+                seat.take_back();
+            }
+            let overdue = seat.overdue.swap(false, Ordering::SeqCst);
+            let lending = seat.waker.is_some() && !waited && !overdue && host.will_return();
             let turns = if lending { Turns::NONE } else { Turns::ENGINE };
             let mut busy = true;
             for _ in 0..ENGINE_ROUNDS {
@@ -418,7 +430,7 @@ impl Port {
         let deadline = reactor.deadline();
         self.published.store(deadline.map_or(NEVER, |deadline| self.engine.nanos(deadline)), Ordering::SeqCst);
         if lending {
-            return self.lend(seat, guard, deadline);
+            return self.lend(seat, guard, host, deadline);
         }
         let left = self.signal.leave() | busy;
         drop(guard);
@@ -428,15 +440,30 @@ impl Port {
     }
 
     /// The engine leaves what there is to read to a caller that is about to come for it, and looks again later.
-    fn lend(&self, seat: &Seat, guard: MutexGuard<'_, Option<Reactor>>, deadline: Option<Instant>) -> Turn {
+    fn lend(
+        &self,
+        seat: &Seat,
+        guard: MutexGuard<'_, Option<Reactor>>,
+        host: &dyn Host,
+        deadline: Option<Instant>,
+    ) -> Turn {
         if !seat.lent.swap(true, Ordering::SeqCst) {
             seat.disarm();
         }
         seat.seen.store(seat.visits.load(Ordering::Relaxed), Ordering::Relaxed);
+        seat.late.store(false, Ordering::Relaxed);
+        // Asked after the loan is known: who joins those who wait asks for the loan after that, so one of us sees the other.
+        let waited = host.has_waiters();
+        if waited {
+            seat.take_back();
+        }
         // A ring before the loan was known went to a poll nobody asks any more; one after it calls the engine.
-        let left = self.signal.leave();
+        let left = self.signal.leave() | guard.as_ref().is_some_and(Reactor::has_stalled);
         drop(guard);
         let missed = self.signal.missed();
+        if waited {
+            return Turn::Again(deadline);
+        }
         seat.patrolled.store(true, Ordering::SeqCst);
         Turn::Lent { deadline, again: left || missed }
     }
@@ -453,9 +480,13 @@ impl Port {
                 host.finished();
                 return;
             }
-            // Others who wait need somebody to drive while this caller is away.
-            let expected = || reactor.habit.is_regular() || (seat.lent.load(Ordering::SeqCst) && host.will_return());
-            regular = !host.has_waiters() && expected();
+            if reactor.habit.is_regular() || (seat.lent.load(Ordering::SeqCst) && host.will_return()) {
+                let first = !seat.lent.swap(true, Ordering::SeqCst);
+                // A ring in between went to a poll nobody asks any more.
+                left |= first && self.signal.has_work();
+                // Others who wait need somebody to drive while this caller is away. As in `lend`, asked after the loan is known.
+                regular = !host.has_waiters();
+            }
             left |= reactor.is_busy() && !regular;
             let deadline = reactor.deadline().map_or(NEVER, |deadline| self.engine.nanos(deadline));
             if deadline < self.published.load(Ordering::SeqCst) {
@@ -463,16 +494,10 @@ impl Port {
                 self.engine.call(seat.number);
             }
         }
-        if regular {
-            let first = !seat.lent.swap(true, Ordering::SeqCst);
-            // A ring in between went to a poll nobody asks any more.
-            left |= first && self.signal.has_work();
-        } else if seat.lent.swap(false, Ordering::SeqCst) {
-            seat.arm();
+        if !regular {
+            seat.take_back();
             // As long as the loan was known, senders may have left something to the next visit.
             left |= host.has_dirty();
-        } else {
-            seat.arm();
         }
         drop(guard);
         if regular && !seat.patrolled.swap(true, Ordering::SeqCst) {
@@ -484,18 +509,30 @@ impl Port {
         }
     }
 
+    /// Called by whoever has joined those who wait: a seat on loan that nobody sits in is no good to them, so the engine drives again.
+    pub(crate) fn attend(&self) {
+        let Some(seat) = self.seat.get() else { return };
+        if seat.lent.load(Ordering::SeqCst) && !seat.occupied.load(Ordering::SeqCst) {
+            self.engine.call(seat.number);
+        }
+    }
+
     /// The engine looks whether a caller that has the seat on loan still comes back; whether to look again.
     pub(crate) fn patrol(&self, host: &dyn Host) -> Patrol {
         let Some(seat) = self.seat.get() else { return Patrol::Over };
         let visits = seat.visits.load(Ordering::Relaxed);
         let came = seat.seen.swap(visits, Ordering::Relaxed) != visits;
-        if seat.lent.load(Ordering::SeqCst) && (came || host.will_return()) {
+        // A pace that promises a visit is believed for one round: what the application takes may come from elsewhere.
+        let expected = || !seat.late.load(Ordering::Relaxed) && host.will_return();
+        if seat.lent.load(Ordering::SeqCst) && !host.has_waiters() && (came || expected()) {
+            seat.late.store(!came, Ordering::Relaxed);
             return Patrol::Again;
         }
         // Taken away before the look at the seat: whoever is inside registers again after leaving it, so one of us sees the other.
         seat.patrolled.swap(false, Ordering::SeqCst);
         match seat.reactor.try_lock() {
             Ok(_guard) if seat.lent.swap(false, Ordering::SeqCst) => {
+                seat.overdue.store(true, Ordering::SeqCst);
                 seat.arm();
                 Patrol::TakeOver
             }
@@ -559,6 +596,12 @@ pub(crate) enum Turn {
 }
 
 impl Seat {
+    /// Ends a loan, or sees to it that there is none. Only for whoever holds the reactor.
+    fn take_back(&self) {
+        self.lent.store(false, Ordering::SeqCst);
+        self.arm();
+    }
+
     fn arm(&self) {
         if let Some(nest) = &*self.nest.lock().unwrap_or_else(PoisonError::into_inner) {
             // Cannot fail while both polls live, which the seat sees to.

@@ -238,6 +238,11 @@ impl Reactor {
         !self.ready.is_empty() || !self.stalled.is_empty()
     }
 
+    /// Whether a peer has more to write than its last turn allowed.
+    pub(crate) fn has_stalled(&self) -> bool {
+        !self.stalled.is_empty()
+    }
+
     /// When it must be driven even if nothing happens.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.timers.peek().map(|Reverse((at, _))| *at)
@@ -1216,7 +1221,7 @@ impl Reactor {
                     link.stream.on_deadline(now);
                     link.readable = true;
                 }
-                if link.paused || link.starved {
+                if link.readable || link.paused || link.starved {
                     // What the peer has sent waits in the kernel because we do not read: it is not silent.
                     link.machine.traffic();
                 }

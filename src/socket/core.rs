@@ -377,14 +377,22 @@ impl Core {
             }
             if interest == Interest::MESSAGE {
                 // Somebody else may have collected what arrived, and left the most of it.
-                let there = || self.is_closed() || self.arrived.load(Ordering::SeqCst) || self.has_unread();
-                self.waiters.wait(interest, deadline, there);
+                self.waiters.wait(interest, deadline, || {
+                    let there = self.is_closed() || self.arrived.load(Ordering::SeqCst) || self.has_unread();
+                    if !there {
+                        self.port.attend();
+                    }
+                    there
+                });
                 continue;
             }
             // What else is waited for can be known only by asking, and asking may be what does it: never twice.
             let mut hit = false;
             self.waiters.wait(interest, deadline, || {
                 hit = done();
+                if !hit {
+                    self.port.attend();
+                }
                 hit
             });
             if hit {

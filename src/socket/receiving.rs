@@ -86,6 +86,8 @@ pub(crate) struct Reader {
     pub(super) step: usize,
     pub(super) step_bytes: usize,
     appetite: Appetite,
+    /// It has, or had, a peer in this process.
+    has_inproc: bool,
 }
 
 /// How fast the application takes messages, as the engine saw it when it last looked.
@@ -139,6 +141,7 @@ impl Reader {
             discarded: 0,
             step: 1,
             step_bytes: 1,
+            has_inproc: false,
             appetite: Appetite { at: Instant::now(), taken: 0, per_milli: 0 },
         }
     }
@@ -207,6 +210,8 @@ impl Reader {
 
     /// An inproc peer: where to fetch from, and to whom credit goes back.
     pub(super) fn link_inproc(&mut self, peer: PeerId, core: Weak<Core>, there: PeerId) {
+        // What comes from it needs no visit of the seat.
+        self.has_inproc = true;
         let source = self.source(peer);
         source.inbox.recycles = true;
         source.inproc = Some((core, there));
@@ -291,13 +296,16 @@ impl Core {
     /// Whether the application takes messages at such a pace that it will be back for more, and read them itself, within two
     /// milliseconds. The caches are warm then where the messages are used, and a thread is saved.
     pub(super) fn is_at_it(&self) -> bool {
-        let (unread, pace) = {
+        if matches!(self.kind, crate::SocketKind::Push | crate::SocketKind::Pub) {
+            return false;
+        }
+        let (unread, pace, inproc) = {
             let mut reader = self.lock_recv();
             let taken = reader.received + reader.discarded;
             reader.appetite.note(taken);
-            (self.lock_arrivals().brought.saturating_sub(taken), reader.appetite.per_milli)
+            (self.lock_arrivals().brought.saturating_sub(taken), reader.appetite.per_milli, reader.has_inproc)
         };
-        pace >= Appetite::QUICK && unread <= 2 * pace && !self.is_closed() && {
+        !inproc && pace >= Appetite::QUICK && unread <= 2 * pace && !self.is_closed() && {
             // What waits to be written may wait for the kernel to take it, and only a driver would hear of that.
             let Counts { accepted, written, dropped, .. } = self.lock_send().counts;
             accepted == written + dropped.total()
@@ -621,7 +629,7 @@ impl Core {
     }
 
     /// Fetches what an inproc peer has for us; whether that was something. As long as it is, the peer need not tell us of more:
-    /// we come back.
+    /// somebody comes back.
     fn fetch(&self, source: &mut Source) -> bool {
         let peer = source.peer;
         let Some((core, there)) = &source.inproc else { return false };
@@ -639,6 +647,11 @@ impl Core {
             flow.received += messages as u64;
             flow.received_bytes += bytes as u64;
         }
+        if some && !self.waiters.is_empty() {
+            // One message is for the caller, who may never come back: one of those who wait is to come back instead. Whoever joins
+            // them from now on asks for the gate that is held here, and finds the peer in the ring.
+            self.waiters.notify(Interest::MESSAGE, messages);
+        }
         if self.conflate {
             let mut inbox = Inbox::default();
             for piece in pieces {
@@ -653,10 +666,6 @@ impl Core {
         }
         for piece in pieces {
             source.inbox.push(piece);
-        }
-        if messages > 1 {
-            // One was told of the sender's first message; the others are for whoever else waits.
-            self.waiters.notify(Interest::MESSAGE, messages - 1);
         }
         some
     }

@@ -27,11 +27,60 @@ const SHORT: Caller = Caller { visits: 1, visit: Visit::Short, regular: false };
 const DISTURBED: Caller = Caller { visits: 1, visit: Visit::Disturbed, regular: false };
 const PATIENT: Caller = Caller { visits: 1, visit: Visit::Patient, regular: false };
 const REGULAR: Caller = Caller { visits: 2, visit: Visit::Short, regular: true };
+const ABSENT: Caller = Caller { visits: 0, ..SHORT };
 
 /// The work comes up while the caller visits, and then the caller stays away. One of the two or the engine does it.
 fn run<W: Word>(work: Work, caller: Caller, fault: Fault) {
-    let (commands, streams) = if work == Work::Command { (1, 0) } else { (0, 1) };
-    let world = Arc::new(World::<W>::new(fault, commands, streams > 0));
+    run_in(world::<W>(work, fault), work, |world| {
+        for _ in 0..caller.visits {
+            world.drive(caller.visit, caller.regular);
+        }
+    });
+}
+
+fn world<W: Word>(work: Work, fault: Fault) -> World<W> {
+    match work {
+        Work::Command => World::new(fault, 1, false),
+        Work::Stream => World::new(fault, 0, true),
+    }
+}
+
+/// The engine expects a caller, and leaves the reading to it, so many times before it finds that nobody comes.
+fn run_lending(work: Work, caller: Caller, returns: u32, fault: Fault) {
+    run_in(world::<Signal>(work, fault).expecting(returns), work, |world| {
+        for _ in 0..caller.visits {
+            world.drive(caller.visit, caller.regular);
+        }
+    });
+}
+
+/// A caller comes that drives or, where the seat is taken, waits among others. Patrols do not help it.
+fn run_waiting(work: Work, returns: u32, fault: Fault) {
+    run_in(world::<Signal>(work, fault).expecting(returns).without_patrols(), work, |world| world.drive_or_wait());
+}
+
+/// The same while another caller makes a visit, after which it is expected back.
+fn run_waiting_beside(work: Work, fault: Fault) {
+    run_in(world::<Signal>(work, fault).without_patrols(), work, |world| {
+        let other = thread::spawn({
+            let world = Arc::clone(world);
+            move || {
+                world.drive(Visit::Short, true);
+            }
+        });
+        world.drive_or_wait();
+        other.join().expect("no panic");
+    });
+}
+
+/// Two commands come up, of which the first makes the engine lend the seat. No caller comes, and patrols do not help.
+fn run_two_commands(fault: Fault) {
+    let world = World::<Signal>::new(fault, 2, false).expecting(u32::MAX).without_patrols();
+    run_in(world, Work::Command, |world| world.submit(1));
+}
+
+fn run_in<W: Word>(world: World<W>, work: Work, call: impl FnOnce(&Arc<World<W>>)) {
+    let world = Arc::new(world);
     let engine = thread::spawn({
         let world = Arc::clone(&world);
         move || world.engine()
@@ -43,9 +92,7 @@ fn run<W: Word>(work: Work, caller: Caller, fault: Fault) {
             Work::Stream => world.receive(),
         }
     });
-    for _ in 0..caller.visits {
-        world.drive(caller.visit, caller.regular);
-    }
+    call(&world);
     world.finished.park(None);
     world.stop();
     engine.join().expect("no panic");
@@ -99,6 +146,38 @@ fn a_readable_stream_survives_a_regular_caller_that_does_not_come_back() {
 #[test]
 fn a_stream_in_the_hands_of_a_regular_caller_that_does_not_come_back_is_read() {
     holds_for("stream in hand, seat on loan", 3, Work::Stream, Caller { visit: Visit::Disturbed, ..REGULAR });
+}
+
+// ----- the engine leaves the reading to a caller -----
+
+#[test]
+fn a_stream_that_the_engine_left_to_a_caller_who_never_comes_is_read() {
+    holds("stream, lent, nobody comes", 3, || run_lending(Work::Stream, ABSENT, 2, Fault::None));
+}
+
+#[test]
+fn work_that_comes_up_around_a_loan_of_the_engine_is_done_whether_the_caller_returns_or_not() {
+    for (work, caller) in [(Work::Command, SHORT), (Work::Stream, SHORT), (Work::Stream, REGULAR)] {
+        holds("lent, then a visit", 2, move || run_lending(work, caller, 1, Fault::None));
+    }
+}
+
+#[test]
+fn a_command_that_comes_up_during_a_loan_of_the_engine_waits_for_no_patrol() {
+    holds("command, lent", 3, || run_waiting(Work::Command, u32::MAX, Fault::None));
+    holds("two commands, lent", 3, || run_two_commands(Fault::None));
+}
+
+#[test]
+fn a_caller_that_finds_the_seat_taken_by_an_engine_that_lends_it_waits_for_no_patrol() {
+    holds("stream, lent, a waiter", 3, || run_waiting(Work::Stream, u32::MAX, Fault::None));
+}
+
+#[test]
+fn a_caller_that_finds_the_seat_taken_by_one_that_keeps_it_on_loan_waits_for_no_patrol() {
+    for work in [Work::Command, Work::Stream] {
+        holds("on loan, a waiter", 2, move || run_waiting_beside(work, Fault::None));
+    }
 }
 
 // ----- mutants of the word -----
@@ -162,4 +241,26 @@ fn looking_before_saying_so_loses_a_command() {
 #[test]
 fn giving_up_a_patrol_after_the_look_loses_a_stream() {
     breaks("gives up too late", STUCK, 3, || run::<Signal>(Work::Stream, REGULAR, Fault::GivesUpTooLate));
+}
+
+#[test]
+fn lending_without_asking_what_was_left_loses_a_command() {
+    breaks("lends silently", STUCK, 3, || run_two_commands(Fault::LendsSilently));
+}
+
+#[test]
+fn lending_without_looking_after_it_loses_a_stream() {
+    breaks("lends unseen", STUCK, 3, || run_lending(Work::Stream, ABSENT, 2, Fault::LendsUnseen));
+}
+
+#[test]
+fn asking_for_those_who_wait_before_lending_lets_them_wait() {
+    breaks("asks before lending", STUCK, 3, || run_waiting(Work::Stream, u32::MAX, Fault::AsksBeforeLending));
+    breaks("asks before leaving", STUCK, 2, || run_waiting_beside(Work::Stream, Fault::AsksBeforeLending));
+}
+
+#[test]
+fn waiting_without_asking_for_a_loan_is_waiting_for_a_patrol() {
+    breaks("waits unattended", STUCK, 3, || run_waiting(Work::Stream, u32::MAX, Fault::WaitsUnattended));
+    breaks("waits unattended", STUCK, 2, || run_waiting_beside(Work::Stream, Fault::WaitsUnattended));
 }

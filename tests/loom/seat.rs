@@ -3,7 +3,7 @@
 
 use crate::parker::Parker;
 use crate::signal::Signal;
-use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, fence};
 use loom::sync::atomic::AtomicBool;
 
 /// The hand-over word, or a weakened one.
@@ -120,6 +120,14 @@ pub(crate) enum Fault {
     StartsTooLate,
     /// The engine gives up its patrol of a seat on loan after it found it held, not before it looked.
     GivesUpTooLate,
+    /// The engine does not ask what was left when it lends the seat.
+    LendsSilently,
+    /// The engine does not look after a seat that it has lent.
+    LendsUnseen,
+    /// Whoever lends the seat, or keeps it on loan, asks whether others wait before the loan is known, and not after.
+    AsksBeforeLending,
+    /// A caller that joins those who wait does not ask whether the seat is on loan.
+    WaitsUnattended,
 }
 
 /// How a caller drives.
@@ -147,6 +155,12 @@ pub(crate) struct World<W> {
     visits: AtomicU32,
     /// How often callers had left when the engine last looked.
     seen: AtomicU32,
+    /// How many are on the list of those who wait.
+    waiting: AtomicU32,
+    /// How often the engine still hears that a caller will return. Not part of the model: it may be right or wrong at any time.
+    returns: std::sync::atomic::AtomicU32,
+    /// Whether the engine looks after seats on loan; without it, what must not wait for a patrol is found.
+    patrols: bool,
     pub(crate) finished: Parker,
 }
 
@@ -173,8 +187,33 @@ impl<W: Word> World<W> {
             patrolled: AtomicBool::new(false),
             visits: AtomicU32::new(0),
             seen: AtomicU32::new(0),
+            waiting: AtomicU32::new(0),
+            returns: std::sync::atomic::AtomicU32::new(0),
+            patrols: true,
             finished: Parker::new(),
         }
+    }
+
+    /// The same world, whose engine hears so often that a caller will return.
+    pub(crate) fn expecting(self, returns: u32) -> World<W> {
+        World { returns: std::sync::atomic::AtomicU32::new(returns), ..self }
+    }
+
+    /// The same world, in which a patrol has been asked for before and comes later than anybody can wait.
+    pub(crate) fn without_patrols(self) -> World<W> {
+        World { patrols: false, patrolled: AtomicBool::new(true), ..self }
+    }
+
+    fn will_return(&self) -> bool {
+        let left = self.returns.load(Ordering::Relaxed);
+        self.returns.store(left.saturating_sub(1), Ordering::Relaxed);
+        left > 0
+    }
+
+    fn has_waiters(&self) -> bool {
+        // Loom takes sequentially consistent accesses for weaker ones; the fence says what they are.
+        fence(Ordering::SeqCst);
+        self.waiting.load(Ordering::SeqCst) > 0
     }
 
     // ----- those who have work -----
@@ -223,17 +262,40 @@ impl<W: Word> World<W> {
         true
     }
 
-    fn leave(&self, reactor: MutexGuard<'_, Reactor>, regular: bool) {
+    /// Drives until everything is done, or joins those who wait if somebody else drives: the caller parks then.
+    pub(crate) fn drive_or_wait(&self) {
+        if self.drive(Visit::Patient, false) {
+            return;
+        }
+        self.waiting.store(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if self.fault != Fault::WaitsUnattended {
+            self.attend();
+        }
+    }
+
+    fn attend(&self) {
+        if self.lent.load(Ordering::SeqCst) && !self.occupied.load(Ordering::SeqCst) {
+            self.kernel.call();
+        }
+    }
+
+    fn leave(&self, reactor: MutexGuard<'_, Reactor>, expected: bool) {
         self.visits.fetch_add(1, Ordering::Relaxed);
         self.occupied.store(false, Ordering::SeqCst);
         let mut left = self.word.leave();
-        left |= reactor.ready && !regular;
+        let mut regular = expected || (self.lent.load(Ordering::SeqCst) && self.will_return());
+        if self.fault == Fault::AsksBeforeLending {
+            regular &= !self.has_waiters();
+        }
         if regular {
             let first = !self.lent.swap(true, Ordering::SeqCst);
             left |= first && self.word.has_work();
-        } else {
-            self.lent.store(false, Ordering::SeqCst);
-            self.kernel.arm();
+            regular = self.fault == Fault::AsksBeforeLending || !self.has_waiters();
+        }
+        if !regular {
+            self.take_back();
+            left |= reactor.ready;
         }
         let early = self.fault == Fault::AsksBeforeUnlocking && self.word.missed();
         drop(reactor);
@@ -246,63 +308,107 @@ impl<W: Word> World<W> {
         }
     }
 
+    fn take_back(&self) {
+        self.lent.store(false, Ordering::SeqCst);
+        self.kernel.arm();
+    }
+
     // ----- the engine thread -----
 
     /// Runs until [`stop`](World::stop).
     pub(crate) fn engine(&self) {
         let mut lent = false;
         loop {
-            let event = self.kernel.next(lent);
+            let event = self.kernel.next(lent && self.patrols);
             lent |= event & PATROL != 0;
             if event & STOP != 0 {
                 return;
             }
             if event & TURN != 0 {
-                while self.engine_turn() {}
+                lent |= self.turns();
             }
-            if lent {
+            if lent && self.patrols {
                 lent = self.look_after();
             }
         }
     }
 
-    /// Whether there is more to do at once.
-    fn engine_turn(&self) -> bool {
+    /// Turns until there is no more to do at once; whether the seat is on loan then.
+    fn turns(&self) -> bool {
+        let mut lent = false;
+        loop {
+            let turn = self.engine_turn();
+            lent |= turn.lent && self.fault != Fault::LendsUnseen;
+            if !turn.again {
+                return lent;
+            }
+        }
+    }
+
+    fn engine_turn(&self) -> Turn {
+        let held = Turn { again: false, lent: false };
         let mut reactor = match self.seat.try_lock() {
             Some(reactor) => reactor,
             None => {
                 self.word.miss();
                 if self.fault == Fault::NoSecondTry {
-                    return false;
+                    return held;
                 }
                 match self.seat.try_lock() {
                     Some(reactor) => reactor,
-                    None => return false,
+                    None => return held,
                 }
             }
         };
+        let waited = self.has_waiters();
+        if waited && self.lent.load(Ordering::SeqCst) {
+            self.take_back();
+        }
+        let lending = !waited && self.will_return();
         let mut busy = true;
         for _ in 0..2 {
             self.start_and(|| {
                 reactor.ready |= self.kernel.poll();
-                self.round(&mut reactor);
+                if lending {
+                    self.obey(&mut reactor);
+                } else {
+                    self.round(&mut reactor);
+                }
             });
             busy = reactor.ready;
-            if !busy && self.word.rest() {
+            if lending || (!busy && self.word.rest()) {
                 break;
             }
             busy = true;
         }
-        let left = self.word.leave() | busy;
+        let lent = lending && self.lend();
+        let left = self.word.leave() | (busy && !lent);
         drop(reactor);
         let missed = self.word.missed();
-        left || missed
+        if lent {
+            self.patrolled.store(true, Ordering::SeqCst);
+        }
+        Turn { again: (left && !(lent && self.fault == Fault::LendsSilently)) || missed, lent }
+    }
+
+    /// Whether the seat is on loan now.
+    fn lend(&self) -> bool {
+        if !self.lent.swap(true, Ordering::SeqCst) {
+            self.kernel.disarm();
+        }
+        self.seen.store(self.visits.load(Ordering::Relaxed), Ordering::Relaxed);
+        if self.fault != Fault::AsksBeforeLending && self.has_waiters() {
+            self.take_back();
+            return false;
+        }
+        true
     }
 
     /// `patrol` of the port and of the engine; whether to look again.
     fn look_after(&self) -> bool {
         let visits = self.visits.load(Ordering::Relaxed);
-        if self.seen.swap(visits, Ordering::Relaxed) != visits && self.lent.load(Ordering::SeqCst) {
+        let came = self.seen.swap(visits, Ordering::Relaxed) != visits;
+        if self.lent.load(Ordering::SeqCst) && !self.has_waiters() && (came || self.will_return()) {
             return true;
         }
         if self.fault != Fault::GivesUpTooLate {
@@ -315,7 +421,7 @@ impl<W: Word> World<W> {
         if reactor.is_some() && self.lent.swap(false, Ordering::SeqCst) {
             self.kernel.arm();
             drop(reactor);
-            while self.engine_turn() {}
+            return self.turns();
         }
         false
     }
@@ -336,11 +442,20 @@ impl<W: Word> World<W> {
         }
     }
 
-    fn round(&self, reactor: &mut Reactor) {
+    /// A round that leaves what there is to read to others.
+    fn obey(&self, reactor: &mut Reactor) {
         let finished = reactor.is_done();
         for (published, done) in self.commands.iter().zip(&mut reactor.commands) {
             *done = *done || published.load(Ordering::Relaxed);
         }
+        if reactor.is_done() && !finished {
+            self.finished.notify();
+        }
+    }
+
+    fn round(&self, reactor: &mut Reactor) {
+        self.obey(reactor);
+        let finished = reactor.is_done();
         if std::mem::take(&mut reactor.ready) && self.kernel.read() {
             reactor.stream = true;
         }
@@ -348,6 +463,14 @@ impl<W: Word> World<W> {
             self.finished.notify();
         }
     }
+}
+
+/// What an engine's turn came to.
+struct Turn {
+    /// There is more to do at once.
+    again: bool,
+    /// The seat was lent.
+    lent: bool,
 }
 
 impl Reactor {
