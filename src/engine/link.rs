@@ -35,6 +35,8 @@ pub(crate) struct Link {
     pub(crate) starved: bool,
     /// The rest holds whole events that were put off until the handshake is written.
     pub(crate) undigested: bool,
+    /// The last message had a large body.
+    pub(crate) large: bool,
     /// Handshake octets that the stream has not taken yet.
     control: VecDeque<Bytes>,
     /// The stream may have something to read.
@@ -118,6 +120,7 @@ impl Link {
             idle: 0,
             starved: false,
             undigested: false,
+            large: false,
             control: VecDeque::new(),
             readable: false,
             writable: false,

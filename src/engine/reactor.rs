@@ -14,13 +14,14 @@ use crate::event::{Cause, Event, EventKind};
 use crate::peer::PeerId;
 use crate::protocol::{self, Connection};
 use crate::slab::{Key, Slab};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use mio::{Interest, Poll, Registry, Token};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::io;
 use std::net::Shutdown;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wiremesh_transports::{Listener, Spare, Stream, Transport, read_into};
@@ -127,6 +128,11 @@ const HOLDERS_LOOK: Duration = Duration::from_millis(100);
 const IDLE_LOOKS: u8 = 10;
 /// So few stale timers are not worth a look.
 const FEW_TIMERS: usize = 64;
+/// Bodies of such lengths leave their buffers to later ones, and this many of them are remembered.
+const REUSED_BODIES: RangeInclusive<usize> = 128 * 1024..=2 * 1024 * 1024;
+const KEPT_BODIES: usize = 2;
+/// How much is read at once where a large body is about to begin.
+const LARGE_START: usize = 16 * 1024;
 /// How many connections one turn accepts on one listener.
 const ACCEPT_BUDGET: usize = 64;
 /// How long after its end a connection is looked at first, whether the peer's system has taken everything, and how long at
@@ -137,6 +143,8 @@ const DRAIN: Duration = Duration::from_millis(250);
 thread_local! {
     /// Read buffers belong to the driver: a connection that is quiet has none.
     static BUFFER: Cell<BytesMut> = Cell::new(BytesMut::new());
+    /// The large bodies it read last, whose buffers it uses again once nobody else does.
+    static BODIES: RefCell<VecDeque<Bytes>> = const { RefCell::new(VecDeque::new()) };
 }
 
 impl Reactor {
@@ -703,6 +711,7 @@ impl Reactor {
             }
             let asked;
             let result = if let Some(slot) = link.machine.body_slot() {
+                reuse_body(slot.buffer, slot.wanted);
                 asked = slot.wanted.min(slot.buffer.capacity() - slot.buffer.len());
                 read_into(&*link.stream, slot.buffer, asked)
             } else {
@@ -715,7 +724,9 @@ impl Reactor {
                     link.input = BytesMut::new();
                 }
                 reserve(&mut buffer, READ_BUFFER);
-                asked = READ_BUFFER.min(buffer.capacity() - buffer.len());
+                // Where large bodies follow each other, little of the next is read before it has a buffer of its own.
+                let wanted = if link.large { LARGE_START } else { READ_BUFFER };
+                asked = wanted.min(buffer.capacity() - buffer.len());
                 read_into(&*link.stream, &mut buffer, asked)
             };
             let got = match result {
@@ -797,8 +808,14 @@ impl Reactor {
                         None => return Ok(()),
                     }
                 }
-                Some(protocol::Event::Messages { wire, count }) => Incoming::Messages(wire, count),
-                Some(protocol::Event::Message(pieces)) => Incoming::Message(pieces),
+                Some(protocol::Event::Messages { wire, count }) => {
+                    link.large = false;
+                    Incoming::Messages(wire, count)
+                }
+                Some(protocol::Event::Message(pieces)) => {
+                    link.large = pieces.iter().any(|piece| remember_body(piece));
+                    Incoming::Message(pieces)
+                }
                 Some(protocol::Event::Subscribe(topic)) => Incoming::Subscribe(topic),
                 Some(protocol::Event::Cancel(topic)) => Incoming::Cancel(topic),
             };
@@ -1290,6 +1307,35 @@ impl Reactor {
 /// Whether the dialer is being closed.
 fn dialer_closing(dialers: &Slab<Dialer>, key: Key) -> bool {
     dialers.get(key).is_some_and(|dialer| dialer.closing)
+}
+
+/// Remembers the buffer of a large body until the application has let go of it; whether it is one.
+fn remember_body(body: &Bytes) -> bool {
+    let large = REUSED_BODIES.contains(&body.len());
+    if large {
+        BODIES.with_borrow_mut(|bodies| {
+            bodies.truncate(KEPT_BODIES - 1);
+            bodies.push_front(body.clone());
+        });
+    }
+    large
+}
+
+/// Gives a large body that has just begun the buffer of an earlier one: fresh memory costs more than what is read into it.
+fn reuse_body(buffer: &mut BytesMut, wanted: usize) {
+    let room = buffer.len() + wanted;
+    if buffer.capacity() >= room || buffer.len() > READ_BUFFER || !REUSED_BODIES.contains(&room) {
+        return;
+    }
+    let free = BODIES.with_borrow_mut(|bodies| {
+        let place = bodies.iter().position(Bytes::is_unique)?;
+        bodies.remove(place)?.try_into_mut().ok()
+    });
+    if let Some(mut free) = free.filter(|free| free.capacity() >= room) {
+        free.clear();
+        free.extend_from_slice(buffer);
+        *buffer = free;
+    }
 }
 
 /// Makes room without letting the buffer grow beyond twice its size for ever.
