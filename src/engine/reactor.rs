@@ -813,7 +813,7 @@ impl Reactor {
                     Incoming::Messages(wire, count)
                 }
                 Some(protocol::Event::Message(pieces)) => {
-                    link.large = pieces.iter().any(|piece| remember_body(piece));
+                    link.large = pieces.iter().any(remember_body);
                     Incoming::Message(pieces)
                 }
                 Some(protocol::Event::Subscribe(topic)) => Incoming::Subscribe(topic),
