@@ -14,6 +14,10 @@ pub trait IntoMessage: sealed::Sealed + Sized {
     /// The body, when the message has one frame.
     #[doc(hidden)]
     fn only_body(&self) -> Option<&[u8]>;
+
+    /// Whether a longer body is copied in any case, because it belongs to somebody else.
+    #[doc(hidden)]
+    const BORROWED: bool = false;
 }
 
 mod sealed {
@@ -34,10 +38,12 @@ impl IntoMessage for Message {
 }
 
 macro_rules! single_frame {
-    ($(($($generics:tt)*) $type:ty),* $(,)?) => {$(
+    ($(($($generics:tt)*) $type:ty $(, borrowed: $borrowed:literal)?);* $(;)?) => {$(
         impl $($generics)* sealed::Sealed for $type {}
 
         impl $($generics)* IntoMessage for $type {
+            $(const BORROWED: bool = $borrowed;)?
+
             fn into_message(self) -> Message {
                 Message::single(self)
             }
@@ -57,17 +63,17 @@ macro_rules! single_frame {
 }
 
 single_frame! {
-    () Frame,
-    () &Frame,
-    () &[u8],
-    () &Vec<u8>,
-    () &str,
-    () &String,
-    () String,
-    () Vec<u8>,
-    () Bytes,
-    (<const N: usize>) [u8; N],
-    (<const N: usize>) &[u8; N],
+    () Frame;
+    () &Frame;
+    () &[u8], borrowed: true;
+    () &Vec<u8>, borrowed: true;
+    () &str, borrowed: true;
+    () &String, borrowed: true;
+    () String;
+    () Vec<u8>;
+    () Bytes;
+    (<const N: usize>) [u8; N], borrowed: true;
+    (<const N: usize>) &[u8; N], borrowed: true;
 }
 
 impl sealed::Sealed for &Message {}

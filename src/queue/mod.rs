@@ -16,6 +16,9 @@ pub(crate) mod piece;
 /// copy costs less than another reference count and iovec, above it the copy shows.
 pub(crate) const COPY_LIMIT: usize = 8 * 1024;
 
+/// Bodies that have to be copied anyway, because the caller keeps them, go beside their header up to this size.
+pub(crate) const BORROWED_COPY_LIMIT: usize = 32 * 1024;
+
 /// The size of a full piece: large enough for one system call to carry a thousand small messages, small enough to stay in
 /// the second-level cache until it is written.
 pub(crate) const PIECE: usize = 64 * 1024;

@@ -17,9 +17,9 @@ use crate::options::{Effect, Options, Setting, default_options};
 use crate::patterns::router::Claim;
 use crate::peer::{PeerId, PeerInfo};
 use crate::protocol;
-use crate::queue::COPY_LIMIT;
 use crate::queue::gate::Gate;
 use crate::queue::outbox::Settled;
+use crate::queue::{BORROWED_COPY_LIMIT, COPY_LIMIT};
 use crate::stats::Stats;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -439,7 +439,8 @@ impl Core {
             if self.kind == SocketKind::Req {
                 self.forget_replies();
             }
-            if let Some(body) = message.only_body().filter(|body| body.len() <= COPY_LIMIT) {
+            let limit = if M::BORROWED { BORROWED_COPY_LIMIT } else { COPY_LIMIT };
+            if let Some(body) = message.only_body().filter(|body| body.len() <= limit) {
                 if let Ok(()) = self.offer(Payload::Body(body), to) {
                     return Ok(());
                 }
