@@ -494,19 +494,24 @@ impl Core {
                 return Ok(message);
             }
         }
-        self.recv_slowly(wait)
+        self.recv_slowly(wait, |reader| self.take(reader))
     }
 
+    /// Receives by `take`, which takes one message or several, or what belongs to them, if they are there.
     #[inline(never)]
-    fn recv_slowly(&self, wait: Wait) -> Result<Message, RecvError> {
-        let mut outcome = self.try_take();
+    pub(super) fn recv_slowly<T: PartialEq>(
+        &self,
+        wait: Wait,
+        mut take: impl FnMut(&mut Reader) -> Option<T>,
+    ) -> Result<T, RecvError> {
+        let mut outcome = self.try_take(&mut take);
         if outcome != Err(RecvError::WouldBlock) {
             return outcome;
         }
         let deadline = match self.deadline(wait, &self.receive_timeout) {
-            Deadline::Now => return self.recv_now(),
+            Deadline::Now => return self.recv_now(take),
             Deadline::At(at) if at <= Instant::now() => {
-                return self.recv_now().map_err(|error| match error {
+                return self.recv_now(take).map_err(|error| match error {
                     RecvError::WouldBlock => RecvError::TimedOut,
                     other => other,
                 });
@@ -515,7 +520,7 @@ impl Core {
             Deadline::Never => None,
         };
         let in_time = self.wait(Interest::MESSAGE, deadline, || {
-            outcome = self.try_take();
+            outcome = self.try_take(&mut take);
             outcome != Err(RecvError::WouldBlock)
         });
         match outcome {
@@ -526,11 +531,11 @@ impl Core {
     }
 
     /// A receive that must not wait still looks at what the kernel has: a caller that only ever tries drives as well.
-    fn recv_now(&self) -> Result<Message, RecvError> {
+    fn recv_now<T: PartialEq>(&self, mut take: impl FnMut(&mut Reader) -> Option<T>) -> Result<T, RecvError> {
         let mut outcome = Err(RecvError::WouldBlock);
         if self.port.is_open() {
             self.port.drive(self, None, Pace::Look, || {
-                outcome = self.try_take();
+                outcome = self.try_take(&mut take);
                 outcome != Err(RecvError::WouldBlock)
             });
             if outcome == Err(RecvError::WouldBlock) && self.is_closed() {
@@ -540,7 +545,7 @@ impl Core {
         outcome
     }
 
-    fn try_take(&self) -> Result<Message, RecvError> {
+    fn try_take<T>(&self, take: impl FnOnce(&mut Reader) -> Option<T>) -> Result<T, RecvError> {
         if self.is_forked() {
             return Err(RecvError::Forked);
         }
@@ -549,7 +554,7 @@ impl Core {
         }
         self.may_receive()?;
         let mut reader = self.lock_recv();
-        self.take(&mut reader).ok_or(RecvError::WouldBlock)
+        take(&mut reader).ok_or(RecvError::WouldBlock)
     }
 
     pub(crate) fn recv_many(&self, max: usize, wait: Wait) -> Result<Vec<Message>, RecvError> {
@@ -587,12 +592,6 @@ impl Core {
             (info.stats.received, info.stats.received_bytes) = received;
         }
         Some(info)
-    }
-
-    /// The routing id of a peer that is here, was lately, or has left something unread.
-    pub(super) fn routing_id_of(&self, id: PeerId) -> Bytes {
-        let known = self.lock_send().routing_id_of(id);
-        known.or_else(|| self.lock_recv().left_id(id)).unwrap_or_default()
     }
 
     pub(super) fn peer_ids(&self) -> Vec<PeerId> {
