@@ -834,8 +834,9 @@ impl Core {
             let returns = again.is_some_and(|endpoint| self.lock_endpoints().connected.contains_key(&endpoint));
             self.note_down(peer, returns);
         }
-        self.bury(peer);
+        // All that is to come from the peer has come when it is buried: what came later would have a source that never goes.
         self.reveal(peer, shown);
+        self.bury(peer);
         self.tell_waiters(Interest::CHANGE);
         // Nobody has room any more, perhaps: those who wait look again.
         self.tell_waiters(Interest::ROOM);

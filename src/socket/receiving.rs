@@ -944,3 +944,30 @@ fn fit(wire: Bytes) -> Bytes {
     const SMALL: usize = 32 * 1024;
     if wire.len() < SMALL { Bytes::copy_from_slice(&wire) } else { wire }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{Context, Sub, XPub};
+    use std::time::Duration;
+
+    #[test]
+    fn nothing_is_kept_of_subscribers_that_are_gone() {
+        const LONG: Duration = Duration::from_secs(10);
+        let (context, other) = (Context::new(), Context::new());
+        let xpub = XPub::in_context(&context);
+        let endpoint = xpub.bind("tcp://127.0.0.1:*").expect("bound");
+        for _ in 0..20 {
+            let sub = Sub::in_context(&other);
+            sub.subscribe("topic").expect("open");
+            sub.connect(&endpoint).expect("a good endpoint");
+            assert_eq!(xpub.recv_timeout(LONG).expect("the subscription"), b"\x01topic");
+            drop(sub);
+            assert_eq!(xpub.recv_timeout(LONG).expect("the cancellation"), b"\x00topic");
+        }
+        assert!(xpub.try_recv().is_err());
+        let core = &xpub.core;
+        assert_eq!(core.lock_arrivals().flows.len(), 0);
+        let reader = core.lock_recv();
+        assert_eq!((reader.sources.len(), reader.places.len()), (0, 0));
+    }
+}
