@@ -75,6 +75,7 @@ enum Timer {
     Holders,
 }
 
+#[derive(Clone, Copy)]
 struct Ending {
     /// `None` for the whole socket.
     scope: Option<EndpointId>,
@@ -1073,8 +1074,9 @@ impl Reactor {
 
     /// Looks what is left of the endpoints being closed, and closes what is done or out of time.
     fn sweep(&mut self, host: &dyn Host, now: Instant) {
-        let endings = std::mem::take(&mut self.endings);
-        for ending in endings {
+        // They stay where they are meanwhile: whoever clears up among the timers asks for their deadlines.
+        let mut next = 0;
+        while let Some(ending) = self.endings.get(next).copied() {
             let concerns = |id: EndpointId| ending.scope.is_none_or(|scope| scope == id);
             let expired = ending.deadline.is_some_and(|deadline| deadline <= now);
             for key in self.links.keys() {
@@ -1097,9 +1099,10 @@ impl Reactor {
             let left = self.links.iter().any(|(_, link)| concerns(link.endpoint_id))
                 || self.dialers.iter().any(|(_, dialer)| concerns(dialer.id));
             if left {
-                self.endings.push(ending);
+                next += 1;
                 continue;
             }
+            self.endings.remove(next);
             for key in self.bindings.keys() {
                 if self.bindings.get(key).is_some_and(|binding| concerns(binding.id)) {
                     self.bindings.remove(key);
