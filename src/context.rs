@@ -1,6 +1,6 @@
 //! A context: the engine threads, the inproc names and the transports that a group of sockets shares.
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Held};
 use crate::engine::thread::{Engine, EngineOptions};
 use crate::error::Error;
 use crate::peer::PeerId;
@@ -270,6 +270,13 @@ impl Inner {
     /// A connection holds `now` octets of an unfinished message, no longer `before`.
     pub(crate) fn hold(&self, before: usize, now: usize) {
         if self.budget.hold(before, now) {
+            self.go_on();
+        }
+    }
+
+    /// The connections of a socket are gone without a word.
+    pub(crate) fn forget(&self, held: Held) {
+        if self.budget.forget(held) {
             self.go_on();
         }
     }

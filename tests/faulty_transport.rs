@@ -446,3 +446,30 @@ fn the_law_holds_for_what_is_sent_upstream_while_a_peer_goes() {
     assert!(stats.is_balanced(), "{stats:?}");
     assert_eq!(stats.dropped.unroutable, 5, "{stats:?}");
 }
+
+#[test]
+fn what_a_failed_socket_held_leaves_the_budget() {
+    let context = Context::builder().byte_budget(Some(4 << 20)).build();
+    let faults = Arc::new(Faults::default());
+    context.register_transport(Arc::new(Faulty(Arc::clone(&faults)))).expect("a free scheme");
+    let router = Router::in_context(&context);
+    let endpoint = router.bind("faulty://127.0.0.1:*").expect("bound");
+    let plain = endpoint.as_str().replace("faulty", "tcp");
+    let mut stranger = raw::Raw::connect(&plain).expect("accepted");
+    stranger.shake_hands("DEALER").expect("a socket");
+    stranger.set_write_timeout(Duration::from_millis(100));
+    let part = raw::frame(true, &[7; 8192]).repeat(8);
+    // Who is no longer read stops.
+    let _ = (0..96).try_for_each(|_| stranger.write_all(&part));
+    let is_over = || {
+        let push = Push::builder().context(&context).linger(Duration::ZERO).build().expect("good options");
+        push.connect("tcp://127.0.0.1:1").expect("nobody is there, which is no error");
+        push.try_send("first").expect("always let in");
+        push.try_send("second").is_err()
+    };
+    eventually(PATIENCE, "an unfinished message fills the budget", is_over);
+    switch_on(&faults.accept);
+    let _second = raw::Raw::connect(&plain);
+    eventually(PATIENCE, "the failure", || router.try_recv().is_err_and(|error| error == RecvError::Failed));
+    eventually(PATIENCE, "the budget is free again", || !is_over());
+}

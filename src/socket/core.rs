@@ -3,7 +3,7 @@
 use super::monitor::Feed;
 use super::receiving::{Arrivals, Reader};
 use super::sending::{About, After, Marks, Payload, Peer, Recipient, Routing, SendSide, Wire};
-use crate::budget::Budget;
+use crate::budget::{Budget, Held};
 use crate::context::Inner;
 use crate::engine::contain::contain;
 use crate::engine::port::{Command, Drive, Pace, Port};
@@ -52,6 +52,8 @@ pub(crate) struct Core {
     parted: AtomicBool,
     /// Callers that drive, or are about to: inproc arrivals must ring for them.
     drivers: AtomicUsize,
+    /// What its connections are counted for in the context's budget. A panic takes them away without a word.
+    held: Mutex<Held>,
     /// Whole exchanges of `request`, one at a time.
     pub(super) exchange: Mutex<()>,
     generation: u32,
@@ -161,6 +163,7 @@ impl Core {
             failed: AtomicBool::new(false),
             parted: AtomicBool::new(false),
             drivers: AtomicUsize::new(0),
+            held: Mutex::new(Held::default()),
             exchange: Mutex::new(()),
             conflate: options.conflate,
             correlate: options.correlate,
@@ -1024,6 +1027,7 @@ impl Host for Core {
     }
 
     fn hold(&self, before: usize, now: usize) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).hold(before, now);
         self.context.hold(before, now);
     }
 
@@ -1106,6 +1110,8 @@ impl Host for Core {
         self.bar();
         self.parted.store(true, Ordering::Release);
         self.tell_waiters(Interest::ALL);
+        let held = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
+        self.context.forget(held);
         // The panic may have left anything half changed, so that each of these steps may panic in its turn.
         let _ = contain(|| self.leave_inproc());
         let endpoints = std::mem::take(&mut *self.lock_endpoints());
