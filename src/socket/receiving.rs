@@ -61,6 +61,17 @@ struct Flow {
     received_bytes: u64,
 }
 
+impl Flow {
+    /// The application has read so much; says how many octets the context's budget is to be given back. Those fetched from an
+    /// inproc peer are not in it.
+    fn settle(&mut self, read: usize, bytes: usize) -> usize {
+        let released = bytes.min(self.bytes);
+        self.messages = self.messages.saturating_sub(read);
+        self.bytes -= released;
+        released
+    }
+}
+
 /// What an inproc sender had in its outbox.
 #[derive(Default)]
 struct HandedOver {
@@ -632,12 +643,16 @@ impl Core {
         let HandedOver { pieces, messages, bytes } = core.hand_over(there, read, read_bytes, source.inbox.spent());
         let some = !pieces.is_empty();
         if some || read > 0 {
-            let mut arrivals = self.lock_arrivals();
-            arrivals.brought += messages as u64;
-            let flow = arrivals.flows.entry(peer).or_default();
-            flow.messages = (flow.messages + messages).saturating_sub(read);
-            flow.received += messages as u64;
-            flow.received_bytes += bytes as u64;
+            let released = {
+                let mut arrivals = self.lock_arrivals();
+                arrivals.brought += messages as u64;
+                let flow = arrivals.flows.entry(peer).or_default();
+                flow.messages += messages;
+                flow.received += messages as u64;
+                flow.received_bytes += bytes as u64;
+                flow.settle(read, read_bytes)
+            };
+            self.context.release(released);
         }
         if self.conflate {
             let mut inbox = Inbox::default();
@@ -755,10 +770,13 @@ impl Core {
             return;
         }
         if let Some((core, there)) = &source.inproc {
-            if let Some(flow) = self.lock_arrivals().flows.get_mut(&source.peer) {
-                flow.messages = flow.messages.saturating_sub(read);
-            }
-            if let Some(core) = core.upgrade() {
+            let released = match self.lock_arrivals().flows.get_mut(&source.peer) {
+                Some(flow) => flow.settle(read, bytes),
+                None => 0,
+            };
+            self.context.release(released);
+            // A publisher has given credit when it took what came upstream.
+            if let Some(core) = core.upgrade().filter(|_| !self.kind.publishes()) {
                 core.credit(*there, read, bytes);
             }
             return;
@@ -767,9 +785,7 @@ impl Core {
         let (resume, released) = {
             let mut arrivals = self.lock_arrivals();
             let Some(flow) = arrivals.flows.get_mut(&source.peer) else { return };
-            let released = bytes.min(flow.bytes);
-            flow.messages = flow.messages.saturating_sub(read);
-            flow.bytes -= released;
+            let released = flow.settle(read, bytes);
             let room = (mark == 0 || flow.messages <= mark / 2) && (byte_mark == 0 || flow.bytes <= byte_mark / 2);
             let affordable = flow.messages == 0 || !self.context.budget.is_over();
             let resume = flow.paused && room && affordable;
