@@ -124,10 +124,13 @@ const SMALL_REST: usize = 16 * 1024;
 const MIDDLING_REST: usize = READ_BUFFER / 2;
 /// How often links within a long message are looked at, whether the context's budget can bear them.
 const HOLDERS_LOOK: Duration = Duration::from_millis(100);
-/// After how many looks in a shortage a link goes that has brought less than a step meanwhile.
+/// After how many looks in a shortage a link goes that has brought less than a step meanwhile, …
 const IDLE_LOOKS: u8 = 10;
 /// So few stale timers are not worth a look.
 const FEW_TIMERS: usize = 64;
+/// … or less than this part of what it holds, if that is more. A shortage then lasts minutes, not hours, although each
+/// brings a little.
+const SHARE: usize = 64;
 /// How many connections one turn accepts on one listener.
 const ACCEPT_BUDGET: usize = 64;
 /// How long after its end a connection is looked at first, whether the peer's system has taken everything, and how long at
@@ -855,8 +858,12 @@ impl Reactor {
         let over = host.budget().is_over();
         let (mut idle, mut waiting) = (Vec::new(), None);
         for (key, link) in self.links.iter_mut().filter(|(_, link)| link.counted > 0) {
-            let grown = std::mem::replace(&mut link.looked, link.counted) < link.counted;
-            link.idle = if !over || link.starved || grown { 0 } else { link.idle.saturating_add(1) };
+            let due = (link.looked / SHARE).max(1);
+            if !over || link.starved || link.counted.saturating_sub(link.looked) >= due {
+                (link.looked, link.idle) = (link.counted, 0);
+            } else {
+                link.idle = link.idle.saturating_add(1);
+            }
             if link.idle >= IDLE_LOOKS {
                 idle.push((link.counted, key));
             }
