@@ -140,7 +140,9 @@ fn unread(over: Over) -> Box<dyn FnMut(usize)> {
     let idle = (Router::in_context(&context), XPub::in_context(&context));
     let endpoints = (idle.0.bind(over.wildcard()).expect("bound"), idle.1.bind(over.wildcard()).expect("bound"));
     Box::new(move |_| {
-        while idle.1.try_recv().is_ok() {}
+        // Both live as long as this closure does.
+        let (_router, xpub) = &idle;
+        while xpub.try_recv().is_ok() {}
         let visitor = Router::in_context(&context);
         visitor.connect(&endpoints.0).expect("a good endpoint");
         let listener = Sub::in_context(&context);
