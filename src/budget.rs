@@ -15,6 +15,21 @@ pub(crate) struct Budget {
     holders: AtomicI64,
 }
 
+/// What the connections of one socket are counted for together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    octets: usize,
+    holders: usize,
+}
+
+impl Held {
+    /// One connection is counted for `now` octets, not `before`.
+    pub(crate) fn hold(&mut self, before: usize, now: usize) {
+        self.octets = (self.octets + now).saturating_sub(before);
+        self.holders = (self.holders + usize::from(now > 0)).saturating_sub(usize::from(before > 0));
+    }
+}
+
 /// The octets of an unfinished message are counted in such steps; fewer are free.
 pub(crate) const STEP: usize = 64 * 1024;
 
@@ -85,6 +100,15 @@ impl Budget {
         self.release(before - now)
     }
 
+    /// Counts nothing any more for connections that are gone without a word, and were counted for so much together. `true` as for
+    /// [`release`](Budget::release).
+    #[must_use = "whoever was stopped by the budget must be told"]
+    pub(crate) fn forget(&self, held: Held) -> bool {
+        self.holders.fetch_sub(octets(held.holders), Ordering::Relaxed);
+        self.unfinished.fetch_sub(octets(held.octets), Ordering::Relaxed);
+        self.release(held.octets)
+    }
+
     /// Whether a connection that is counted for `own` octets is to wait: there is too much, and not by its message alone, since one
     /// message is let through whatever its size.
     pub(crate) fn is_crowded_beside(&self, own: usize) -> bool {
@@ -144,6 +168,20 @@ mod tests {
         assert!(budget.is_crowded_beside(5000) && budget.is_hogged_beside(5000));
         assert!(budget.hold(5000, 0));
         assert!(!budget.is_over());
+    }
+
+    #[test]
+    fn what_connections_held_that_are_gone_at_once_is_counted_no_longer() {
+        let budget = Budget::new(Some(1000));
+        let mut held = Held::default();
+        for (before, now) in [(0, 700), (0, 500), (500, 0), (0, 600)] {
+            assert!(!budget.hold(before, now) || before > 0);
+            held.hold(before, now);
+        }
+        assert!(budget.is_over());
+        assert!(budget.forget(held));
+        assert!(!budget.hold(0, 1001));
+        assert!(!budget.is_crowded_beside(1001) && budget.is_most(1001));
     }
 
     #[test]

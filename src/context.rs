@@ -1,6 +1,6 @@
 //! A context: the engine threads, the inproc names and the transports that a group of sockets shares.
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Held};
 use crate::engine::thread::{Engine, EngineOptions};
 use crate::error::Error;
 use crate::peer::PeerId;
@@ -274,6 +274,13 @@ impl Inner {
         }
     }
 
+    /// The connections of a socket are gone without a word.
+    pub(crate) fn forget(&self, held: Held) {
+        if self.budget.forget(held) {
+            self.go_on();
+        }
+    }
+
     fn go_on(&self) {
         for core in self.live() {
             core.go_on();
@@ -370,8 +377,9 @@ impl ContextBuilder {
     /// How many octets all sockets of the context may hold together, in their queues and of messages that have not wholly
     /// arrived, counted in steps of 64 KiB a peer; `None` sets no limit. Above it nobody may queue a second message and no peer
     /// is read whose messages wait or that is within a long one, until a quarter is free again. If unfinished messages have more
-    /// than half of it then, the longest is read on all the same, and connections whose message stands still are closed with
-    /// [`Cause::Limit`](crate::Cause::Limit). Default: 1 GiB.
+    /// than half of it then, the longest of each socket is read on all the same, and connections whose message stands still, or
+    /// nearly so, are closed with [`Cause::Limit`](crate::Cause::Limit). So each socket may go beyond it by one message. The first
+    /// 64 KiB of each connection and what inproc receivers have fetched are not counted. Default: 1 GiB.
     pub fn byte_budget(mut self, octets: Option<u64>) -> ContextBuilder {
         self.byte_budget = octets;
         self

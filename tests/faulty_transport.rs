@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use support::{Blocked, PATIENCE, eventually, raw};
 use wiremesh::transports::mio::{Interest, Registry, Token};
 use wiremesh::transports::{AddressError, LinkOptions, Listener, Purpose, ReadBuf, Stream, Tcp, Transport};
-use wiremesh::{Cause, Context, Dealer, Error, Event, EventKind, Monitor, Pull, Push, RecvError, Router, SendFailure};
+use wiremesh::{
+    Cause, Context, Dealer, Error, Event, EventKind, Monitor, Pull, Push, RecvError, Router, SendFailure, XPub, XSub,
+};
 
 /// Calls return within this time once their socket has failed.
 const SOON: Duration = Duration::from_millis(50);
@@ -417,4 +419,57 @@ fn a_socket_closed_under_a_slow_write_is_done_when_the_write_is() {
     assert_eq!(pull.recv_timeout(PATIENCE).expect("it was accepted"), "the last words");
     expect(&there, "the loss", |kind| matches!(kind, EventKind::Disconnected(_)));
     expect(&monitor, "the end", |kind| matches!(kind, EventKind::MonitorStopped));
+}
+
+#[test]
+fn the_law_holds_for_what_is_sent_upstream_while_a_peer_goes() {
+    let scene = Scene::new(false);
+    let xsub = Arc::new(XSub::in_context(&scene.context));
+    let endpoint = xsub.bind("faulty://127.0.0.1:*").expect("bound");
+    let xpub = XPub::in_context(&Context::new());
+    xpub.connect(endpoint.as_str().replace("faulty", "tcp")).expect("a good endpoint");
+    xsub.wait_for_peers(1, PATIENCE).expect("a peer");
+    eventually(PATIENCE, "the handshake is written", || xpub.stats().connections == 1);
+    let slow = scene.faults.slow.lock().expect("nobody panics with it");
+    let sender = Arc::clone(&xsub);
+    let writer = thread::spawn(move || sender.send("\x02first"));
+    eventually(PATIENCE, "it is being written", || xsub.stats().accepted == 1);
+    drop(xpub);
+    eventually(PATIENCE, "the loss", || xsub.stats().connections == 0);
+    for _ in 0..5 {
+        xsub.send("\x02lost").expect("accepted");
+    }
+    drop(slow);
+    writer.join().expect("no panic").expect("accepted");
+    eventually(PATIENCE, "the first is settled", || xsub.stats().queued == 0);
+    let stats = xsub.stats();
+    assert!(stats.is_balanced(), "{stats:?}");
+    assert_eq!(stats.dropped.unroutable, 5, "{stats:?}");
+}
+
+#[test]
+fn what_a_failed_socket_held_leaves_the_budget() {
+    let context = Context::builder().byte_budget(Some(4 << 20)).build();
+    let faults = Arc::new(Faults::default());
+    context.register_transport(Arc::new(Faulty(Arc::clone(&faults)))).expect("a free scheme");
+    let router = Router::in_context(&context);
+    let endpoint = router.bind("faulty://127.0.0.1:*").expect("bound");
+    let plain = endpoint.as_str().replace("faulty", "tcp");
+    let mut stranger = raw::Raw::connect(&plain).expect("accepted");
+    stranger.shake_hands("DEALER").expect("a socket");
+    stranger.set_write_timeout(Duration::from_millis(100));
+    let part = raw::frame(true, &[7; 8192]).repeat(8);
+    // Who is no longer read stops.
+    let _ = (0..96).try_for_each(|_| stranger.write_all(&part));
+    let is_over = || {
+        let push = Push::builder().context(&context).linger(Duration::ZERO).build().expect("good options");
+        push.connect("tcp://127.0.0.1:1").expect("nobody is there, which is no error");
+        push.try_send("first").expect("always let in");
+        push.try_send("second").is_err()
+    };
+    eventually(PATIENCE, "an unfinished message fills the budget", is_over);
+    switch_on(&faults.accept);
+    let _second = raw::Raw::connect(&plain);
+    eventually(PATIENCE, "the failure", || router.try_recv().is_err_and(|error| error == RecvError::Failed));
+    eventually(PATIENCE, "the budget is free again", || !is_over());
 }

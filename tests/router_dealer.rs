@@ -25,6 +25,7 @@ over!([tcp ipc inproc]:
     under_mandatory_an_unknown_id_is_an_error
     the_id_of_a_peer_that_is_gone_is_unknown
     the_id_of_a_sender_that_is_gone_is_still_told
+    many_at_once_come_with_their_ids_when_all_their_senders_are_gone
     a_message_for_a_full_peer_is_dropped_and_counted
     under_mandatory_a_full_peer_is_waited_for
     a_full_peer_costs_the_others_nothing
@@ -201,6 +202,29 @@ fn the_id_of_a_sender_that_is_gone_is_still_told(net: &Net) {
     until("the peer is gone", || router.stats().connections == 0);
     let (id, message) = router.recv_timeout(LONG).unwrap();
     assert_eq!((id.as_bytes(), message), (&b"d"[..], "last words".into()));
+}
+
+/// More of them than are remembered after they are gone.
+fn many_at_once_come_with_their_ids_when_all_their_senders_are_gone(net: &Net) {
+    let router = router(net);
+    let endpoint = net.join(&router, &[]);
+    let names: HashSet<String> = (0..300).map(|number| format!("d{number}")).collect();
+    for name in &names {
+        let dealer = dealer(net, name);
+        dealer.connect(&endpoint).unwrap();
+        dealer.send("last words").unwrap();
+        if net.is_stream() {
+            dealer.flush(LONG).unwrap();
+        }
+    }
+    until("all are gone", || router.stats().unread == 300 && router.stats().connections == 0);
+    let mut told = HashSet::new();
+    while told.len() < names.len() {
+        for (id, _) in router.recv_many(1000).unwrap() {
+            assert!(told.insert(String::from_utf8(id.as_bytes().to_vec()).unwrap()));
+        }
+    }
+    assert_eq!(told, names);
 }
 
 /// A router and a dealer `d` with room for few large messages, in the kernel too.

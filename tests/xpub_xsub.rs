@@ -10,12 +10,15 @@ use std::time::Duration;
 
 use common::{LONG, Net, until};
 use raw::Raw;
-use wiremesh::{AnySocket, Error, Message, Pub, RecvError, SendFailure, Setting, SocketKind, Sub, XPub, XSub};
+use wiremesh::{
+    AnySocket, Context, Error, Message, Pub, Push, RecvError, SendFailure, Setting, SocketKind, Sub, XPub, XSub,
+};
 
 over!([tcp ipc inproc]:
     the_first_subscription_and_the_last_cancellation_of_a_topic_are_shown
     verbose_shows_every_subscription
     verboser_shows_every_cancellation_too
+    upstream_messages_that_were_read_leave_the_byte_budget
     what_a_lost_subscriber_wanted_is_shown_as_cancelled
     under_verboser_every_topic_of_a_lost_subscriber_is_shown
     a_shown_subscription_says_whose_it_is
@@ -115,11 +118,11 @@ fn what_a_lost_subscriber_wanted_is_shown_as_cancelled(net: &Net) {
     let xpub = xpub(net);
     let (left, right) = (sub(net), sub(net));
     net.join(&xpub, &[&left, &right]);
-    for (subscriber, topic) in [(&left, "only left"), (&left, "both"), (&right, "both")] {
-        subscriber.subscribe(topic).unwrap();
-    }
+    left.subscribe("only left").unwrap();
+    left.subscribe("both").unwrap();
     shown(&xpub, b"\x01only left");
     shown(&xpub, b"\x01both");
+    right.subscribe("both").unwrap();
     xpub.wait_for_subscribers(2, LONG).unwrap();
     drop(left);
     shown(&xpub, b"\x00only left");
@@ -509,4 +512,21 @@ fn a_publisher_takes_both_forms_of_subscription_from_anybody() {
     assert_eq!(xpub.try_recv().unwrap_err(), RecvError::WouldBlock);
     drop(xpub);
     peers.iter_mut().for_each(Raw::read_to_end);
+}
+
+fn upstream_messages_that_were_read_leave_the_byte_budget(net: &Net) {
+    let context = Context::builder().byte_budget(Some(1 << 20)).drop_wait(Some(Duration::ZERO)).build();
+    let (xpub, xsub) = (XPub::in_context(&context), XSub::in_context(&context));
+    net.join(&xpub, &[&xsub]);
+    for _ in 0..300 {
+        let message: Message = [b"up".to_vec(), vec![7; 10_000]].into_iter().collect();
+        xsub.send(message).unwrap();
+        assert_eq!(xpub.recv_timeout(LONG).unwrap().len(), 2);
+    }
+    // Credit goes back with the call that finds nothing.
+    assert!(xpub.try_recv().is_err());
+    let push = Push::in_context(&context);
+    push.connect("tcp://127.0.0.1:1").unwrap();
+    push.try_send("always let in").unwrap();
+    push.try_send("let in if there is room").unwrap();
 }

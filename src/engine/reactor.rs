@@ -76,6 +76,7 @@ enum Timer {
     Holders,
 }
 
+#[derive(Clone, Copy)]
 struct Ending {
     /// `None` for the whole socket.
     scope: Option<EndpointId>,
@@ -124,8 +125,11 @@ const SMALL_REST: usize = 16 * 1024;
 const MIDDLING_REST: usize = READ_BUFFER / 2;
 /// How often links within a long message are looked at, whether the context's budget can bear them.
 const HOLDERS_LOOK: Duration = Duration::from_millis(100);
-/// After how many looks in a shortage a link goes that has brought less than a step meanwhile.
+/// After how many looks in a shortage a link goes that has brought less than a step meanwhile, …
 const IDLE_LOOKS: u8 = 10;
+/// … or less than this part of what it holds, if that is more. A shortage then lasts minutes, not hours, although each
+/// brings a little.
+const SHARE: usize = 64;
 /// So few stale timers are not worth a look.
 const FEW_TIMERS: usize = 64;
 /// Bodies of such lengths leave their buffers to later ones, and this many of them are remembered.
@@ -876,8 +880,12 @@ impl Reactor {
         let over = host.budget().is_over();
         let (mut idle, mut waiting) = (Vec::new(), None);
         for (key, link) in self.links.iter_mut().filter(|(_, link)| link.counted > 0) {
-            let grown = std::mem::replace(&mut link.looked, link.counted) < link.counted;
-            link.idle = if !over || link.starved || grown { 0 } else { link.idle.saturating_add(1) };
+            let due = (link.looked / SHARE).max(1);
+            if !over || link.starved || link.counted.saturating_sub(link.looked) >= due {
+                (link.looked, link.idle) = (link.counted, 0);
+            } else {
+                link.idle = link.idle.saturating_add(1);
+            }
             if link.idle >= IDLE_LOOKS {
                 idle.push((link.counted, key));
             }
@@ -1095,8 +1103,9 @@ impl Reactor {
 
     /// Looks what is left of the endpoints being closed, and closes what is done or out of time.
     fn sweep(&mut self, host: &dyn Host, now: Instant) {
-        let endings = std::mem::take(&mut self.endings);
-        for ending in endings {
+        // They stay where they are meanwhile: whoever clears up among the timers asks for their deadlines.
+        let mut next = 0;
+        while let Some(ending) = self.endings.get(next).copied() {
             let concerns = |id: EndpointId| ending.scope.is_none_or(|scope| scope == id);
             let expired = ending.deadline.is_some_and(|deadline| deadline <= now);
             for key in self.links.keys() {
@@ -1119,9 +1128,10 @@ impl Reactor {
             let left = self.links.iter().any(|(_, link)| concerns(link.endpoint_id))
                 || self.dialers.iter().any(|(_, dialer)| concerns(dialer.id));
             if left {
-                self.endings.push(ending);
+                next += 1;
                 continue;
             }
+            self.endings.remove(next);
             for key in self.bindings.keys() {
                 if self.bindings.get(key).is_some_and(|binding| concerns(binding.id)) {
                     self.bindings.remove(key);

@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "a lock hands out access to what it guards")]
 
 use std::cell::UnsafeCell;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -20,6 +21,8 @@ unsafe impl<T: Send> Sync for Gate<T> {}
 /// Exclusive access to the value of a [`Gate`], until dropped.
 pub(crate) struct Pass<'a, T> {
     gate: &'a Gate<T>,
+    /// Shared between threads it shares the value: no more may be done with it than with such a reference.
+    exclusive: PhantomData<&'a mut T>,
 }
 
 impl<T> Gate<T> {
@@ -32,7 +35,7 @@ impl<T> Gate<T> {
         if self.held.swap(true, Ordering::Acquire) {
             self.wait();
         }
-        Pass { gate: self }
+        Pass { gate: self, exclusive: PhantomData }
     }
 
     #[cold]

@@ -46,6 +46,8 @@ pub(crate) struct Outbox {
     /// Messages and octets in `sealed` and `tail`.
     messages: usize,
     bytes: usize,
+    /// How many of them were put in front: what a new connection is sent before anything else.
+    greetings: usize,
     /// How much was in the latest buffers when they were taken: what the next one had better hold at once.
     habit: usize,
     /// Where the last extent pushed here ended, whether it was kept as an extent or copied.
@@ -162,6 +164,12 @@ impl Outbox {
         }
         self.messages += messages;
         self.bytes += bytes;
+        self.greetings += messages;
+    }
+
+    /// Whether what was put in front for a new connection still waits there.
+    pub(crate) fn is_greeting(&self) -> bool {
+        self.greetings > 0
     }
 
     /// Appends a message that a publisher encoded once for many: as an extent where its neighbour was queued too, else as
@@ -226,6 +234,7 @@ impl Outbox {
             self.bytes -= piece.len().min(self.bytes);
             let messages = piece.messages as usize;
             self.messages -= messages.min(self.messages);
+            self.greetings -= messages.min(self.greetings);
             self.in_flight += messages;
             batch.pieces.push_back(piece);
         }
@@ -304,13 +313,18 @@ impl Outbox {
     }
 
     /// Drops the messages that wait, without touching what a flusher took; for the conflate flavour, where the newest
-    /// message replaces them. Says how many.
+    /// message replaces them. What is in front for a new connection stays. Says how many were dropped.
     pub(crate) fn conflate(&mut self) -> usize {
-        let dropped = self.messages;
-        self.sealed.retain(|piece| piece.control);
+        let dropped = self.messages - self.greetings;
+        let mut spared = self.greetings;
+        self.sealed.retain(|piece| {
+            let keep = piece.control || spared > 0;
+            spared -= (piece.messages as usize).min(spared);
+            keep
+        });
         self.tail.clear();
         self.tail_messages = 0;
-        self.messages = 0;
+        self.messages = self.greetings;
         self.bytes = self.sealed.iter().map(Piece::len).sum();
         dropped
     }
@@ -320,6 +334,7 @@ impl Outbox {
         self.seal();
         let messages = std::mem::take(&mut self.messages);
         let bytes = std::mem::take(&mut self.bytes);
+        self.greetings = 0;
         Taken { pieces: std::mem::take(&mut self.sealed), messages, bytes }
     }
 
@@ -627,6 +642,24 @@ mod tests {
         let mut wire = Vec::new();
         assert_eq!(write(&mut outbox, &mut pool, &mut wire, usize::MAX, 99), 1);
         assert_eq!(wire, b"\x04\x02\x01X\x00\x03new");
+    }
+
+    #[test]
+    fn conflating_keeps_what_a_new_connection_is_sent_first() {
+        let (mut outbox, mut pool) = (Outbox::default(), Pool::new());
+        outbox.push_body(b"old", &mut pool);
+        outbox.push_first(&Message::from("hello"), &mut pool);
+        for _ in 0..2 {
+            assert_eq!(outbox.conflate(), 1);
+            outbox.push_body(b"new", &mut pool);
+        }
+        assert!(outbox.is_greeting());
+        let mut wire = Vec::new();
+        assert_eq!(write(&mut outbox, &mut pool, &mut wire, usize::MAX, 99), 2);
+        assert_eq!(wire, b"\x00\x05hello\x00\x03new");
+        assert!(!outbox.is_greeting());
+        outbox.push_body(b"newer", &mut pool);
+        assert_eq!(outbox.conflate(), 1);
     }
 
     #[test]

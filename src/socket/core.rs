@@ -3,7 +3,7 @@
 use super::monitor::Feed;
 use super::receiving::{Arrivals, Reader};
 use super::sending::{About, After, Marks, Payload, Peer, Recipient, Routing, SendSide, Wire};
-use crate::budget::Budget;
+use crate::budget::{Budget, Held};
 use crate::context::Inner;
 use crate::engine::contain::contain;
 use crate::engine::port::{Command, Drive, Pace, Port};
@@ -52,6 +52,8 @@ pub(crate) struct Core {
     parted: AtomicBool,
     /// Callers that drive, or are about to: inproc arrivals must ring for them.
     drivers: AtomicUsize,
+    /// What its connections are counted for in the context's budget. A panic takes them away without a word.
+    held: Mutex<Held>,
     /// Whole exchanges of `request`, one at a time.
     pub(super) exchange: Mutex<()>,
     generation: u32,
@@ -161,6 +163,7 @@ impl Core {
             failed: AtomicBool::new(false),
             parted: AtomicBool::new(false),
             drivers: AtomicUsize::new(0),
+            held: Mutex::new(Held::default()),
             exchange: Mutex::new(()),
             conflate: options.conflate,
             correlate: options.correlate,
@@ -503,19 +506,24 @@ impl Core {
                 return Ok(message);
             }
         }
-        self.recv_slowly(wait)
+        self.recv_slowly(wait, |reader| self.take(reader))
     }
 
+    /// Receives by `take`, which takes one message or several, or what belongs to them, if they are there.
     #[inline(never)]
-    fn recv_slowly(&self, wait: Wait) -> Result<Message, RecvError> {
-        let mut outcome = self.try_take();
+    pub(super) fn recv_slowly<T: PartialEq>(
+        &self,
+        wait: Wait,
+        mut take: impl FnMut(&mut Reader) -> Option<T>,
+    ) -> Result<T, RecvError> {
+        let mut outcome = self.try_take(&mut take);
         if outcome != Err(RecvError::WouldBlock) {
             return outcome;
         }
         let deadline = match self.deadline(wait, &self.receive_timeout) {
-            Deadline::Now => return self.recv_now(),
+            Deadline::Now => return self.recv_now(take),
             Deadline::At(at) if at <= Instant::now() => {
-                return self.recv_now().map_err(|error| match error {
+                return self.recv_now(take).map_err(|error| match error {
                     RecvError::WouldBlock => RecvError::TimedOut,
                     other => other,
                 });
@@ -524,7 +532,7 @@ impl Core {
             Deadline::Never => None,
         };
         let in_time = self.wait(Interest::MESSAGE, deadline, || {
-            outcome = self.try_take();
+            outcome = self.try_take(&mut take);
             outcome != Err(RecvError::WouldBlock)
         });
         match outcome {
@@ -535,11 +543,11 @@ impl Core {
     }
 
     /// A receive that must not wait still looks at what the kernel has: a caller that only ever tries drives as well.
-    fn recv_now(&self) -> Result<Message, RecvError> {
+    fn recv_now<T: PartialEq>(&self, mut take: impl FnMut(&mut Reader) -> Option<T>) -> Result<T, RecvError> {
         let mut outcome = Err(RecvError::WouldBlock);
         if self.port.is_open() {
             self.port.drive(self, None, Pace::Look, || {
-                outcome = self.try_take();
+                outcome = self.try_take(&mut take);
                 outcome != Err(RecvError::WouldBlock)
             });
             if outcome == Err(RecvError::WouldBlock) && self.is_closed() {
@@ -549,7 +557,7 @@ impl Core {
         outcome
     }
 
-    fn try_take(&self) -> Result<Message, RecvError> {
+    fn try_take<T>(&self, take: impl FnOnce(&mut Reader) -> Option<T>) -> Result<T, RecvError> {
         if self.is_forked() {
             return Err(RecvError::Forked);
         }
@@ -558,7 +566,7 @@ impl Core {
         }
         self.may_receive()?;
         let mut reader = self.lock_recv();
-        self.take(&mut reader).ok_or(RecvError::WouldBlock)
+        take(&mut reader).ok_or(RecvError::WouldBlock)
     }
 
     pub(crate) fn recv_many(&self, max: usize, wait: Wait) -> Result<Vec<Message>, RecvError> {
@@ -596,12 +604,6 @@ impl Core {
             (info.stats.received, info.stats.received_bytes) = received;
         }
         Some(info)
-    }
-
-    /// The routing id of a peer that is here, was lately, or has left something unread.
-    pub(super) fn routing_id_of(&self, id: PeerId) -> Bytes {
-        let known = self.lock_send().routing_id_of(id);
-        known.or_else(|| self.lock_recv().left_id(id)).unwrap_or_default()
     }
 
     pub(super) fn peer_ids(&self) -> Vec<PeerId> {
@@ -844,8 +846,9 @@ impl Core {
             let returns = again.is_some_and(|endpoint| self.lock_endpoints().connected.contains_key(&endpoint));
             self.note_down(peer, returns);
         }
-        self.bury(peer);
+        // All that is to come from the peer has come when it is buried: what came later would have a source that never goes.
         self.reveal(peer, shown);
+        self.bury(peer);
         self.tell_waiters(Interest::CHANGE);
         // Nobody has room any more, perhaps: those who wait look again.
         self.tell_waiters(Interest::ROOM);
@@ -1033,6 +1036,7 @@ impl Host for Core {
     }
 
     fn hold(&self, before: usize, now: usize) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).hold(before, now);
         self.context.hold(before, now);
     }
 
@@ -1115,6 +1119,8 @@ impl Host for Core {
         self.bar();
         self.parted.store(true, Ordering::Release);
         self.tell_waiters(Interest::ALL);
+        let held = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
+        self.context.forget(held);
         // The panic may have left anything half changed, so that each of these steps may panic in its turn.
         let _ = contain(|| self.leave_inproc());
         let endpoints = std::mem::take(&mut *self.lock_endpoints());

@@ -75,8 +75,12 @@ impl Peer {
     /// Whether the greeting of the last connection still waits in front, because nothing has been written since. A peer that
     /// comes and goes must not make it pile up.
     fn is_greeted(&self, settled: u64) -> bool {
-        self.about.greeted == Some(settled)
-            && self.outbox.waiting() > 0
-            && self.outbox.queued() == self.outbox.waiting()
+        // One that a flusher had taken and has brought back is not known as such, but then nothing was settled either.
+        let came_back = || {
+            self.about.greeted == Some(settled)
+                && self.outbox.waiting() > 0
+                && self.outbox.queued() == self.outbox.waiting()
+        };
+        self.outbox.is_greeting() || came_back()
     }
 }

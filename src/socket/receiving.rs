@@ -61,6 +61,17 @@ struct Flow {
     received_bytes: u64,
 }
 
+impl Flow {
+    /// The application has read so much; says how many octets the context's budget is to be given back. Those fetched from an
+    /// inproc peer are not in it.
+    fn settle(&mut self, read: usize, bytes: usize) -> usize {
+        let released = bytes.min(self.bytes);
+        self.messages = self.messages.saturating_sub(read);
+        self.bytes -= released;
+        released
+    }
+}
+
 /// What an inproc sender had in its outbox.
 #[derive(Default)]
 struct HandedOver {
@@ -640,12 +651,16 @@ impl Core {
         let HandedOver { pieces, messages, bytes } = core.hand_over(there, read, read_bytes, source.inbox.spent());
         let some = !pieces.is_empty();
         if some || read > 0 {
-            let mut arrivals = self.lock_arrivals();
-            arrivals.brought += messages as u64;
-            let flow = arrivals.flows.entry(peer).or_default();
-            flow.messages = (flow.messages + messages).saturating_sub(read);
-            flow.received += messages as u64;
-            flow.received_bytes += bytes as u64;
+            let released = {
+                let mut arrivals = self.lock_arrivals();
+                arrivals.brought += messages as u64;
+                let flow = arrivals.flows.entry(peer).or_default();
+                flow.messages += messages;
+                flow.received += messages as u64;
+                flow.received_bytes += bytes as u64;
+                flow.settle(read, read_bytes)
+            };
+            self.context.release(released);
         }
         if some && !self.waiters.is_empty() {
             // One message is for the caller, who may never come back: one of those who wait is to come back instead. Whoever joins
@@ -764,10 +779,13 @@ impl Core {
             return;
         }
         if let Some((core, there)) = &source.inproc {
-            if let Some(flow) = self.lock_arrivals().flows.get_mut(&source.peer) {
-                flow.messages = flow.messages.saturating_sub(read);
-            }
-            if let Some(core) = core.upgrade() {
+            let released = match self.lock_arrivals().flows.get_mut(&source.peer) {
+                Some(flow) => flow.settle(read, bytes),
+                None => 0,
+            };
+            self.context.release(released);
+            // A publisher has given credit when it took what came upstream.
+            if let Some(core) = core.upgrade().filter(|_| !self.kind.publishes()) {
                 core.credit(*there, read, bytes);
             }
             return;
@@ -776,9 +794,7 @@ impl Core {
         let (resume, released) = {
             let mut arrivals = self.lock_arrivals();
             let Some(flow) = arrivals.flows.get_mut(&source.peer) else { return };
-            let released = bytes.min(flow.bytes);
-            flow.messages = flow.messages.saturating_sub(read);
-            flow.bytes -= released;
+            let released = flow.settle(read, bytes);
             let room = (mark == 0 || flow.messages <= mark / 2) && (byte_mark == 0 || flow.bytes <= byte_mark / 2);
             let affordable = flow.messages == 0 || !self.context.budget.is_over();
             let resume = flow.paused && room && affordable;
@@ -952,4 +968,31 @@ pub(super) fn event_message(subscribe: bool, topic: &[u8], peer: Option<PeerId>)
 fn fit(wire: Bytes) -> Bytes {
     const SMALL: usize = 32 * 1024;
     if wire.len() < SMALL { Bytes::copy_from_slice(&wire) } else { wire }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Context, Sub, XPub};
+    use std::time::Duration;
+
+    #[test]
+    fn nothing_is_kept_of_subscribers_that_are_gone() {
+        const LONG: Duration = Duration::from_secs(10);
+        let (context, other) = (Context::new(), Context::new());
+        let xpub = XPub::in_context(&context);
+        let endpoint = xpub.bind("tcp://127.0.0.1:*").expect("bound");
+        for _ in 0..20 {
+            let sub = Sub::in_context(&other);
+            sub.subscribe("topic").expect("open");
+            sub.connect(&endpoint).expect("a good endpoint");
+            assert_eq!(xpub.recv_timeout(LONG).expect("the subscription"), b"\x01topic");
+            drop(sub);
+            assert_eq!(xpub.recv_timeout(LONG).expect("the cancellation"), b"\x00topic");
+        }
+        assert!(xpub.try_recv().is_err());
+        let core = &xpub.core;
+        assert_eq!(core.lock_arrivals().flows.len(), 0);
+        let reader = core.lock_recv();
+        assert_eq!((reader.sources.len(), reader.places.len()), (0, 0));
+    }
 }

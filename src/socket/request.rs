@@ -2,6 +2,7 @@
 
 use super::core::{Core, Wait};
 use super::faces::RoutingId;
+use super::receiving::Reader;
 use super::sending::{Recipient, Routing, Wire};
 use crate::engine::Host;
 use crate::engine::port::Command;
@@ -11,6 +12,7 @@ use crate::event::Cause;
 use crate::message::Message;
 use crate::peer::PeerId;
 use crate::queue::outbox::Settled;
+use bytes::Bytes;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
@@ -100,15 +102,31 @@ impl Core {
 
     /// A ROUTER's receive: the message and who sent it.
     pub(super) fn recv_routed(&self, wait: Wait) -> Result<(RoutingId, Message), RecvError> {
-        let message = self.recv(wait)?;
-        let id = message.peer().map(|peer| self.routing_id_of(peer)).unwrap_or_default();
-        Ok((RoutingId::new(id), message))
+        self.recv_slowly(wait, |reader| self.take_routed(reader))
     }
 
     pub(super) fn recv_many_routed(&self, max: usize, wait: Wait) -> Result<Vec<(RoutingId, Message)>, RecvError> {
-        let id = |message: &Message| message.peer().map(|peer| self.routing_id_of(peer)).unwrap_or_default();
-        let messages = self.recv_many(max, wait)?;
-        Ok(messages.into_iter().map(|message| (RoutingId::new(id(&message)), message)).collect())
+        if max == 0 {
+            return Ok(Vec::new());
+        }
+        self.recv_slowly(wait, |reader| {
+            let messages: Vec<_> = std::iter::from_fn(|| self.take_routed(reader)).take(max).collect();
+            (!messages.is_empty()).then_some(messages)
+        })
+    }
+
+    /// The next message and who sent it. Asked in one go: what is known of a peer that is gone may be forgotten with the next take.
+    fn take_routed(&self, reader: &mut Reader) -> Option<(RoutingId, Message)> {
+        let message = self.take(reader)?;
+        let id = message.peer().map(|peer| self.routing_id_of(reader, peer)).unwrap_or_default();
+        Some((RoutingId::new(id), message))
+    }
+
+    /// The routing id of a peer that is here, has left something unread, or was here lately.
+    fn routing_id_of(&self, reader: &Reader, id: PeerId) -> Bytes {
+        let side = self.lock_send();
+        let here = side.peer(id).map(|peer| peer.routing_id.clone());
+        here.or_else(|| reader.left_id(id)).or_else(|| side.routing_id_of(id)).unwrap_or_default()
     }
 
     /// An XSUB's send: subscriptions are known by their first octet.

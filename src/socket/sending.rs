@@ -421,6 +421,11 @@ impl Marks {
 }
 
 impl Peer {
+    /// Whether it may be sent something new: it is not gone, and its endpoint is not being closed.
+    fn is_open(&self) -> bool {
+        !(self.condemned || self.retired)
+    }
+
     /// The marks in force for this peer: for inproc the receiver's are added, and no limit on either side is no limit.
     fn limits(&self, own: Marks) -> Marks {
         let sum = |a: usize, b: usize| if a == 0 || b == 0 { 0 } else { a.saturating_add(b) };
@@ -646,7 +651,8 @@ impl Core {
                 let Some((asker, envelope)) = replies.take() else {
                     return Err(SendFailure::WrongState("there is no request to answer"));
                 };
-                match side.peer(asker).map(|peer| peer.has_room(size, marks, self)) {
+                let asking = side.peer(asker).filter(|peer| !peer.condemned);
+                match asking.map(|peer| peer.has_room(size, marks, self)) {
                     Some(true) => side.push(asker.slot(), &envelope, payload, self),
                     Some(false) => {
                         side.refuse(asker.slot(), size);
@@ -714,7 +720,8 @@ impl Core {
         subscriptions.matches(topic, matched);
         if self.invert {
             let hit = std::mem::take(matched);
-            matched.extend(peers.iter().map(|(key, _)| key.index).filter(|slot| !hit.contains(slot)));
+            let open = peers.iter().filter(|(_, peer)| peer.is_open()).map(|(key, _)| key.index);
+            matched.extend(open.filter(|slot| !hit.contains(slot)));
         }
         if let Some(only) = *only {
             matched.retain(|slot| *slot == only.slot());
@@ -787,7 +794,8 @@ impl Core {
     fn offer_upstream(&self, mut guard: Pass<'_, SendSide>, payload: Payload<'_>) -> Result<(), SendFailure> {
         let side = &mut *guard;
         let (size, marks) = (SendSide::size_of(payload), side.marks);
-        let slots: Vec<u32> = side.peers.iter().map(|(key, _)| key.index).collect();
+        let open = side.peers.iter().filter(|(_, peer)| peer.is_open());
+        let slots: Vec<u32> = open.map(|(key, _)| key.index).collect();
         let mut after = Vec::new();
         for slot in &slots {
             if side.peers.at(*slot).is_some_and(|peer| peer.has_room(size, marks, self)) {

@@ -49,6 +49,46 @@ fn every_linger_time_ends_in_time_whatever_the_peer_does() {
     }
 }
 
+/// The deadline is kept although so many timers are stale by then that they are cleared up while the close looks at a connection
+/// that drains.
+#[test]
+fn the_linger_time_ends_after_a_crowd_has_come_and_gone() {
+    let _turn = alone();
+    within(PATIENCE, "the close", || {
+        let linger = Duration::from_millis(500);
+        let push = Push::builder().context(&Context::new()).linger(linger).send_mark(16u32);
+        let push = push.build().expect("good options");
+        let monitor = push.monitor();
+        let endpoint = push.bind("tcp://127.0.0.1:*").expect("bound");
+        let join = |count| {
+            let mut raw = Raw::connect(endpoint.as_str()).expect("accepted");
+            raw.shake_hands("PULL").expect("a socket");
+            push.wait_for_peers(count, PATIENCE).expect("it is accepted");
+            raw
+        };
+        let body = vec![7; 100_000];
+        let _still = join(1);
+        while push.send_timeout(&body[..], Duration::from_millis(100)).is_ok() {}
+        // The kernel takes what this one is sent, and the peer does not.
+        let drains = join(2);
+        for _ in 0..5 {
+            push.send_timeout(&body[..], PATIENCE).expect("there is room");
+        }
+        let written = || push.peers().iter().any(|peer| peer.stats.written == 5 && peer.stats.queued == 0);
+        eventually(PATIENCE, "the kernel has it", written);
+        drop((3..203).map(join).collect::<Vec<_>>());
+        eventually(PATIENCE, "the crowd is gone", || push.stats().connections == 2);
+        let begin = Instant::now();
+        push.close();
+        let next = || monitor.recv_timeout(PATIENCE).expect("an event").kind;
+        while !matches!(next(), EventKind::Closed(_)) {}
+        drop(drains);
+        while !matches!(next(), EventKind::MonitorStopped) {}
+        let took = begin.elapsed();
+        assert!(took <= linger + SLACK, "took {took:?}");
+    });
+}
+
 fn close_in_time(over: Over, there: There, linger: Option<Duration>) {
     let case = format!("{over:?}, {there:?}, linger {linger:?}");
     let other = Other::start(over, there);

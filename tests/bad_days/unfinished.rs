@@ -133,6 +133,30 @@ fn an_unfinished_message_that_fills_the_budget_and_stands_still_is_closed_with_a
     });
 }
 
+/// Two that hold the budget together and bring just a little: neither may keep the others out for hours.
+#[test]
+fn who_holds_much_of_the_budget_and_drips_is_closed() {
+    within(PATIENCE, "the shortage", || {
+        let context = Context::builder().byte_budget(Some(32 << 20)).build();
+        let router = Router::in_context(&context);
+        let monitor = router.monitor();
+        let endpoint = router.bind("tcp://127.0.0.1:*").expect("bound");
+        let mut drippers = [20 * MIB, 20 * MIB].map(|octets| begin(endpoint.as_str(), octets));
+        eventually(PATIENCE, "unfinished messages fill the budget", || is_over(&context));
+        let part = raw::frame(true, &[7; 8192]);
+        let cause = loop {
+            // About 160 KiB a second, and more than a step: 16 MiB are asked for 256 KiB.
+            match monitor.recv_timeout(Duration::from_millis(50)).map(|event| event.kind) {
+                Some(EventKind::Disconnected(cause)) => break cause,
+                Some(_) => {}
+                None => drippers.iter_mut().for_each(|dripper| drop(dripper.write_all(&part))),
+            }
+        };
+        assert!(matches!(cause, Cause::Limit(_)), "{cause:?}");
+        eventually(PATIENCE, "the shortage is over", || !is_over(&context));
+    });
+}
+
 #[test]
 fn a_message_larger_than_the_budget_gets_through_alone() {
     within(PATIENCE, "the message", || {
