@@ -31,6 +31,9 @@ struct Faults {
     dropped: AtomicBool,
     /// Nor this: nothing can be written now.
     full: AtomicBool,
+    /// Nor these: a read waits until the stream is writable, a write until something is read.
+    read_wants_write: AtomicBool,
+    write_wants_read: AtomicBool,
     /// Nor this: a write takes as long as somebody holds it.
     slow: Mutex<()>,
     writes: AtomicUsize,
@@ -89,6 +92,9 @@ impl Stream for FaultyStream {
     }
 
     fn reregister(&self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+        if interest.is_writable() {
+            switch_off(&self.1.read_wants_write);
+        }
         // Who is full is not writable.
         let full = self.1.full.load(Ordering::SeqCst);
         self.0.reregister(registry, token, if full { Interest::READABLE } else { interest })
@@ -100,13 +106,25 @@ impl Stream for FaultyStream {
 
     fn read(&self, buf: &mut ReadBuf<'_>) -> io::Result<usize> {
         Faults::trip(&self.1.read);
-        self.0.read(buf)
+        if self.1.read_wants_write.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let read = self.0.read(buf)?;
+        switch_off(&self.1.write_wants_read);
+        Ok(read)
+    }
+
+    fn wants(&self) -> Option<Interest> {
+        if self.1.read_wants_write.load(Ordering::SeqCst) {
+            return Some(Interest::WRITABLE);
+        }
+        self.1.write_wants_read.load(Ordering::SeqCst).then_some(Interest::READABLE)
     }
 
     fn write_vectored(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         Faults::trip(&self.1.write);
         self.1.writes.fetch_add(1, Ordering::SeqCst);
-        if self.1.full.load(Ordering::SeqCst) {
+        if self.1.full.load(Ordering::SeqCst) || self.1.write_wants_read.load(Ordering::SeqCst) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         drop(self.1.slow.lock().unwrap_or_else(PoisonError::into_inner));
@@ -472,4 +490,39 @@ fn what_a_failed_socket_held_leaves_the_budget() {
     let _second = raw::Raw::connect(&plain);
     eventually(PATIENCE, "the failure", || router.try_recv().is_err_and(|error| error == RecvError::Failed));
     eventually(PATIENCE, "the budget is free again", || !is_over());
+}
+
+#[test]
+fn a_read_that_wants_the_stream_writable_is_tried_when_it_is() {
+    for engine_only in [false, true] {
+        let scene = Scene::new(engine_only);
+        let (push, pull) = scene.pair();
+        push.send("before").expect("room");
+        assert_eq!(pull.recv_timeout(PATIENCE).expect("a plain read"), "before");
+        switch_on(&scene.faults.read_wants_write);
+        push.send("after").expect("room");
+        assert_eq!(pull.recv_timeout(PATIENCE).expect("the read was tried again"), "after");
+    }
+}
+
+#[test]
+fn a_write_that_wants_the_stream_readable_is_tried_when_it_is_and_not_before() {
+    for engine_only in [false, true] {
+        let scene = Scene::new(engine_only);
+        let far = Context::new();
+        let (here, there) = (Dealer::in_context(&scene.context), Dealer::in_context(&far));
+        let endpoint = there.bind("tcp://127.0.0.1:*").expect("bound");
+        here.connect(endpoint.to_string().replace("tcp:", "faulty:")).expect("a good endpoint");
+        there.send("go on").expect("room");
+        assert_eq!(here.recv_timeout(PATIENCE).expect("the way is open"), "go on");
+        switch_on(&scene.faults.write_wants_read);
+        let before = scene.faults.writes.load(Ordering::SeqCst);
+        here.send("held").expect("room");
+        assert!(there.recv_timeout(Duration::from_millis(50)).is_err(), "the stream takes nothing");
+        let tries = scene.faults.writes.load(Ordering::SeqCst) - before;
+        assert!(tries < 10, "{tries} tries: nobody said that it would take more");
+        there.send("read this").expect("room");
+        assert_eq!(there.recv_timeout(PATIENCE).expect("the write was tried again"), "held");
+        assert_eq!(here.recv_timeout(PATIENCE).expect("it was read"), "read this");
+    }
 }

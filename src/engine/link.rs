@@ -37,6 +37,10 @@ pub(crate) struct Link {
     pub(crate) undigested: bool,
     /// The last message had a large body.
     pub(crate) large: bool,
+    /// A read waits until the stream is writable, and a write until it is readable: streams with a state of their own, such
+    /// as TLS, may want that.
+    pub(crate) read_wants_write: bool,
+    pub(crate) write_wants_read: bool,
     /// Handshake octets that the stream has not taken yet.
     control: VecDeque<Bytes>,
     /// The stream may have something to read.
@@ -121,6 +125,8 @@ impl Link {
             starved: false,
             undigested: false,
             large: false,
+            read_wants_write: false,
+            write_wants_read: false,
             control: VecDeque::new(),
             readable: false,
             writable: false,
@@ -197,6 +203,7 @@ impl Link {
 
     /// Asks to be told when the stream takes octets again, or no longer.
     pub(crate) fn want_write(&mut self, registry: &Registry, token: Token, want: bool) -> io::Result<()> {
+        let want = want || self.read_wants_write;
         if want || self.wants_write {
             let interest = if want { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
             self.stream.reregister(registry, token, interest)?;

@@ -202,6 +202,12 @@ impl Reactor {
                 let Some(link) = self.links.get_mut(key) else { return };
                 link.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
                 link.ended |= event.is_read_closed() || event.is_error();
+                if event.is_writable() {
+                    link.readable |= std::mem::take(&mut link.read_wants_write);
+                }
+                if event.is_readable() && link.write_wants_read {
+                    self.stalled.extend(link.peer);
+                }
                 if event.is_writable() || event.is_error() || event.is_write_closed() {
                     match (&link.state, link.peer) {
                         (State::Up, Some(peer)) => self.stalled.push(peer),
@@ -597,6 +603,9 @@ impl Reactor {
                     self.converse(host, key, now);
                 }
                 read = self.read(host, key, now, budget);
+                if let Some(link) = self.links.get(key).filter(|link| link.write_wants_read && read > 0) {
+                    self.stalled.extend(link.peer);
+                }
                 if self.links.get(key).is_some_and(|link| link.broken && !link.readable) {
                     let error = io::Error::new(io::ErrorKind::BrokenPipe, "the stream takes no more octets");
                     self.lose(host, key, Loss::Link(error.into()));
@@ -740,13 +749,21 @@ impl Reactor {
                     match error.kind() {
                         io::ErrorKind::WouldBlock => {
                             link.readable = link.stream.has_buffered();
-                            break Ok(());
+                            link.read_wants_write = link.stream.wants().is_some_and(Interest::is_writable);
+                            if !link.read_wants_write {
+                                break Ok(());
+                            }
+                            let token = token(self.prefix, Ready::Link(key));
+                            break link
+                                .want_write(&self.registry, token, true)
+                                .map_err(|error| Loss::Link(error.into()));
                         }
                         io::ErrorKind::Interrupted => continue,
                         _ => break Err(Loss::Link(error.into())),
                     }
                 }
             };
+            octets += got;
             if got == 0 {
                 break match link.machine.ended() {
                     Err(error) if !link.is_up() || !error.is_cut() => Err(Loss::Protocol(error)),
@@ -766,7 +783,6 @@ impl Reactor {
                 link.readable = false;
                 break Ok(());
             }
-            octets += got;
             if octets >= budget {
                 break Ok(());
             }
@@ -1051,8 +1067,15 @@ impl Reactor {
         let Some(link) = self.links.get_mut(key) else { return };
         let token = token(self.prefix, Ready::Link(key));
         let wanted = match flushed {
-            Flush::Done => link.want_write(&self.registry, token, false),
-            Flush::Blocked => link.want_write(&self.registry, token, true),
+            Flush::Done => {
+                link.write_wants_read = false;
+                link.want_write(&self.registry, token, false)
+            }
+            Flush::Blocked => {
+                link.write_wants_read = link.stream.wants().is_some_and(Interest::is_readable);
+                let wants_write = !link.write_wants_read;
+                link.want_write(&self.registry, token, wants_write)
+            }
             Flush::Again => {
                 self.stalled.push(peer);
                 Ok(())
