@@ -82,6 +82,9 @@ pub(crate) enum State {
         deadline: Instant,
         /// How long the wait until then was.
         pause: Duration,
+        /// What the peer's system had not taken at the last look, and whether that had been so at the one before.
+        unsent: usize,
+        stuck: bool,
     },
 }
 
@@ -155,6 +158,16 @@ impl Link {
                 self.readable && !(self.paused || self.starved)
             }
         }
+    }
+
+    /// Whether its peer takes nothing of what is still to be delivered.
+    pub(crate) fn is_stuck(&self) -> bool {
+        matches!(self.state, State::Draining { stuck: true, .. })
+    }
+
+    /// Whether the peer has closed its side while what it sent is not to be read now.
+    pub(crate) fn has_ended_unread(&self) -> bool {
+        matches!(self.state, State::Up) && self.ended && (self.paused || self.starved)
     }
 
     /// When it wants to be looked at whatever happens.

@@ -143,6 +143,8 @@ const ACCEPT_BUDGET: usize = 64;
 /// most between later looks.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
 const DRAIN: Duration = Duration::from_millis(250);
+/// A peer that takes nothing for this long may itself be waiting until we take something.
+const STANDSTILL: Duration = Duration::from_millis(64);
 
 thread_local! {
     /// Read buffers belong to the driver: a connection that is quiet has none.
@@ -587,6 +589,7 @@ impl Reactor {
 
     /// Serves a ready link; says how many octets that read.
     fn turn_link(&mut self, host: &dyn Host, key: Key, budget: usize) -> usize {
+        let unattended = self.is_unattended();
         let Some(link) = self.links.get_mut(key) else { return 0 };
         link.listed = false;
         link.writable = false;
@@ -597,6 +600,11 @@ impl Reactor {
                 self.check_connected(host, key);
             }
             State::Draining { .. } => self.drain(host, key),
+            // What it sent last is for nobody, and nothing that is still to be written reaches it.
+            State::Up if unattended && link.has_ended_unread() => {
+                self.lose(host, key, Loss::Link(Cause::Peer));
+                return 0;
+            }
             State::Handshaking | State::Settling(_) | State::Up => {
                 let now = Instant::now();
                 if !link.control_written() {
@@ -946,30 +954,16 @@ impl Reactor {
         }
     }
 
-    /// Our side is shut down: what still comes is thrown away, until the peer closes too.
+    /// Our side is shut down: the connection goes once the peer's system has taken everything, or the peer has gone. What the
+    /// peer sends stays with it meanwhile, unless it takes nothing either: it may be waiting for us.
     fn drain(&mut self, host: &dyn Host, key: Key) {
-        let mut buffer = BUFFER.take();
-        reserve(&mut buffer, READ_BUFFER);
-        let mut budget = READ_BUDGET;
-        let ended = loop {
-            let Some(link) = self.links.get_mut(key) else { break false };
-            buffer.clear();
-            if budget == 0 || link.stream.unsent() == 0 {
-                break budget > 0;
-            }
-            match read_into(&*link.stream, &mut buffer, READ_BUFFER) {
-                Ok(0) => break true,
-                Ok(got) => budget = budget.saturating_sub(got),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    link.readable = false;
-                    break false;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break true,
-            }
-        };
-        BUFFER.set(buffer);
-        if ended {
+        let Some(link) = self.links.get_mut(key) else { return };
+        let mut over = link.ended || link.stream.unsent() == 0;
+        if !over && link.is_stuck() {
+            over = discard(&*link.stream);
+        }
+        link.readable = false;
+        if over {
             self.lose(host, key, Loss::Local(Cause::Local));
         }
     }
@@ -1107,21 +1101,15 @@ impl Reactor {
         for (_, dialer) in self.dialers.iter_mut().filter(|(_, dialer)| concerns(dialer.id)) {
             dialer.closing = true;
         }
-        if scope.is_none() {
-            // Nobody receives any more who could resume them, and their end is not seen unless they are read.
-            for key in self.links.keys() {
-                if let Some(link) = self.links.get_mut(key) {
-                    link.paused = false;
-                }
-                self.list(key);
-            }
-        }
         if let Some(deadline) = deadline {
             self.timers.push(Reverse((deadline, Timer::Ending)));
         }
         // The newest word counts.
         self.endings.retain(|ending| scope.is_some() && ending.scope != scope);
         self.endings.push(Ending { scope, deadline });
+        for key in self.links.keys() {
+            self.list(key);
+        }
     }
 
     /// Looks what is left of the endpoints being closed, and closes what is done or out of time.
@@ -1176,7 +1164,8 @@ impl Reactor {
                     self.lose(host, key, Loss::Local(Cause::Local));
                     return;
                 }
-                link.state = State::Draining { deadline: now + FIRST_LOOK, pause: FIRST_LOOK };
+                let unsent = link.stream.unsent();
+                link.state = State::Draining { deadline: now + FIRST_LOOK, pause: FIRST_LOOK, unsent, stuck: false };
                 link.readable = true;
                 self.list(key);
                 self.retime(key);
@@ -1250,16 +1239,20 @@ impl Reactor {
                     self.lose(host, key, Loss::Link(error.into()));
                 }
             }
-            State::Draining { ref mut deadline, ref mut pause } => {
+            State::Draining { ref mut deadline, ref mut pause, ref mut unsent, ref mut stuck } => {
                 if *deadline <= now {
                     // A close now would have the kernel throw away what the peer has not taken, as soon as the peer says
                     // anything. It may take its time, within the linger time.
                     *pause = (*pause * 2).min(DRAIN);
                     *deadline = now + *pause;
-                    if link.stream.unsent() == 0 {
+                    let left = link.stream.unsent();
+                    if left == 0 {
                         self.lose(host, key, Loss::Local(Cause::Local));
                         return;
                     }
+                    *stuck = *pause >= STANDSTILL && left == std::mem::replace(unsent, left);
+                    link.readable |= *stuck;
+                    self.list(key);
                 }
             }
             State::Settling(_) if link.settling_deadline().is_some_and(|deadline| deadline <= now) => {
@@ -1316,8 +1309,15 @@ impl Reactor {
         });
     }
 
+    /// Whether nobody receives any more who could let a paused link go on.
+    fn is_unattended(&self) -> bool {
+        self.endings.iter().any(|ending| ending.scope.is_none())
+    }
+
     fn list(&mut self, key: Key) {
-        if let Some(link) = self.links.get_mut(key).filter(|link| link.is_ready() && !link.listed) {
+        let unattended = self.is_unattended();
+        let ready = |link: &&mut Link| link.is_ready() || (unattended && link.has_ended_unread());
+        if let Some(link) = self.links.get_mut(key).filter(|link| !link.listed).filter(ready) {
             link.listed = true;
             self.ready.push_back(Ready::Link(key));
         }
@@ -1369,6 +1369,26 @@ fn reuse_body(buffer: &mut BytesMut, wanted: usize) {
         free.extend_from_slice(buffer);
         *buffer = free;
     }
+}
+
+/// Throws away what there is to read, up to a budget; whether the stream is over.
+fn discard(stream: &dyn Stream) -> bool {
+    let mut buffer = BUFFER.take();
+    reserve(&mut buffer, READ_BUFFER);
+    let mut budget = READ_BUDGET;
+    let over = loop {
+        buffer.clear();
+        match read_into(stream, &mut buffer, READ_BUFFER) {
+            Ok(0) => break true,
+            Ok(got) if got < budget => budget -= got,
+            Ok(_) => break false,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break true,
+        }
+    };
+    BUFFER.set(buffer);
+    over
 }
 
 /// Makes room without letting the buffer grow beyond twice its size for ever.

@@ -1023,8 +1023,7 @@ impl Host for Core {
     }
 
     fn deliver(&self, peer: PeerId, incoming: Incoming) -> bool {
-        // What comes to a closed socket is for nobody; it is read to see the end of the connection.
-        self.is_closed() || self.arrive(peer, incoming)
+        self.arrive(peer, incoming)
     }
 
     fn delivered(&self) {
