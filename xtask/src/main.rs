@@ -1,6 +1,7 @@
 //! The project's own commands: `cargo xtask test`, `cargo xtask bench`, `cargo xtask planted`.
 
 mod bench;
+mod package;
 mod process;
 mod python;
 mod steps;

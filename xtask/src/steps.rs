@@ -1,5 +1,6 @@
 //! The steps of `cargo xtask test`: one row each.
 
+use crate::package;
 use crate::process::{self, Ended};
 use crate::python;
 use crate::tally::Tally;
@@ -113,11 +114,7 @@ pub(crate) const STEPS: &[Step] = &[
         name: "package",
         what: "cargo publish --dry-run of both crates",
         interop: false,
-        act: |workspace, _| {
-            // What is tested is the tree as it stands, committed or not.
-            let publish = ["publish", "--dry-run", "--allow-dirty", "--package", "wiremesh-transports"];
-            run(cargo().args(publish).args(["--package", "wiremesh"]), workspace)
-        },
+        act: |workspace, _| package::verify(workspace, LIMIT),
     },
 ];
 
