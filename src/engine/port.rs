@@ -131,7 +131,7 @@ impl Habit {
     }
 
     /// Visits that follow each other within this time are regular.
-    const QUICK: Duration = Duration::from_micros(900);
+    const QUICK: Duration = Duration::from_micros(200);
     /// How often a spinning driver asks the poll beside its streams.
     const POLL: Duration = Duration::from_micros(16);
 }
@@ -234,10 +234,12 @@ impl Port {
 
     /// Says that there is work for whoever drives; wakes somebody if nobody is awake.
     #[inline(always)]
-    pub(crate) fn ring(&self) {
-        if self.signal.ring() {
+    pub(crate) fn ring(&self) -> bool {
+        let asleep = self.signal.ring();
+        if asleep {
             self.wake();
         }
+        asleep
     }
 
     #[inline(never)]
@@ -381,7 +383,10 @@ impl Port {
                     Ok(guard) => guard,
                     Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
                     Err(TryLockError::WouldBlock) => {
-                        self.published.store(NEVER, Ordering::SeqCst);
+                        // A deadline that has passed is the engine's no more; one to come still is.
+                        if self.published.load(Ordering::SeqCst) <= self.engine.nanos(Instant::now()) {
+                            self.published.store(NEVER, Ordering::SeqCst);
+                        }
                         return Turn::Held;
                     }
                 }
@@ -503,7 +508,9 @@ impl Port {
         if regular && !seat.patrolled.swap(true, Ordering::SeqCst) {
             self.engine.patrol(seat.number);
         }
-        if self.signal.missed() || left {
+        // While the seat is on loan, the patrol is turn enough for an engine that came while it was taken: a call would come at such a
+        // time again, and so after each visit.
+        if (self.signal.missed() && !regular) || left {
             // A call rather than a ring: the list that is left is the reactor's own, which a ring does not speak of.
             self.engine.call(seat.number);
         }

@@ -354,7 +354,7 @@ impl Loop {
                     self.again.push_back(number);
                 }
             }
-            Turn::Held => self.schedule(number, None),
+            Turn::Held => {}
             Turn::Lent { deadline, again } => {
                 self.schedule(number, deadline);
                 if !self.lent.contains(&number) {

@@ -1050,7 +1050,7 @@ impl Host for Core {
     }
 
     fn flush(&self, peer: PeerId) -> Flush {
-        self.write_out(peer, 1024 * 1024, false)
+        self.flush_peer(peer)
     }
 
     fn is_flushed(&self, peer: PeerId) -> bool {

@@ -197,6 +197,10 @@ const QUIET: Duration = Duration::from_micros(10);
 const BURST: u64 = 8;
 /// So many messages that wait for the caller's next visit are worth a write of their own: their receiver is to have work, too.
 const HANDFUL: usize = 32;
+/// A driver called to a burst looks after this time whether it has grown, so many times at most, and not if there is enough to write.
+const SETTLE: Duration = Duration::from_micros(2);
+const SETTLE_ROUNDS: usize = 5;
+const ENOUGH: usize = 256;
 /// How many octets a sending caller writes itself before it leaves the rest to whoever drives.
 const INLINE_BUDGET: usize = 64 * 1024;
 /// How many octets one flush of a driver writes before other peers get their turn.
@@ -820,7 +824,9 @@ impl Core {
     pub(super) fn follow(&self, after: After) {
         match after {
             After::Nothing => {}
-            After::Ring => self.port.ring(),
+            // Waking somebody takes longer than the pause that ends a burst.
+            After::Ring if self.port.ring() => self.lock_send().tempo.quiet_since = Instant::now(),
+            After::Ring => {}
             After::Inline(peer) => self.flush_inline(peer),
             After::Notice(core, there) => {
                 if let Some(core) = core.upgrade() {
@@ -852,6 +858,32 @@ impl Core {
                 self.port.ring();
             }
         }
+    }
+
+    /// Lets the rest of a burst that has just begun come, a few microseconds at most, so that it is written whole.
+    fn await_burst(&self, id: PeerId) {
+        let mut before = 0;
+        for _ in 0..SETTLE_ROUNDS {
+            let side = self.lock_send();
+            let waiting = side.peer(id).map_or(0, |peer| peer.outbox.waiting());
+            let settled = !side.tempo.bursts || waiting == before || waiting >= ENOUGH;
+            drop(side);
+            if settled {
+                return;
+            }
+            before = waiting;
+            let until = Instant::now() + SETTLE;
+            while Instant::now() < until {
+                // The sender may have been put aside on this very processor for the driver it woke.
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    /// What a driver does for a peer with something to flush.
+    pub(super) fn flush_peer(&self, id: PeerId) -> Flush {
+        self.await_burst(id);
+        self.write_out(id, FLUSH_BUDGET, false)
     }
 
     /// Writes what waits for a peer, up to `budget` octets.
