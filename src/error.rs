@@ -111,7 +111,7 @@ pub struct SendError {
     pub message: Message,
 }
 
-/// Why a message was not sent.
+/// Why a message was not sent, or no room reserved for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum SendFailure {
@@ -136,17 +136,17 @@ pub enum SendFailure {
     /// The message has a form the pattern has no use for: a ROUTER's that begins with no routing id.
     #[error("the message is not acceptable: {0}")]
     Unacceptable(&'static str),
-    /// The socket's kind cannot send.
-    #[error("sockets of this kind do not send")]
+    /// The socket's kind cannot send, or cannot reserve room in this way.
+    #[error("sockets of this kind do not send, or reserve no room in this way")]
     NotSupported,
     /// The socket was made before a fork and is used in the child.
     #[error("sockets of the parent process cannot be used in a forked child")]
     Forked,
 }
 
-impl From<SendError> for io::Error {
-    fn from(error: SendError) -> io::Error {
-        let kind = match error.reason {
+impl SendFailure {
+    fn kind(self) -> io::ErrorKind {
+        match self {
             SendFailure::WouldBlock => io::ErrorKind::WouldBlock,
             SendFailure::TimedOut => io::ErrorKind::TimedOut,
             SendFailure::Closed => io::ErrorKind::NotConnected,
@@ -154,8 +154,19 @@ impl From<SendError> for io::Error {
             SendFailure::Unroutable => io::ErrorKind::HostUnreachable,
             SendFailure::Unacceptable(_) => io::ErrorKind::InvalidInput,
             SendFailure::NotSupported => io::ErrorKind::Unsupported,
-        };
-        io::Error::new(kind, error)
+        }
+    }
+}
+
+impl From<SendError> for io::Error {
+    fn from(error: SendError) -> io::Error {
+        io::Error::new(error.reason.kind(), error)
+    }
+}
+
+impl From<SendFailure> for io::Error {
+    fn from(reason: SendFailure) -> io::Error {
+        io::Error::new(reason.kind(), reason)
     }
 }
 

@@ -79,6 +79,7 @@
 //! |---|---|---|---|
 //! | one message | `send`, `recv` | `send_timeout`, `recv_timeout` | `try_send`, `try_recv` |
 //! | many | `send_many`, `recv_many`, `iter` | | |
+//! | room for one to be made later ([`Reservation`]) | `reserve` | `reserve_timeout` | `try_reserve` |
 //!
 //! Every method takes `&self`, every socket is `Send + Sync`: see [threads](guide::threads). A failed send hands its message
 //! back. All errors convert to [`std::io::Error`].
@@ -144,8 +145,8 @@ pub use message::{Frame, IntoMessage, Message};
 pub use options::{Options, Setting};
 pub use peer::{PeerId, PeerInfo};
 pub use socket::{
-    AnySocket, Builder, Dealer, Face, Monitor, Pair, Pub, Pull, Push, Rep, Req, RequestError, Router, RoutingId,
-    Socket, Sub, XPub, XSub,
+    AnySocket, Builder, Dealer, Face, Monitor, Pair, Pub, Pull, Push, Rep, Req, RequestError, Reservation, Router,
+    RoutingId, Socket, Sub, XPub, XSub,
 };
 pub use stats::{Dropped, PeerStats, Stats};
 pub use wiremesh_transports as transports;

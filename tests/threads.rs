@@ -32,6 +32,7 @@ fn everything_public_may_be_shared_by_threads() {
     is_shared(&context);
     is_shared(&Push::in_context(&context));
     is_shared(&Push::in_context(&context).monitor());
+    is_shared(&Push::in_context(&context).try_reserve());
     is_shared(&Message::new());
     is_shared(&Req::in_context(&context).request("x", Duration::ZERO).unwrap_err());
 }

@@ -2,6 +2,7 @@
 
 use super::core::Wait;
 use super::faces::RoutingId;
+use super::reservation::Reservation;
 use super::sending::Recipient;
 use super::{Builder, Face, Socket, sealed};
 use crate::context::Context;
@@ -83,6 +84,59 @@ impl AnySocket {
             sent += 1;
         }
         Ok(sent)
+    }
+
+    /// PUSH, DEALER, PAIR and REQ: reserves room for one message, waiting as `send` does.
+    ///
+    /// # Errors
+    /// [`SendFailure::NotSupported`] for other kinds; otherwise as `send`.
+    pub fn reserve(&self) -> Result<Reservation<'_>, SendFailure> {
+        self.0.core.reserve(None, Wait::Option)
+    }
+
+    /// As [`reserve`](AnySocket::reserve), if that is possible without waiting.
+    ///
+    /// # Errors
+    /// [`SendFailure::WouldBlock`] where `reserve` would wait; otherwise as there.
+    pub fn try_reserve(&self) -> Result<Reservation<'_>, SendFailure> {
+        self.0.core.reserve(None, Wait::Never)
+    }
+
+    /// As [`reserve`](AnySocket::reserve), waiting at most `timeout`.
+    ///
+    /// # Errors
+    /// [`SendFailure::TimedOut`] when there was no room in time; otherwise as `reserve`.
+    pub fn reserve_timeout(&self, timeout: Duration) -> Result<Reservation<'_>, SendFailure> {
+        self.0.core.reserve(None, Wait::For(timeout))
+    }
+
+    /// ROUTER, PUB and XPUB: reserves room for one message with the peer of that routing id, or with everybody who gets a message
+    /// on that topic. A routing id is not repeated in front of the message then.
+    ///
+    /// # Errors
+    /// [`SendFailure::NotSupported`] for other kinds; otherwise as `send`.
+    pub fn reserve_to(&self, name: impl AsRef<[u8]>) -> Result<Reservation<'_>, SendFailure> {
+        self.0.core.reserve(Some(name.as_ref()), Wait::Option)
+    }
+
+    /// As [`reserve_to`](AnySocket::reserve_to), if that is possible without waiting.
+    ///
+    /// # Errors
+    /// [`SendFailure::WouldBlock`] where `reserve_to` would wait; otherwise as there.
+    pub fn try_reserve_to(&self, name: impl AsRef<[u8]>) -> Result<Reservation<'_>, SendFailure> {
+        self.0.core.reserve(Some(name.as_ref()), Wait::Never)
+    }
+
+    /// As [`reserve_to`](AnySocket::reserve_to), waiting at most `timeout`.
+    ///
+    /// # Errors
+    /// [`SendFailure::TimedOut`] when there was no room in time; otherwise as `reserve_to`.
+    pub fn reserve_to_timeout(
+        &self,
+        name: impl AsRef<[u8]>,
+        timeout: Duration,
+    ) -> Result<Reservation<'_>, SendFailure> {
+        self.0.core.reserve(Some(name.as_ref()), Wait::For(timeout))
     }
 
     /// Receives the next message, waiting for one.

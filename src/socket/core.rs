@@ -318,7 +318,7 @@ impl Core {
     }
 
     /// What a send is told that was refused for this reason.
-    fn why_unsent(&self, reason: SendFailure) -> SendFailure {
+    pub(super) fn why_unsent(&self, reason: SendFailure) -> SendFailure {
         if reason == SendFailure::Closed && self.is_failed() { SendFailure::Failed } else { reason }
     }
 
@@ -453,7 +453,7 @@ impl Core {
     }
 
     /// What came before a request cannot be its reply.
-    fn forget_replies(&self) {
+    pub(super) fn forget_replies(&self) {
         let relaxed = self.switch().relaxed;
         let may_send = match &self.lock_send().routing {
             Routing::Request(_, requests) => requests.may_send(relaxed),
@@ -466,33 +466,39 @@ impl Core {
 
     #[inline(never)]
     fn send_slowly(&self, message: Message, to: Recipient<'_>, wait: Wait) -> Result<(), SendError> {
+        let sent = self.await_room(wait, || self.offer(Payload::Message(&message), to));
+        sent.map_err(|reason| SendError { reason, message })
+    }
+
+    /// Attempts something that needs room until there is some, or `wait` is over.
+    pub(super) fn await_room<T>(
+        &self,
+        wait: Wait,
+        mut attempt: impl FnMut() -> Result<T, SendFailure>,
+    ) -> Result<T, SendFailure> {
         if self.is_forked() {
-            return Err(SendError { reason: SendFailure::Forked, message });
+            return Err(SendFailure::Forked);
         }
-        let mut reason = match self.offer(Payload::Message(&message), to) {
-            Ok(()) => return Ok(()),
-            Err(reason) => reason,
-        };
+        let mut outcome = attempt();
+        if !matches!(outcome, Err(SendFailure::WouldBlock)) {
+            return outcome.map_err(|reason| self.why_unsent(reason));
+        }
         let deadline = match self.deadline(wait, &self.send_timeout) {
-            Deadline::Now => return Err(SendError { reason: self.why_unsent(reason), message }),
+            Deadline::Now => return outcome,
             Deadline::At(at) => Some(at),
             Deadline::Never => None,
         };
-        if reason == SendFailure::WouldBlock {
-            self.relieve();
-            let mut outcome = Err(reason);
-            let in_time = self.wait(Interest::ROOM, deadline, || {
-                outcome = self.offer(Payload::Message(&message), to);
-                outcome != Err(SendFailure::WouldBlock)
-            });
-            match outcome {
-                Ok(()) => return Ok(()),
-                Err(_) if self.is_closed() => reason = SendFailure::Closed,
-                Err(SendFailure::WouldBlock) if !in_time => reason = SendFailure::TimedOut,
-                Err(other) => reason = other,
-            }
-        }
-        Err(SendError { reason: self.why_unsent(reason), message })
+        self.relieve();
+        let in_time = self.wait(Interest::ROOM, deadline, || {
+            outcome = attempt();
+            !matches!(outcome, Err(SendFailure::WouldBlock))
+        });
+        outcome = match outcome {
+            Err(_) if self.is_closed() => Err(SendFailure::Closed),
+            Err(SendFailure::WouldBlock) if !in_time => Err(SendFailure::TimedOut),
+            other => other,
+        };
+        outcome.map_err(|reason| self.why_unsent(reason))
     }
 
     #[inline(always)]

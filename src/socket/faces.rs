@@ -2,10 +2,11 @@
 
 use super::core::Wait;
 use super::request::RequestError;
+use super::reservation::Reservation;
 use super::sending::Recipient;
 use super::{Builder, Face, Socket, sealed};
 use crate::context::Context;
-use crate::error::{Error, RecvError, SendError};
+use crate::error::{Error, RecvError, SendError, SendFailure};
 use crate::kind::SocketKind;
 use crate::message::{IntoMessage, Message};
 use bytes::Bytes;
@@ -115,6 +116,53 @@ macro_rules! sends {
     };
 }
 
+/// The verbs of a socket that can find the next peer with room before there is a message.
+macro_rules! reserves {
+    ($name:ident, $other:ident $(, $state:literal)?) => {
+        impl $name {
+            /// Reserves room for one message, waiting for it as `send` does; [`Reservation::send`] fills it.
+            ///
+            $(#[doc = $state]
+            #[doc = ""])?
+            /// # Errors
+            /// As `send`.
+            ///
+            /// # Examples
+            /// ```
+            /// let context = wiremesh::Context::new();
+            #[doc = concat!("let here = wiremesh::", stringify!($name), "::in_context(&context);")]
+            #[doc = concat!("let there = wiremesh::", stringify!($other), "::in_context(&context);")]
+            /// there.bind("inproc://there")?;
+            /// here.connect("inproc://there")?;
+            /// let room = here.reserve()?;
+            /// let report = format!("made once there was room with {:?}", room.peer());
+            /// room.send(&report)?;
+            /// assert_eq!(there.recv()?, report.as_str());
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
+            pub fn reserve(&self) -> Result<Reservation<'_>, SendFailure> {
+                self.0.core.reserve(None, Wait::Option)
+            }
+
+            /// Reserves room for one message if there is some.
+            ///
+            /// # Errors
+            /// [`WouldBlock`](SendFailure::WouldBlock) where `reserve` would wait; otherwise as there.
+            pub fn try_reserve(&self) -> Result<Reservation<'_>, SendFailure> {
+                self.0.core.reserve(None, Wait::Never)
+            }
+
+            /// Reserves room for one message, waiting at most `timeout`.
+            ///
+            /// # Errors
+            /// [`TimedOut`](SendFailure::TimedOut) when there was none in time; otherwise as `reserve`.
+            pub fn reserve_timeout(&self, timeout: Duration) -> Result<Reservation<'_>, SendFailure> {
+                self.0.core.reserve(None, Wait::For(timeout))
+            }
+        }
+    };
+}
+
 /// The verbs of a socket that receives messages as they are.
 macro_rules! receives {
     ($name:ident) => {
@@ -178,6 +226,55 @@ macro_rules! publishes {
             pub fn topic_count(&self) -> usize {
                 self.0.core.topic_count()
             }
+
+            /// Reserves room with everybody who gets a message on that topic, for one that is not made yet;
+            /// [`Reservation::send`] sends it to them.
+            ///
+            /// Who gets it is decided now: not whoever subscribes later, and, as with `send`, not who is at its mark now; that is
+            /// counted when the message is sent. With the option `nodrop` it waits for those (at most the option `send_timeout`).
+            ///
+            /// # Errors
+            /// As `send`.
+            ///
+            /// # Examples
+            /// ```
+            /// use std::time::Duration;
+            ///
+            /// let context = wiremesh::Context::new();
+            #[doc = concat!("let publisher = wiremesh::", stringify!($name), "::in_context(&context);")]
+            /// let subscriber = wiremesh::Sub::in_context(&context);
+            /// publisher.bind("inproc://news")?;
+            /// subscriber.connect("inproc://news")?;
+            /// subscriber.subscribe("weather")?;
+            /// publisher.wait_for_subscribers(1, Duration::from_secs(5))?;
+            /// let room = publisher.reserve("weather")?;
+            /// room.send(["weather", "sunny"])?;
+            /// assert_eq!(subscriber.recv()?.frame(1), Some(&b"sunny"[..]));
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
+            pub fn reserve(&self, topic: impl AsRef<[u8]>) -> Result<Reservation<'_>, SendFailure> {
+                self.0.core.reserve(Some(topic.as_ref()), Wait::Option)
+            }
+
+            /// As `reserve`, if that is possible without waiting.
+            ///
+            /// # Errors
+            /// [`WouldBlock`](SendFailure::WouldBlock) where `reserve` would wait; otherwise as there.
+            pub fn try_reserve(&self, topic: impl AsRef<[u8]>) -> Result<Reservation<'_>, SendFailure> {
+                self.0.core.reserve(Some(topic.as_ref()), Wait::Never)
+            }
+
+            /// As `reserve`, waiting at most `timeout`.
+            ///
+            /// # Errors
+            /// [`TimedOut`](SendFailure::TimedOut) when there was no room in time; otherwise as `reserve`.
+            pub fn reserve_timeout(
+                &self,
+                topic: impl AsRef<[u8]>,
+                timeout: Duration,
+            ) -> Result<Reservation<'_>, SendFailure> {
+                self.0.core.reserve(Some(topic.as_ref()), Wait::For(timeout))
+            }
         }
     };
 }
@@ -200,6 +297,7 @@ face! {
     Pair
 }
 sends!(Pair, "Waits while there is no peer, or it is at its mark (at most the option `send_timeout`).");
+reserves!(Pair, Pair);
 receives!(Pair);
 
 face! {
@@ -303,6 +401,11 @@ face! {
     Req
 }
 sends!(Req, "Waits while there is no peer with room (at most the option `send_timeout`).");
+reserves!(
+    Req,
+    Rep,
+    "It does not begin a request. Several threads may reserve; the first that sends has asked, and the others fail with [`WrongState`](SendFailure::WrongState) unless the option `relaxed` is on."
+);
 receives!(Req);
 
 impl Req {
@@ -378,6 +481,7 @@ face! {
     Dealer
 }
 sends!(Dealer, "Waits while there is no peer with room (at most the option `send_timeout`).");
+reserves!(Dealer, Dealer);
 receives!(Dealer);
 
 face! {
@@ -464,6 +568,46 @@ impl Router {
             sent += 1;
         }
         Ok(sent)
+    }
+
+    /// Reserves room for one message with the peer of that routing id; [`Reservation::send`] fills it.
+    ///
+    /// With the option `mandatory` it waits for room (at most the option `send_timeout`). Without, it never waits: where there is no such
+    /// peer, or no room, [`Reservation::peer`] is `None`, and the message will be dropped and counted.
+    ///
+    /// # Errors
+    /// As [`send_to`](Router::send_to).
+    ///
+    /// # Examples
+    /// ```
+    /// let context = wiremesh::Context::new();
+    /// let router = wiremesh::Router::in_context(&context);
+    /// let dealer = wiremesh::Dealer::builder().context(&context).routing_id("worker-1").build()?;
+    /// router.bind("inproc://workers")?;
+    /// dealer.connect("inproc://workers")?;
+    /// assert!(router.reserve_to("worker-2")?.peer().is_none());
+    /// router.reserve_to("worker-1")?.send("a job")?;
+    /// assert_eq!(dealer.recv()?, "a job");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reserve_to(&self, id: impl AsRef<[u8]>) -> Result<Reservation<'_>, SendFailure> {
+        self.0.core.reserve(Some(id.as_ref()), Wait::Option)
+    }
+
+    /// As [`reserve_to`](Router::reserve_to), if that is possible without waiting.
+    ///
+    /// # Errors
+    /// [`WouldBlock`](SendFailure::WouldBlock) where `reserve_to` would wait; otherwise as there.
+    pub fn try_reserve_to(&self, id: impl AsRef<[u8]>) -> Result<Reservation<'_>, SendFailure> {
+        self.0.core.reserve(Some(id.as_ref()), Wait::Never)
+    }
+
+    /// As [`reserve_to`](Router::reserve_to), waiting at most `timeout`.
+    ///
+    /// # Errors
+    /// [`TimedOut`](SendFailure::TimedOut) when there was no room in time; otherwise as `reserve_to`.
+    pub fn reserve_to_timeout(&self, id: impl AsRef<[u8]>, timeout: Duration) -> Result<Reservation<'_>, SendFailure> {
+        self.0.core.reserve(Some(id.as_ref()), Wait::For(timeout))
     }
 
     /// Receives the next message and the routing id of its sender, waiting for one (at most the option `receive_timeout`).
@@ -577,6 +721,7 @@ face! {
     Push
 }
 sends!(Push, "Waits while there is no peer with room (at most the option `send_timeout`).");
+reserves!(Push, Pull);
 
 face! {
     /// Receives from its peers in turn (RFC 30).

@@ -10,6 +10,7 @@ mod monitor;
 mod notices;
 mod receiving;
 mod request;
+mod reservation;
 mod sending;
 mod topics;
 
@@ -17,6 +18,7 @@ pub use any::AnySocket;
 pub use faces::{Dealer, Pair, Pub, Pull, Push, Rep, Req, Router, RoutingId, Sub, XPub, XSub};
 pub use monitor::Monitor;
 pub use request::RequestError;
+pub use reservation::Reservation;
 
 use self::core::Core;
 use crate::context::Context;

@@ -556,7 +556,7 @@ impl Core {
             if let Some(spent) = spent {
                 side.pool.put(spent);
             }
-            peer.unread = (peer.unread + taken.messages).saturating_sub(read);
+            peer.beside = (peer.beside + taken.messages).saturating_sub(read);
             peer.unread_bytes = (peer.unread_bytes + taken.bytes).saturating_sub(read_bytes);
             peer.settle(taken.settled(), &mut side.counts);
             (taken, peer.uncharge(), read > 0 && side.gave_room(to.slot()))
@@ -578,7 +578,7 @@ impl Core {
         let room = {
             let mut side = self.lock_send();
             if let Some(peer) = side.peer_mut(to) {
-                peer.unread = peer.unread.saturating_sub(read);
+                peer.beside = peer.beside.saturating_sub(read);
                 peer.unread_bytes = peer.unread_bytes.saturating_sub(read_bytes);
             }
             side.gave_room(to.slot())

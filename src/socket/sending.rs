@@ -45,7 +45,7 @@ pub(crate) struct SendSide {
     pub(super) counts: Counts,
     pub(super) closed: bool,
     /// A sender found no room and waits, or tries again later.
-    hungry: bool,
+    pub(super) hungry: bool,
     /// Peers that are gone, for questions that come late.
     pub(super) departed: VecDeque<crate::PeerInfo>,
     pub(super) connections: u64,
@@ -98,7 +98,8 @@ pub(super) struct Publisher {
     appender: Appender,
     /// Encodes a message of several frames before it is appended.
     scratch: Vec<u8>,
-    matched: Vec<u32>,
+    /// The slots of those who get the message in hand.
+    pub(super) matched: Vec<u32>,
     /// Under `manual`: whose subscription the application read last.
     pub(super) last: Option<PeerId>,
     /// Under `manual_last_value`: the one peer the next message goes to.
@@ -112,7 +113,7 @@ pub(super) struct Peer {
     pub(super) wire: Wire,
     /// The routing id it is known by.
     pub(super) routing_id: Bytes,
-    credit: Credit,
+    pub(super) credit: Credit,
     /// What of its queue is charged to the context's budget.
     charged: usize,
     /// It is on the dirty list.
@@ -127,8 +128,12 @@ pub(super) struct Peer {
     pub(super) lingered: bool,
     /// The minor version of its protocol: which form of subscription it is sent.
     pub(super) minor: u8,
-    /// For inproc: messages and octets in the hands of the receiver that the application has not read.
-    pub(super) unread: usize,
+    /// Messages that count against its mark beside those that wait: for inproc, what the receiver has in hand and its application
+    /// has not read; and the places that are reserved.
+    pub(super) beside: usize,
+    /// How many of these are reserved.
+    pub(super) reserved: usize,
+    /// For inproc: the octets of what the receiver's application has not read.
     pub(super) unread_bytes: usize,
     /// For inproc: what the receiver's mark adds to ours; 0 is no limit at all, `None` while nobody is there.
     pub(super) added: Option<Marks>,
@@ -268,7 +273,8 @@ impl SendSide {
             condemned: false,
             lingered: false,
             minor: 1,
-            unread: 0,
+            beside: 0,
+            reserved: 0,
             unread_bytes: 0,
             added: None,
             about: Box::new(about),
@@ -327,7 +333,7 @@ impl SendSide {
 
     /// Queues a message for a peer and says what is to follow.
     #[inline(always)]
-    fn push(&mut self, slot: u32, envelope: &[Bytes], payload: Payload<'_>, core: &Core) -> After {
+    pub(super) fn push(&mut self, slot: u32, envelope: &[Bytes], payload: Payload<'_>, core: &Core) -> After {
         let marks = self.marks;
         let Some(peer) = self.peers.at_mut(slot) else { return After::Nothing };
         let idle = peer.outbox.is_idle();
@@ -354,8 +360,8 @@ impl SendSide {
     pub(super) fn gave_room(&mut self, slot: u32) -> bool {
         let marks = self.marks;
         let Some(peer) = self.peers.at_mut(slot) else { return false };
-        let limits = peer.limits(marks);
-        peer.credit.drain(peer.load(), limits, &mut self.hungry)
+        let Some((load, limits)) = peer.unreserved(marks) else { return false };
+        peer.credit.drain(load, limits, &mut self.hungry)
     }
 
     /// The marks in force for a peer are others now.
@@ -424,14 +430,31 @@ impl Marks {
     }
 }
 
+impl Publisher {
+    /// Finds who gets a message on that topic.
+    #[inline(always)]
+    pub(super) fn find(&mut self, topic: &[u8], peers: &Slab<Peer>, invert: bool) {
+        let Publisher { subscriptions, matched, only, .. } = self;
+        subscriptions.matches(topic, matched);
+        if invert {
+            let hit = std::mem::take(matched);
+            let open = peers.iter().filter(|(_, peer)| peer.is_open()).map(|(key, _)| key.index);
+            matched.extend(open.filter(|slot| !hit.contains(slot)));
+        }
+        if let Some(only) = *only {
+            matched.retain(|slot| *slot == only.slot());
+        }
+    }
+}
+
 impl Peer {
     /// Whether it may be sent something new: it is not gone, and its endpoint is not being closed.
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         !(self.condemned || self.retired)
     }
 
     /// The marks in force for this peer: for inproc the receiver's are added, and no limit on either side is no limit.
-    fn limits(&self, own: Marks) -> Marks {
+    pub(super) fn limits(&self, own: Marks) -> Marks {
         let sum = |a: usize, b: usize| if a == 0 || b == 0 { 0 } else { a.saturating_add(b) };
         match self.added {
             None => own,
@@ -440,7 +463,7 @@ impl Peer {
     }
 
     #[inline(always)]
-    fn has_room(&self, size: usize, own: Marks, core: &Core) -> bool {
+    pub(super) fn has_room(&self, size: usize, own: Marks, core: &Core) -> bool {
         let bytes = self.outbox.waiting_bytes() + self.unread_bytes;
         if self.credit.is_full() || (bytes > 0 && core.context.budget.is_over()) {
             return false;
@@ -451,9 +474,18 @@ impl Peer {
     /// Counts a message there is no room for, by what stands in its way.
     #[cold]
     fn refuse(&mut self, size: usize, own: Marks, counts: &mut Counts) {
+        self.count_refused(self.obstacle(size, own), counts);
+    }
+
+    /// What stands in the way of a message there is no room for.
+    pub(super) fn obstacle(&self, size: usize, own: Marks) -> Reason {
         let bytes = self.outbox.waiting_bytes() + self.unread_bytes;
         let at_mark = self.credit.is_full() || !self.fits_added(bytes, size, own);
-        let reason = if at_mark { Reason::HighWaterMark } else { Reason::Limit };
+        if at_mark { Reason::HighWaterMark } else { Reason::Limit }
+    }
+
+    /// Counts a message that was taken and dropped at once.
+    pub(super) fn count_refused(&mut self, reason: Reason, counts: &mut Counts) {
         for (accepted, dropped) in
             [(&mut counts.accepted, &mut counts.dropped), (&mut self.counts.accepted, &mut self.counts.dropped)]
         {
@@ -500,16 +532,16 @@ impl Peer {
     }
 
     #[inline(always)]
-    fn note_fill(&mut self, own: Marks) {
-        let waiting = self.outbox.waiting() + self.unread;
+    pub(super) fn note_fill(&mut self, own: Marks) {
+        let waiting = self.outbox.waiting() + self.beside;
         if own.messages != 0 && waiting >= own.messages {
             self.credit.fill(waiting, self.limits(own).messages);
         }
     }
 
     /// What counts against the marks.
-    fn load(&self) -> Marks {
-        Marks { messages: self.outbox.waiting() + self.unread, bytes: self.outbox.waiting_bytes() + self.unread_bytes }
+    pub(super) fn load(&self) -> Marks {
+        Marks { messages: self.outbox.waiting() + self.beside, bytes: self.outbox.waiting_bytes() + self.unread_bytes }
     }
 
     /// What is to follow a push: nothing while somebody flushes, else an inline write, a ring or a notice.
@@ -714,37 +746,43 @@ impl Core {
 
     /// PUB and XPUB: encodes the message once and queues it for every matching subscriber that has room.
     fn publish(&self, mut guard: Pass<'_, SendSide>, payload: Payload<'_>) -> Result<(), SendFailure> {
-        let SendSide { peers, routing, pool, dirty, tempo, marks, counts, hungry, .. } = &mut *guard;
+        let SendSide { peers, routing, marks, counts, hungry, .. } = &mut *guard;
         let Routing::Publish(publisher) = routing else { return Err(SendFailure::NotSupported) };
-        let Publisher { subscriptions, appender, scratch, matched, only, .. } = &mut **publisher;
         let topic = match payload {
             Payload::Body(body) => body,
             Payload::Message(message) => message.as_bytes(),
         };
-        subscriptions.matches(topic, matched);
-        if self.invert {
-            let hit = std::mem::take(matched);
-            let open = peers.iter().filter(|(_, peer)| peer.is_open()).map(|(key, _)| key.index);
-            matched.extend(open.filter(|slot| !hit.contains(slot)));
-        }
-        if let Some(only) = *only {
-            matched.retain(|slot| *slot == only.slot());
-        }
-        let size = SendSide::size_of(payload);
+        publisher.find(topic, peers, self.invert);
         if self.switch().nodrop {
+            let size = SendSide::size_of(payload);
             let full =
                 |slot: &u32| peers.at(*slot).is_some_and(|peer| !self.conflate && !peer.has_room(size, *marks, self));
-            if matched.iter().any(full) {
+            if publisher.matched.iter().any(full) {
                 *hungry = true;
                 return Err(SendFailure::WouldBlock);
             }
         }
-        *only = None;
-        if matched.is_empty() {
+        publisher.only = None;
+        if publisher.matched.is_empty() {
             counts.accepted += 1;
             counts.dropped.unroutable += 1;
             return Ok(());
         }
+        self.distribute(guard, payload, false)
+    }
+
+    /// Encodes a message once and queues it for everybody `matched`; who has no room misses it, unless it is `reserved`.
+    #[inline(always)]
+    pub(super) fn distribute(
+        &self,
+        mut guard: Pass<'_, SendSide>,
+        payload: Payload<'_>,
+        reserved: bool,
+    ) -> Result<(), SendFailure> {
+        let SendSide { peers, routing, pool, dirty, tempo, marks, counts, .. } = &mut *guard;
+        let Routing::Publish(publisher) = routing else { return Err(SendFailure::NotSupported) };
+        let Publisher { appender, scratch, matched, .. } = &mut **publisher;
+        let size = SendSide::size_of(payload);
         let shared = if matched.len() > 2 && size <= PIECE / 2 && !self.conflate {
             encode(appender, scratch, payload)
         } else {
@@ -756,7 +794,7 @@ impl Core {
         let mut notices: smallvec::SmallVec<[(Weak<Core>, PeerId); 4]> = smallvec::SmallVec::new();
         for slot in matched.drain(..) {
             let Some(peer) = peers.at_mut(slot) else { continue };
-            if !self.conflate && !peer.has_room(size, *marks, self) {
+            if !reserved && !self.conflate && !peer.has_room(size, *marks, self) {
                 peer.refuse(size, *marks, counts);
                 continue;
             }

@@ -163,7 +163,8 @@ fn in_the_child(push: &Push, others: &[AnySocket], busy: &[AnySocket], how: u64)
     let refuses_to_receive = |socket: &AnySocket| {
         matches!(socket.recv_timeout(Duration::from_secs(1)), Err(RecvError::Forked | RecvError::NotSupported))
     };
-    if !push.send("x").is_err_and(|error| error.reason == SendFailure::Forked) {
+    let reserved = push.reserve().map(drop);
+    if !push.send("x").is_err_and(|error| error.reason == SendFailure::Forked) || reserved != Err(SendFailure::Forked) {
         return 1;
     }
     for socket in others {
