@@ -103,6 +103,9 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// Whether nothing waits for that peer any more.
     fn is_flushed(&self, peer: PeerId) -> bool;
 
+    /// How many octets wait for that peer, or were taken to be written and are not.
+    fn pending(&self, peer: PeerId) -> usize;
+
     /// Gives up what waits for a peer of an endpoint that was closed; says how many messages that were.
     fn abandon(&self, peer: PeerId) -> Settled;
 

@@ -5,7 +5,7 @@
 
 use super::contain::contain;
 use super::dialer::{Dialer, Dialing, Jitter};
-use super::link::{Link, Origin, State};
+use super::link::{Link, Origin, Standstill, State};
 use super::listener::Binding;
 use super::port::{Command, Habit};
 use super::{EndpointId, Flush, Host, Incoming, Newcomer, Settings};
@@ -139,12 +139,6 @@ const KEPT_BODIES: usize = 2;
 const LARGE_START: usize = 16 * 1024;
 /// How many connections one turn accepts on one listener.
 const ACCEPT_BUDGET: usize = 64;
-/// How long after its end a connection is looked at first, whether the peer's system has taken everything, and how long at
-/// most between later looks.
-const FIRST_LOOK: Duration = Duration::from_millis(1);
-const DRAIN: Duration = Duration::from_millis(250);
-/// A peer that takes nothing for this long may itself be waiting until we take something.
-const STANDSTILL: Duration = Duration::from_millis(64);
 
 thread_local! {
     /// Read buffers belong to the driver: a connection that is quiet has none.
@@ -272,7 +266,7 @@ impl Reactor {
     pub(crate) fn probe(&mut self) {
         if self.links.len() <= 4 {
             for (key, link) in self.links.iter_mut() {
-                if matches!(link.state, State::Up) && !link.paused && !link.starved && !link.listed {
+                if matches!(link.state, State::Up) && !link.is_kept() && !link.listed {
                     link.readable = true;
                     link.listed = true;
                     self.ready.push_back(Ready::Link(key));
@@ -599,11 +593,17 @@ impl Reactor {
                 link.readable = false;
                 self.check_connected(host, key);
             }
-            State::Draining { .. } => self.drain(host, key),
+            State::Draining => self.drain(host, key),
             // What it sent last is for nobody, and nothing that is still to be written reaches it.
             State::Up if unattended && link.has_ended_unread() => {
                 self.lose(host, key, Loss::Link(Cause::Peer));
                 return 0;
+            }
+            State::Up if link.deaf => {
+                if self.discard(host, key) {
+                    self.lose(host, key, Loss::Link(Cause::Peer));
+                    return 0;
+                }
             }
             State::Handshaking | State::Settling(_) | State::Up => {
                 let now = Instant::now();
@@ -958,14 +958,38 @@ impl Reactor {
     /// peer sends stays with it meanwhile, unless it takes nothing either: it may be waiting for us.
     fn drain(&mut self, host: &dyn Host, key: Key) {
         let Some(link) = self.links.get_mut(key) else { return };
-        let mut over = link.ended || link.stream.unsent() == 0;
-        if !over && link.is_stuck() {
-            over = discard(&*link.stream);
-        }
-        link.readable = false;
-        if over {
+        let over = link.ended || link.stream.unsent() == 0;
+        if over || self.discard(host, key) {
             self.lose(host, key, Loss::Local(Cause::Local));
         }
+    }
+
+    /// Throws away what the peer of a link that ends has sent, up to a budget, if it waits for that; whether the stream is over.
+    fn discard(&mut self, host: &dyn Host, key: Key) -> bool {
+        let Some(link) = self.links.get_mut(key) else { return false };
+        link.readable = false;
+        if !link.throws_away(|peer| host.pending(peer)) {
+            return false;
+        }
+        let mut buffer = BUFFER.take();
+        reserve(&mut buffer, READ_BUFFER);
+        let mut octets = 0;
+        let over = loop {
+            buffer.clear();
+            match read_into(&*link.stream, &mut buffer, READ_BUFFER) {
+                Ok(0) => break true,
+                Ok(got) => octets += got,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break true,
+            }
+            link.readable = octets >= READ_BUDGET;
+            if link.readable {
+                break false;
+            }
+        };
+        BUFFER.set(buffer);
+        over
     }
 
     /// A connection is gone, for whatever reason: tells, and prepares what comes next.
@@ -1153,25 +1177,31 @@ impl Reactor {
     }
 
     fn sweep_link(&mut self, host: &dyn Host, key: Key, peer: Option<PeerId>, expired: bool, now: Instant) {
+        let unattended = self.is_unattended();
         let Some(link) = self.links.get_mut(key) else { return };
         let flushed = peer.is_none_or(|peer| host.is_flushed(peer));
         let dialed = matches!(link.origin, Origin::Dialer(_));
         match link.state {
-            State::Draining { .. } if !expired => {}
-            State::Draining { .. } => self.lose(host, key, Loss::Local(Cause::Local)),
+            State::Draining if !expired => {}
+            State::Draining => self.lose(host, key, Loss::Local(Cause::Local)),
             State::Up if flushed && !expired => {
                 if link.stream.shutdown(Shutdown::Write).is_err() || link.stream.unsent() == 0 {
                     self.lose(host, key, Loss::Local(Cause::Local));
                     return;
                 }
-                let unsent = link.stream.unsent();
-                link.state = State::Draining { deadline: now + FIRST_LOOK, pause: FIRST_LOOK, unsent, stuck: false };
+                link.state = State::Draining;
+                link.standstill = Some(Standstill::new(now, (0, link.stream.unsent())));
                 link.readable = true;
                 self.list(key);
                 self.retime(key);
             }
             State::Connecting { .. } | State::Handshaking | State::Settling(_) if dialed && !flushed && !expired => {}
-            State::Up if !expired => {}
+            State::Up if !expired => {
+                if let (None, Some(peer), true) = (&link.standstill, peer, unattended) {
+                    link.standstill = Some(Standstill::new(now, (host.pending(peer), link.stream.unsent())));
+                    self.retime(key);
+                }
+            }
             State::Up | State::Connecting { .. } | State::Handshaking | State::Settling(_) => {
                 if let Some(peer) = peer {
                     host.abandon(peer);
@@ -1232,6 +1262,7 @@ impl Reactor {
     fn expire_link(&mut self, host: &dyn Host, key: Key, at: Instant, now: Instant) {
         let Some(link) = self.links.get_mut(key).filter(|link| link.timer == Some(at)) else { return };
         link.timer = None;
+        link.look_at_peer(now, |peer| host.pending(peer));
         match link.state {
             State::Connecting { deadline } => {
                 if deadline.is_some_and(|deadline| deadline <= now) {
@@ -1239,22 +1270,8 @@ impl Reactor {
                     self.lose(host, key, Loss::Link(error.into()));
                 }
             }
-            State::Draining { ref mut deadline, ref mut pause, ref mut unsent, ref mut stuck } => {
-                if *deadline <= now {
-                    // A close now would have the kernel throw away what the peer has not taken, as soon as the peer says
-                    // anything. It may take its time, within the linger time.
-                    *pause = (*pause * 2).min(DRAIN);
-                    *deadline = now + *pause;
-                    let left = link.stream.unsent();
-                    if left == 0 {
-                        self.lose(host, key, Loss::Local(Cause::Local));
-                        return;
-                    }
-                    *stuck = *pause >= STANDSTILL && left == std::mem::replace(unsent, left);
-                    link.readable |= *stuck;
-                    self.list(key);
-                }
-            }
+            // The turn that follows sees whether it is over.
+            State::Draining => self.list(key),
             State::Settling(_) if link.settling_deadline().is_some_and(|deadline| deadline <= now) => {
                 let limit = link.settings.protocol.handshake_timeout.unwrap_or_default();
                 self.lose(host, key, Loss::Protocol(protocol::ProtocolError::HandshakeTimeout { limit }));
@@ -1264,7 +1281,7 @@ impl Reactor {
                     link.stream.on_deadline(now);
                     link.readable = true;
                 }
-                if link.readable || link.paused || link.starved {
+                if link.readable || link.is_kept() {
                     // What the peer has sent waits in the kernel because we do not read: it is not silent.
                     link.machine.traffic();
                 }
@@ -1369,26 +1386,6 @@ fn reuse_body(buffer: &mut BytesMut, wanted: usize) {
         free.extend_from_slice(buffer);
         *buffer = free;
     }
-}
-
-/// Throws away what there is to read, up to a budget; whether the stream is over.
-fn discard(stream: &dyn Stream) -> bool {
-    let mut buffer = BUFFER.take();
-    reserve(&mut buffer, READ_BUFFER);
-    let mut budget = READ_BUDGET;
-    let over = loop {
-        buffer.clear();
-        match read_into(stream, &mut buffer, READ_BUFFER) {
-            Ok(0) => break true,
-            Ok(got) if got < budget => budget -= got,
-            Ok(_) => break false,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break false,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => break true,
-        }
-    };
-    BUFFER.set(buffer);
-    over
 }
 
 /// Makes room without letting the buffer grow beyond twice its size for ever.

@@ -1057,6 +1057,10 @@ impl Host for Core {
         self.lock_send().peer(peer).is_none_or(|peer| !peer.outbox.has_work() && peer.outbox.queued() == 0)
     }
 
+    fn pending(&self, peer: PeerId) -> usize {
+        self.lock_send().peer(peer).map_or(0, |peer| peer.outbox.pending())
+    }
+
     fn abandon(&self, peer: PeerId) -> Settled {
         let mut guard = self.lock_send();
         let side = &mut *guard;
