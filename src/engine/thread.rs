@@ -151,15 +151,7 @@ impl Engine {
     /// has, if any, in turn.
     pub(crate) fn adopt(&self, host: Arc<dyn Host>, affinity: u64) -> usize {
         let key = self.hosts().insert(host);
-        let allowed =
-            |index: &usize| u32::try_from(*index).is_ok_and(|bit| affinity.checked_shr(bit).unwrap_or(0) & 1 != 0);
-        let count = (0..self.threads()).filter(allowed).count();
-        let turn = key.index as usize;
-        let thread = match turn.checked_rem(count) {
-            Some(turn) => (0..self.threads()).filter(allowed).nth(turn).unwrap_or(0),
-            None => turn % self.threads(),
-        };
-        number(key, thread)
+        number(key, choose(key.index as usize, self.threads(), affinity))
     }
 
     /// Lets a socket go.
@@ -223,6 +215,16 @@ impl Engine {
 
     fn hosts(&self) -> MutexGuard<'_, Slab<Arc<dyn Host>>> {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Which of so many threads a socket gets: those whose bits `affinity` has, if any, take turns. Those from the 65th on have no
+/// bit, and drive sockets that leave the choice open.
+fn choose(turn: usize, threads: usize, affinity: u64) -> usize {
+    let allowed = |thread: &usize| *thread < 64 && affinity >> *thread & 1 != 0;
+    match turn.checked_rem((0..threads).filter(allowed).count()) {
+        Some(turn) => (0..threads).filter(allowed).nth(turn).unwrap_or(0),
+        None => turn % threads.max(1),
     }
 }
 
@@ -428,4 +430,20 @@ fn key(number: usize) -> Key {
 
 fn thread(number: usize) -> usize {
     number >> 56
+}
+
+#[cfg(test)]
+mod tests {
+    use super::choose;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_bit_of_the_affinity_stands_for_one_of_the_first_64_threads() {
+        let chosen = |threads, affinity| (0..1000).map(|turn| choose(turn, threads, affinity)).collect::<BTreeSet<_>>();
+        assert_eq!(chosen(256, 1 << 63), [63].into());
+        assert_eq!(chosen(256, 5), [0, 2].into());
+        assert_eq!(chosen(256, u64::MAX), (0..64).collect(), "the others have no bit");
+        assert_eq!(chosen(256, 0), (0..256).collect(), "no bit leaves the choice open");
+        assert_eq!(chosen(3, 6), [1, 2].into());
+    }
 }
