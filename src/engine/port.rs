@@ -49,7 +49,8 @@ pub(crate) struct Port {
     /// Which engine threads may drive, a bit each; 0 is all.
     affinity: u64,
     signal: Signal,
-    commands: Mutex<Vec<Command>>,
+    /// What the reactor has been told and has not done; `None` once there is no reactor any more.
+    commands: Mutex<Option<Vec<Command>>>,
     /// Made with the first stream or listener: a socket that has neither has no descriptor.
     seat: OnceLock<Seat>,
     /// Serialises the making of the seat.
@@ -169,7 +170,7 @@ impl Port {
             engine,
             affinity,
             signal: Signal::default(),
-            commands: Mutex::new(Vec::new()),
+            commands: Mutex::new(Some(Vec::new())),
             seat: OnceLock::new(),
             making: Mutex::new(()),
             published: AtomicU64::new(NEVER),
@@ -219,10 +220,23 @@ impl Port {
         self.seat.get().is_some()
     }
 
-    /// Gives the reactor a command.
+    /// Gives the reactor a command. One that is gone does nothing any more.
     pub(crate) fn submit(&self, command: Command) {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(command);
-        self.ring();
+        let refused = match &mut *self.lock_commands() {
+            Some(commands) => {
+                commands.push(command);
+                None
+            }
+            None => Some(command),
+        };
+        match refused {
+            None => self.ring(),
+            Some(command) => forget(command),
+        }
+    }
+
+    fn lock_commands(&self) -> MutexGuard<'_, Option<Vec<Command>>> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a caller has left the seat and is expected back so soon that what there is to do may wait for it. The engine sees
@@ -257,8 +271,8 @@ impl Port {
     }
 
     pub(crate) fn take_commands(&self, mut execute: impl FnMut(Command)) {
-        let commands = std::mem::take(&mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner));
-        for command in commands {
+        let commands = self.lock_commands().as_mut().map(std::mem::take);
+        for command in commands.into_iter().flatten() {
             execute(command);
         }
     }
@@ -556,7 +570,6 @@ impl Port {
         if let Some(reactor) = reactor {
             reactor.demolish();
         }
-        let _ = contain(|| self.take_commands(drop));
         host.failed(panic);
         self.engine.release(seat.number);
     }
@@ -568,8 +581,25 @@ impl Port {
             // The inner poll is dropped right after; a failure leaves nothing behind.
             let _ = nest.detach();
         }
-        guard.take()
+        let reactor = guard.take();
+        let left = self.lock_commands().take();
+        left.into_iter().flatten().for_each(forget);
+        reactor
     }
+}
+
+/// Lets a command go that nobody will carry out: a listener among it gives its name back.
+fn forget(command: Command) {
+    let _ = contain(|| match command {
+        Command::Listen { listener, .. } => listener.close(),
+        other @ (Command::Dial { .. }
+        | Command::Resolved { .. }
+        | Command::Resume(_)
+        | Command::GoOn
+        | Command::Drop { .. }
+        | Command::End { .. }
+        | Command::Fail(_)) => drop(other),
+    });
 }
 
 /// What became of a seat on loan.
