@@ -45,6 +45,9 @@ pub(crate) struct Reactor {
     dirty: Vec<PeerId>,
     /// Endpoints being closed, and until when they may go on.
     endings: Vec<Ending>,
+    /// When they are looked at again if there are many connections, and whether a timer says so.
+    next_sweep: Option<Instant>,
+    sweep_put_off: bool,
     /// How many links the context's budget counts unfinished messages for, and whether a look at them is due.
     holders: usize,
     watched: bool,
@@ -130,6 +133,9 @@ const IDLE_LOOKS: u8 = 10;
 /// … or less than this part of what it holds, if that is more. A shortage then lasts minutes, not hours, although each
 /// brings a little.
 const SHARE: usize = 64;
+/// A sweep over so few connections costs nothing; after one over more, so many times as long passes before the next.
+const FEW_LINKS: usize = 64;
+const SWEEPS_APART: u32 = 32;
 /// So few stale timers are not worth a look.
 const FEW_TIMERS: usize = 64;
 /// Bodies of such lengths leave their buffers to later ones, and this many of them are remembered.
@@ -164,6 +170,8 @@ impl Reactor {
             stalled: Vec::new(),
             dirty: Vec::new(),
             endings: Vec::new(),
+            next_sweep: None,
+            sweep_put_off: false,
             holders: 0,
             watched: false,
             favourite: None,
@@ -243,7 +251,7 @@ impl Reactor {
             host.delivered();
         }
         if !self.endings.is_empty() {
-            self.sweep(host, Instant::now());
+            self.sweep_in_turn(host);
         }
     }
 
@@ -1136,6 +1144,21 @@ impl Reactor {
         }
     }
 
+    /// A sweep looks at all connections. Where they are many it takes a small part of the time, however many rounds there are.
+    fn sweep_in_turn(&mut self, host: &dyn Host) {
+        let begin = Instant::now();
+        let many = self.links.len() + self.dialers.len() > FEW_LINKS;
+        if let Some(next) = self.next_sweep.filter(|next| many && begin < *next) {
+            if !std::mem::replace(&mut self.sweep_put_off, true) {
+                self.timers.push(Reverse((next, Timer::Ending)));
+            }
+            return;
+        }
+        self.sweep(host, begin);
+        self.sweep_put_off = false;
+        self.next_sweep = Some(begin + begin.elapsed() * SWEEPS_APART);
+    }
+
     /// Looks what is left of the endpoints being closed, and closes what is done or out of time.
     fn sweep(&mut self, host: &dyn Host, now: Instant) {
         // They stay where they are meanwhile: whoever clears up among the timers asks for their deadlines.
@@ -1316,19 +1339,20 @@ impl Reactor {
             return;
         }
         let (links, dialers, bindings) = (&self.links, &self.dialers, &self.bindings);
-        let (endings, watched) = (&self.endings, self.watched);
+        let (endings, next_sweep, watched) = (&self.endings, self.next_sweep, self.watched);
         self.timers.retain(|Reverse((at, timer))| match timer {
             Timer::Link(key) => links.get(*key).is_some_and(|link| link.timer == Some(*at)),
             Timer::Dialer(key) => dialers.get(*key).is_some_and(|dialer| dialer.state == Dialing::Waiting(*at)),
             Timer::Binding(key) => bindings.get(*key).is_some_and(|binding| binding.paused == Some(*at)),
-            Timer::Ending => endings.iter().any(|ending| ending.deadline == Some(*at)),
+            Timer::Ending => next_sweep == Some(*at) || endings.iter().any(|ending| ending.deadline == Some(*at)),
             Timer::Holders => watched,
         });
     }
 
     /// Whether nobody receives any more who could let a paused link go on.
     fn is_unattended(&self) -> bool {
-        self.endings.iter().any(|ending| ending.scope.is_none())
+        // The end of the socket stands alone, or before the endpoint that somebody gave up at the same moment.
+        self.endings.first().is_some_and(|ending| ending.scope.is_none())
     }
 
     fn list(&mut self, key: Key) {

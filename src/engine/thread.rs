@@ -6,7 +6,7 @@ use super::reactor::PREFIX_SHIFT;
 use super::resolver::Resolver;
 use crate::slab::{Key, Slab};
 use mio::{Events, Poll, Registry, Token, Waker};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -244,9 +244,9 @@ struct Loop {
     /// The deadline each socket has in there, by the place in the engine's table.
     known: Vec<Option<Instant>>,
     /// Sockets that asked for another turn.
-    again: VecDeque<usize>,
+    again: BTreeSet<usize>,
     /// Sockets on loan to callers, and when they were last looked at.
-    lent: Vec<usize>,
+    lent: BTreeSet<usize>,
     looked: Instant,
 }
 
@@ -261,8 +261,8 @@ impl Loop {
             poll,
             deadlines: BTreeSet::new(),
             known: Vec::new(),
-            again: VecDeque::new(),
-            lent: Vec::new(),
+            again: BTreeSet::new(),
+            lent: BTreeSet::new(),
             looked: Instant::now(),
         }
     }
@@ -287,10 +287,8 @@ impl Loop {
             if self.poll.poll(&mut events, timeout).is_err() {
                 continue;
             }
-            for _ in 0..self.again.len() {
-                if let Some(number) = self.again.pop_front() {
-                    self.turn(number, |_| ());
-                }
+            for number in std::mem::take(&mut self.again) {
+                self.turn(number, |_| ());
             }
             for event in &events {
                 match event.token() {
@@ -318,7 +316,9 @@ impl Loop {
         for number in std::mem::take(&mut self.lent) {
             let Some(host) = self.engine.host(number) else { continue };
             match host.port().patrol(&*host) {
-                Patrol::Again => self.lent.push(number),
+                Patrol::Again => {
+                    self.lent.insert(number);
+                }
                 Patrol::Over => {}
                 Patrol::TakeOver => self.turn(number, |_| ()),
             }
@@ -330,17 +330,13 @@ impl Loop {
         let worker = self.engine.workers.get()?.get(self.index)?;
         let mut inbox = worker.lock();
         inbox.rung = false;
-        for number in inbox.lent.drain(..) {
-            if !self.lent.contains(&number) {
-                self.lent.push(number);
-            }
-        }
+        self.lent.extend(inbox.lent.drain(..));
         if inbox.stop { None } else { Some(std::mem::take(&mut inbox.calls)) }
     }
 
     fn number_at(&self, place: usize) -> Option<usize> {
-        let hosts = self.engine.hosts();
-        hosts.iter().find(|(key, _)| key.index as usize == place).map(|(key, _)| number(key, self.index))
+        let key = self.engine.hosts().key_at(u32::try_from(place).ok()?)?;
+        Some(number(key, self.index))
     }
 
     fn turn(&mut self, number: usize, note: impl FnOnce(&mut super::reactor::Reactor)) {
@@ -352,18 +348,14 @@ impl Loop {
             Turn::Idle(deadline) => self.schedule(number, deadline),
             Turn::Again(deadline) => {
                 self.schedule(number, deadline);
-                if !self.again.contains(&number) {
-                    self.again.push_back(number);
-                }
+                self.again.insert(number);
             }
             Turn::Held => self.schedule(number, None),
             Turn::Lent { deadline, again } => {
                 self.schedule(number, deadline);
-                if !self.lent.contains(&number) {
-                    self.lent.push(number);
-                }
-                if again && !self.again.contains(&number) {
-                    self.again.push_back(number);
+                self.lent.insert(number);
+                if again {
+                    self.again.insert(number);
                 }
             }
         }
