@@ -200,7 +200,7 @@ const HANDFUL: usize = 32;
 /// How many octets a sending caller writes itself before it leaves the rest to whoever drives.
 const INLINE_BUDGET: usize = 64 * 1024;
 /// How many octets one flush of a driver writes before other peers get their turn.
-const FLUSH_BUDGET: usize = 1024 * 1024;
+pub(super) const FLUSH_BUDGET: usize = 1024 * 1024;
 /// Steps in which queued octets are charged to the context.
 const CHARGE: usize = 64 * 1024;
 /// How many peers are remembered after they are gone.
