@@ -185,7 +185,10 @@ impl Reactor {
                 if event.is_writable() || event.is_error() || event.is_write_closed() {
                     match (&link.state, link.peer) {
                         (State::Up, Some(peer)) => self.stalled.push(peer),
-                        _ => (link.readable, link.writable) = (true, true),
+                        (State::Up, None)
+                        | (State::Connecting { .. } | State::Handshaking | State::Settling(_) | State::Draining, _) => {
+                            (link.readable, link.writable) = (true, true);
+                        }
                     }
                 }
                 self.list(key);
@@ -607,7 +610,7 @@ impl Reactor {
                 match (link.peer, dialer.peer) {
                     (Some(peer), None) => host.detach(peer, false),
                     (Some(peer), Some(_)) if !stop && up => host.detach(peer, true),
-                    _ => {}
+                    (Some(_), Some(_)) | (None, _) => {}
                 }
                 tell(host);
                 if stop {

@@ -95,7 +95,7 @@ impl Reactor {
             if got == 0 {
                 break match link.machine.ended() {
                     Err(error) if !link.is_up() || !error.is_cut() => Err(Loss::Protocol(error)),
-                    _ => Err(Loss::Link(Cause::Peer)),
+                    Ok(()) | Err(_) => Err(Loss::Link(Cause::Peer)),
                 };
             }
             link.machine.traffic();
