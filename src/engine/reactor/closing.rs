@@ -12,7 +12,7 @@ use crate::slab::Key;
 use std::cmp::Reverse;
 use std::net::Shutdown;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 impl Reactor {
     pub(super) fn end(&mut self, host: &dyn Host, scope: Option<EndpointId>, deadline: Option<Instant>) {
@@ -39,7 +39,7 @@ impl Reactor {
         }
     }
 
-    /// A sweep looks at all connections. Where they are many it takes a small part of the time, however many rounds there are.
+    /// A sweep looks at all connections. Where they are many, not every round has one.
     pub(super) fn sweep_in_turn(&mut self, host: &dyn Host) {
         let begin = Instant::now();
         let many = self.links.len() + self.dialers.len() > FEW_LINKS;
@@ -51,7 +51,7 @@ impl Reactor {
         }
         self.sweep(host, begin);
         self.sweep_put_off = false;
-        self.next_sweep = Some(begin + begin.elapsed() * SWEEPS_APART);
+        self.next_sweep = Some(begin + SWEEPS_APART);
     }
 
     /// Looks what is left of the endpoints being closed, and closes what is done or out of time.
@@ -163,6 +163,6 @@ impl Reactor {
     }
 }
 
-/// A sweep over so few connections costs nothing; after one over more, so many times as long passes before the next.
+/// A sweep over so few connections costs nothing; those over more are so far apart.
 const FEW_LINKS: usize = 64;
-const SWEEPS_APART: u32 = 32;
+const SWEEPS_APART: Duration = Duration::from_millis(20);
