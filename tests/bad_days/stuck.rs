@@ -3,7 +3,7 @@
 
 use crate::support::raw::{Raw, frame, greeting, ready};
 use crate::support::{Blocked, Over, PATIENCE, eventually};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wiremesh::{Context, Dealer, EventKind, Pull, Router, SendFailure};
@@ -93,5 +93,38 @@ fn a_closing_socket_at_its_receive_mark_lets_a_peer_go_on_that_waits_for_it() {
         assert_eq!(unsent.messages, 0, "{over:?}: all it has accepted is delivered, after {:?}", closed.elapsed());
         let ((sent, received), _) = receives.outcome(PATIENCE).expect("the peer goes on");
         assert_eq!((sent, received), (500, accepted), "{over:?}");
+    }
+}
+
+/// A closing socket with many connections does not look at all of them each time something happens, and is done all the same as soon
+/// as the last one is.
+#[test]
+fn the_last_of_many_connections_ends_a_close() {
+    for over in Over::STREAMS {
+        let context = Context::new();
+        let dealer = Dealer::builder().context(&context).send_mark(1000).build().expect("good options");
+        let endpoint = dealer.bind(over.wildcard()).expect("bound");
+        let mut peers: Vec<Raw> = (0..100)
+            .map(|_| {
+                let mut peer = Raw::connect(endpoint.as_str()).expect("it listens");
+                peer.shake_hands("DEALER").expect("a handshake");
+                peer
+            })
+            .collect();
+        dealer.wait_for_peers(peers.len(), PATIENCE).expect("they come");
+        for _ in 0..1000 {
+            dealer.send(vec![0; 100_000]).expect("there is room");
+        }
+        dealer.close();
+        let closes = Blocked::start(move || context.close(PATIENCE));
+        closes.settle();
+        let mut buffer = vec![0; 1 << 16];
+        for peer in &mut peers {
+            while peer.read(&mut buffer).is_ok_and(|got| got > 0) {}
+        }
+        let read = Instant::now();
+        let (unsent, at) = closes.outcome(PATIENCE).expect("it is done");
+        assert_eq!(unsent.messages, 0, "{over:?}");
+        assert!(at.saturating_duration_since(read) < Duration::from_secs(1), "{over:?}: nobody is left to wait for");
     }
 }
