@@ -588,18 +588,9 @@ impl Port {
     }
 }
 
-/// Lets a command go that nobody will carry out: a listener among it gives its name back.
+/// Lets a command go that nobody will carry out: a listener in it is closed.
 fn forget(command: Command) {
-    let _ = contain(|| match command {
-        Command::Listen { listener, .. } => listener.close(),
-        other @ (Command::Dial { .. }
-        | Command::Resolved { .. }
-        | Command::Resume(_)
-        | Command::GoOn
-        | Command::Drop { .. }
-        | Command::End { .. }
-        | Command::Fail(_)) => drop(other),
-    });
+    let _ = contain(|| drop(command));
 }
 
 /// What became of a seat on loan.
@@ -648,3 +639,21 @@ impl Seat {
 
 /// Rounds of an engine thread before other sockets get their turn.
 const ENGINE_ROUNDS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::thread::EngineOptions;
+
+    #[test]
+    fn a_command_for_a_reactor_that_is_gone_is_let_go() {
+        let options = EngineOptions { threads: 1, name: String::new(), affinity: Vec::new(), engine_only: false };
+        let port = Port::new(Engine::new(options), 0);
+        let panic: Arc<str> = "told".into();
+        port.submit(Command::Fail(Arc::clone(&panic)));
+        assert_eq!(Arc::strong_count(&panic), 2, "the first reactor will hear of it");
+        port.lock_commands().take().into_iter().flatten().for_each(forget);
+        port.submit(Command::Fail(Arc::clone(&panic)));
+        assert_eq!(Arc::strong_count(&panic), 1);
+    }
+}
