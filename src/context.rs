@@ -349,7 +349,8 @@ pub struct ContextBuilder {
 }
 
 impl ContextBuilder {
-    /// How many engine threads drive what no caller drives. Default: 1. 0 is taken as 1. (libzmq: `ZMQ_IO_THREADS`.)
+    /// How many engine threads drive what no caller drives. Default: 1. 0 is taken as 1, and more than 256 as 256. The option
+    /// `affinity` of a socket can name the first 64. (libzmq: `ZMQ_IO_THREADS`.)
     pub fn engine_threads(mut self, threads: usize) -> ContextBuilder {
         self.options.threads = threads.clamp(1, 256);
         self

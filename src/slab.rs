@@ -74,6 +74,12 @@ impl<T> Slab<T> {
         self.places.get(index as usize)?.tenant.as_ref()
     }
 
+    /// The key of whoever lives at `index` now.
+    pub(crate) fn key_at(&self, index: u32) -> Option<Key> {
+        let place = self.places.get(index as usize).filter(|place| place.tenant.is_some())?;
+        Some(Key { index, generation: place.generation })
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.places.iter().enumerate().filter_map(|(index, place)| {
             let key = Key { index: index as u32, generation: place.generation };
@@ -111,6 +117,7 @@ mod tests {
         assert_eq!(second.index, first.index);
         assert_eq!((slab.get(first), slab.get(second)), (None, Some(&"second")));
         assert_eq!(slab.remove(first), None);
+        assert_eq!((slab.key_at(second.index), slab.key_at(1)), (Some(second), None));
         assert_eq!(slab.len(), 1);
     }
 }

@@ -375,6 +375,10 @@ fn an_affinity_for_engine_threads_that_are_not_there_is_refused() {
         assert!(error.to_string().contains("the context has 2"), "{error}");
     }
     Push::builder().context(&context).affinity(6u64).build().unwrap();
+    let context = Context::builder().engine_threads(64).build();
+    Push::builder().context(&context).affinity(1u64 << 63).build().unwrap();
+    let context = Context::builder().engine_threads(63).build();
+    Push::builder().context(&context).affinity(1u64 << 63).build().map(drop).unwrap_err();
 }
 
 #[test]

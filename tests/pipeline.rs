@@ -42,6 +42,7 @@ over!([inproc]:
     the_marks_of_both_ends_add_up
     no_mark_at_either_end_is_no_limit
     a_raised_receive_mark_makes_room_at_once
+    no_message_more_than_the_marks_of_both_ends_waits
     a_sender_goes_on_once_half_is_read
 );
 
@@ -306,6 +307,7 @@ fn a_conflating_pull_keeps_the_newest_message(net: &Net) {
     until("all have arrived", || !net.is_stream() || pull.peers()[0].stats.received == 100);
     assert_eq!(pull.recv_timeout(LONG).unwrap().as_bytes(), [99]);
     assert_eq!(pull.try_recv().unwrap_err(), RecvError::WouldBlock);
+    assert_eq!(pull.stats().unread, 0, "what it replaced does not wait");
 }
 
 fn many_are_sent_and_received_in_one_call(net: &Net) {
@@ -420,6 +422,37 @@ fn a_raised_receive_mark_makes_room_at_once(net: &Net) {
         pull.set(Setting::ReceiveMark(0)).unwrap();
         waiting.join().unwrap().unwrap();
     });
+}
+
+/// Whichever end comes first, and whatever had been queued before they met.
+fn no_message_more_than_the_marks_of_both_ends_waits(net: &Net) {
+    for (send_mark, receive_mark) in (1..5).flat_map(|send| (1..5).map(move |receive| (send, receive))) {
+        for early in [false, true] {
+            let push = Push::builder().context(&net.context).send_mark(send_mark).build().unwrap();
+            let pull = Pull::builder().context(&net.context).receive_mark(receive_mark).build().unwrap();
+            let endpoint = net.fresh();
+            let mut waiting = 0;
+            if early {
+                push.connect(&endpoint).unwrap();
+                waiting = room(&push);
+                pull.bind(&endpoint).unwrap();
+            } else {
+                pull.bind(&endpoint).unwrap();
+                push.connect(&endpoint).unwrap();
+            }
+            let most = (send_mark + receive_mark) as usize;
+            waiting += room(&push);
+            assert_eq!(waiting, most, "{send_mark} and {receive_mark}, early {early}");
+            for take in (1..=most).cycle().take(3 * most) {
+                for _ in 0..take.min(waiting) {
+                    pull.try_recv().unwrap();
+                    waiting -= 1;
+                }
+                waiting += room(&push);
+                assert!(waiting <= most, "{waiting} with {send_mark} and {receive_mark}, early {early}");
+            }
+        }
+    }
 }
 
 fn a_sender_goes_on_once_half_is_read(net: &Net) {

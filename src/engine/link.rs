@@ -53,6 +53,11 @@ pub(crate) struct Link {
     pub(crate) broken: bool,
     /// The receive mark was reached: nothing is read until the application has caught up.
     pub(crate) paused: bool,
+    /// What came has been thrown away unread, because nobody receives any more and the peer waited for us: the machine reads no
+    /// further, and more is thrown away only while the peer waits.
+    pub(crate) deaf: bool,
+    /// Set once it ends.
+    pub(crate) standstill: Option<Standstill>,
     /// It is on the ready list.
     pub(crate) listed: bool,
     /// Writable interest is registered.
@@ -75,17 +80,46 @@ pub(crate) enum State {
     Settling(Box<PeerDescription>),
     /// Messages flow.
     Up,
-    /// All is written and our side is shut down; the peer's end, or this deadline, closes it. Closing at once could destroy
-    /// what the kernel still holds for the peer.
-    Draining {
-        /// When it is looked at again.
-        deadline: Instant,
-        /// How long the wait until then was.
-        pause: Duration,
-        /// What the peer's system had not taken at the last look, and whether that had been so at the one before.
-        unsent: usize,
-        stuck: bool,
-    },
+    /// All is written and our side is shut down; the peer's end, or that its system has taken everything, closes it. Closing at
+    /// once could destroy what the kernel still holds for the peer.
+    Draining,
+}
+
+/// Whether the peer of a connection that ends takes anything of what is still to be delivered, looked at now and then.
+pub(crate) struct Standstill {
+    /// When it is looked at again, and how long the wait until then is.
+    next: Instant,
+    pause: Duration,
+    /// What was not written at the last look, and what was written and the peer's system had not taken.
+    left: (usize, usize),
+    /// Nothing was taken between the last looks: the peer may itself be waiting until we take something.
+    stuck: bool,
+}
+
+impl Standstill {
+    /// The first look comes soon, later ones ever later.
+    const FIRST: Duration = Duration::from_millis(1);
+    const LAST: Duration = Duration::from_millis(250);
+    /// A peer that takes nothing for this long stands still.
+    const SHORTEST: Duration = Duration::from_millis(64);
+
+    pub(crate) fn new(now: Instant, left: (usize, usize)) -> Standstill {
+        Standstill { next: now + Standstill::FIRST, pause: Standstill::FIRST, left, stuck: false }
+    }
+
+    /// Whether the peer stands still: it did at the last look and has taken nothing since.
+    fn lasts(&mut self, left: (usize, usize)) -> bool {
+        self.stuck &= std::mem::replace(&mut self.left, left) == left;
+        self.stuck
+    }
+
+    /// A look that was due.
+    fn look(&mut self, now: Instant, left: (usize, usize)) {
+        let same = std::mem::replace(&mut self.left, left) == left;
+        self.stuck = same && self.pause >= Standstill::SHORTEST;
+        self.pause = (self.pause * 2).min(Standstill::LAST);
+        self.next = now + self.pause;
+    }
 }
 
 /// Which endpoint a connection belongs to.
@@ -136,6 +170,8 @@ impl Link {
             ended: false,
             broken: false,
             paused: false,
+            deaf: false,
+            standstill: None,
             listed: false,
             wants_write: false,
             timer: None,
@@ -145,7 +181,7 @@ impl Link {
 
     /// Whether messages flow, or have flowed, on this connection.
     pub(crate) fn is_up(&self) -> bool {
-        matches!(self.state, State::Up | State::Draining { .. })
+        matches!(self.state, State::Up | State::Draining)
     }
 
     /// Whether there is something to do for it without another event.
@@ -153,32 +189,52 @@ impl Link {
         match self.state {
             // Nothing is read until our part of the handshake is written.
             State::Settling(_) => self.writable,
-            State::Draining { .. } => self.readable,
-            State::Connecting { .. } | State::Handshaking | State::Up => {
-                self.readable && !(self.paused || self.starved)
-            }
+            State::Draining => self.readable,
+            State::Up if self.deaf => self.readable && self.is_stuck(),
+            State::Connecting { .. } | State::Handshaking | State::Up => self.readable && !self.is_kept(),
         }
     }
 
-    /// Whether its peer takes nothing of what is still to be delivered.
-    pub(crate) fn is_stuck(&self) -> bool {
-        matches!(self.state, State::Draining { stuck: true, .. })
+    /// Whether what its peer sends is not to be read now.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.paused || self.starved || self.deaf
     }
 
-    /// Whether the peer has closed its side while what it sent is not to be read now.
+    /// Looks, when it is time, whether its peer takes anything of what is still to be delivered; `pending` is what is not written.
+    pub(crate) fn look_at_peer(&mut self, now: Instant, pending: impl FnOnce(PeerId) -> usize) {
+        let Some(standstill) = self.standstill.as_mut().filter(|standstill| standstill.next <= now) else { return };
+        standstill.look(now, (self.peer.map_or(0, pending), self.stream.unsent()));
+        let drains = matches!(self.state, State::Draining);
+        self.deaf |= standstill.stuck && (drains || self.is_kept());
+        self.readable |= self.deaf || drains;
+    }
+
+    /// Whether what the peer sends is to be thrown away now, so that it can take what is still to be delivered.
+    pub(crate) fn throws_away(&mut self, pending: impl FnOnce(PeerId) -> usize) -> bool {
+        let left = (self.peer.map_or(0, pending), self.stream.unsent());
+        self.deaf && self.standstill.as_mut().is_some_and(|standstill| standstill.lasts(left))
+    }
+
+    /// Whether it ends and its peer takes nothing of what is still to be delivered.
+    fn is_stuck(&self) -> bool {
+        self.standstill.as_ref().is_some_and(|standstill| standstill.stuck)
+    }
+
+    /// Whether the connection is over while what the peer sent is not to be read now.
     pub(crate) fn has_ended_unread(&self) -> bool {
-        matches!(self.state, State::Up) && self.ended && (self.paused || self.starved)
+        matches!(self.state, State::Up) && (self.ended || self.broken) && self.is_kept()
     }
 
     /// When it wants to be looked at whatever happens.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let own = match &self.state {
             State::Connecting { deadline } => return *deadline,
-            State::Draining { deadline, .. } => Some(*deadline),
+            State::Draining => None,
             State::Settling(_) => super::earlier(self.settling_deadline(), self.machine.poll_timeout()),
             State::Handshaking | State::Up => self.machine.poll_timeout(),
         };
-        super::earlier(own, self.stream.deadline())
+        let look = self.standstill.as_ref().map(|standstill| standstill.next);
+        super::earlier(super::earlier(own, look), self.stream.deadline())
     }
 
     /// Until when our part of the handshake must be written. The machine's own limit ends with the peer's part.

@@ -8,6 +8,10 @@
 //! | `port.rs` | a socket's door to its reactor: commands, rings, taking the driver's seat |
 //! | `signal.rs` | the hand-over word, so that no wake is lost |
 //! | `reactor.rs` | one round of driving: commands, dirty outboxes, timers, ready streams |
+//! | `reactor/connecting.rs` | the way of a connecting endpoint |
+//! | `reactor/reading.rs` | what a readable link does |
+//! | `reactor/holders.rs` | who holds how much of unfinished messages, and who too much |
+//! | `reactor/closing.rs` | the end of an endpoint or of the socket |
 //! | `link.rs` | one connection: a stream and its protocol machine |
 //! | `dialer.rs`, `listener.rs` | connecting with backoff; accepting with limits |
 //! | `resolver.rs` | names are looked up elsewhere |
@@ -102,6 +106,9 @@ pub(crate) trait Host: Send + Sync + 'static {
 
     /// Whether nothing waits for that peer any more.
     fn is_flushed(&self, peer: PeerId) -> bool;
+
+    /// How many octets wait for that peer, or were taken to be written and are not.
+    fn pending(&self, peer: PeerId) -> usize;
 
     /// Gives up what waits for a peer of an endpoint that was closed; says how many messages that were.
     fn abandon(&self, peer: PeerId) -> Settled;

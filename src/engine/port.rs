@@ -49,7 +49,8 @@ pub(crate) struct Port {
     /// Which engine threads may drive, a bit each; 0 is all.
     affinity: u64,
     signal: Signal,
-    commands: Mutex<Vec<Command>>,
+    /// What the reactor has been told and has not done; `None` once there is no reactor any more.
+    commands: Mutex<Option<Vec<Command>>>,
     /// Made with the first stream or listener: a socket that has neither has no descriptor.
     seat: OnceLock<Seat>,
     /// Serialises the making of the seat.
@@ -169,7 +170,7 @@ impl Port {
             engine,
             affinity,
             signal: Signal::default(),
-            commands: Mutex::new(Vec::new()),
+            commands: Mutex::new(Some(Vec::new())),
             seat: OnceLock::new(),
             making: Mutex::new(()),
             published: AtomicU64::new(NEVER),
@@ -219,10 +220,25 @@ impl Port {
         self.seat.get().is_some()
     }
 
-    /// Gives the reactor a command.
+    /// Gives the reactor a command. One that is gone does nothing any more.
     pub(crate) fn submit(&self, command: Command) {
-        self.commands.lock().unwrap_or_else(PoisonError::into_inner).push(command);
-        self.ring();
+        let refused = match &mut *self.lock_commands() {
+            Some(commands) => {
+                commands.push(command);
+                None
+            }
+            None => Some(command),
+        };
+        match refused {
+            None => {
+                self.ring();
+            }
+            Some(command) => forget(command),
+        }
+    }
+
+    fn lock_commands(&self) -> MutexGuard<'_, Option<Vec<Command>>> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a caller has left the seat and is expected back so soon that what there is to do may wait for it. The engine sees
@@ -232,7 +248,7 @@ impl Port {
         seat.is_some_and(|seat| seat.lent.load(Ordering::SeqCst) && !seat.occupied.load(Ordering::SeqCst))
     }
 
-    /// Says that there is work for whoever drives; wakes somebody if nobody is awake.
+    /// Says that there is work for whoever drives; wakes somebody if nobody is awake, and says whether it had to.
     #[inline(always)]
     pub(crate) fn ring(&self) -> bool {
         let asleep = self.signal.ring();
@@ -259,8 +275,8 @@ impl Port {
     }
 
     pub(crate) fn take_commands(&self, mut execute: impl FnMut(Command)) {
-        let commands = std::mem::take(&mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner));
-        for command in commands {
+        let commands = self.lock_commands().as_mut().map(std::mem::take);
+        for command in commands.into_iter().flatten() {
             execute(command);
         }
     }
@@ -383,11 +399,13 @@ impl Port {
                     Ok(guard) => guard,
                     Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
                     Err(TryLockError::WouldBlock) => {
-                        // A deadline that has passed is the engine's no more; one to come still is.
-                        if self.published.load(Ordering::SeqCst) <= self.engine.nanos(Instant::now()) {
+                        let mut deadline = self.published.load(Ordering::SeqCst);
+                        // One that has passed is for whoever drives, who publishes the next when leaving.
+                        if deadline <= self.engine.nanos(Instant::now()) {
+                            deadline = NEVER;
                             self.published.store(NEVER, Ordering::SeqCst);
                         }
-                        return Turn::Held;
+                        return Turn::Held((deadline != NEVER).then(|| self.engine.instant(deadline)));
                     }
                 }
             }
@@ -563,7 +581,6 @@ impl Port {
         if let Some(reactor) = reactor {
             reactor.demolish();
         }
-        let _ = contain(|| self.take_commands(drop));
         host.failed(panic);
         self.engine.release(seat.number);
     }
@@ -575,8 +592,16 @@ impl Port {
             // The inner poll is dropped right after; a failure leaves nothing behind.
             let _ = nest.detach();
         }
-        guard.take()
+        let reactor = guard.take();
+        let left = self.lock_commands().take();
+        left.into_iter().flatten().for_each(forget);
+        reactor
     }
+}
+
+/// Lets a command go that nobody will carry out: a listener in it is closed.
+fn forget(command: Command) {
+    let _ = contain(|| drop(command));
 }
 
 /// What became of a seat on loan.
@@ -596,8 +621,8 @@ pub(crate) enum Turn {
     Idle(Option<Instant>),
     /// There is more to do at once.
     Again(Option<Instant>),
-    /// A caller drives; it will publish its deadline when it leaves.
-    Held,
+    /// A caller drives. It publishes an earlier deadline than this when it leaves.
+    Held(Option<Instant>),
     /// A caller is expected back: look after the socket as one on loan. It may want another turn all the same.
     Lent { deadline: Option<Instant>, again: bool },
 }
@@ -625,3 +650,21 @@ impl Seat {
 
 /// Rounds of an engine thread before other sockets get their turn.
 const ENGINE_ROUNDS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::thread::EngineOptions;
+
+    #[test]
+    fn a_command_for_a_reactor_that_is_gone_is_let_go() {
+        let options = EngineOptions { threads: 1, name: String::new(), affinity: Vec::new(), engine_only: false };
+        let port = Port::new(Engine::new(options), 0);
+        let panic: Arc<str> = "told".into();
+        port.submit(Command::Fail(Arc::clone(&panic)));
+        assert_eq!(Arc::strong_count(&panic), 2, "the first reactor will hear of it");
+        port.lock_commands().take().into_iter().flatten().for_each(forget);
+        port.submit(Command::Fail(Arc::clone(&panic)));
+        assert_eq!(Arc::strong_count(&panic), 1);
+    }
+}

@@ -3,28 +3,28 @@
 //! Streams are edge-triggered. A stream stays *ready* from its edge until it would block, and the ready list lives here and
 //! not in whoever drives, so a driver may leave at any point.
 
-use super::contain::contain;
+mod closing;
+mod connecting;
+mod holders;
+mod reading;
+
 use super::dialer::{Dialer, Dialing, Jitter};
 use super::link::{Link, Origin, State};
 use super::listener::Binding;
 use super::port::{Command, Habit};
-use super::{EndpointId, Flush, Host, Incoming, Newcomer, Settings};
-use crate::budget::Budget;
+use super::{EndpointId, Flush, Host, Newcomer, Settings};
 use crate::event::{Cause, Event, EventKind};
 use crate::peer::PeerId;
-use crate::protocol::{self, Connection};
+use crate::protocol;
 use crate::slab::{Key, Slab};
-use bytes::{Bytes, BytesMut};
 use mio::{Interest, Poll, Registry, Token};
-use std::cell::{Cell, RefCell};
+use reading::{READ_BUDGET, READ_BUFFER};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::io;
-use std::net::Shutdown;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use wiremesh_transports::{Listener, Spare, Stream, Transport, read_into};
+use wiremesh_transports::{Listener, Spare, Stream, Transport};
 
 pub(crate) struct Reactor {
     /// Its own poll; `None` where engine threads always drive and their poll holds the sources.
@@ -45,6 +45,9 @@ pub(crate) struct Reactor {
     dirty: Vec<PeerId>,
     /// Endpoints being closed, and until when they may go on.
     endings: Vec<Ending>,
+    /// When they are looked at again if there are many connections, and whether a timer says so.
+    next_sweep: Option<Instant>,
+    sweep_put_off: bool,
     /// How many links the context's budget counts unfinished messages for, and whether a look at them is due.
     holders: usize,
     watched: bool,
@@ -115,43 +118,10 @@ enum Loss {
 /// The token of the waker in a reactor's own poll.
 pub(crate) const WAKER: Token = Token(usize::MAX);
 
-/// How many octets one turn reads from one connection, so that a busy peer does not starve the others.
-const READ_BUDGET: usize = 1024 * 1024;
-/// The size of a read buffer. Larger ones leave the second-level cache before the application gets to them.
-const READ_BUFFER: usize = 256 * 1024;
-/// A rest of a message up to this size is put aside by copying; a longer one keeps its buffer.
-const SMALL_REST: usize = 16 * 1024;
-/// A rest up to this size does not keep its buffer while nothing comes.
-const MIDDLING_REST: usize = READ_BUFFER / 2;
-/// How often links within a long message are looked at, whether the context's budget can bear them.
-const HOLDERS_LOOK: Duration = Duration::from_millis(100);
-/// After how many looks in a shortage a link goes that has brought less than a step meanwhile, …
-const IDLE_LOOKS: u8 = 10;
-/// … or less than this part of what it holds, if that is more. A shortage then lasts minutes, not hours, although each
-/// brings a little.
-const SHARE: usize = 64;
 /// So few stale timers are not worth a look.
 const FEW_TIMERS: usize = 64;
-/// Bodies of such lengths leave their buffers to later ones, and this many of them are remembered.
-const REUSED_BODIES: RangeInclusive<usize> = 128 * 1024..=2 * 1024 * 1024;
-const KEPT_BODIES: usize = 2;
-/// How much is read at once where a large body is about to begin.
-const LARGE_START: usize = 16 * 1024;
 /// How many connections one turn accepts on one listener.
 const ACCEPT_BUDGET: usize = 64;
-/// How long after its end a connection is looked at first, whether the peer's system has taken everything, and how long at
-/// most between later looks.
-const FIRST_LOOK: Duration = Duration::from_millis(1);
-const DRAIN: Duration = Duration::from_millis(250);
-/// A peer that takes nothing for this long may itself be waiting until we take something.
-const STANDSTILL: Duration = Duration::from_millis(64);
-
-thread_local! {
-    /// Read buffers belong to the driver: a connection that is quiet has none.
-    static BUFFER: Cell<BytesMut> = Cell::new(BytesMut::new());
-    /// The large bodies it read last, whose buffers it uses again once nobody else does.
-    static BODIES: RefCell<VecDeque<Bytes>> = const { RefCell::new(VecDeque::new()) };
-}
 
 impl Reactor {
     /// A reactor over its own poll, or over the shared one of an engine thread.
@@ -170,6 +140,8 @@ impl Reactor {
             stalled: Vec::new(),
             dirty: Vec::new(),
             endings: Vec::new(),
+            next_sweep: None,
+            sweep_put_off: false,
             holders: 0,
             watched: false,
             favourite: None,
@@ -213,7 +185,10 @@ impl Reactor {
                 if event.is_writable() || event.is_error() || event.is_write_closed() {
                     match (&link.state, link.peer) {
                         (State::Up, Some(peer)) => self.stalled.push(peer),
-                        _ => (link.readable, link.writable) = (true, true),
+                        (State::Up, None)
+                        | (State::Connecting { .. } | State::Handshaking | State::Settling(_) | State::Draining, _) => {
+                            (link.readable, link.writable) = (true, true);
+                        }
                     }
                 }
                 self.list(key);
@@ -249,7 +224,7 @@ impl Reactor {
             host.delivered();
         }
         if !self.endings.is_empty() {
-            self.sweep(host, Instant::now());
+            self.sweep_in_turn(host);
         }
     }
 
@@ -272,7 +247,7 @@ impl Reactor {
     pub(crate) fn probe(&mut self) {
         if self.links.len() <= 4 {
             for (key, link) in self.links.iter_mut() {
-                if matches!(link.state, State::Up) && !link.paused && !link.starved && !link.listed {
+                if matches!(link.state, State::Up) && !link.is_kept() && !link.listed {
                     link.readable = true;
                     link.listed = true;
                     self.ready.push_back(Ready::Link(key));
@@ -449,142 +424,6 @@ impl Reactor {
         host.event(Event { kind: EventKind::AcceptFailed(error.into()), endpoint, address: None, peer: None });
     }
 
-    // ----- connecting -----
-
-    fn resolve(&mut self, host: &dyn Host, key: Key) {
-        let Some(dialer) = self.dialers.get_mut(key) else { return };
-        dialer.state = Dialing::Resolving;
-        let (transport, settings) = (Arc::clone(&dialer.transport), Arc::clone(&dialer.settings));
-        let address = Arc::clone(&dialer.address);
-        if let Some(addresses) = transport.resolve_now(&address) {
-            self.resolved(host, key, Ok(addresses));
-            return;
-        }
-        host.port().resolve(key, transport, address, settings);
-    }
-
-    fn resolved(&mut self, host: &dyn Host, key: Key, addresses: io::Result<Vec<String>>) {
-        let Some(dialer) = self.dialers.get_mut(key) else { return };
-        match addresses {
-            Ok(mut addresses) => {
-                addresses.reverse();
-                dialer.candidates = addresses;
-                self.attempt(host, key, None);
-            }
-            Err(error) => self.retry(host, key, error.into()),
-        }
-    }
-
-    /// Tries the next address of this round; without one, the round has failed.
-    fn attempt(&mut self, host: &dyn Host, key: Key, mut last: Option<Cause>) {
-        let now = Instant::now();
-        loop {
-            let Some(dialer) = self.dialers.get_mut(key) else { return };
-            let Some(address) = dialer.candidates.pop() else {
-                let cause = last.unwrap_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable).into());
-                self.retry(host, key, cause);
-                return;
-            };
-            let (endpoint, settings) = (Arc::clone(&dialer.endpoint), Arc::clone(&dialer.settings));
-            let stream: Arc<dyn Stream> = match dialer.transport.connect(&address, &settings.link) {
-                Ok(stream) => Arc::from(stream),
-                Err(error) => {
-                    last = Some(error.into());
-                    continue;
-                }
-            };
-            let deadline = settings.connect_timeout.map(|timeout| now + timeout);
-            let mut link = Link::new(
-                stream,
-                State::Connecting { deadline },
-                Origin::Dialer(key),
-                dialer.id,
-                Arc::clone(&endpoint),
-                settings,
-                dialer.peer,
-                now,
-            );
-            link.address = address.into();
-            let (prefix, registry) = (self.prefix, &self.registry);
-            let mut failed = None;
-            let link_key = self.links.insert_with(|key| {
-                let interest = Interest::READABLE | Interest::WRITABLE;
-                failed = link.stream.register(registry, token(prefix, Ready::Link(key)), interest).err();
-                link.registered_for_write();
-                link
-            });
-            if let Some(error) = failed {
-                self.links.remove(link_key);
-                last = Some(error.into());
-                continue;
-            }
-            dialer.state = Dialing::Linked(link_key);
-            self.retime(link_key);
-            // A local connection may be up already; then no round is spent on waiting for it.
-            self.check_connected(host, link_key);
-            return;
-        }
-    }
-
-    fn check_connected(&mut self, host: &dyn Host, key: Key) {
-        let Some(link) = self.links.get_mut(key) else { return };
-        match link.stream.connected() {
-            Ok(false) => {
-                let (endpoint, address) = (Arc::clone(&link.endpoint), Some(Arc::clone(&link.address)));
-                host.event(Event { kind: EventKind::ConnectDelayed, endpoint, address, peer: link.peer });
-            }
-            Ok(true) => {
-                let now = Instant::now();
-                link.state = State::Handshaking;
-                link.opened = now;
-                // The time allowed for the handshake runs from here.
-                link.machine = Connection::new(Arc::clone(&link.settings.protocol), now);
-                let (endpoint, address) = (Arc::clone(&link.endpoint), Some(Arc::clone(&link.address)));
-                host.event(Event { kind: EventKind::Connected, endpoint, address, peer: link.peer });
-                let wanted = link.want_write(&self.registry, token(self.prefix, Ready::Link(key)), false);
-                match wanted {
-                    Ok(()) => self.converse(host, key, now),
-                    Err(error) => self.lose(host, key, Loss::Link(error.into())),
-                }
-            }
-            Err(error) => self.lose(host, key, Loss::Link(error.into())),
-        }
-    }
-
-    /// The round of attempts failed, or the connection was lost: waits for the next round.
-    fn retry(&mut self, host: &dyn Host, key: Key, cause: Cause) {
-        let random = self.jitter.next();
-        let Some(dialer) = self.dialers.get_mut(key) else { return };
-        let endpoint = Arc::clone(&dialer.endpoint);
-        let refused = matches!(&cause, Cause::System(error) if error.kind() == io::ErrorKind::ConnectionRefused);
-        let wait = if refused && dialer.settings.stop_on_refused { None } else { dialer.backoff(random) };
-        let peer = dialer.peer;
-        match wait {
-            Some(wait) => {
-                let at = Instant::now() + wait;
-                dialer.state = Dialing::Waiting(at);
-                dialer.candidates.clear();
-                self.timers.push(Reverse((at, Timer::Dialer(key))));
-                host.event(Event { kind: EventKind::ConnectRetried(wait), endpoint, address: None, peer });
-            }
-            None => {
-                host.event(Event { kind: EventKind::Closed(cause), endpoint, address: None, peer });
-                self.remove_dialer(host, key, true);
-            }
-        }
-    }
-
-    fn remove_dialer(&mut self, host: &dyn Host, key: Key, unasked: bool) {
-        if let Some(dialer) = self.dialers.remove(key) {
-            if let Some(peer) = dialer.peer {
-                host.detach(peer, false);
-            }
-            if unasked {
-                host.endpoint_ended(dialer.id);
-            }
-        }
-    }
-
     // ----- connections -----
 
     /// Serves a ready link; says how many octets that read.
@@ -599,11 +438,17 @@ impl Reactor {
                 link.readable = false;
                 self.check_connected(host, key);
             }
-            State::Draining { .. } => self.drain(host, key),
+            State::Draining => self.drain(host, key),
             // What it sent last is for nobody, and nothing that is still to be written reaches it.
             State::Up if unattended && link.has_ended_unread() => {
                 self.lose(host, key, Loss::Link(Cause::Peer));
                 return 0;
+            }
+            State::Up if link.deaf => {
+                if self.discard(host, key) {
+                    self.lose(host, key, Loss::Link(Cause::Peer));
+                    return 0;
+                }
             }
             State::Handshaking | State::Settling(_) | State::Up => {
                 let now = Instant::now();
@@ -704,270 +549,6 @@ impl Reactor {
         }
     }
 
-    /// Reads and delivers until the stream would block, the receive mark is reached or the budget of this turn is used up.
-    fn read(&mut self, host: &dyn Host, key: Key, now: Instant, budget: usize) -> usize {
-        let mut octets = 0;
-        let mut buffer = BUFFER.take();
-        if let Some(link) = self.links.get_mut(key) {
-            unpack(&mut link.input, &mut buffer);
-        }
-        let outcome = loop {
-            let Some(link) = self.links.get_mut(key) else { break Ok(()) };
-            if link.counted > 0 {
-                link.starved = self.favourite != Some(key) && host.budget().is_crowded_beside(link.counted);
-            }
-            if !link.is_ready() || matches!(link.state, State::Settling(_)) {
-                break Ok(());
-            }
-            if std::mem::take(&mut link.undigested) {
-                buffer = std::mem::take(&mut link.input);
-                if let Err(loss) = self.digest(host, key, &mut buffer, now) {
-                    break Err(loss);
-                }
-                self.count(host, key, now);
-                if let Some(link) = self.links.get_mut(key) {
-                    set_aside(&mut link.input, &mut buffer);
-                }
-                continue;
-            }
-            let asked;
-            let result = if let Some(slot) = link.machine.body_slot() {
-                reuse_body(slot.buffer, slot.wanted);
-                asked = slot.wanted.min(slot.buffer.capacity() - slot.buffer.len());
-                read_into(&*link.stream, slot.buffer, asked)
-            } else {
-                buffer.clear();
-                if link.input.len() > SMALL_REST {
-                    buffer = std::mem::take(&mut link.input);
-                } else if !link.input.is_empty() {
-                    reserve(&mut buffer, READ_BUFFER);
-                    buffer.extend_from_slice(&link.input);
-                    link.input = BytesMut::new();
-                }
-                reserve(&mut buffer, READ_BUFFER);
-                // Where large bodies follow each other, little of the next is read before it has a buffer of its own.
-                let wanted = if link.large { LARGE_START } else { READ_BUFFER };
-                asked = wanted.min(buffer.capacity() - buffer.len());
-                read_into(&*link.stream, &mut buffer, asked)
-            };
-            let got = match result {
-                Ok(got) => got,
-                Err(error) => {
-                    set_aside(&mut link.input, &mut buffer);
-                    match error.kind() {
-                        io::ErrorKind::WouldBlock => {
-                            link.readable = link.stream.has_buffered();
-                            link.read_wants_write = link.stream.wants().is_some_and(Interest::is_writable);
-                            if !link.read_wants_write {
-                                break Ok(());
-                            }
-                            let token = token(self.prefix, Ready::Link(key));
-                            break link
-                                .want_write(&self.registry, token, true)
-                                .map_err(|error| Loss::Link(error.into()));
-                        }
-                        io::ErrorKind::Interrupted => continue,
-                        _ => break Err(Loss::Link(error.into())),
-                    }
-                }
-            };
-            octets += got;
-            if got == 0 {
-                break match link.machine.ended() {
-                    Err(error) if !link.is_up() || !error.is_cut() => Err(Loss::Protocol(error)),
-                    _ => Err(Loss::Link(Cause::Peer)),
-                };
-            }
-            link.machine.traffic();
-            if let Err(loss) = self.digest(host, key, &mut buffer, now) {
-                break Err(loss);
-            }
-            self.count(host, key, now);
-            let Some(link) = self.links.get_mut(key) else { break Ok(()) };
-            set_aside(&mut link.input, &mut buffer);
-            // A short read of a stream says that it is empty, and saves the read that would say so; not at its end, which
-            // would then be waited for in vain.
-            if got < asked && !link.ended && !link.stream.has_buffered() {
-                link.readable = false;
-                break Ok(());
-            }
-            if octets >= budget {
-                break Ok(());
-            }
-        };
-        if let Some(link) = self.links.get_mut(key) {
-            pack(&mut link.input, &mut buffer);
-        }
-        // What a connection that failed has left in it is nobody else's.
-        buffer.clear();
-        if buffer.capacity() <= 2 * READ_BUFFER {
-            BUFFER.set(buffer);
-        }
-        // What the machine answers goes out even if it is an ERROR, and the last word.
-        self.converse(host, key, now);
-        if let Err(loss) = outcome {
-            self.lose(host, key, loss);
-        }
-        octets
-    }
-
-    /// Lets the machine read `input` and hands on what it finds.
-    fn digest(&mut self, host: &dyn Host, key: Key, input: &mut BytesMut, now: Instant) -> Result<(), Loss> {
-        loop {
-            let Some(link) = self.links.get_mut(key) else { return Ok(()) };
-            let event = link.machine.received(input, now).map_err(Loss::Protocol)?;
-            let incoming = match event {
-                None => return Ok(()),
-                Some(protocol::Event::Ready(description)) => {
-                    if let Origin::Listener(_) = link.origin {
-                        // Refused without a word: after an ERROR it would not come back, and the place may be free soon.
-                        host.admits(&description).map_err(|reason| Loss::Local(Cause::Refused(reason)))?;
-                        link.machine.admit();
-                    }
-                    link.state = State::Settling(Box::new(description));
-                    self.converse(host, key, now);
-                    match self.links.get_mut(key) {
-                        // Our part of the handshake must be written before messages flow; the rest of the input waits.
-                        Some(link) if !link.is_up() => {
-                            link.undigested = !input.is_empty();
-                            return Ok(());
-                        }
-                        Some(_) => continue,
-                        None => return Ok(()),
-                    }
-                }
-                Some(protocol::Event::Messages { wire, count }) => {
-                    link.large = false;
-                    Incoming::Messages(wire, count)
-                }
-                Some(protocol::Event::Message(pieces)) => {
-                    link.large = pieces.iter().any(remember_body);
-                    Incoming::Message(pieces)
-                }
-                Some(protocol::Event::Subscribe(topic)) => Incoming::Subscribe(topic),
-                Some(protocol::Event::Cancel(topic)) => Incoming::Cancel(topic),
-            };
-            // The machine gives nothing else before it is ready.
-            let (State::Up, Some(peer)) = (&link.state, link.peer) else { continue };
-            let origin = link.origin;
-            if link.counted > 0 {
-                // What was counted here is whole now and counted where it waits.
-                self.count(host, key, now);
-            }
-            if !host.deliver(peer, incoming) {
-                if let Some(link) = self.links.get_mut(key) {
-                    link.paused = true;
-                }
-            }
-            if let Origin::Dialer(dialer) = origin {
-                if let Some(dialer) = self.dialers.get_mut(dialer) {
-                    dialer.proved();
-                }
-            }
-        }
-    }
-
-    /// Tells the context's budget what a link holds of an unfinished message, in steps.
-    fn count(&mut self, host: &dyn Host, key: Key, now: Instant) {
-        let Some(link) = self.links.get_mut(key) else { return };
-        let counted = Budget::steps(link.counted, link.machine.held());
-        if counted == link.counted {
-            return;
-        }
-        let before = std::mem::replace(&mut link.counted, counted);
-        if counted == 0 {
-            link.looked = 0;
-            self.favourite = self.favourite.filter(|favourite| *favourite != key);
-        }
-        self.recount(host, before, counted);
-        if self.holders > 0 && !self.watched && host.budget().is_limited() {
-            self.watched = true;
-            self.timers.push(Reverse((now + HOLDERS_LOOK, Timer::Holders)));
-        }
-    }
-
-    fn recount(&mut self, host: &dyn Host, before: usize, now: usize) {
-        self.holders = (self.holders + usize::from(now > 0)).saturating_sub(usize::from(before > 0));
-        host.hold(before, now);
-    }
-
-    /// A look at links within a long message. Nobody can take an unfinished message out of the budget by reading it, so a shortage
-    /// that such messages make would never end. Therefore the one that holds most is read on, and those that bring nothing, although
-    /// they are not kept from it, go, the largest first.
-    fn relieve(&mut self, host: &dyn Host, now: Instant) {
-        self.watched = self.holders > 0;
-        if !self.watched {
-            self.favourite = None;
-            return;
-        }
-        self.timers.push(Reverse((now + HOLDERS_LOOK, Timer::Holders)));
-        let over = host.budget().is_over();
-        let (mut idle, mut waiting) = (Vec::new(), None);
-        for (key, link) in self.links.iter_mut().filter(|(_, link)| link.counted > 0) {
-            let due = (link.looked / SHARE).max(1);
-            if !over || link.starved || link.counted.saturating_sub(link.looked) >= due {
-                (link.looked, link.idle) = (link.counted, 0);
-            } else {
-                link.idle = link.idle.saturating_add(1);
-            }
-            if link.idle >= IDLE_LOOKS {
-                idle.push((link.counted, key));
-            }
-            if link.starved {
-                waiting = waiting.max(Some((link.counted, key)));
-            }
-        }
-        idle.sort_unstable_by(|a, b| b.cmp(a));
-        for (counted, key) in idle {
-            if host.budget().is_hogged_beside(counted) && host.budget().is_most(counted) {
-                let cause = Cause::Limit("its message stood still while unfinished ones took most of `byte_budget`");
-                self.lose(host, key, Loss::Local(cause));
-            }
-        }
-        if !over || self.favourite.is_some_and(|key| self.links.get(key).is_none()) {
-            self.favourite = None;
-        }
-        if let (None, Some((counted, key))) = (self.favourite, waiting) {
-            if host.budget().is_hogged_beside(counted) && host.budget().is_most(counted) {
-                self.favourite = Some(key);
-            }
-        }
-        self.feed_starved(host);
-    }
-
-    /// Lets links be read again for which the budget has room.
-    fn feed_starved(&mut self, host: &dyn Host) {
-        if self.holders == 0 {
-            return;
-        }
-        let favourite = self.favourite;
-        let may = |key, counted| favourite == Some(key) || !host.budget().is_crowded_beside(counted);
-        let fed: Vec<Key> = (self.links.iter_mut())
-            .filter(|(key, link)| link.starved && may(*key, link.counted))
-            .map(|(key, link)| {
-                link.starved = false;
-                key
-            })
-            .collect();
-        for key in fed {
-            self.list(key);
-        }
-    }
-
-    /// Our side is shut down: the connection goes once the peer's system has taken everything, or the peer has gone. What the
-    /// peer sends stays with it meanwhile, unless it takes nothing either: it may be waiting for us.
-    fn drain(&mut self, host: &dyn Host, key: Key) {
-        let Some(link) = self.links.get_mut(key) else { return };
-        let mut over = link.ended || link.stream.unsent() == 0;
-        if !over && link.is_stuck() {
-            over = discard(&*link.stream);
-        }
-        link.readable = false;
-        if over {
-            self.lose(host, key, Loss::Local(Cause::Local));
-        }
-    }
-
     /// A connection is gone, for whatever reason: tells, and prepares what comes next.
     fn lose(&mut self, host: &dyn Host, key: Key, loss: Loss) {
         let Some(mut link) = self.links.remove(key) else { return };
@@ -1029,7 +610,7 @@ impl Reactor {
                 match (link.peer, dialer.peer) {
                     (Some(peer), None) => host.detach(peer, false),
                     (Some(peer), Some(_)) if !stop && up => host.detach(peer, true),
-                    _ => {}
+                    (Some(_), Some(_)) | (None, _) => {}
                 }
                 tell(host);
                 if stop {
@@ -1086,118 +667,6 @@ impl Reactor {
         }
     }
 
-    // ----- closing -----
-
-    fn end(&mut self, host: &dyn Host, scope: Option<EndpointId>, deadline: Option<Instant>) {
-        let concerns = |id: EndpointId| scope.is_none_or(|scope| scope == id);
-        for (_, binding) in self.bindings.iter_mut().filter(|(_, binding)| concerns(binding.id)) {
-            if let Some(listener) = binding.listener.take() {
-                let _ = listener.deregister(&self.registry);
-                listener.close();
-                let endpoint = Arc::clone(&binding.endpoint);
-                host.event(Event { kind: EventKind::Closed(Cause::Local), endpoint, address: None, peer: None });
-            }
-        }
-        for (_, dialer) in self.dialers.iter_mut().filter(|(_, dialer)| concerns(dialer.id)) {
-            dialer.closing = true;
-        }
-        if let Some(deadline) = deadline {
-            self.timers.push(Reverse((deadline, Timer::Ending)));
-        }
-        // The newest word counts.
-        self.endings.retain(|ending| scope.is_some() && ending.scope != scope);
-        self.endings.push(Ending { scope, deadline });
-        for key in self.links.keys() {
-            self.list(key);
-        }
-    }
-
-    /// Looks what is left of the endpoints being closed, and closes what is done or out of time.
-    fn sweep(&mut self, host: &dyn Host, now: Instant) {
-        // They stay where they are meanwhile: whoever clears up among the timers asks for their deadlines.
-        let mut next = 0;
-        while let Some(ending) = self.endings.get(next).copied() {
-            let concerns = |id: EndpointId| ending.scope.is_none_or(|scope| scope == id);
-            let expired = ending.deadline.is_some_and(|deadline| deadline <= now);
-            for key in self.links.keys() {
-                let Some(link) = self.links.get(key).filter(|link| concerns(link.endpoint_id)) else { continue };
-                self.sweep_link(host, key, link.peer, expired, now);
-            }
-            for key in self.dialers.keys() {
-                let Some(dialer) = self.dialers.get(key).filter(|dialer| concerns(dialer.id)) else { continue };
-                let flushed = dialer.peer.is_none_or(|peer| host.is_flushed(peer));
-                if matches!(dialer.state, Dialing::Linked(_)) {
-                    continue;
-                }
-                if flushed || expired {
-                    if let Some(peer) = dialer.peer {
-                        host.abandon(peer);
-                    }
-                    self.remove_dialer(host, key, false);
-                }
-            }
-            let left = self.links.iter().any(|(_, link)| concerns(link.endpoint_id))
-                || self.dialers.iter().any(|(_, dialer)| concerns(dialer.id));
-            if left {
-                next += 1;
-                continue;
-            }
-            self.endings.remove(next);
-            for key in self.bindings.keys() {
-                if self.bindings.get(key).is_some_and(|binding| concerns(binding.id)) {
-                    self.bindings.remove(key);
-                }
-            }
-            self.finished |= ending.scope.is_none();
-        }
-    }
-
-    fn sweep_link(&mut self, host: &dyn Host, key: Key, peer: Option<PeerId>, expired: bool, now: Instant) {
-        let Some(link) = self.links.get_mut(key) else { return };
-        let flushed = peer.is_none_or(|peer| host.is_flushed(peer));
-        let dialed = matches!(link.origin, Origin::Dialer(_));
-        match link.state {
-            State::Draining { .. } if !expired => {}
-            State::Draining { .. } => self.lose(host, key, Loss::Local(Cause::Local)),
-            State::Up if flushed && !expired => {
-                if link.stream.shutdown(Shutdown::Write).is_err() || link.stream.unsent() == 0 {
-                    self.lose(host, key, Loss::Local(Cause::Local));
-                    return;
-                }
-                let unsent = link.stream.unsent();
-                link.state = State::Draining { deadline: now + FIRST_LOOK, pause: FIRST_LOOK, unsent, stuck: false };
-                link.readable = true;
-                self.list(key);
-                self.retime(key);
-            }
-            State::Connecting { .. } | State::Handshaking | State::Settling(_) if dialed && !flushed && !expired => {}
-            State::Up if !expired => {}
-            State::Up | State::Connecting { .. } | State::Handshaking | State::Settling(_) => {
-                if let Some(peer) = peer {
-                    host.abandon(peer);
-                }
-                self.lose(host, key, Loss::Local(Cause::Local));
-            }
-        }
-    }
-
-    /// Lets everything go after a panic. A stream or listener that panics once more keeps no other from being closed.
-    pub(crate) fn demolish(mut self) {
-        for key in self.links.keys() {
-            if let Some(link) = self.links.remove(key) {
-                let _ = contain(|| link.stream.deregister(&self.registry));
-                let _ = contain(|| drop(link));
-            }
-        }
-        for key in self.bindings.keys() {
-            if let Some(listener) = self.bindings.remove(key).and_then(|binding| binding.listener) {
-                let _ = contain(|| listener.deregister(&self.registry));
-                let _ = contain(|| listener.close());
-            }
-        }
-        let _ = contain(|| drop(self));
-    }
-
     // ----- timers and lists -----
 
     fn expire(&mut self, host: &dyn Host, now: Instant) {
@@ -1232,6 +701,7 @@ impl Reactor {
     fn expire_link(&mut self, host: &dyn Host, key: Key, at: Instant, now: Instant) {
         let Some(link) = self.links.get_mut(key).filter(|link| link.timer == Some(at)) else { return };
         link.timer = None;
+        link.look_at_peer(now, |peer| host.pending(peer));
         match link.state {
             State::Connecting { deadline } => {
                 if deadline.is_some_and(|deadline| deadline <= now) {
@@ -1239,22 +709,8 @@ impl Reactor {
                     self.lose(host, key, Loss::Link(error.into()));
                 }
             }
-            State::Draining { ref mut deadline, ref mut pause, ref mut unsent, ref mut stuck } => {
-                if *deadline <= now {
-                    // A close now would have the kernel throw away what the peer has not taken, as soon as the peer says
-                    // anything. It may take its time, within the linger time.
-                    *pause = (*pause * 2).min(DRAIN);
-                    *deadline = now + *pause;
-                    let left = link.stream.unsent();
-                    if left == 0 {
-                        self.lose(host, key, Loss::Local(Cause::Local));
-                        return;
-                    }
-                    *stuck = *pause >= STANDSTILL && left == std::mem::replace(unsent, left);
-                    link.readable |= *stuck;
-                    self.list(key);
-                }
-            }
+            // The turn that follows sees whether it is over.
+            State::Draining => self.list(key),
             State::Settling(_) if link.settling_deadline().is_some_and(|deadline| deadline <= now) => {
                 let limit = link.settings.protocol.handshake_timeout.unwrap_or_default();
                 self.lose(host, key, Loss::Protocol(protocol::ProtocolError::HandshakeTimeout { limit }));
@@ -1264,7 +720,7 @@ impl Reactor {
                     link.stream.on_deadline(now);
                     link.readable = true;
                 }
-                if link.readable || link.paused || link.starved {
+                if link.readable || link.is_kept() {
                     // What the peer has sent waits in the kernel because we do not read: it is not silent.
                     link.machine.traffic();
                 }
@@ -1299,19 +755,14 @@ impl Reactor {
             return;
         }
         let (links, dialers, bindings) = (&self.links, &self.dialers, &self.bindings);
-        let (endings, watched) = (&self.endings, self.watched);
+        let (endings, next_sweep, watched) = (&self.endings, self.next_sweep, self.watched);
         self.timers.retain(|Reverse((at, timer))| match timer {
             Timer::Link(key) => links.get(*key).is_some_and(|link| link.timer == Some(*at)),
             Timer::Dialer(key) => dialers.get(*key).is_some_and(|dialer| dialer.state == Dialing::Waiting(*at)),
             Timer::Binding(key) => bindings.get(*key).is_some_and(|binding| binding.paused == Some(*at)),
-            Timer::Ending => endings.iter().any(|ending| ending.deadline == Some(*at)),
+            Timer::Ending => next_sweep == Some(*at) || endings.iter().any(|ending| ending.deadline == Some(*at)),
             Timer::Holders => watched,
         });
-    }
-
-    /// Whether nobody receives any more who could let a paused link go on.
-    fn is_unattended(&self) -> bool {
-        self.endings.iter().any(|ending| ending.scope.is_none())
     }
 
     fn list(&mut self, key: Key) {
@@ -1340,93 +791,6 @@ impl Reactor {
 /// Whether the dialer is being closed.
 fn dialer_closing(dialers: &Slab<Dialer>, key: Key) -> bool {
     dialers.get(key).is_some_and(|dialer| dialer.closing)
-}
-
-/// Remembers the buffer of a large body until the application has let go of it; whether it is one.
-fn remember_body(body: &Bytes) -> bool {
-    let large = REUSED_BODIES.contains(&body.len());
-    if large {
-        BODIES.with_borrow_mut(|bodies| {
-            bodies.truncate(KEPT_BODIES - 1);
-            bodies.push_front(body.clone());
-        });
-    }
-    large
-}
-
-/// Gives a large body that has just begun the buffer of an earlier one: fresh memory costs more than what is read into it.
-fn reuse_body(buffer: &mut BytesMut, wanted: usize) {
-    let room = buffer.len() + wanted;
-    if buffer.capacity() >= room || buffer.len() > READ_BUFFER || !REUSED_BODIES.contains(&room) {
-        return;
-    }
-    let free = BODIES.with_borrow_mut(|bodies| {
-        let place = bodies.iter().position(Bytes::is_unique)?;
-        bodies.remove(place)?.try_into_mut().ok()
-    });
-    if let Some(mut free) = free.filter(|free| free.capacity() >= room) {
-        free.clear();
-        free.extend_from_slice(buffer);
-        *buffer = free;
-    }
-}
-
-/// Throws away what there is to read, up to a budget; whether the stream is over.
-fn discard(stream: &dyn Stream) -> bool {
-    let mut buffer = BUFFER.take();
-    reserve(&mut buffer, READ_BUFFER);
-    let mut budget = READ_BUDGET;
-    let over = loop {
-        buffer.clear();
-        match read_into(stream, &mut buffer, READ_BUFFER) {
-            Ok(0) => break true,
-            Ok(got) if got < budget => budget -= got,
-            Ok(_) => break false,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break false,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => break true,
-        }
-    };
-    BUFFER.set(buffer);
-    over
-}
-
-/// Makes room without letting the buffer grow beyond twice its size for ever.
-fn reserve(buffer: &mut BytesMut, octets: usize) {
-    if buffer.capacity() - buffer.len() < octets / 4 {
-        buffer.reserve(octets);
-    }
-}
-
-/// Puts the rest of a message aside until more of it arrives.
-fn set_aside(input: &mut BytesMut, buffer: &mut BytesMut) {
-    if buffer.is_empty() {
-        return;
-    }
-    if buffer.len() <= SMALL_REST {
-        input.extend_from_slice(buffer);
-        buffer.clear();
-    } else {
-        *input = std::mem::take(buffer);
-    }
-}
-
-/// A rest that was copied to size goes back into a read buffer, to grow there.
-fn unpack(input: &mut BytesMut, buffer: &mut BytesMut) {
-    if (SMALL_REST + 1..=MIDDLING_REST).contains(&input.len()) {
-        buffer.clear();
-        reserve(buffer, READ_BUFFER);
-        buffer.extend_from_slice(input);
-        *input = std::mem::take(buffer);
-    }
-}
-
-/// Copies a rest that fills little of its read buffer, which goes back to the driver.
-fn pack(input: &mut BytesMut, buffer: &mut BytesMut) {
-    if (SMALL_REST + 1..=MIDDLING_REST).contains(&input.len()) {
-        let rest = BytesMut::from(&input[..]);
-        *buffer = std::mem::replace(input, rest);
-    }
 }
 
 /// Where a token's bits are: the place below, its generation above, then which kind of source it is.

@@ -6,7 +6,7 @@ use super::reactor::PREFIX_SHIFT;
 use super::resolver::Resolver;
 use crate::slab::{Key, Slab};
 use mio::{Events, Poll, Registry, Token, Waker};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -151,15 +151,7 @@ impl Engine {
     /// has, if any, in turn.
     pub(crate) fn adopt(&self, host: Arc<dyn Host>, affinity: u64) -> usize {
         let key = self.hosts().insert(host);
-        let allowed =
-            |index: &usize| u32::try_from(*index).is_ok_and(|bit| affinity.checked_shr(bit).unwrap_or(0) & 1 != 0);
-        let count = (0..self.threads()).filter(allowed).count();
-        let turn = key.index as usize;
-        let thread = match turn.checked_rem(count) {
-            Some(turn) => (0..self.threads()).filter(allowed).nth(turn).unwrap_or(0),
-            None => turn % self.threads(),
-        };
-        number(key, thread)
+        number(key, choose(key.index as usize, self.threads(), affinity))
     }
 
     /// Lets a socket go.
@@ -217,12 +209,27 @@ impl Engine {
         u64::try_from(at.saturating_duration_since(self.base).as_nanos()).unwrap_or(NEVER - 1)
     }
 
+    /// The moment that is so many nanoseconds after the engine was made.
+    pub(crate) fn instant(&self, nanos: u64) -> Instant {
+        self.base + Duration::from_nanos(nanos)
+    }
+
     fn worker(&self, number: usize) -> Option<&Worker> {
         self.workers.get()?.get(thread(number))
     }
 
     fn hosts(&self) -> MutexGuard<'_, Slab<Arc<dyn Host>>> {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Which of so many threads a socket gets: those whose bits `affinity` has, if any, take turns. Those from the 65th on have no
+/// bit, and drive sockets that leave the choice open.
+fn choose(turn: usize, threads: usize, affinity: u64) -> usize {
+    let allowed = |thread: &usize| *thread < 64 && affinity >> *thread & 1 != 0;
+    match turn.checked_rem((0..threads).filter(allowed).count()) {
+        Some(turn) => (0..threads).filter(allowed).nth(turn).unwrap_or(0),
+        None => turn % threads.max(1),
     }
 }
 
@@ -242,9 +249,9 @@ struct Loop {
     /// The deadline each socket has in there, by the place in the engine's table.
     known: Vec<Option<Instant>>,
     /// Sockets that asked for another turn.
-    again: VecDeque<usize>,
+    again: BTreeSet<usize>,
     /// Sockets on loan to callers, and when they were last looked at.
-    lent: Vec<usize>,
+    lent: BTreeSet<usize>,
     looked: Instant,
 }
 
@@ -259,8 +266,8 @@ impl Loop {
             poll,
             deadlines: BTreeSet::new(),
             known: Vec::new(),
-            again: VecDeque::new(),
-            lent: Vec::new(),
+            again: BTreeSet::new(),
+            lent: BTreeSet::new(),
             looked: Instant::now(),
         }
     }
@@ -285,10 +292,8 @@ impl Loop {
             if self.poll.poll(&mut events, timeout).is_err() {
                 continue;
             }
-            for _ in 0..self.again.len() {
-                if let Some(number) = self.again.pop_front() {
-                    self.turn(number, |_| ());
-                }
+            for number in std::mem::take(&mut self.again) {
+                self.turn(number, |_| ());
             }
             for event in &events {
                 match event.token() {
@@ -316,7 +321,9 @@ impl Loop {
         for number in std::mem::take(&mut self.lent) {
             let Some(host) = self.engine.host(number) else { continue };
             match host.port().patrol(&*host) {
-                Patrol::Again => self.lent.push(number),
+                Patrol::Again => {
+                    self.lent.insert(number);
+                }
                 Patrol::Over => {}
                 Patrol::TakeOver => self.turn(number, |_| ()),
             }
@@ -328,17 +335,13 @@ impl Loop {
         let worker = self.engine.workers.get()?.get(self.index)?;
         let mut inbox = worker.lock();
         inbox.rung = false;
-        for number in inbox.lent.drain(..) {
-            if !self.lent.contains(&number) {
-                self.lent.push(number);
-            }
-        }
+        self.lent.extend(inbox.lent.drain(..));
         if inbox.stop { None } else { Some(std::mem::take(&mut inbox.calls)) }
     }
 
     fn number_at(&self, place: usize) -> Option<usize> {
-        let hosts = self.engine.hosts();
-        hosts.iter().find(|(key, _)| key.index as usize == place).map(|(key, _)| number(key, self.index))
+        let key = self.engine.hosts().key_at(u32::try_from(place).ok()?)?;
+        Some(number(key, self.index))
     }
 
     fn turn(&mut self, number: usize, note: impl FnOnce(&mut super::reactor::Reactor)) {
@@ -350,18 +353,14 @@ impl Loop {
             Turn::Idle(deadline) => self.schedule(number, deadline),
             Turn::Again(deadline) => {
                 self.schedule(number, deadline);
-                if !self.again.contains(&number) {
-                    self.again.push_back(number);
-                }
+                self.again.insert(number);
             }
-            Turn::Held => {}
+            Turn::Held(deadline) => self.schedule(number, deadline),
             Turn::Lent { deadline, again } => {
                 self.schedule(number, deadline);
-                if !self.lent.contains(&number) {
-                    self.lent.push(number);
-                }
-                if again && !self.again.contains(&number) {
-                    self.again.push_back(number);
+                self.lent.insert(number);
+                if again {
+                    self.again.insert(number);
                 }
             }
         }
@@ -428,4 +427,20 @@ fn key(number: usize) -> Key {
 
 fn thread(number: usize) -> usize {
     number >> 56
+}
+
+#[cfg(test)]
+mod tests {
+    use super::choose;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_bit_of_the_affinity_stands_for_one_of_the_first_64_threads() {
+        let chosen = |threads, affinity| (0..1000).map(|turn| choose(turn, threads, affinity)).collect::<BTreeSet<_>>();
+        assert_eq!(chosen(256, 1 << 63), [63].into());
+        assert_eq!(chosen(256, 5), [0, 2].into());
+        assert_eq!(chosen(256, u64::MAX), (0..64).collect(), "the others have no bit");
+        assert_eq!(chosen(256, 0), (0..256).collect(), "no bit leaves the choice open");
+        assert_eq!(chosen(3, 6), [1, 2].into());
+    }
 }

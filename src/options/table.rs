@@ -213,7 +213,8 @@ options! {
     conflate Conflate: bool = false, "false";
     "ZMQ_CONFLATE" 54, "switch", "true or false", WhenMade, CONFLATING;
 
-    /// Which engine threads of the context may drive the socket: bit 0 stands for the first one.
+    /// Which engine threads of the context may drive the socket: bit 0 stands for the first one, bit 63 for the 64th. Further
+    /// ones, which a context may have, cannot be named; sockets that leave the choice open share them all.
     affinity Affinity: u64 = 0, "0";
     "ZMQ_AFFINITY" 4, "a bit for each engine thread", "0 (all), or a number with the bit of one that is there", WhenMade, ALL;
 

@@ -22,7 +22,8 @@ pub struct Config {
     pub max_frames: u32,
     /// How long the peer may take from the first moment to its READY; `None` waits for ever.
     pub handshake_timeout: Option<Duration>,
-    /// How many octets a peer may send before it is ready, greeting included.
+    /// How many octets a peer may send before it is ready, greeting included. No budget counts them: with the limits on half-open
+    /// connections and on their time, this is what strangers can make us hold.
     pub max_handshake: usize,
     /// Whether and how to find out that a silent peer is gone.
     pub heartbeat: Option<Heartbeat>,

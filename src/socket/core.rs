@@ -925,6 +925,8 @@ impl Host for Core {
 
     fn admits(&self, newcomer: &protocol::PeerDescription) -> Result<(), &'static str> {
         let handover = self.switch().handover;
+        // Only `place`, under the gate, gives a place away. So of two that come at once one gets in. The other is refused after it
+        // was told that we are ready, if our word to the first was not written at once, or if the place went to an inproc peer.
         match &self.lock_send().routing {
             Routing::Balance(balance) if self.kind == SocketKind::Pair && !balance.peers().is_empty() => {
                 Err(PAIR_TAKEN)
@@ -1061,6 +1063,10 @@ impl Host for Core {
 
     fn is_flushed(&self, peer: PeerId) -> bool {
         self.lock_send().peer(peer).is_none_or(|peer| !peer.outbox.has_work() && peer.outbox.queued() == 0)
+    }
+
+    fn pending(&self, peer: PeerId) -> usize {
+        self.lock_send().peer(peer).map_or(0, |peer| peer.outbox.pending())
     }
 
     fn abandon(&self, peer: PeerId) -> Settled {

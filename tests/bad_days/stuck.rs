@@ -2,10 +2,11 @@
 //! or a closing socket, for ever.
 
 use crate::support::raw::{Raw, frame, greeting, ready};
-use crate::support::{Over, PATIENCE, eventually};
-use std::io::Write;
-use std::time::Instant;
-use wiremesh::{Context, Dealer, EventKind, Pull, SendFailure};
+use crate::support::{Blocked, Over, PATIENCE, eventually};
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use wiremesh::{Context, Dealer, EventKind, Pull, Router, SendFailure};
 
 /// It is gone when our side of the handshake is to be written, with its own side complete.
 #[test]
@@ -54,5 +55,76 @@ fn a_closing_socket_at_its_receive_mark_notices_that_its_peer_is_gone() {
         let unsent = context.close(PATIENCE);
         assert!(closed.elapsed() < PATIENCE, "{over:?}: nobody is there to wait for");
         assert!(unsent.messages > 0, "{over:?}: they are reported");
+    }
+}
+
+/// Each has filled the other up, and the one that stays cannot receive before its send is done. Whoever closes reads on for it then,
+/// and delivers all it has accepted.
+#[test]
+fn a_closing_socket_at_its_receive_mark_lets_a_peer_go_on_that_waits_for_it() {
+    for over in Over::STREAMS {
+        let router = Router::builder().context(&Context::new()).mandatory(true).receive_mark(10).send_mark(10);
+        let router = Arc::new(router.build().expect("good options"));
+        let endpoint = router.bind(over.wildcard()).expect("bound");
+        let context = Context::new();
+        let dealer = Dealer::builder().context(&context).routing_id("dealer").receive_mark(1).send_mark(10);
+        let dealer = dealer.build().expect("good options");
+        dealer.connect(&endpoint).expect("a good endpoint");
+        router.wait_for_peers(1, PATIENCE).expect("it comes");
+        let body = vec![7; 100_000];
+        let sends = Blocked::start({
+            let (router, body) = (Arc::clone(&router), body.clone());
+            // More than all queues and kernels on the way hold.
+            move || (0..500).take_while(|_| router.send_to("dealer", body.clone()).is_ok()).count()
+        });
+        let mut accepted = 0;
+        while dealer.send_timeout(body.clone(), Duration::from_millis(200)).is_ok() {
+            accepted += 1;
+        }
+        sends.settle();
+        dealer.close();
+        let receives = Blocked::start(move || {
+            let (sent, _) = sends.outcome(PATIENCE).expect("the sends are done");
+            let received = std::iter::from_fn(|| router.recv_timeout(Duration::from_secs(1)).ok()).count();
+            (sent, received)
+        });
+        let closed = Instant::now();
+        let unsent = context.close(PATIENCE);
+        assert_eq!(unsent.messages, 0, "{over:?}: all it has accepted is delivered, after {:?}", closed.elapsed());
+        let ((sent, received), _) = receives.outcome(PATIENCE).expect("the peer goes on");
+        assert_eq!((sent, received), (500, accepted), "{over:?}");
+    }
+}
+
+/// A closing socket with many connections does not look at all of them each time something happens, and is done all the same as soon
+/// as the last one is.
+#[test]
+fn the_last_of_many_connections_ends_a_close() {
+    for over in Over::STREAMS {
+        let context = Context::new();
+        let dealer = Dealer::builder().context(&context).send_mark(1000).build().expect("good options");
+        let endpoint = dealer.bind(over.wildcard()).expect("bound");
+        let mut peers: Vec<Raw> = (0..100)
+            .map(|_| {
+                let mut peer = Raw::connect(endpoint.as_str()).expect("it listens");
+                peer.shake_hands("DEALER").expect("a handshake");
+                peer
+            })
+            .collect();
+        dealer.wait_for_peers(peers.len(), PATIENCE).expect("they come");
+        for _ in 0..1000 {
+            dealer.send(vec![0; 100_000]).expect("there is room");
+        }
+        dealer.close();
+        let closes = Blocked::start(move || context.close(PATIENCE));
+        closes.settle();
+        let mut buffer = vec![0; 1 << 16];
+        for peer in &mut peers {
+            while peer.read(&mut buffer).is_ok_and(|got| got > 0) {}
+        }
+        let read = Instant::now();
+        let (unsent, at) = closes.outcome(PATIENCE).expect("it is done");
+        assert_eq!(unsent.messages, 0, "{over:?}");
+        assert!(at.saturating_duration_since(read) < Duration::from_secs(1), "{over:?}: nobody is left to wait for");
     }
 }

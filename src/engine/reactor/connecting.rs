@@ -1,0 +1,152 @@
+//! The way of a connecting endpoint: its name is looked up, the addresses are tried, and after a failure or a loss it waits for the
+//! next round.
+
+use super::{Loss, Reactor, Ready, Timer, token};
+use crate::engine::Host;
+use crate::engine::dialer::Dialing;
+use crate::engine::link::{Link, Origin, State};
+use crate::event::{Cause, Event, EventKind};
+use crate::protocol::Connection;
+use crate::slab::Key;
+use mio::Interest;
+use std::cmp::Reverse;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+use wiremesh_transports::Stream;
+
+impl Reactor {
+    pub(super) fn resolve(&mut self, host: &dyn Host, key: Key) {
+        let Some(dialer) = self.dialers.get_mut(key) else { return };
+        dialer.state = Dialing::Resolving;
+        let (transport, settings) = (Arc::clone(&dialer.transport), Arc::clone(&dialer.settings));
+        let address = Arc::clone(&dialer.address);
+        if let Some(addresses) = transport.resolve_now(&address) {
+            self.resolved(host, key, Ok(addresses));
+            return;
+        }
+        host.port().resolve(key, transport, address, settings);
+    }
+
+    pub(super) fn resolved(&mut self, host: &dyn Host, key: Key, addresses: io::Result<Vec<String>>) {
+        let Some(dialer) = self.dialers.get_mut(key) else { return };
+        match addresses {
+            Ok(mut addresses) => {
+                addresses.reverse();
+                dialer.candidates = addresses;
+                self.attempt(host, key, None);
+            }
+            Err(error) => self.retry(host, key, error.into()),
+        }
+    }
+
+    /// Tries the next address of this round; without one, the round has failed.
+    pub(super) fn attempt(&mut self, host: &dyn Host, key: Key, mut last: Option<Cause>) {
+        let now = Instant::now();
+        loop {
+            let Some(dialer) = self.dialers.get_mut(key) else { return };
+            let Some(address) = dialer.candidates.pop() else {
+                let cause = last.unwrap_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable).into());
+                self.retry(host, key, cause);
+                return;
+            };
+            let (endpoint, settings) = (Arc::clone(&dialer.endpoint), Arc::clone(&dialer.settings));
+            let stream: Arc<dyn Stream> = match dialer.transport.connect(&address, &settings.link) {
+                Ok(stream) => Arc::from(stream),
+                Err(error) => {
+                    last = Some(error.into());
+                    continue;
+                }
+            };
+            let deadline = settings.connect_timeout.map(|timeout| now + timeout);
+            let mut link = Link::new(
+                stream,
+                State::Connecting { deadline },
+                Origin::Dialer(key),
+                dialer.id,
+                Arc::clone(&endpoint),
+                settings,
+                dialer.peer,
+                now,
+            );
+            link.address = address.into();
+            let (prefix, registry) = (self.prefix, &self.registry);
+            let mut failed = None;
+            let link_key = self.links.insert_with(|key| {
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                failed = link.stream.register(registry, token(prefix, Ready::Link(key)), interest).err();
+                link.registered_for_write();
+                link
+            });
+            if let Some(error) = failed {
+                self.links.remove(link_key);
+                last = Some(error.into());
+                continue;
+            }
+            dialer.state = Dialing::Linked(link_key);
+            self.retime(link_key);
+            // A local connection may be up already; then no round is spent on waiting for it.
+            self.check_connected(host, link_key);
+            return;
+        }
+    }
+
+    pub(super) fn check_connected(&mut self, host: &dyn Host, key: Key) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        match link.stream.connected() {
+            Ok(false) => {
+                let (endpoint, address) = (Arc::clone(&link.endpoint), Some(Arc::clone(&link.address)));
+                host.event(Event { kind: EventKind::ConnectDelayed, endpoint, address, peer: link.peer });
+            }
+            Ok(true) => {
+                let now = Instant::now();
+                link.state = State::Handshaking;
+                link.opened = now;
+                // The time allowed for the handshake runs from here.
+                link.machine = Connection::new(Arc::clone(&link.settings.protocol), now);
+                let (endpoint, address) = (Arc::clone(&link.endpoint), Some(Arc::clone(&link.address)));
+                host.event(Event { kind: EventKind::Connected, endpoint, address, peer: link.peer });
+                let wanted = link.want_write(&self.registry, token(self.prefix, Ready::Link(key)), false);
+                match wanted {
+                    Ok(()) => self.converse(host, key, now),
+                    Err(error) => self.lose(host, key, Loss::Link(error.into())),
+                }
+            }
+            Err(error) => self.lose(host, key, Loss::Link(error.into())),
+        }
+    }
+
+    /// The round of attempts failed, or the connection was lost: waits for the next round.
+    pub(super) fn retry(&mut self, host: &dyn Host, key: Key, cause: Cause) {
+        let random = self.jitter.next();
+        let Some(dialer) = self.dialers.get_mut(key) else { return };
+        let endpoint = Arc::clone(&dialer.endpoint);
+        let refused = matches!(&cause, Cause::System(error) if error.kind() == io::ErrorKind::ConnectionRefused);
+        let wait = if refused && dialer.settings.stop_on_refused { None } else { dialer.backoff(random) };
+        let peer = dialer.peer;
+        match wait {
+            Some(wait) => {
+                let at = Instant::now() + wait;
+                dialer.state = Dialing::Waiting(at);
+                dialer.candidates.clear();
+                self.timers.push(Reverse((at, Timer::Dialer(key))));
+                host.event(Event { kind: EventKind::ConnectRetried(wait), endpoint, address: None, peer });
+            }
+            None => {
+                host.event(Event { kind: EventKind::Closed(cause), endpoint, address: None, peer });
+                self.remove_dialer(host, key, true);
+            }
+        }
+    }
+
+    pub(super) fn remove_dialer(&mut self, host: &dyn Host, key: Key, unasked: bool) {
+        if let Some(dialer) = self.dialers.remove(key) {
+            if let Some(peer) = dialer.peer {
+                host.detach(peer, false);
+            }
+            if unasked {
+                host.endpoint_ended(dialer.id);
+            }
+        }
+    }
+}

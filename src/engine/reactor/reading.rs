@@ -1,0 +1,298 @@
+//! What a readable link does: how much a turn reads, where to, and what is handed on; when nobody receives any more, what is thrown
+//! away. Where the rest of a message stays until more of it comes.
+
+use super::{Loss, Reactor, Ready, token};
+use crate::engine::link::{Origin, State};
+use crate::engine::{Host, Incoming};
+use crate::event::Cause;
+use crate::protocol;
+use crate::slab::Key;
+use bytes::{Bytes, BytesMut};
+use mio::Interest;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::ops::RangeInclusive;
+use std::time::Instant;
+use wiremesh_transports::read_into;
+
+thread_local! {
+    /// Read buffers belong to the driver: a connection that is quiet has none.
+    static BUFFER: Cell<BytesMut> = Cell::new(BytesMut::new());
+    /// The large bodies it read last, whose buffers it uses again once nobody else does.
+    static BODIES: RefCell<VecDeque<Bytes>> = const { RefCell::new(VecDeque::new()) };
+}
+
+impl Reactor {
+    /// Reads and delivers until the stream would block, the receive mark is reached or the budget of this turn is used up.
+    pub(super) fn read(&mut self, host: &dyn Host, key: Key, now: Instant, budget: usize) -> usize {
+        let mut octets = 0;
+        let mut buffer = BUFFER.take();
+        if let Some(link) = self.links.get_mut(key) {
+            unpack(&mut link.input, &mut buffer);
+        }
+        let outcome = loop {
+            let Some(link) = self.links.get_mut(key) else { break Ok(()) };
+            if link.counted > 0 {
+                link.starved = self.favourite != Some(key) && host.budget().is_crowded_beside(link.counted);
+            }
+            if !link.is_ready() || matches!(link.state, State::Settling(_)) {
+                break Ok(());
+            }
+            if std::mem::take(&mut link.undigested) {
+                buffer = std::mem::take(&mut link.input);
+                if let Err(loss) = self.digest(host, key, &mut buffer, now) {
+                    break Err(loss);
+                }
+                self.count(host, key, now);
+                if let Some(link) = self.links.get_mut(key) {
+                    set_aside(&mut link.input, &mut buffer);
+                }
+                continue;
+            }
+            let asked;
+            let result = if let Some(slot) = link.machine.body_slot() {
+                reuse_body(slot.buffer, slot.wanted);
+                asked = slot.wanted.min(slot.buffer.capacity() - slot.buffer.len());
+                read_into(&*link.stream, slot.buffer, asked)
+            } else {
+                buffer.clear();
+                if link.input.len() > SMALL_REST {
+                    buffer = std::mem::take(&mut link.input);
+                } else if !link.input.is_empty() {
+                    reserve(&mut buffer, READ_BUFFER);
+                    buffer.extend_from_slice(&link.input);
+                    link.input = BytesMut::new();
+                }
+                reserve(&mut buffer, READ_BUFFER);
+                // Where large bodies follow each other, little of the next is read before it has a buffer of its own.
+                let wanted = if link.large { LARGE_START } else { READ_BUFFER };
+                asked = wanted.min(buffer.capacity() - buffer.len());
+                read_into(&*link.stream, &mut buffer, asked)
+            };
+            let got = match result {
+                Ok(got) => got,
+                Err(error) => {
+                    set_aside(&mut link.input, &mut buffer);
+                    match error.kind() {
+                        io::ErrorKind::WouldBlock => {
+                            link.readable = link.stream.has_buffered();
+                            link.read_wants_write = link.stream.wants().is_some_and(Interest::is_writable);
+                            if !link.read_wants_write {
+                                break Ok(());
+                            }
+                            let token = token(self.prefix, Ready::Link(key));
+                            break link
+                                .want_write(&self.registry, token, true)
+                                .map_err(|error| Loss::Link(error.into()));
+                        }
+                        io::ErrorKind::Interrupted => continue,
+                        _ => break Err(Loss::Link(error.into())),
+                    }
+                }
+            };
+            octets += got;
+            if got == 0 {
+                break match link.machine.ended() {
+                    Err(error) if !link.is_up() || !error.is_cut() => Err(Loss::Protocol(error)),
+                    Ok(()) | Err(_) => Err(Loss::Link(Cause::Peer)),
+                };
+            }
+            link.machine.traffic();
+            if let Err(loss) = self.digest(host, key, &mut buffer, now) {
+                break Err(loss);
+            }
+            self.count(host, key, now);
+            let Some(link) = self.links.get_mut(key) else { break Ok(()) };
+            set_aside(&mut link.input, &mut buffer);
+            // A short read of a stream says that it is empty, and saves the read that would say so; not at its end, which
+            // would then be waited for in vain.
+            if got < asked && !link.ended && !link.stream.has_buffered() {
+                link.readable = false;
+                break Ok(());
+            }
+            if octets >= budget {
+                break Ok(());
+            }
+        };
+        if let Some(link) = self.links.get_mut(key) {
+            pack(&mut link.input, &mut buffer);
+        }
+        // What a connection that failed has left in it is nobody else's.
+        buffer.clear();
+        if buffer.capacity() <= 2 * READ_BUFFER {
+            BUFFER.set(buffer);
+        }
+        // What the machine answers goes out even if it is an ERROR, and the last word.
+        self.converse(host, key, now);
+        if let Err(loss) = outcome {
+            self.lose(host, key, loss);
+        }
+        octets
+    }
+
+    /// Lets the machine read `input` and hands on what it finds.
+    fn digest(&mut self, host: &dyn Host, key: Key, input: &mut BytesMut, now: Instant) -> Result<(), Loss> {
+        loop {
+            let Some(link) = self.links.get_mut(key) else { return Ok(()) };
+            let event = link.machine.received(input, now).map_err(Loss::Protocol)?;
+            let incoming = match event {
+                None => return Ok(()),
+                Some(protocol::Event::Ready(description)) => {
+                    if let Origin::Listener(_) = link.origin {
+                        // Refused without a word: after an ERROR it would not come back, and the place may be free soon.
+                        host.admits(&description).map_err(|reason| Loss::Local(Cause::Refused(reason)))?;
+                        link.machine.admit();
+                    }
+                    link.state = State::Settling(Box::new(description));
+                    self.converse(host, key, now);
+                    match self.links.get_mut(key) {
+                        // Our part of the handshake must be written before messages flow; the rest of the input waits.
+                        Some(link) if !link.is_up() => {
+                            link.undigested = !input.is_empty();
+                            return Ok(());
+                        }
+                        Some(_) => continue,
+                        None => return Ok(()),
+                    }
+                }
+                Some(protocol::Event::Messages { wire, count }) => {
+                    link.large = false;
+                    Incoming::Messages(wire, count)
+                }
+                Some(protocol::Event::Message(pieces)) => {
+                    link.large = pieces.iter().any(remember_body);
+                    Incoming::Message(pieces)
+                }
+                Some(protocol::Event::Subscribe(topic)) => Incoming::Subscribe(topic),
+                Some(protocol::Event::Cancel(topic)) => Incoming::Cancel(topic),
+            };
+            // The machine gives nothing else before it is ready.
+            let (State::Up, Some(peer)) = (&link.state, link.peer) else { continue };
+            let origin = link.origin;
+            if link.counted > 0 {
+                // What was counted here is whole now and counted where it waits.
+                self.count(host, key, now);
+            }
+            if !host.deliver(peer, incoming) {
+                if let Some(link) = self.links.get_mut(key) {
+                    link.paused = true;
+                }
+            }
+            if let Origin::Dialer(dialer) = origin {
+                if let Some(dialer) = self.dialers.get_mut(dialer) {
+                    dialer.proved();
+                }
+            }
+        }
+    }
+
+    /// Throws away what the peer of a link that ends has sent, up to a budget, if it waits for that; whether the stream is over.
+    pub(super) fn discard(&mut self, host: &dyn Host, key: Key) -> bool {
+        let Some(link) = self.links.get_mut(key) else { return false };
+        link.readable = false;
+        if !link.throws_away(|peer| host.pending(peer)) {
+            return false;
+        }
+        let mut buffer = BUFFER.take();
+        reserve(&mut buffer, READ_BUFFER);
+        let mut octets = 0;
+        let over = loop {
+            buffer.clear();
+            match read_into(&*link.stream, &mut buffer, READ_BUFFER) {
+                Ok(0) => break true,
+                Ok(got) => octets += got,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break true,
+            }
+            link.readable = octets >= READ_BUDGET;
+            if link.readable {
+                break false;
+            }
+        };
+        BUFFER.set(buffer);
+        over
+    }
+}
+
+/// Remembers the buffer of a large body until the application has let go of it; whether it is one.
+fn remember_body(body: &Bytes) -> bool {
+    let large = REUSED_BODIES.contains(&body.len());
+    if large {
+        BODIES.with_borrow_mut(|bodies| {
+            bodies.truncate(KEPT_BODIES - 1);
+            bodies.push_front(body.clone());
+        });
+    }
+    large
+}
+
+/// Gives a large body that has just begun the buffer of an earlier one: fresh memory costs more than what is read into it.
+fn reuse_body(buffer: &mut BytesMut, wanted: usize) {
+    let room = buffer.len() + wanted;
+    if buffer.capacity() >= room || buffer.len() > READ_BUFFER || !REUSED_BODIES.contains(&room) {
+        return;
+    }
+    let free = BODIES.with_borrow_mut(|bodies| {
+        let place = bodies.iter().position(Bytes::is_unique)?;
+        bodies.remove(place)?.try_into_mut().ok()
+    });
+    if let Some(mut free) = free.filter(|free| free.capacity() >= room) {
+        free.clear();
+        free.extend_from_slice(buffer);
+        *buffer = free;
+    }
+}
+
+/// Makes room without letting the buffer grow beyond twice its size for ever.
+fn reserve(buffer: &mut BytesMut, octets: usize) {
+    if buffer.capacity() - buffer.len() < octets / 4 {
+        buffer.reserve(octets);
+    }
+}
+
+/// Puts the rest of a message aside until more of it arrives.
+fn set_aside(input: &mut BytesMut, buffer: &mut BytesMut) {
+    if buffer.is_empty() {
+        return;
+    }
+    if buffer.len() <= SMALL_REST {
+        input.extend_from_slice(buffer);
+        buffer.clear();
+    } else {
+        *input = std::mem::take(buffer);
+    }
+}
+
+/// A rest that was copied to size goes back into a read buffer, to grow there.
+fn unpack(input: &mut BytesMut, buffer: &mut BytesMut) {
+    if (SMALL_REST + 1..=MIDDLING_REST).contains(&input.len()) {
+        buffer.clear();
+        reserve(buffer, READ_BUFFER);
+        buffer.extend_from_slice(input);
+        *input = std::mem::take(buffer);
+    }
+}
+
+/// Copies a rest that fills little of its read buffer, which goes back to the driver.
+fn pack(input: &mut BytesMut, buffer: &mut BytesMut) {
+    if (SMALL_REST + 1..=MIDDLING_REST).contains(&input.len()) {
+        let rest = BytesMut::from(&input[..]);
+        *buffer = std::mem::replace(input, rest);
+    }
+}
+
+/// How many octets one turn reads from one connection, so that a busy peer does not starve the others.
+pub(super) const READ_BUDGET: usize = 1024 * 1024;
+/// The size of a read buffer. Larger ones leave the second-level cache before the application gets to them.
+pub(super) const READ_BUFFER: usize = 256 * 1024;
+/// A rest of a message up to this size is put aside by copying; a longer one keeps its buffer.
+const SMALL_REST: usize = 16 * 1024;
+/// A rest up to this size does not keep its buffer while nothing comes.
+const MIDDLING_REST: usize = READ_BUFFER / 2;
+/// How much is read at once where a large body is about to begin.
+const LARGE_START: usize = 16 * 1024;
+/// Bodies of such lengths leave their buffers to later ones, and this many of them are remembered.
+const REUSED_BODIES: RangeInclusive<usize> = 128 * 1024..=2 * 1024 * 1024;
+const KEPT_BODIES: usize = 2;
