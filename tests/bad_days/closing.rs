@@ -1,7 +1,7 @@
 //! Closing, dropping and shutting down while other threads are blocked: every call returns `Closed` soon, nothing hangs.
 
 use crate::support::random::Random;
-use crate::support::{Blocked, Over, PATIENCE, alone, eventually, times, within};
+use crate::support::{Blocked, Over, PATIENCE, alone, eventually, measure, times, within};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -101,6 +101,7 @@ fn close_under(kind: SocketKind, over: Over, crowded: bool, end: End) {
         });
     }
     let lateness = Lateness::watch();
+    let before = measure::kept_waiting();
     let begin = Instant::now();
     match end {
         End::Close => subject.close(),
@@ -109,16 +110,18 @@ fn close_under(kind: SocketKind, over: Over, crowded: bool, end: End) {
         End::CloseContext => drop(context.close(Duration::ZERO)),
     }
     let took = begin.elapsed();
+    // As long as the one who ends it is not let work, nobody can be told.
+    let kept = measure::kept_waiting().saturating_sub(before);
     let mut returned = Vec::new();
     if end != End::CloseContext {
-        returned.push(("the end itself", took));
+        returned.push(("the end itself", took.saturating_sub(kept)));
     }
     for (name, call) in calls {
-        let Some((outcome, at)) = call.outcome(PATIENCE / 3) else {
+        let Some(((outcome, waited), at)) = call.outcome(PATIENCE / 3) else {
             panic!("{kind} over {over:?}: `{name}` hangs after {end:?}");
         };
         assert_eq!(outcome, Ended::Closed, "{kind} over {over:?}: `{name}` after {end:?}");
-        returned.push((name, at.saturating_duration_since(begin)));
+        returned.push((name, at.saturating_duration_since(begin).saturating_sub(kept + waited)));
     }
     let late = lateness.worst();
     for (name, took) in returned {
@@ -216,12 +219,19 @@ fn counterpart(kind: SocketKind) -> SocketKind {
 }
 
 /// Every call of that socket that waits now, two threads each where that is a different matter.
-fn block(subject: &Arc<AnySocket>, crowded: bool) -> Vec<(&'static str, Blocked<Ended>)> {
+fn block(subject: &Arc<AnySocket>, crowded: bool) -> Vec<(&'static str, Blocked<(Ended, Duration)>)> {
     let kind = subject.kind();
     let mut calls = Vec::new();
     let mut add = |name, call: fn(&AnySocket) -> Ended| {
         let subject = Arc::clone(subject);
-        calls.push((name, Blocked::start(move || call(&subject))));
+        calls.push((
+            name,
+            Blocked::start(move || {
+                let before = measure::kept_waiting();
+                let ended = call(&subject);
+                (ended, measure::kept_waiting().saturating_sub(before))
+            }),
+        ));
     };
     add("wait_for_peers", |socket| ended(socket.wait_for_peers(9, PATIENCE)));
     if kind.publishes() {
