@@ -6,6 +6,7 @@ use crate::support::random::Random;
 use crate::support::raw::{self, Raw};
 use crate::support::{PATIENCE, alone, eventually, is_full, measure, median, percentile, times, within};
 use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -16,8 +17,6 @@ use wiremesh::{Context, Dealer, Router};
 const GROWTH: u64 = 80 << 20;
 /// The largest message the server takes: who serves strangers sets a limit.
 const LARGEST: u64 = 16 << 20;
-/// A percentile below this is noise of the machine, not of the server.
-const FLOOR: Duration = Duration::from_millis(2);
 /// Round trips of one window of measurement.
 const WINDOW: usize = 300;
 
@@ -31,7 +30,8 @@ fn strangers_cannot_end_fill_or_stall_a_server() {
         let client = Dealer::in_context(&context);
         client.connect(&endpoint).expect("a good endpoint");
         let mut asked = 0;
-        let quiet: Vec<Duration> = (0..9).map(|_| window(&client, &mut asked)).collect();
+        let mut control = control(&server.hear());
+        let mut quiet: Vec<Window> = (0..9).map(|_| window(&client, &mut control, &mut asked)).collect();
         let (memory, descriptors) = (measure::resident(server.id()), measure::descriptors(server.id()));
 
         let mut attacker = Process::start("attacker", &[&endpoint, &times(10_000)]);
@@ -39,23 +39,13 @@ fn strangers_cannot_end_fill_or_stall_a_server() {
         let mut largest = memory;
         let mut report = None;
         while report.is_none() {
-            busy.push(window(&client, &mut asked));
+            busy.push(window(&client, &mut control, &mut asked));
             largest = largest.max(measure::resident(server.id()));
             report = attacker.try_hear(Duration::ZERO);
         }
         assert!(server.is_alive(), "the server lives");
         let report = report.expect("the attack is over");
-        println!(
-            "{report}; 99th percentile {:?} quiet, {:?} under attack in {} windows; memory grew by {} KiB",
-            median(&quiet),
-            median(&busy),
-            busy.len(),
-            (largest - memory) >> 10
-        );
         assert!(largest <= memory + GROWTH, "memory grew by {} MiB", (largest - memory) >> 20);
-        let allowed = (median(&quiet) * 2).max(FLOOR);
-        assert!(median(&busy) <= allowed, "99th percentile {:?}, allowed {allowed:?}: {busy:?}", median(&busy));
-
         // Newcomers are served, and nothing of the strangers is left once they are gone.
         let newcomer = Dealer::in_context(&context);
         newcomer.connect(&endpoint).expect("a good endpoint");
@@ -65,24 +55,76 @@ fn strangers_cannot_end_fill_or_stall_a_server() {
         eventually(PATIENCE, "the strangers' descriptors are closed", || {
             measure::descriptors(server.id()) <= descriptors + 1
         });
-        window(&client, &mut asked);
+        quiet.extend((0..9).map(|_| window(&client, &mut control, &mut asked)));
+        drop(control);
         server.finish();
+
+        // The best of the quiet windows: what disturbs one has nothing to do with the server either.
+        let best = |which: fn(&Window) -> Duration| quiet.iter().map(which).min().expect("there are some");
+        let middle = |which: fn(&Window) -> Duration| median(&busy.iter().map(which).collect::<Vec<_>>());
+        let (quiet_client, busy_client) = (best(|window| window.client), middle(|window| window.client));
+        let (quiet_control, busy_control) = (best(|window| window.control), middle(|window| window.control));
+        println!(
+            "{report}; 99th percentile {quiet_client:?} quiet, {busy_client:?} under attack in {} windows; of the control \
+             {quiet_control:?} and {busy_control:?}; memory grew by {} KiB",
+            busy.len(),
+            (largest - memory) >> 10
+        );
+        // The attackers take processors whether there is a server or not, and who wakes among them waits for its turn. The
+        // control suffers that as well, as it shares the processes, their priorities and the time, and nothing of wiremesh:
+        // where it got worse, the client may get worse by as much again, and twice. A server that lets strangers go first
+        // makes the client later and leaves the control as it is.
+        let worsening = busy_control.as_secs_f64() / quiet_control.as_secs_f64();
+        let allowed = quiet_client.mul_f64(2.0 * worsening.max(1.0));
+        assert!(busy_client <= allowed, "99th percentile {busy_client:?}, allowed {allowed:?}: {busy:?}");
     });
 }
 
-/// Round trips of the good client, in order; their 99th percentile.
-fn window(client: &Dealer, asked: &mut u64) -> Duration {
-    let times: Vec<Duration> = (0..WINDOW)
-        .map(|_| {
-            let begin = Instant::now();
-            client.send(asked.to_le_bytes()).expect("the server is there");
-            let answer = client.recv_timeout(PATIENCE).expect("an answer");
-            assert_eq!(answer, &asked.to_le_bytes(), "in order");
-            *asked += 1;
-            begin.elapsed()
-        })
-        .collect();
-    percentile(&times, 99)
+/// The 99th percentiles of round trips made by turns.
+#[derive(Debug)]
+struct Window {
+    client: Duration,
+    /// Of a bare connection between the same two processes.
+    control: Duration,
+}
+
+/// Round trips of the good client, in order, and of the control.
+fn window(client: &Dealer, control: &mut TcpStream, asked: &mut u64) -> Window {
+    let (mut by_client, mut by_control) = (Vec::new(), Vec::new());
+    for _ in 0..WINDOW {
+        let question = asked.to_le_bytes();
+        *asked += 1;
+        let begin = Instant::now();
+        client.send(question).expect("the server is there");
+        let answer = client.recv_timeout(PATIENCE).expect("an answer");
+        by_client.push(begin.elapsed());
+        assert_eq!(answer, &question, "in order");
+        let begin = Instant::now();
+        let mut answer = [0; 8];
+        control.write_all(&question).and_then(|()| control.read_exact(&mut answer)).expect("the echo is there");
+        by_control.push(begin.elapsed());
+        assert_eq!(answer, question);
+    }
+    Window { client: percentile(&by_client, 99), control: percentile(&by_control, 99) }
+}
+
+fn control(address: &str) -> TcpStream {
+    let control = TcpStream::connect(address).expect("it listens");
+    control.set_nodelay(true).expect("an option every system has");
+    control
+}
+
+/// In the server: a thread that blocks in a bare read, and answers; says where.
+fn bare_echo() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        stream.set_nodelay(true).expect("an option every system has");
+        let mut question = [0; 8];
+        while stream.read_exact(&mut question).and_then(|()| stream.write_all(&question)).is_ok() {}
+    });
+    address
 }
 
 /// Echoes until its parent hangs up. It takes messages up to [`LARGEST`], or, for `default`, with default options, or, for a
@@ -103,6 +145,7 @@ pub(crate) fn server(arguments: &[&str]) {
         _ => Router::in_context(&context),
     };
     child::tell(router.bind("tcp://127.0.0.1:*").expect("bound"));
+    child::tell(bare_echo());
     thread::spawn(move || {
         for (id, message) in router.iter() {
             router.send_to(&id, message).expect("a ROUTER never waits");
@@ -345,7 +388,7 @@ fn a_handshake_has_one_deadline_however_it_trickles() {
 fn a_server_that_speaks_nonsense_is_tried_again() {
     let _turn = alone();
     within(PATIENCE, "the nonsense", || {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("bound");
         let context = Context::new();
         let interval = Duration::from_millis(20);

@@ -12,6 +12,8 @@ use std::sync::Arc;
 enum Work {
     Command,
     Stream,
+    /// A message, whose sender may leave the flush to a caller that is awaited.
+    Message,
 }
 
 /// How a caller visits the seat: how often, in which way, and whether it is expected back so soon that it keeps the seat on
@@ -42,6 +44,7 @@ fn world<W: Word>(work: Work, fault: Fault) -> World<W> {
     match work {
         Work::Command => World::new(fault, 1, false),
         Work::Stream => World::new(fault, 0, true),
+        Work::Message => World::sending(fault),
     }
 }
 
@@ -79,6 +82,15 @@ fn run_two_commands(fault: Fault) {
     run_in(world, Work::Command, |world| world.submit(1));
 }
 
+/// A message is sent while a caller keeps the seat on loan, comes back, and stays away from then on: with the seat on loan once
+/// more, or given up.
+fn run_sending(stays_regular: bool, fault: Fault) {
+    run_in(World::<Signal>::sending(fault), Work::Message, move |world| {
+        world.drive(Visit::Short, true);
+        world.drive(Visit::Short, stays_regular);
+    });
+}
+
 fn run_in<W: Word>(world: World<W>, work: Work, call: impl FnOnce(&Arc<World<W>>)) {
     let world = Arc::new(world);
     let engine = thread::spawn({
@@ -90,6 +102,7 @@ fn run_in<W: Word>(world: World<W>, work: Work, call: impl FnOnce(&Arc<World<W>>
         move || match work {
             Work::Command => world.submit(0),
             Work::Stream => world.receive(),
+            Work::Message => world.send(),
         }
     });
     call(&world);
@@ -180,6 +193,27 @@ fn a_caller_that_finds_the_seat_taken_by_one_that_keeps_it_on_loan_waits_for_no_
     }
 }
 
+// ----- a sender leaves the flush to a caller -----
+
+#[test]
+fn a_message_left_to_a_caller_that_never_comes_back_is_flushed() {
+    holds("message, seat on loan", 2, || run_sending(true, Fault::None));
+}
+
+#[test]
+fn a_message_left_to_a_caller_that_gives_the_seat_up_just_then_is_flushed() {
+    holds("message, loan given up", 2, || run_sending(false, Fault::None));
+}
+
+#[test]
+fn a_message_that_is_sent_around_a_loan_of_the_engine_is_flushed() {
+    holds("message, lent", 2, || {
+        run_in(World::<Signal>::sending(Fault::None).expecting(2), Work::Message, |world| {
+            world.drive(Visit::Short, false);
+        });
+    });
+}
+
 // ----- mutants of the word -----
 
 #[test]
@@ -263,4 +297,14 @@ fn asking_for_those_who_wait_before_lending_lets_them_wait() {
 fn waiting_without_asking_for_a_loan_is_waiting_for_a_patrol() {
     breaks("waits unattended", STUCK, 3, || run_waiting(Work::Stream, u32::MAX, Fault::WaitsUnattended));
     breaks("waits unattended", STUCK, 2, || run_waiting_beside(Work::Stream, Fault::WaitsUnattended));
+}
+
+#[test]
+fn ending_a_loan_without_asking_what_was_left_to_it_loses_a_message() {
+    breaks("leaves unflushed", STUCK, 2, || run_sending(false, Fault::LeavesUnflushed));
+}
+
+#[test]
+fn a_loan_that_nobody_looks_after_loses_a_message() {
+    breaks("leaves unseen", STUCK, 2, || run_sending(true, Fault::LeavesUnseen));
 }

@@ -128,6 +128,10 @@ pub(crate) enum Fault {
     AsksBeforeLending,
     /// A caller that joins those who wait does not ask whether the seat is on loan.
     WaitsUnattended,
+    /// Whoever ends a loan does not ask what senders have left to the caller meanwhile.
+    LeavesUnflushed,
+    /// Whoever keeps the seat on loan does not have the engine look after it.
+    LeavesUnseen,
 }
 
 /// How a caller drives.
@@ -161,6 +165,10 @@ pub(crate) struct World<W> {
     returns: std::sync::atomic::AtomicU32,
     /// Whether the engine looks after seats on loan; without it, what must not wait for a patrol is found.
     patrols: bool,
+    /// The send gate: what is queued, and whether its sender relies on a caller for the flush, is one step.
+    gate: Mutex<()>,
+    /// The first command is a message: it is looked for in every round under the gate, rung or not.
+    sends: bool,
     pub(crate) finished: Parker,
 }
 
@@ -190,6 +198,8 @@ impl<W: Word> World<W> {
             waiting: AtomicU32::new(0),
             returns: std::sync::atomic::AtomicU32::new(0),
             patrols: true,
+            gate: Mutex::new(()),
+            sends: false,
             finished: Parker::new(),
         }
     }
@@ -202,6 +212,11 @@ impl<W: Word> World<W> {
     /// The same world, in which a patrol has been asked for before and comes later than anybody can wait.
     pub(crate) fn without_patrols(self) -> World<W> {
         World { patrols: false, patrolled: AtomicBool::new(true), ..self }
+    }
+
+    /// A world with a message to be sent.
+    pub(crate) fn sending(fault: Fault) -> World<W> {
+        World { sends: true, ..World::new(fault, 1, false) }
     }
 
     fn will_return(&self) -> bool {
@@ -220,6 +235,22 @@ impl<W: Word> World<W> {
 
     pub(crate) fn submit(&self, command: usize) {
         self.commands[command].store(true, Ordering::Relaxed);
+        self.ring();
+    }
+
+    /// A sender, who leaves the flush to a caller that is expected back.
+    pub(crate) fn send(&self) {
+        let deferred = {
+            let _gate = self.gate.lock();
+            self.commands[0].store(true, Ordering::Relaxed);
+            self.lent.load(Ordering::SeqCst) && !self.occupied.load(Ordering::SeqCst)
+        };
+        if !deferred {
+            self.ring();
+        }
+    }
+
+    fn ring(&self) {
         if self.word.ring() {
             if self.lent.load(Ordering::SeqCst) && !self.occupied.load(Ordering::SeqCst) {
                 self.kernel.call();
@@ -296,15 +327,23 @@ impl<W: Word> World<W> {
         if !regular {
             self.take_back();
             left |= reactor.ready;
+            left |= self.fault != Fault::LeavesUnflushed && self.has_unsent(&reactor);
         }
         let early = self.fault == Fault::AsksBeforeUnlocking && self.word.missed();
         drop(reactor);
-        if regular && !self.patrolled.swap(true, Ordering::SeqCst) {
+        if regular && self.fault != Fault::LeavesUnseen && !self.patrolled.swap(true, Ordering::SeqCst) {
             self.kernel.patrol();
         }
         let missed = if self.fault == Fault::AsksBeforeUnlocking { early } else { self.word.missed() };
         if missed || left {
             self.kernel.call();
+        }
+    }
+
+    fn has_unsent(&self, reactor: &Reactor) -> bool {
+        self.sends && {
+            let _gate = self.gate.lock();
+            self.commands[0].load(Ordering::Relaxed) && !reactor.commands[0]
         }
     }
 
@@ -445,6 +484,7 @@ impl<W: Word> World<W> {
     /// A round that leaves what there is to read to others.
     fn obey(&self, reactor: &mut Reactor) {
         let finished = reactor.is_done();
+        let _gate = self.sends.then(|| self.gate.lock());
         for (published, done) in self.commands.iter().zip(&mut reactor.commands) {
             *done = *done || published.load(Ordering::Relaxed);
         }

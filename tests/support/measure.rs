@@ -77,6 +77,12 @@ pub(crate) fn this_thread() -> u64 {
     unsafe { libc::gettid() as u64 }
 }
 
+/// How long the calling thread has been able to run and was not let, because others did.
+pub(crate) fn kept_waiting() -> Duration {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(text.split(' ').nth(1).and_then(|nanos| nanos.parse().ok()).unwrap_or(0))
+}
+
 /// Whether a thread of this process sleeps in a system call.
 pub(crate) fn is_asleep(thread: u64) -> bool {
     let text = fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
