@@ -37,6 +37,9 @@ struct Faults {
     /// Nor this: a write takes as long as somebody holds it.
     slow: Mutex<()>,
     writes: AtomicUsize,
+    /// Nor these: the peer's system has not taken everything, and the stream wants to be told that a moment has come.
+    unsent: AtomicBool,
+    due: Mutex<Option<Instant>>,
 }
 
 impl Faults {
@@ -132,6 +135,18 @@ impl Stream for FaultyStream {
             return Err(io::Error::other("no buffers"));
         }
         self.0.write_vectored(bufs)
+    }
+
+    fn unsent(&self) -> usize {
+        usize::from(self.1.unsent.load(Ordering::SeqCst))
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        *self.1.due.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn on_deadline(&self, _: Instant) {
+        *self.1.due.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn connected(&self) -> io::Result<bool> {
@@ -411,6 +426,19 @@ fn a_handshake_that_cannot_be_written_waits_quietly_and_times_out() {
     expect(&monitor, "the end of its time", failed);
     let writes = scene.faults.writes.load(Ordering::SeqCst);
     assert!(writes < 20, "{writes} attempts");
+}
+
+/// A connection that only waits until everything is taken still does what its stream asks for.
+#[test]
+fn a_stream_s_deadline_is_kept_while_its_socket_closes() {
+    let scene = Scene::new(false);
+    let (_push, pull) = scene.pair();
+    let monitor = pull.monitor();
+    switch_on(&scene.faults.unsent);
+    *scene.faults.due.lock().expect("nobody panics with it") = Some(Instant::now());
+    pull.close();
+    expect(&monitor, "the end", |kind| matches!(kind, EventKind::MonitorStopped));
+    scene.goes_on_beside();
 }
 
 /// The last write of a closing socket ends on the thread of its sender, where nobody drives.

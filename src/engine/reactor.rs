@@ -702,6 +702,11 @@ impl Reactor {
         let Some(link) = self.links.get_mut(key).filter(|link| link.timer == Some(at)) else { return };
         link.timer = None;
         link.look_at_peer(now, |peer| host.pending(peer));
+        let connecting = matches!(link.state, State::Connecting { .. });
+        if !connecting && link.stream.deadline().is_some_and(|deadline| deadline <= now) {
+            link.stream.on_deadline(now);
+            link.readable = true;
+        }
         match link.state {
             State::Connecting { deadline } => {
                 if deadline.is_some_and(|deadline| deadline <= now) {
@@ -716,10 +721,6 @@ impl Reactor {
                 self.lose(host, key, Loss::Protocol(protocol::ProtocolError::HandshakeTimeout { limit }));
             }
             State::Handshaking | State::Settling(_) | State::Up => {
-                if link.stream.deadline().is_some_and(|deadline| deadline <= now) {
-                    link.stream.on_deadline(now);
-                    link.readable = true;
-                }
                 if link.readable || link.is_kept() {
                     // What the peer has sent waits in the kernel because we do not read: it is not silent.
                     link.machine.traffic();
