@@ -11,6 +11,8 @@ use std::time::Duration;
 /// Guards a value. Waiters spin, then yield, then sleep: nobody holds it across a wait or a system call of its own.
 pub(crate) struct Gate<T> {
     held: AtomicBool,
+    /// Somebody has waited long: whoever comes now lets it go first, for a moment.
+    claimed: AtomicBool,
     value: UnsafeCell<T>,
 }
 
@@ -27,11 +29,14 @@ pub(crate) struct Pass<'a, T> {
 
 impl<T> Gate<T> {
     pub(crate) const fn new(value: T) -> Gate<T> {
-        Gate { held: AtomicBool::new(false), value: UnsafeCell::new(value) }
+        Gate { held: AtomicBool::new(false), claimed: AtomicBool::new(false), value: UnsafeCell::new(value) }
     }
 
     #[inline(always)]
     pub(crate) fn lock(&self) -> Pass<'_, T> {
+        if self.claimed.load(Ordering::Relaxed) {
+            self.give_way();
+        }
         if self.held.swap(true, Ordering::Acquire) {
             self.wait();
         }
@@ -40,28 +45,56 @@ impl<T> Gate<T> {
 
     #[cold]
     fn wait(&self) {
+        if self.takes_within(LOOKS) {
+            return;
+        }
         for round in 0u32.. {
-            for _ in 0..SPINS {
-                if !self.held.load(Ordering::Relaxed) && !self.held.swap(true, Ordering::Acquire) {
-                    return;
-                }
-                std::hint::spin_loop();
+            // Who lets the gate go and takes it again in a tight loop would win it every time.
+            self.claimed.store(true, Ordering::Relaxed);
+            if self.takes_within(LOOKS) {
+                self.claimed.store(false, Ordering::Relaxed);
+                return;
             }
             // The holder was interrupted, or has much to do: it needs the processor more than this thread does.
-            if round < YIELDS {
-                std::thread::yield_now();
-            } else {
-                std::thread::sleep(Duration::from_micros(50));
+            match round {
+                0..CLAIMS => {}
+                CLAIMS..YIELDS => std::thread::yield_now(),
+                YIELDS.. => std::thread::sleep(Duration::from_micros(50)),
             }
         }
     }
+
+    /// Looks so many times whether the gate is free; whether it was, and is ours.
+    fn takes_within(&self, looks: u32) -> bool {
+        for _ in 0..looks {
+            if !self.held.load(Ordering::Relaxed) && !self.held.swap(true, Ordering::Acquire) {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        false
+    }
+
+    /// Lets the one go first that has waited long. It may have been interrupted, and then its claim is void.
+    #[cold]
+    fn give_way(&self) {
+        for _ in 0..COURTESY {
+            if !self.claimed.load(Ordering::Relaxed) {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+        self.claimed.store(false, Ordering::Relaxed);
+    }
 }
 
-/// How often a waiter looks before it gives the processor away, and how often it does that before it sleeps. Between a busy
-/// sender and a busy receiver, the one that comes for the other's gate now and then is late a thousand times at worst; giving
-/// way then helps nobody, as the other runs.
-const SPINS: u32 = 4096;
-const YIELDS: u32 = 8;
+/// How often a waiter looks before it claims the gate, and after each claim.
+const LOOKS: u32 = 128;
+/// After so many claims in vain it gives the processor away each time, and after so many it sleeps.
+const CLAIMS: u32 = 16;
+const YIELDS: u32 = 32;
+/// How often others look whether the one that claims the gate has it.
+const COURTESY: u32 = 32;
 
 impl<T> Deref for Pass<'_, T> {
     type Target = T;
