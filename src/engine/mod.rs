@@ -101,6 +101,10 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// Moves the list of peers that have something to flush into `peers`.
     fn take_dirty(&self, peers: &mut Vec<PeerId>);
 
+    /// An engine thread was called, perhaps to a burst of messages of which the first is there: returns, a few microseconds later at
+    /// most, when no more come.
+    fn await_burst(&self);
+
     /// Writes what waits for a peer, as far as the stream takes it.
     fn flush(&self, peer: PeerId) -> Flush;
 

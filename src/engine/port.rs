@@ -422,6 +422,7 @@ impl Port {
             let lending = seat.waker.is_some() && !waited && !overdue && host.will_return();
             let turns = if lending { Turns::NONE } else { Turns::ENGINE };
             let mut busy = true;
+            host.await_burst();
             for _ in 0..ENGINE_ROUNDS {
                 self.signal.start();
                 // Fails only for a signal, which concerns nobody here.

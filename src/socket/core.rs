@@ -1057,6 +1057,10 @@ impl Host for Core {
         peers.append(&mut self.lock_send().dirty);
     }
 
+    fn await_burst(&self) {
+        Core::await_burst(self);
+    }
+
     fn flush(&self, peer: PeerId) -> Flush {
         self.flush_peer(peer)
     }

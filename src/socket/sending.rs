@@ -899,17 +899,19 @@ impl Core {
     }
 
     /// Lets the rest of a burst that has just begun come, a few microseconds at most, so that it is written whole.
-    fn await_burst(&self, id: PeerId) {
-        let mut before = 0;
+    pub(super) fn await_burst(&self) {
+        let mut before = None;
         for _ in 0..SETTLE_ROUNDS {
             let side = self.lock_send();
-            let waiting = side.peer(id).map_or(0, |peer| peer.outbox.waiting());
-            let settled = !side.tempo.bursts || waiting == before || waiting >= ENOUGH;
+            let first = side.dirty.first().and_then(|id| side.peer(*id));
+            let accepted = Some(side.counts.accepted);
+            let settled =
+                !side.tempo.bursts || accepted == before || first.is_none_or(|peer| peer.outbox.waiting() >= ENOUGH);
             drop(side);
             if settled {
                 return;
             }
-            before = waiting;
+            before = accepted;
             let until = Instant::now() + SETTLE;
             while Instant::now() < until {
                 // The sender may have been put aside on this very processor for the driver it woke.
@@ -920,7 +922,6 @@ impl Core {
 
     /// What a driver does for a peer with something to flush.
     pub(super) fn flush_peer(&self, id: PeerId) -> Flush {
-        self.await_burst(id);
         self.write_out(id, FLUSH_BUDGET, false)
     }
 
