@@ -98,7 +98,7 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// A control frame of the protocol for a peer: before all that waits.
     fn urgent(&self, peer: PeerId, control: &[u8]);
 
-    /// Moves the list of peers that have something to flush into `peers`.
+    /// Moves the list of peers that have something to flush into `peers`, and lets the rest of a burst come before it is flushed.
     fn take_dirty(&self, peers: &mut Vec<PeerId>);
 
     /// Writes what waits for a peer, as far as the stream takes it.

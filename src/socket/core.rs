@@ -1055,6 +1055,9 @@ impl Host for Core {
 
     fn take_dirty(&self, peers: &mut Vec<PeerId>) {
         peers.append(&mut self.lock_send().dirty);
+        if let Some(first) = peers.first() {
+            self.await_burst(*first);
+        }
     }
 
     fn flush(&self, peer: PeerId) -> Flush {

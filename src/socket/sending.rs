@@ -899,7 +899,9 @@ impl Core {
     }
 
     /// Lets the rest of a burst that has just begun come, a few microseconds at most, so that it is written whole.
-    fn await_burst(&self, id: PeerId) {
+    ///
+    /// A driver does so once for all it has to flush: each time it may lose the processor to others for milliseconds.
+    pub(super) fn await_burst(&self, id: PeerId) {
         let mut before = 0;
         for _ in 0..SETTLE_ROUNDS {
             let side = self.lock_send();
@@ -920,7 +922,6 @@ impl Core {
 
     /// What a driver does for a peer with something to flush.
     pub(super) fn flush_peer(&self, id: PeerId) -> Flush {
-        self.await_burst(id);
         self.write_out(id, FLUSH_BUDGET, false)
     }
 
