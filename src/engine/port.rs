@@ -528,8 +528,9 @@ impl Port {
             self.engine.patrol(seat.number);
         }
         // While the seat is on loan, the patrol is turn enough for an engine that came while it was taken: a call would come at such a
-        // time again, and so after each visit.
-        if (self.signal.missed() && !regular) || left {
+        // time again, and so after each visit. But it may have come for somebody who waits, and joined those after the look at them.
+        let missed = self.signal.missed() && (!regular || host.has_waiters());
+        if missed || left {
             // A call rather than a ring: the list that is left is the reactor's own, which a ring does not speak of.
             self.engine.call(seat.number);
         }

@@ -346,7 +346,7 @@ impl Loop {
 
     fn turn(&mut self, number: usize, note: impl FnOnce(&mut super::reactor::Reactor)) {
         let Some(host) = self.engine.host(number) else {
-            self.schedule(number, None);
+            self.forget(number);
             return;
         };
         match host.port().engine_turn(&*host, note) {
@@ -380,6 +380,14 @@ impl Loop {
         }
         if let Some(deadline) = deadline {
             self.deadlines.insert((deadline, number));
+        }
+    }
+
+    /// The socket of that number is gone, and its place may be another's by now.
+    fn forget(&mut self, number: usize) {
+        let Some(known) = self.known.get_mut(key(number).index as usize) else { return };
+        if known.is_some_and(|at| self.deadlines.remove(&(at, number))) {
+            *known = None;
         }
     }
 
@@ -431,8 +439,7 @@ fn thread(number: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::choose;
-    use std::collections::BTreeSet;
+    use super::*;
 
     #[test]
     fn a_bit_of_the_affinity_stands_for_one_of_the_first_64_threads() {
@@ -442,5 +449,18 @@ mod tests {
         assert_eq!(chosen(256, u64::MAX), (0..64).collect(), "the others have no bit");
         assert_eq!(chosen(256, 0), (0..256).collect(), "no bit leaves the choice open");
         assert_eq!(chosen(3, 6), [1, 2].into());
+    }
+
+    #[test]
+    fn a_late_call_for_a_socket_that_is_gone_leaves_the_deadline_of_the_one_in_its_place() {
+        let options = EngineOptions { threads: 1, name: String::new(), affinity: Vec::new(), engine_only: false };
+        let mut thread = Loop::new(Engine::new(options), 0, Poll::new().expect("a poll"));
+        let [gone, here] = [1, 2].map(|generation| number(Key { index: 0, generation }, 0));
+        let at = Instant::now() + Duration::from_secs(1);
+        thread.schedule(here, Some(at));
+        thread.turn(gone, |_| ());
+        assert_eq!(thread.deadlines, [(at, here)].into());
+        thread.turn(here, |_| ());
+        assert!(thread.deadlines.is_empty(), "it is gone as well");
     }
 }

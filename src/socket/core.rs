@@ -2,7 +2,7 @@
 
 use super::monitor::Feed;
 use super::receiving::{Arrivals, Reader};
-use super::sending::{About, After, Marks, Payload, Peer, Recipient, Routing, SendSide, Wire};
+use super::sending::{About, After, FLUSH_BUDGET, Marks, Payload, Peer, Recipient, Routing, SendSide, Wire};
 use crate::budget::{Budget, Held};
 use crate::context::Inner;
 use crate::engine::contain::contain;
@@ -1062,7 +1062,7 @@ impl Host for Core {
     }
 
     fn flush(&self, peer: PeerId) -> Flush {
-        self.flush_peer(peer)
+        self.write_out(peer, FLUSH_BUDGET, false)
     }
 
     fn is_flushed(&self, peer: PeerId) -> bool {

@@ -211,23 +211,24 @@ impl Core {
             | Routing::Reply(_)
             | Routing::Upstream => {}
         }
-        let kept = claim.places.pop().and_then(|place| side.peer_mut(place.peer)?.vacate());
+        // Where the id leads to another peer by now, the room is left in the claim, and given back with it.
+        let leads_there = |place: &Place| {
+            if let (Routing::Router(routes), Some(id)) = (&side.routing, &claim.id) {
+                routes.find(id) == Some(place.peer.slot())
+            } else {
+                true
+            }
+        };
+        let place = if claim.places.last().is_some_and(leads_there) { claim.places.pop() } else { None };
+        let kept = place.and_then(|place| side.peer_mut(place.peer)?.vacate());
         let (peer, envelope) = match (&mut side.routing, kept) {
-            (Routing::Balance(_), Some(peer)) => (peer, Envelope::new()),
+            (Routing::Balance(_) | Routing::Router(_), Some(peer)) => (peer, Envelope::new()),
             (Routing::Request(_, requests), Some(peer)) => {
                 requests.sent(peer.slot());
                 (peer, requests.envelope(self.correlate))
             }
-            (Routing::Router(routes), Some(peer))
-                if claim.id.as_deref().and_then(|id| routes.find(id)) == Some(peer.slot()) =>
-            {
-                (peer, Envelope::new())
-            }
-            (Routing::Balance(_) | Routing::Request(..), None)
-            | (
-                Routing::Router(_) | Routing::Publish(_) | Routing::Nowhere | Routing::Reply(_) | Routing::Upstream,
-                _,
-            ) => {
+            (Routing::Balance(_) | Routing::Request(..) | Routing::Router(_), None)
+            | (Routing::Publish(_) | Routing::Nowhere | Routing::Reply(_) | Routing::Upstream, _) => {
                 // Whom it was for is gone.
                 drop(guard);
                 let to = claim.id.as_deref().map_or(Recipient::Pattern, Recipient::RoutingId);

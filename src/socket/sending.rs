@@ -209,7 +209,7 @@ const ENOUGH: usize = 256;
 /// How many octets a sending caller writes itself before it leaves the rest to whoever drives.
 const INLINE_BUDGET: usize = 64 * 1024;
 /// How many octets one flush of a driver writes before other peers get their turn.
-const FLUSH_BUDGET: usize = 1024 * 1024;
+pub(super) const FLUSH_BUDGET: usize = 1024 * 1024;
 /// Steps in which queued octets are charged to the context.
 const CHARGE: usize = 64 * 1024;
 /// How many peers are remembered after they are gone.
@@ -918,11 +918,6 @@ impl Core {
                 std::thread::yield_now();
             }
         }
-    }
-
-    /// What a driver does for a peer with something to flush.
-    pub(super) fn flush_peer(&self, id: PeerId) -> Flush {
-        self.write_out(id, FLUSH_BUDGET, false)
     }
 
     /// Writes what waits for a peer, up to `budget` octets.

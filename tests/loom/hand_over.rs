@@ -308,3 +308,8 @@ fn ending_a_loan_without_asking_what_was_left_to_it_loses_a_message() {
 fn a_loan_that_nobody_looks_after_loses_a_message() {
     breaks("leaves unseen", STUCK, 2, || run_sending(true, Fault::LeavesUnseen));
 }
+
+#[test]
+fn keeping_a_loan_without_asking_whom_a_miss_is_about_is_waiting_for_a_patrol() {
+    breaks("misses waiters", STUCK, 3, || run_waiting_beside(Work::Stream, Fault::MissesWaiters));
+}

@@ -132,6 +132,8 @@ pub(crate) enum Fault {
     LeavesUnflushed,
     /// Whoever keeps the seat on loan does not have the engine look after it.
     LeavesUnseen,
+    /// Whoever keeps the seat on loan takes no miss for that of somebody who waits.
+    MissesWaiters,
 }
 
 /// How a caller drives.
@@ -335,6 +337,7 @@ impl<W: Word> World<W> {
             self.kernel.patrol();
         }
         let missed = if self.fault == Fault::AsksBeforeUnlocking { early } else { self.word.missed() };
+        let missed = missed && (!regular || (self.fault != Fault::MissesWaiters && self.has_waiters()));
         if missed || left {
             self.kernel.call();
         }

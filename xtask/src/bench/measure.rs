@@ -36,7 +36,8 @@ impl Sample {
 
 const ROUND_TRIPS: u64 = 5000;
 const WARM_UP_TRIPS: u64 = 500;
-const PACED_SECONDS: u64 = 1;
+/// Where the scheduler puts the threads of a paced pair changes within the first half second.
+const PACED_SECONDS: u64 = 2;
 
 /// A paced sender wakes once a millisecond and sends what is due. Sleeping before every single message would cost more
 /// processor time than any subject spends on the message itself.
