@@ -20,6 +20,7 @@
 //! | `forked.rs`, `ending.rs` | fork, and the end of a process |
 //! | `law.rs` | the accounting law against the receivers' own counts |
 //! | `stuck.rs` | nothing spins, and nothing sleeps with work left |
+//! | `crowded.rs` | other threads compute on all processors |
 //! | `engine_only.rs` | the way of working without nested polls |
 
 mod support;
@@ -28,6 +29,8 @@ mod support;
 mod churn;
 #[path = "bad_days/closing.rs"]
 mod closing;
+#[path = "bad_days/crowded.rs"]
+mod crowded;
 #[path = "bad_days/ending.rs"]
 mod ending;
 #[path = "bad_days/engine_only.rs"]

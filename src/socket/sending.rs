@@ -73,6 +73,8 @@ struct Tempo {
     /// How many messages there had been when the present run of them began, and whether the one before it was a burst.
     began: u64,
     bursts: bool,
+    /// Until when no driver waits for the rest of a burst, as others need the processors.
+    crowded_until: Option<Instant>,
 }
 
 /// Which peers a message goes to.
@@ -206,6 +208,10 @@ const HANDFUL: usize = 32;
 const SETTLE: Duration = Duration::from_micros(2);
 const SETTLE_ROUNDS: usize = 5;
 const ENOUGH: usize = 256;
+/// A driver that does not get its processor back within the first of these has lost it to others than the sender, and would again:
+/// on a busy machine it does not wait for the rest of bursts before the second is over.
+const LOST: Duration = Duration::from_millis(1);
+const CROWDED: Duration = Duration::from_secs(1);
 /// How many octets a sending caller writes itself before it leaves the rest to whoever drives.
 const INLINE_BUDGET: usize = 64 * 1024;
 /// How many octets one flush of a driver writes before other peers get their turn.
@@ -238,7 +244,7 @@ impl SendSide {
             routing,
             pool: Pool::new(),
             dirty: Vec::new(),
-            tempo: Tempo { quiet_since: Instant::now(), began: 0, bursts: false },
+            tempo: Tempo { quiet_since: Instant::now(), began: 0, bursts: false, crowded_until: None },
             marks: Marks::of(options),
             counts: Counts::default(),
             closed: false,
@@ -418,6 +424,11 @@ impl Tempo {
             self.began = accepted;
         }
         quiet && !self.bursts
+    }
+
+    /// Whether what waits of a burst may soon be more.
+    fn may_grow(&self) -> bool {
+        self.bursts && self.crowded_until.is_none_or(|until| until <= Instant::now())
     }
 }
 
@@ -905,17 +916,20 @@ impl Core {
             let side = self.lock_send();
             let first = side.dirty.first().and_then(|id| side.peer(*id));
             let accepted = Some(side.counts.accepted);
-            let settled =
-                !side.tempo.bursts || accepted == before || first.is_none_or(|peer| peer.outbox.waiting() >= ENOUGH);
+            let enough = first.is_none_or(|peer| peer.outbox.waiting() >= ENOUGH);
+            let settled = enough || accepted == before || !side.tempo.may_grow();
             drop(side);
             if settled {
                 return;
             }
             before = accepted;
-            let until = Instant::now() + SETTLE;
-            while Instant::now() < until {
+            let begin = Instant::now();
+            while begin.elapsed() < SETTLE {
                 // The sender may have been put aside on this very processor for the driver it woke.
                 std::thread::yield_now();
+            }
+            if begin.elapsed() >= LOST {
+                self.lock_send().tempo.crowded_until = Some(Instant::now() + CROWDED);
             }
         }
     }
