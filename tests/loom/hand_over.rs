@@ -14,6 +14,8 @@ enum Work {
     Stream,
     /// A message, whose sender may leave the flush to a caller that is awaited.
     Message,
+    /// A command that sets a timer, and the moment for which it is set.
+    Timer,
 }
 
 /// How a caller visits the seat: how often, in which way, and whether it is expected back so soon that it keeps the seat on
@@ -45,6 +47,7 @@ fn world<W: Word>(work: Work, fault: Fault) -> World<W> {
         Work::Command => World::new(fault, 1, false),
         Work::Stream => World::new(fault, 0, true),
         Work::Message => World::sending(fault),
+        Work::Timer => World::timed(fault),
     }
 }
 
@@ -103,6 +106,10 @@ fn run_in<W: Word>(world: World<W>, work: Work, call: impl FnOnce(&Arc<World<W>>
             Work::Command => world.submit(0),
             Work::Stream => world.receive(),
             Work::Message => world.send(),
+            Work::Timer => {
+                world.submit(0);
+                world.strike();
+            }
         }
     });
     call(&world);
@@ -214,6 +221,21 @@ fn a_message_that_is_sent_around_a_loan_of_the_engine_is_flushed() {
     });
 }
 
+// ----- deadlines -----
+
+#[test]
+fn a_deadline_that_a_visit_leaves_behind_is_kept() {
+    holds_for("timer, short visit", 3, Work::Timer, SHORT);
+    holds_for("timer, seat on loan", 2, Work::Timer, REGULAR);
+}
+
+#[test]
+fn a_deadline_is_kept_around_a_loan_of_the_engine() {
+    for caller in [ABSENT, SHORT, REGULAR] {
+        holds("timer, lent", 2, move || run_lending(Work::Timer, caller, 1, Fault::None));
+    }
+}
+
 // ----- mutants of the word -----
 
 #[test]
@@ -312,4 +334,15 @@ fn a_loan_that_nobody_looks_after_loses_a_message() {
 #[test]
 fn keeping_a_loan_without_asking_whom_a_miss_is_about_is_waiting_for_a_patrol() {
     breaks("misses waiters", STUCK, 3, || run_waiting_beside(Work::Stream, Fault::MissesWaiters));
+}
+
+#[test]
+fn leaving_without_telling_of_a_deadline_forgets_it() {
+    breaks("keeps its deadline", STUCK, 3, || run::<Signal>(Work::Timer, SHORT, Fault::KeepsDeadline));
+}
+
+#[test]
+fn finding_the_seat_held_when_a_deadline_has_passed_and_telling_nobody_forgets_it() {
+    breaks("no miss", STUCK, 3, || run::<Weakened<{ seat::TELLS_OF_NO_MISS }>>(Work::Timer, SHORT, Fault::None));
+    breaks("leaves unseen", STUCK, 3, || run::<Signal>(Work::Timer, REGULAR, Fault::LeavesUnseen));
 }

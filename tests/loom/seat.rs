@@ -134,6 +134,8 @@ pub(crate) enum Fault {
     LeavesUnseen,
     /// Whoever keeps the seat on loan takes no miss for that of somebody who waits.
     MissesWaiters,
+    /// Whoever leaves does not tell the engine of an earlier deadline than it knows of.
+    KeepsDeadline,
 }
 
 /// How a caller drives.
@@ -171,6 +173,8 @@ pub(crate) struct World<W> {
     gate: Mutex<()>,
     /// The first command is a message: it is looked for in every round under the gate, rung or not.
     sends: bool,
+    /// The engine has been told of the timer's deadline.
+    published: AtomicBool,
     pub(crate) finished: Parker,
 }
 
@@ -181,6 +185,8 @@ struct Reactor {
     /// Which commands are carried out, and whether the stream has been read.
     commands: Vec<bool>,
     stream: bool,
+    /// The timer that a command sets has not been seen to.
+    timer: bool,
 }
 
 impl<W: Word> World<W> {
@@ -189,7 +195,7 @@ impl<W: Word> World<W> {
         World {
             word: W::default(),
             fault,
-            seat: Mutex::new(Reactor { ready: false, commands: vec![false; commands], stream: !stream }),
+            seat: Mutex::new(Reactor { ready: false, commands: vec![false; commands], stream: !stream, timer: false }),
             kernel: Kernel::new(),
             commands: (0..commands).map(|_| AtomicBool::new(false)).collect(),
             occupied: AtomicBool::new(false),
@@ -202,6 +208,7 @@ impl<W: Word> World<W> {
             patrols: true,
             gate: Mutex::new(()),
             sends: false,
+            published: AtomicBool::new(false),
             finished: Parker::new(),
         }
     }
@@ -219,6 +226,13 @@ impl<W: Word> World<W> {
     /// A world with a message to be sent.
     pub(crate) fn sending(fault: Fault) -> World<W> {
         World { sends: true, ..World::new(fault, 1, false) }
+    }
+
+    /// A world with a command that sets a timer.
+    pub(crate) fn timed(fault: Fault) -> World<W> {
+        let mut world = World::new(fault, 1, false);
+        world.seat = Mutex::new(Reactor { ready: false, commands: vec![false], stream: true, timer: true });
+        world
     }
 
     fn will_return(&self) -> bool {
@@ -265,6 +279,11 @@ impl<W: Word> World<W> {
     /// Something arrives on the stream.
     pub(crate) fn receive(&self) {
         self.kernel.readable();
+    }
+
+    /// The time of the deadline comes.
+    pub(crate) fn strike(&self) {
+        self.kernel.strike();
     }
 
     // ----- a caller -----
@@ -326,6 +345,10 @@ impl<W: Word> World<W> {
             left |= first && self.word.has_work();
             regular = self.fault == Fault::AsksBeforeLending || !self.has_waiters();
         }
+        if self.fault != Fault::KeepsDeadline && reactor.has_deadline() && !self.published.load(Ordering::SeqCst) {
+            self.published.store(true, Ordering::SeqCst);
+            self.kernel.call();
+        }
         if !regular {
             self.take_back();
             left |= reactor.ready;
@@ -359,27 +382,31 @@ impl<W: Word> World<W> {
 
     /// Runs until [`stop`](World::stop).
     pub(crate) fn engine(&self) {
-        let mut lent = false;
+        let (mut lent, mut deadline) = (false, false);
         loop {
-            let event = self.kernel.next(lent && self.patrols);
+            let event = self.kernel.next(lent && self.patrols, deadline);
             lent |= event & PATROL != 0;
             if event & STOP != 0 {
                 return;
             }
-            if event & TURN != 0 {
-                lent |= self.turns();
+            if event & EXPIRED != 0 {
+                deadline = false;
+            }
+            if event & (TURN | EXPIRED) != 0 {
+                lent |= self.turns(&mut deadline);
             }
             if lent && self.patrols {
-                lent = self.look_after();
+                lent = self.look_after(&mut deadline);
             }
         }
     }
 
     /// Turns until there is no more to do at once; whether the seat is on loan then.
-    fn turns(&self) -> bool {
+    fn turns(&self, deadline: &mut bool) -> bool {
         let mut lent = false;
         loop {
             let turn = self.engine_turn();
+            *deadline = turn.deadline;
             lent |= turn.lent && self.fault != Fault::LendsUnseen;
             if !turn.again {
                 return lent;
@@ -388,17 +415,17 @@ impl<W: Word> World<W> {
     }
 
     fn engine_turn(&self) -> Turn {
-        let held = Turn { again: false, lent: false };
+        let held = || Turn { again: false, lent: false, deadline: self.deadline_while_held() };
         let mut reactor = match self.seat.try_lock() {
             Some(reactor) => reactor,
             None => {
                 self.word.miss();
                 if self.fault == Fault::NoSecondTry {
-                    return held;
+                    return held();
                 }
                 match self.seat.try_lock() {
                     Some(reactor) => reactor,
-                    None => return held,
+                    None => return held(),
                 }
             }
         };
@@ -423,6 +450,8 @@ impl<W: Word> World<W> {
             }
             busy = true;
         }
+        let deadline = reactor.has_deadline();
+        self.published.store(deadline, Ordering::SeqCst);
         let lent = lending && self.lend();
         let left = self.word.leave() | (busy && !lent);
         drop(reactor);
@@ -430,7 +459,17 @@ impl<W: Word> World<W> {
         if lent {
             self.patrolled.store(true, Ordering::SeqCst);
         }
-        Turn { again: (left && !(lent && self.fault == Fault::LendsSilently)) || missed, lent }
+        Turn { again: (left && !(lent && self.fault == Fault::LendsSilently)) || missed, lent, deadline }
+    }
+
+    /// The deadline that the engine keeps although somebody else drives.
+    fn deadline_while_held(&self) -> bool {
+        let mut deadline = self.published.load(Ordering::SeqCst);
+        if deadline && self.kernel.has_struck() {
+            deadline = false;
+            self.published.store(false, Ordering::SeqCst);
+        }
+        deadline
     }
 
     /// Whether the seat is on loan now.
@@ -447,7 +486,7 @@ impl<W: Word> World<W> {
     }
 
     /// `patrol` of the port and of the engine; whether to look again.
-    fn look_after(&self) -> bool {
+    fn look_after(&self, deadline: &mut bool) -> bool {
         let visits = self.visits.load(Ordering::Relaxed);
         let came = self.seen.swap(visits, Ordering::Relaxed) != visits;
         if self.lent.load(Ordering::SeqCst) && !self.has_waiters() && (came || self.will_return()) {
@@ -463,7 +502,7 @@ impl<W: Word> World<W> {
         if reactor.is_some() && self.lent.swap(false, Ordering::SeqCst) {
             self.kernel.arm();
             drop(reactor);
-            return self.turns();
+            return self.turns(deadline);
         }
         false
     }
@@ -491,6 +530,9 @@ impl<W: Word> World<W> {
         for (published, done) in self.commands.iter().zip(&mut reactor.commands) {
             *done = *done || published.load(Ordering::Relaxed);
         }
+        if reactor.has_deadline() && self.kernel.has_struck() {
+            reactor.timer = false;
+        }
         if reactor.is_done() && !finished {
             self.finished.notify();
         }
@@ -514,11 +556,18 @@ struct Turn {
     again: bool,
     /// The seat was lent.
     lent: bool,
+    /// It is due whatever happens once the clock strikes.
+    deadline: bool,
 }
 
 impl Reactor {
     fn is_done(&self) -> bool {
-        self.stream && self.commands.iter().all(|done| *done)
+        self.stream && !self.timer && self.commands.iter().all(|done| *done)
+    }
+
+    /// Whether the timer runs.
+    fn has_deadline(&self) -> bool {
+        self.timer && self.commands.iter().all(|done| *done)
     }
 }
 
@@ -543,6 +592,10 @@ const CALL: u32 = 16;
 /// The engine was asked to look after a seat on loan.
 const PATROL: u32 = 32;
 const STOP: u32 = 64;
+/// The deadline has passed.
+const STRUCK: u32 = 128;
+/// In an answer: the deadline that the engine knows of has passed.
+const EXPIRED: u32 = STRUCK;
 /// In an answer: the engine is to give the socket a turn.
 const TURN: u32 = CALL;
 
@@ -565,6 +618,14 @@ impl Kernel {
             self.engine.notify();
         }
         self.caller.notify();
+    }
+
+    fn strike(&self) {
+        self.tell(STRUCK);
+    }
+
+    fn has_struck(&self) -> bool {
+        self.state.load(Ordering::Acquire) & STRUCK != 0
     }
 
     /// Reads the stream empty.
@@ -608,13 +669,14 @@ impl Kernel {
         self.engine.notify();
     }
 
-    /// The engine's poll: sleeps until there is something, or, with a patrol to make, for a moment.
-    fn next(&self, patrol: bool) -> u32 {
+    /// The engine's poll: sleeps until there is something, or until the deadline, or, with a patrol to make, for a moment.
+    fn next(&self, patrol: bool, deadline: bool) -> u32 {
         loop {
             let state = self.state.fetch_and(!(CALL | PATROL | EDGE), Ordering::AcqRel);
             let nest = READY | ARMED | EDGE;
             let turn = if state & nest == nest { TURN } else { 0 };
-            let events = state & (CALL | PATROL | STOP) | turn;
+            let expired = if deadline { state & STRUCK } else { 0 };
+            let events = state & (CALL | PATROL | STOP) | turn | expired;
             if events != 0 {
                 return events;
             }
