@@ -45,13 +45,13 @@ impl Dialer {
     /// The first retry comes after the interval itself; later ones double it up to the cap, and are spread over the whole
     /// span (full jitter), so that a thousand clients of a restarted server do not come back at once.
     pub(crate) fn backoff(&mut self, random: u64) -> Option<Duration> {
-        let interval = self.settings.reconnect_interval?.max(FLOOR);
+        let interval = self.settings.reconnect_interval?.clamp(FLOOR, CEILING);
         self.failures = self.failures.saturating_add(1);
         if self.failures == 1 {
             return Some(interval);
         }
         let doubled = interval.saturating_mul(1u32 << (self.failures - 1).min(20));
-        let span = doubled.min(self.settings.reconnect_max.max(interval)) - interval;
+        let span = doubled.min(self.settings.reconnect_max.clamp(interval, CEILING)) - interval;
         let share = (random >> 11) as f64 / (1u64 << 53) as f64;
         Some(interval + span.mul_f64(share))
     }
@@ -64,6 +64,8 @@ impl Dialer {
 
 /// However short the interval is set, attempts do not become a busy loop.
 const FLOOR: Duration = Duration::from_millis(1);
+/// No wait is longer than what the clock can say: a century is one.
+const CEILING: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// A small generator for jitter: nothing depends on its quality.
 pub(crate) struct Jitter(u64);

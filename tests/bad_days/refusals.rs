@@ -1,10 +1,10 @@
 //! Bad endpoints, bad options, calls in the wrong state: the error names the value and says what is allowed.
 
-use crate::support::{Over, PATIENCE};
+use crate::support::{Over, PATIENCE, eventually};
 use std::time::Duration;
 use wiremesh::{
-    AnySocket, Builder, Context, Dealer, Error, Message, Pub, Pull, Push, RecvError, Rep, Req, RequestError, Router,
-    SendFailure, Setting, SocketKind, Sub, XPub,
+    AnySocket, Builder, Context, Dealer, Error, Event, EventKind, Message, Pub, Pull, Push, RecvError, Rep, Req,
+    RequestError, Router, SendFailure, Setting, SocketKind, Sub, XPub,
 };
 
 /// What to do with an endpoint.
@@ -290,4 +290,26 @@ fn nothing_is_waited_for_that_is_not_waited_for() {
     push.send_timeout("x", long).expect("queued");
     pull.bind("inproc://there").expect("bound");
     assert_eq!(pull.recv_timeout(long).expect("it is there"), "x");
+}
+
+#[test]
+fn a_connecting_endpoint_waits_however_long_it_is_told_to() {
+    let long = Duration::MAX;
+    for (interval, most) in [(Duration::from_millis(1), long), (long, long), (long, Duration::ZERO)] {
+        let settings = [
+            Setting::ConnectTimeout(Some(long)),
+            Setting::ReconnectInterval(Some(interval)),
+            Setting::ReconnectMax(most),
+        ];
+        let push = Push::in_context(&Context::new());
+        for setting in settings {
+            push.set(setting).expect("any time");
+        }
+        let monitor = push.monitor();
+        push.connect("tcp://127.0.0.1:1").expect("a good endpoint");
+        let retries = |event: Event| matches!(event.kind, EventKind::ConnectRetried(_));
+        eventually(PATIENCE, "nobody is there", || monitor.try_recv().is_some_and(retries));
+        push.try_send("waits").expect("the socket lives");
+        push.set(Setting::Linger(Some(Duration::ZERO))).expect("any time");
+    }
 }

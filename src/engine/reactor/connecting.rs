@@ -58,7 +58,7 @@ impl Reactor {
                     continue;
                 }
             };
-            let deadline = settings.connect_timeout.map(|timeout| now + timeout);
+            let deadline = settings.connect_timeout.and_then(|timeout| now.checked_add(timeout));
             let mut link = Link::new(
                 stream,
                 State::Connecting { deadline },
