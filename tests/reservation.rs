@@ -175,6 +175,14 @@ fn reserve_with_one_that_goes<'a>(net: &Net, push: &'a Push) -> (Reservation<'a>
     (room, endpoint)
 }
 
+/// A further peer of a PUSH, and all the room it has.
+fn another_without_room<'a>(net: &Net, push: &'a Push, endpoint: &str) -> (Pull, Vec<Reservation<'a>>) {
+    let next = pull(net);
+    next.connect(endpoint).unwrap();
+    push.wait_for_peers(1, LONG).unwrap();
+    (next, all_room(push))
+}
+
 fn what_was_reserved_with_a_peer_that_is_gone_goes_to_another(net: &Net) {
     let push = push(net, 2);
     let (room, endpoint) = reserve_with_one_that_goes(net, &push);
@@ -198,10 +206,7 @@ fn without_another_peer_the_message_is_handed_back(net: &Net) {
 fn a_reservation_with_a_peer_that_is_gone_is_nothing_to_the_one_in_its_place(net: &Net) {
     let push = push(net, 1);
     let (room, endpoint) = reserve_with_one_that_goes(net, &push);
-    let next = pull(net);
-    next.connect(&endpoint).unwrap();
-    push.wait_for_peers(1, LONG).unwrap();
-    let all = all_room(&push);
+    let (_next, all) = another_without_room(net, &push, &endpoint);
     assert!(!all.is_empty());
     drop(room);
     assert_eq!(push.try_send("no room").unwrap_err().reason, SendFailure::WouldBlock);
@@ -212,10 +217,7 @@ fn a_reservation_with_a_peer_that_is_gone_is_nothing_to_the_one_in_its_place(net
 fn where_the_other_peers_have_no_room_the_message_is_handed_back(net: &Net) {
     let push = push(net, 1);
     let (room, endpoint) = reserve_with_one_that_goes(net, &push);
-    let next = pull(net);
-    next.connect(&endpoint).unwrap();
-    push.wait_for_peers(1, LONG).unwrap();
-    let all = all_room(&push);
+    let (_next, all) = another_without_room(net, &push, &endpoint);
     let error = room.send("back").unwrap_err();
     assert_eq!((error.reason, error.message), (SendFailure::WouldBlock, "back".into()));
     drop(all);

@@ -405,7 +405,7 @@ impl Port {
                             deadline = NEVER;
                             self.published.store(NEVER, Ordering::SeqCst);
                         }
-                        return Turn::Held((deadline != NEVER).then(|| self.engine.instant(deadline)));
+                        return Turn::Held(self.engine.instant(deadline));
                     }
                 }
             }

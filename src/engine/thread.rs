@@ -209,9 +209,9 @@ impl Engine {
         u64::try_from(at.saturating_duration_since(self.base).as_nanos()).unwrap_or(NEVER - 1)
     }
 
-    /// The moment that is so many nanoseconds after the engine was made.
-    pub(crate) fn instant(&self, nanos: u64) -> Instant {
-        self.base + Duration::from_nanos(nanos)
+    /// The moment that is so many nanoseconds after the engine was made; `None` for [`NEVER`].
+    pub(crate) fn instant(&self, nanos: u64) -> Option<Instant> {
+        if nanos == NEVER { None } else { self.base.checked_add(Duration::from_nanos(nanos)) }
     }
 
     fn worker(&self, number: usize) -> Option<&Worker> {

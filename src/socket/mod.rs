@@ -5,6 +5,8 @@ mod any;
 pub(crate) mod core;
 mod endpoints;
 mod faces;
+mod flushing;
+mod host;
 mod inproc;
 mod monitor;
 mod notices;
@@ -12,6 +14,7 @@ mod receiving;
 mod request;
 mod reservation;
 mod sending;
+mod tempo;
 mod topics;
 
 pub use any::AnySocket;

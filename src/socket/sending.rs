@@ -1,13 +1,10 @@
-//! The sending half of a socket: its peers with their outboxes, the routing that chooses among them, and the flush.
+//! The sending half of a socket: its peers with their outboxes, and the routing that chooses among them.
 //!
 //! One lock guards all of it, so that a send takes one lock, whatever the pattern; a flusher takes it once per batch.
 
 use super::core::{Core, Next};
+use super::tempo::Tempo;
 use crate::engine::EndpointId;
-use crate::engine::Flush;
-use crate::engine::contain::contain;
-use crate::engine::port::Command;
-use crate::engine::waiters::Interest;
 use crate::error::SendFailure;
 use crate::kind::SocketKind;
 use crate::message::{Message, wire};
@@ -21,16 +18,14 @@ use crate::queue::chunk::Appender;
 use crate::queue::credit::Credit;
 pub(super) use crate::queue::credit::Marks;
 use crate::queue::gate::Pass;
-use crate::queue::outbox::{Batch, Outbox, Pool, Settled};
+use crate::queue::outbox::{Outbox, Pool, Settled};
 use crate::queue::{COPY_LIMIT, PIECE};
 use crate::slab::Slab;
 use crate::stats::{Dropped, PeerStats, Reason};
 use bytes::Bytes;
 use std::collections::VecDeque;
-use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
 use wiremesh_transports::Stream;
 
 /// Everything a send needs.
@@ -40,7 +35,7 @@ pub(crate) struct SendSide {
     pub(super) pool: Pool,
     /// Peers with something to flush that nobody is flushing.
     pub(super) dirty: Vec<PeerId>,
-    tempo: Tempo,
+    pub(super) tempo: Tempo,
     pub(super) marks: Marks,
     pub(super) counts: Counts,
     pub(super) closed: bool,
@@ -64,17 +59,6 @@ pub(super) struct Counts {
     /// The octets of what was dropped for lingering too long.
     pub(super) lingered_bytes: u64,
     pub(super) refused_subscriptions: u64,
-}
-
-/// How messages follow each other.
-struct Tempo {
-    /// The last time a message found an empty outbox, or an inline write returned.
-    quiet_since: Instant,
-    /// How many messages there had been when the present run of them began, and whether the one before it was a burst.
-    began: u64,
-    bursts: bool,
-    /// Until when no driver waits for the rest of a burst, as others need the processors.
-    crowded_until: Option<Instant>,
 }
 
 /// Which peers a message goes to.
@@ -119,13 +103,13 @@ pub(super) struct Peer {
     /// What of its queue is charged to the context's budget.
     charged: usize,
     /// It is on the dirty list.
-    dirty: bool,
+    pub(super) dirty: bool,
     /// No driver was rung for it, because a caller is expected.
-    deferred: bool,
+    pub(super) deferred: bool,
     /// Its endpoint is being closed: it gets nothing new.
     pub(super) retired: bool,
     /// It is gone, and stays only until a flusher has settled what it has in hand.
-    condemned: bool,
+    pub(super) condemned: bool,
     /// Its linger time has run out: what it loses from now on is lost to that.
     pub(super) lingered: bool,
     /// The minor version of its protocol: which form of subscription it is sent.
@@ -198,24 +182,8 @@ pub(crate) enum Recipient<'a> {
     RoutingId(&'a [u8]),
 }
 
-/// A socket that has sent nothing for this long writes at once instead of leaving it to whoever drives.
-const QUIET: Duration = Duration::from_micros(10);
-/// So many messages that follow each other without a pause are a burst, and the first of the next run is not written alone.
-const BURST: u64 = 8;
 /// So many messages that wait for the caller's next visit are worth a write of their own: their receiver is to have work, too.
 const HANDFUL: usize = 32;
-/// A driver called to a burst looks after this time whether it has grown, so many times at most, and not if there is enough to write.
-const SETTLE: Duration = Duration::from_micros(2);
-const SETTLE_ROUNDS: usize = 5;
-const ENOUGH: usize = 256;
-/// A driver that does not get its processor back within the first of these has lost it to others than the sender, and would again:
-/// on a busy machine it does not wait for the rest of bursts before the second is over.
-const LOST: Duration = Duration::from_millis(1);
-const CROWDED: Duration = Duration::from_secs(1);
-/// How many octets a sending caller writes itself before it leaves the rest to whoever drives.
-const INLINE_BUDGET: usize = 64 * 1024;
-/// How many octets one flush of a driver writes before other peers get their turn.
-pub(super) const FLUSH_BUDGET: usize = 1024 * 1024;
 /// Steps in which queued octets are charged to the context.
 const CHARGE: usize = 64 * 1024;
 /// How many peers are remembered after they are gone.
@@ -244,7 +212,7 @@ impl SendSide {
             routing,
             pool: Pool::new(),
             dirty: Vec::new(),
-            tempo: Tempo { quiet_since: Instant::now(), began: 0, bursts: false, crowded_until: None },
+            tempo: Tempo::new(),
             marks: Marks::of(options),
             counts: Counts::default(),
             closed: false,
@@ -309,7 +277,7 @@ impl SendSide {
     }
 
     /// Removes a peer from the table and keeps a note of it.
-    fn remove(&mut self, id: PeerId) -> Option<Peer> {
+    pub(super) fn remove(&mut self, id: PeerId) -> Option<Peer> {
         let peer = self.peers.remove(id.key())?;
         if self.departed.len() >= DEPARTED {
             self.departed.pop_front();
@@ -410,25 +378,6 @@ impl SendSide {
             Payload::Body(body) => body.len(),
             Payload::Message(message) => message.byte_len(),
         }
-    }
-}
-
-impl Tempo {
-    /// A message meets an empty outbox: whether it is likely to stay alone for a while, and is better written at once.
-    fn is_lone(&mut self, accepted: u64) -> bool {
-        let now = Instant::now();
-        let quiet = now.saturating_duration_since(self.quiet_since) >= QUIET;
-        self.quiet_since = now;
-        if quiet {
-            self.bursts = accepted - self.began >= BURST;
-            self.began = accepted;
-        }
-        quiet && !self.bursts
-    }
-
-    /// Whether what waits of a burst may soon be more.
-    fn may_grow(&self) -> bool {
-        self.bursts && self.crowded_until.is_none_or(|until| until <= Instant::now())
     }
 }
 
@@ -837,9 +786,7 @@ impl Core {
         for (core, there) in notices {
             self.follow(After::Notice(core, there));
         }
-        if ring {
-            self.port.ring();
-        }
+        self.follow(if ring { After::Ring } else { After::Nothing });
         Ok(())
     }
 
@@ -874,7 +821,7 @@ impl Core {
         match after {
             After::Nothing => {}
             // Waking somebody takes longer than the pause that ends a burst.
-            After::Ring if self.port.ring() => self.lock_send().tempo.quiet_since = Instant::now(),
+            After::Ring if self.port.ring() => self.lock_send().tempo.go_on(),
             After::Ring => {}
             After::Inline(peer) => self.flush_inline(peer),
             After::Notice(core, there) => {
@@ -882,136 +829,6 @@ impl Core {
                     core.notice(there);
                 }
             }
-        }
-    }
-
-    /// Writes a little of what waits for a peer, on the sending thread.
-    #[inline(never)]
-    fn flush_inline(&self, peer: PeerId) {
-        let flushed = self.write_out(peer, INLINE_BUDGET, true);
-        if matches!(flushed, Flush::Blocked | Flush::Again | Flush::Failed) && self.lock_send().mark_dirty(peer) {
-            self.port.ring();
-        }
-    }
-
-    /// A sender at the mark helps itself before it sleeps; whether that made room.
-    pub(super) fn relieve(&self) {
-        let first = match &self.lock_send().routing {
-            Routing::Balance(balance) | Routing::Request(balance, _) => balance.first(),
-            Routing::Nowhere | Routing::Reply(_) | Routing::Router(_) | Routing::Publish(_) | Routing::Upstream => None,
-        };
-        let peer = first.and_then(|slot| self.lock_send().peers.at(slot).map(|peer| peer.id));
-        if let Some(peer) = peer {
-            let flushed = self.write_out(peer, FLUSH_BUDGET, false);
-            if matches!(flushed, Flush::Blocked | Flush::Again | Flush::Failed) && self.lock_send().mark_dirty(peer) {
-                self.port.ring();
-            }
-        }
-    }
-
-    /// Lets the rest of a burst that has just begun come, a few microseconds at most, so that it is written whole.
-    pub(super) fn await_burst(&self) {
-        let mut before = None;
-        for _ in 0..SETTLE_ROUNDS {
-            let side = self.lock_send();
-            let first = side.dirty.first().and_then(|id| side.peer(*id));
-            let accepted = Some(side.counts.accepted);
-            let enough = first.is_none_or(|peer| peer.outbox.waiting() >= ENOUGH);
-            let settled = enough || accepted == before || !side.tempo.may_grow();
-            drop(side);
-            if settled {
-                return;
-            }
-            before = accepted;
-            let begin = Instant::now();
-            while begin.elapsed() < SETTLE {
-                // The sender may have been put aside on this very processor for the driver it woke.
-                std::thread::yield_now();
-            }
-            if begin.elapsed() >= LOST {
-                self.lock_send().tempo.crowded_until = Some(Instant::now() + CROWDED);
-            }
-        }
-    }
-
-    /// Writes what waits for a peer, up to `budget` octets.
-    pub(super) fn write_out(&self, id: PeerId, budget: usize, stamp: bool) -> Flush {
-        let mut left = budget;
-        let mut guard = self.lock_send();
-        loop {
-            let side = &mut *guard;
-            let Some(peer) = side.peers.get_mut(id.key()) else { return Flush::Busy };
-            (peer.dirty, peer.deferred) = (false, false);
-            let Wire::Stream(stream) = &peer.wire else { return Flush::Busy };
-            let stream = Arc::clone(stream);
-            let Some(mut batch) = peer.outbox.begin() else {
-                return if peer.outbox.is_idle() { Flush::Done } else { Flush::Busy };
-            };
-            let room = side.gave_room(id.slot());
-            let released = side.peers.get_mut(id.key()).map_or(0, Peer::uncharge);
-            drop(guard);
-            self.context.release(released);
-            if room {
-                self.tell_waiters(Interest::ROOM);
-            }
-            // Outside of a round, so whoever drives next is told. The batch is settled in any case.
-            let outcome = contain(|| write_batch(&*stream, &mut batch, &mut left)).unwrap_or_else(|panic| {
-                self.port.submit(Command::Fail(panic));
-                Flush::Busy
-            });
-            guard = self.lock_send();
-            let side = &mut *guard;
-            if stamp {
-                side.tempo.quiet_since = Instant::now();
-            }
-            // A peer that goes meanwhile stays in the table until its batch is settled here.
-            let Some(peer) = side.peers.get_mut(id.key()) else { return Flush::Busy };
-            let settled = peer.outbox.finish(batch, &mut side.pool);
-            peer.settle(settled, &mut side.counts);
-            if peer.condemned {
-                side.remove(id);
-                let finished = side.finishing && !side.is_settling();
-                drop(guard);
-                if finished {
-                    self.context.finished(self);
-                }
-                return Flush::Busy;
-            }
-            let ends = peer.retired || side.closed;
-            match outcome {
-                Flush::Done if side.peers.get(id.key()).is_some_and(|peer| peer.outbox.has_work()) => {}
-                Flush::Done => {
-                    drop(guard);
-                    self.tell_waiters(Interest::CHANGE);
-                    if ends {
-                        // An endpoint that ends waits for this, and the reactor has not seen it.
-                        self.port.ring();
-                    }
-                    return Flush::Done;
-                }
-                other => return other,
-            }
-        }
-    }
-}
-
-/// Writes a batch until it is done, the stream blocks, or the budget is used up.
-fn write_batch(stream: &dyn Stream, batch: &mut Batch, left: &mut usize) -> Flush {
-    loop {
-        match batch.write(|slices| stream.write_vectored(slices)) {
-            Ok(0) => return if batch.is_empty() { Flush::Done } else { Flush::Failed },
-            Ok(written) => {
-                *left = left.saturating_sub(written);
-                if batch.is_empty() {
-                    return Flush::Done;
-                }
-                if *left == 0 {
-                    return Flush::Again;
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Flush::Blocked,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return Flush::Failed,
         }
     }
 }

@@ -1,0 +1,254 @@
+//! What a socket is to the engine that drives it.
+
+use super::core::{Core, ID_TAKEN, PAIR_TAKEN};
+use super::flushing::FLUSH_BUDGET;
+use super::sending::{About, Routing, Wire};
+use crate::budget::Budget;
+use crate::engine::contain::contain;
+use crate::engine::port::{Command, Port};
+use crate::engine::waiters::Interest;
+use crate::engine::{EndpointId, Flush, Host, Incoming, Newcomer};
+use crate::event::{Cause, Event, EventKind};
+use crate::kind::SocketKind;
+use crate::peer::PeerId;
+use crate::protocol;
+use crate::queue::outbox::Settled;
+use bytes::Bytes;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+impl Host for Core {
+    fn port(&self) -> &Port {
+        &self.port
+    }
+
+    fn admits(&self, newcomer: &protocol::PeerDescription) -> Result<(), &'static str> {
+        let handover = self.switch().handover;
+        // Only `place`, under the gate, gives a place away. So of two that come at once one gets in. The other is refused after it
+        // was told that we are ready, if our word to the first was not written at once, or if the place went to an inproc peer.
+        match &self.lock_send().routing {
+            Routing::Balance(balance) if self.kind == SocketKind::Pair && !balance.peers().is_empty() => {
+                Err(PAIR_TAKEN)
+            }
+            Routing::Router(routes) if !handover && routes.find(&newcomer.identity).is_some() => Err(ID_TAKEN),
+            Routing::Balance(_)
+            | Routing::Router(_)
+            | Routing::Request(..)
+            | Routing::Nowhere
+            | Routing::Reply(_)
+            | Routing::Publish(_)
+            | Routing::Upstream => Ok(()),
+        }
+    }
+
+    fn attach(&self, newcomer: Newcomer) -> Result<PeerId, &'static str> {
+        let reader = self.lock_recv();
+        let mut side = self.lock_send();
+        let known = newcomer.peer.filter(|peer| side.peer(*peer).is_some());
+        let immediate = newcomer.peer.is_none() && self.lock_endpoints().connected.contains_key(&newcomer.endpoint_id);
+        let peer = known.unwrap_or_else(|| {
+            side.insert(About {
+                endpoint_id: newcomer.endpoint_id,
+                endpoint: Arc::clone(&newcomer.endpoint),
+                address: Arc::clone(&newcomer.address),
+                kind: None,
+                properties: Vec::new(),
+                credentials: None,
+                assigned_id: Bytes::new(),
+                immediate,
+                greeted: None,
+            })
+        });
+        let replaced = match self.place(&mut side, peer, &newcomer.description.identity) {
+            Ok(replaced) => replaced,
+            Err(reason) => {
+                if known.is_none() {
+                    side.condemn(peer, self);
+                }
+                return Err(reason);
+            }
+        };
+        if let Some(entry) = side.peer_mut(peer) {
+            entry.minor = newcomer.description.minor;
+            entry.about.kind = newcomer.description.kind;
+            entry.about.properties = newcomer.description.properties;
+            entry.about.address = newcomer.address;
+            entry.about.credentials = newcomer.stream.credentials();
+            entry.counts.reconnects += u64::from(newcomer.reconnected);
+            entry.wire = Wire::Stream(newcomer.stream);
+        }
+        self.mute(peer, false);
+        side.connections += 1;
+        side.reconnects += u64::from(newcomer.reconnected);
+        self.greet(&mut side, peer);
+        if self.kind.subscribes() {
+            self.replay(&reader, &mut side, peer);
+        }
+        self.note_up(peer);
+        drop(side);
+        drop(reader);
+        self.announce();
+        if let Some(old) = replaced {
+            let cause = Cause::Replaced("another peer took its routing id");
+            self.port.submit(Command::Drop { peer: old, cause });
+        }
+        self.tell_waiters(Interest::CHANGE);
+        self.tell_waiters(Interest::ROOM);
+        Ok(peer)
+    }
+
+    fn detach(&self, peer: PeerId, returns: bool) {
+        if !returns {
+            self.dismiss(peer, self.is_closed());
+            return;
+        }
+        let (shown, was_up) = {
+            let mut side = self.lock_send();
+            let side = &mut *side;
+            let Some(entry) = side.peers.get_mut(peer.key()) else { return };
+            let was_up = !matches!(entry.wire, Wire::None);
+            entry.wire = Wire::None;
+            let written = entry.outbox.rewind();
+            entry.settle(Settled { written, ..Settled::default() }, &mut side.counts);
+            side.marks_changed(peer);
+            side.connections -= u64::from(was_up);
+            let shown = match &mut side.routing {
+                Routing::Publish(_) => self.unplace(side, peer),
+                Routing::Request(_, requests) => {
+                    requests.detach(peer.slot());
+                    Vec::new()
+                }
+                Routing::Nowhere | Routing::Balance(_) | Routing::Reply(_) | Routing::Router(_) | Routing::Upstream => {
+                    Vec::new()
+                }
+            };
+            (shown, was_up)
+        };
+        if was_up {
+            self.note_down(peer, true);
+        }
+        self.reveal(peer, shown);
+        self.tell_waiters(Interest::CHANGE);
+    }
+
+    fn deliver(&self, peer: PeerId, incoming: Incoming) -> bool {
+        self.arrive(peer, incoming)
+    }
+
+    fn delivered(&self) {
+        self.announce();
+    }
+
+    fn budget(&self) -> &Budget {
+        &self.context.budget
+    }
+
+    fn hold(&self, before: usize, now: usize) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).hold(before, now);
+        self.context.hold(before, now);
+    }
+
+    fn urgent(&self, peer: PeerId, control: &[u8]) {
+        if let Some(entry) = self.lock_send().peer_mut(peer) {
+            entry.outbox.push_urgent(control);
+        }
+    }
+
+    fn take_dirty(&self, peers: &mut Vec<PeerId>) {
+        peers.append(&mut self.lock_send().dirty);
+    }
+
+    fn await_burst(&self) {
+        Core::await_burst(self);
+    }
+
+    fn flush(&self, peer: PeerId) -> Flush {
+        self.write_out(peer, FLUSH_BUDGET, false)
+    }
+
+    fn is_flushed(&self, peer: PeerId) -> bool {
+        self.lock_send().peer(peer).is_none_or(|peer| !peer.outbox.has_work() && peer.outbox.queued() == 0)
+    }
+
+    fn pending(&self, peer: PeerId) -> usize {
+        self.lock_send().peer(peer).map_or(0, |peer| peer.outbox.pending())
+    }
+
+    fn abandon(&self, peer: PeerId) -> Settled {
+        let mut guard = self.lock_send();
+        let side = &mut *guard;
+        let Some(entry) = side.peers.get_mut(peer.key()) else { return Settled::default() };
+        entry.lingered = true;
+        let settled = entry.outbox.clear();
+        entry.settle(settled, &mut side.counts);
+        settled
+    }
+
+    fn has_waiters(&self) -> bool {
+        !self.waiters.is_empty()
+    }
+
+    fn has_dirty(&self) -> bool {
+        !self.lock_send().dirty.is_empty()
+    }
+
+    fn will_return(&self) -> bool {
+        self.is_at_it()
+    }
+
+    fn event(&self, event: Event) {
+        #[cfg(feature = "tracing")]
+        tracing::debug!(kind = ?event.kind, endpoint = %event.endpoint, address = ?event.address, "wiremesh event");
+        self.feed.push(event);
+    }
+
+    fn endpoint_ended(&self, endpoint: EndpointId) {
+        let mut endpoints = self.lock_endpoints();
+        endpoints.bound.remove(&endpoint);
+        endpoints.connected.remove(&endpoint);
+    }
+
+    fn finished(&self) {
+        let peers: Vec<PeerId> = self.lock_send().peers.iter().map(|(_, peer)| peer.id).collect();
+        for peer in peers {
+            self.dismiss(peer, true);
+        }
+        self.lock_recv().clear();
+        let unread = self.lock_arrivals().clear();
+        self.context.release(unread);
+        let endpoint: Arc<str> = Arc::from("");
+        self.feed.push(Event { kind: EventKind::MonitorStopped, endpoint, address: None, peer: None });
+        self.feed.stop();
+        let settling = {
+            let mut side = self.lock_send();
+            side.finishing = true;
+            side.is_settling()
+        };
+        // Else the last flusher that comes back says so: what it has in hand may yet be written.
+        if !settling {
+            self.context.finished(self);
+        }
+    }
+
+    fn failed(&self, panic: &Arc<str>) {
+        self.failed.store(true, Ordering::Release);
+        self.bar();
+        self.parted.store(true, Ordering::Release);
+        self.tell_waiters(Interest::ALL);
+        let held = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
+        self.context.forget(held);
+        // The panic may have left anything half changed, so that each of these steps may panic in its turn.
+        let _ = contain(|| self.leave_inproc());
+        let endpoints = std::mem::take(&mut *self.lock_endpoints());
+        for endpoint in endpoints.bound.values().chain(endpoints.connected.values()) {
+            let kind = EventKind::Closed(Cause::Failed(Arc::clone(panic)));
+            self.event(Event { kind, endpoint: endpoint.as_str().into(), address: None, peer: None });
+        }
+        for peer in self.peer_ids() {
+            let _ = contain(|| self.dismiss(peer, true));
+        }
+        let _ = contain(|| self.finished());
+        self.feed.stop();
+        self.context.finished(self);
+    }
+}
