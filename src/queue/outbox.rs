@@ -242,6 +242,14 @@ impl Outbox {
         Some(batch)
     }
 
+    /// A message passes by the queue, which must be idle: its sender writes it from where it is. The batch comes back with
+    /// [`finish`](Outbox::finish) as well, after [`passed_by`](Batch::passed_by).
+    pub(crate) fn pass_by(&mut self) -> Batch {
+        self.flushing = true;
+        self.in_flight += 1;
+        std::mem::take(&mut self.batch)
+    }
+
     /// Takes the batch back and says what became of its messages since it was handed out.
     pub(crate) fn finish(&mut self, mut batch: Batch, pool: &mut Pool) -> Settled {
         for buffer in batch.spent.drain(..) {
@@ -430,6 +438,19 @@ impl Batch {
     pub(crate) fn remaining(&self) -> usize {
         let left: usize = self.pieces.iter().skip(self.index).map(Piece::len).sum();
         left - self.offset.min(left)
+    }
+
+    /// A message passed by the queue, and so many octets of it are written. Unless that is all, it waits here from now on, whole, as it
+    /// may have to go out again.
+    pub(crate) fn passed_by(&mut self, header: &[u8], body: &[u8], written: usize) {
+        if written >= header.len() + body.len() {
+            self.written += 1;
+            self.written_bytes += written;
+            return;
+        }
+        self.pieces.push_back(Piece::owned(header.to_vec(), 0, false));
+        self.pieces.push_back(Piece::shared(Bytes::copy_from_slice(body), 1, true));
+        self.advance(written);
     }
 
     /// Writes once. `Ok(0)` when there was nothing to write.

@@ -1,5 +1,6 @@
 //! What every socket does once: its state, its options, and waiting.
 
+use super::long::Long;
 use super::monitor::Feed;
 use super::receiving::{Arrivals, Reader};
 use super::sending::{After, Marks, Payload, Peer, Recipient, Routing, SendSide, Wire};
@@ -431,6 +432,11 @@ impl Core {
         }
     }
 
+    /// Until when a send may wait.
+    pub(super) fn send_deadline(&self, wait: Wait) -> Deadline {
+        self.deadline(wait, &self.send_timeout)
+    }
+
     // ----- send and receive -----
 
     #[inline(always)]
@@ -446,7 +452,14 @@ impl Core {
                 }
             }
         }
-        self.send_slowly(message.into_message(), to, wait)
+        if M::BORROWED && message.only_body().is_some_and(|body| self.send_long(Long::Borrowed(body), wait)) {
+            return Ok(());
+        }
+        let message = message.into_message();
+        if !M::BORROWED && self.send_long(Long::Shared(&message), wait) {
+            return Ok(());
+        }
+        self.send_slowly(message, to, wait)
     }
 
     /// What came before a request cannot be its reply.
@@ -480,7 +493,7 @@ impl Core {
         if !matches!(outcome, Err(SendFailure::WouldBlock)) {
             return outcome.map_err(|reason| self.why_unsent(reason));
         }
-        let deadline = match self.deadline(wait, &self.send_timeout) {
+        let deadline = match self.send_deadline(wait) {
             Deadline::Now => return outcome,
             Deadline::At(at) => Some(at),
             Deadline::Never => None,
@@ -898,7 +911,8 @@ impl Core {
     }
 }
 
-enum Deadline {
+/// When a wait is over.
+pub(super) enum Deadline {
     Now,
     At(Instant),
     Never,

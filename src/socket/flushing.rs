@@ -1,12 +1,14 @@
 //! Writing what waits for a peer: on the sending thread, by whoever drives, or by a sender that found no room.
 
 use super::core::Core;
-use super::sending::{Peer, Routing, Wire};
+use super::patience::Patience;
+use super::sending::{Peer, Routing, SendSide, Wire};
 use crate::engine::Flush;
 use crate::engine::contain::contain;
 use crate::engine::port::Command;
 use crate::engine::waiters::Interest;
 use crate::peer::PeerId;
+use crate::queue::gate::Pass;
 use crate::queue::outbox::Batch;
 use std::io;
 use std::sync::Arc;
@@ -28,7 +30,12 @@ impl Core {
     /// Writes a little of what waits for a peer, on the sending thread.
     #[inline(never)]
     pub(super) fn flush_inline(&self, peer: PeerId) {
-        let flushed = self.write_out(peer, INLINE_BUDGET, true);
+        let flushed = self.write_out(peer, INLINE_BUDGET, true, None);
+        self.leave_rest(peer, flushed);
+    }
+
+    /// Leaves to a driver what a caller's flush has not written.
+    pub(super) fn leave_rest(&self, peer: PeerId, flushed: Flush) {
         if matches!(flushed, Flush::Blocked | Flush::Again | Flush::Failed) && self.lock_send().mark_dirty(peer) {
             self.port.ring();
         }
@@ -42,10 +49,8 @@ impl Core {
         };
         let peer = first.and_then(|slot| self.lock_send().peers.at(slot).map(|peer| peer.id));
         if let Some(peer) = peer {
-            let flushed = self.write_out(peer, FLUSH_BUDGET, false);
-            if matches!(flushed, Flush::Blocked | Flush::Again | Flush::Failed) && self.lock_send().mark_dirty(peer) {
-                self.port.ring();
-            }
+            let flushed = self.write_out(peer, FLUSH_BUDGET, false, None);
+            self.leave_rest(peer, flushed);
         }
     }
 
@@ -74,8 +79,14 @@ impl Core {
         }
     }
 
-    /// Writes what waits for a peer, up to `budget` octets.
-    pub(super) fn write_out(&self, id: PeerId, budget: usize, stamp: bool) -> Flush {
+    /// Writes what waits for a peer, up to `budget` octets; where the stream would block, as long as there is patience.
+    pub(super) fn write_out(
+        &self,
+        id: PeerId,
+        budget: usize,
+        stamp: bool,
+        mut patience: Option<&mut Patience>,
+    ) -> Flush {
         let mut left = budget;
         let mut guard = self.lock_send();
         loop {
@@ -95,53 +106,72 @@ impl Core {
                 self.tell_waiters(Interest::ROOM);
             }
             // Outside of a round, so whoever drives next is told. The batch is settled in any case.
-            let outcome = contain(|| write_batch(&*stream, &mut batch, &mut left)).unwrap_or_else(|panic| {
-                self.port.submit(Command::Fail(panic));
-                Flush::Busy
-            });
-            guard = self.lock_send();
-            let side = &mut *guard;
-            if stamp {
-                side.tempo.go_on();
-            }
-            // A peer that goes meanwhile stays in the table until its batch is settled here.
-            let Some(peer) = side.peers.get_mut(id.key()) else { return Flush::Busy };
-            let settled = peer.outbox.finish(batch, &mut side.pool);
-            peer.settle(settled, &mut side.counts);
-            if peer.condemned {
-                side.remove(id);
-                let finished = side.finishing && !side.is_settling();
-                drop(guard);
-                if finished {
-                    self.context.finished(self);
-                }
-                return Flush::Busy;
-            }
-            let ends = peer.retired || side.closed;
-            match outcome {
-                Flush::Done if side.peers.get(id.key()).is_some_and(|peer| peer.outbox.has_work()) => {}
-                Flush::Done => {
-                    drop(guard);
-                    self.tell_waiters(Interest::CHANGE);
-                    if ends {
-                        // An endpoint that ends waits for this, and the reactor has not seen it.
-                        self.port.ring();
-                    }
-                    return Flush::Done;
-                }
-                other => return other,
-            }
+            let outcome = contain(|| write_batch(&*stream, &mut batch, &mut left, patience.as_deref_mut()))
+                .unwrap_or_else(|panic| {
+                    self.port.submit(Command::Fail(panic));
+                    Flush::Busy
+                });
+            guard = match self.bring_back(id, batch, outcome, stamp) {
+                Ok(guard) => guard,
+                Err(flushed) => return flushed,
+            };
         }
+    }
+
+    /// Brings back the batch a flusher had, after a write that came to `outcome`. The gate comes with it if there is more to
+    /// write by now, else how the flush ended.
+    pub(super) fn bring_back(
+        &self,
+        id: PeerId,
+        batch: Batch,
+        outcome: Flush,
+        stamp: bool,
+    ) -> Result<Pass<'_, SendSide>, Flush> {
+        let mut guard = self.lock_send();
+        let side = &mut *guard;
+        if stamp {
+            side.tempo.go_on();
+        }
+        // A peer that goes meanwhile stays in the table until its batch is settled here.
+        let Some(peer) = side.peers.get_mut(id.key()) else { return Err(Flush::Busy) };
+        let settled = peer.outbox.finish(batch, &mut side.pool);
+        peer.settle(settled, &mut side.counts);
+        if peer.condemned {
+            side.remove(id);
+            let finished = side.finishing && !side.is_settling();
+            drop(guard);
+            if finished {
+                self.context.finished(self);
+            }
+            return Err(Flush::Busy);
+        }
+        if outcome != Flush::Done {
+            return Err(outcome);
+        }
+        if peer.outbox.has_work() {
+            return Ok(guard);
+        }
+        let ends = peer.retired || side.closed;
+        drop(guard);
+        self.tell_waiters(Interest::CHANGE);
+        if ends {
+            // An endpoint that ends waits for this, and the reactor has not seen it.
+            self.port.ring();
+        }
+        Err(Flush::Done)
     }
 }
 
 /// Writes a batch until it is done, the stream blocks, or the budget is used up.
-fn write_batch(stream: &dyn Stream, batch: &mut Batch, left: &mut usize) -> Flush {
+fn write_batch(stream: &dyn Stream, batch: &mut Batch, left: &mut usize, mut patience: Option<&mut Patience>) -> Flush {
     loop {
         match batch.write(|slices| stream.write_vectored(slices)) {
             Ok(0) => return if batch.is_empty() { Flush::Done } else { Flush::Failed },
             Ok(written) => {
                 *left = left.saturating_sub(written);
+                if let Some(patience) = &mut patience {
+                    patience.note(written);
+                }
                 if batch.is_empty() {
                     return Flush::Done;
                 }
@@ -149,7 +179,12 @@ fn write_batch(stream: &dyn Stream, batch: &mut Batch, left: &mut usize) -> Flus
                     return Flush::Again;
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Flush::Blocked,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if !patience.as_ref().is_some_and(|patience| patience.lasts(Instant::now())) {
+                    return Flush::Blocked;
+                }
+                std::thread::yield_now();
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return Flush::Failed,
         }

@@ -163,7 +163,7 @@ impl Host for Core {
     }
 
     fn flush(&self, peer: PeerId) -> Flush {
-        self.write_out(peer, FLUSH_BUDGET, false)
+        self.write_out(peer, FLUSH_BUDGET, false, None)
     }
 
     fn is_flushed(&self, peer: PeerId) -> bool {

@@ -3,6 +3,7 @@
 //! One lock guards all of it, so that a send takes one lock, whatever the pattern; a flusher takes it once per batch.
 
 use super::core::{Core, Next};
+use super::patience::Trust;
 use super::tempo::Tempo;
 use crate::engine::EndpointId;
 use crate::error::SendFailure;
@@ -125,6 +126,7 @@ pub(super) struct Peer {
     pub(super) added: Option<Marks>,
     pub(super) about: Box<About>,
     pub(super) counts: PeerStats,
+    pub(super) trust: Trust,
 }
 
 /// What is known of a peer, off the hot path.
@@ -253,6 +255,7 @@ impl SendSide {
             added: None,
             about: Box::new(about),
             counts: PeerStats::default(),
+            trust: Trust::default(),
         });
         PeerId::new(key)
     }
