@@ -335,6 +335,12 @@ fn a_connect_that_panics_fails_its_socket() {
 
 #[test]
 fn a_panic_in_a_sender_s_own_write_fails_the_socket_and_is_not_the_sender_s() {
+    for length in [1, 100_000] {
+        a_write_panics(&vec![b'x'; length]);
+    }
+}
+
+fn a_write_panics(body: &[u8]) {
     let scene = Scene::new(false);
     let pull = Pull::in_context(&Context::new());
     let push = Push::in_context(&scene.context);
@@ -343,7 +349,7 @@ fn a_panic_in_a_sender_s_own_write_fails_the_socket_and_is_not_the_sender_s() {
     push.wait_for_peers(1, PATIENCE).expect("a peer");
     switch_on(&scene.faults.write);
     // Accepted, as it would have been had the write come later.
-    push.send("x").expect("accepted");
+    push.send(body).expect("accepted");
     eventually(PATIENCE, "later sends say so", || {
         push.try_send("y").is_err_and(|error| error.reason == SendFailure::Failed)
     });

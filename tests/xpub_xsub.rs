@@ -511,7 +511,7 @@ fn a_publisher_takes_both_forms_of_subscription_from_anybody() {
     }
     assert_eq!(xpub.try_recv().unwrap_err(), RecvError::WouldBlock);
     drop(xpub);
-    peers.iter_mut().for_each(Raw::read_to_end);
+    peers.iter_mut().for_each(|peer| drop(peer.read_to_end()));
 }
 
 fn upstream_messages_that_were_read_leave_the_byte_budget(net: &Net) {

@@ -711,6 +711,66 @@ mod tests {
         assert_eq!((settled.written, settled.written_bytes), (1, 5));
     }
 
+    /// A message of that body passes by the queue, of which so many octets are written.
+    fn pass(
+        outbox: &mut Outbox,
+        pool: &mut Pool,
+        body: &[u8],
+        written: usize,
+        meanwhile: impl FnOnce(&mut Outbox),
+    ) -> Settled {
+        let (header, size) = wire::header(0, body.len());
+        let mut batch = outbox.pass_by();
+        meanwhile(outbox);
+        batch.passed_by(&header[..size], body, written);
+        outbox.finish(batch, pool)
+    }
+
+    #[test]
+    fn what_passes_by_is_counted_as_if_it_had_waited() {
+        let (mut outbox, mut pool) = (Outbox::default(), Pool::new());
+        let body = [1; 1000];
+        let settled = pass(&mut outbox, &mut pool, &body, 1009, |outbox| {
+            assert!(!outbox.is_idle() && outbox.begin().is_none());
+            assert_eq!((outbox.queued(), outbox.waiting()), (1, 0));
+        });
+        assert_eq!(settled, Settled { written: 1, written_bytes: 1009, ..Settled::default() });
+        assert!(outbox.is_idle() && outbox.queued() == 0);
+    }
+
+    #[test]
+    fn the_rest_of_what_passes_by_is_written_before_what_was_queued_meanwhile() {
+        for written in [0, 5, 9, 10, 500, 1008] {
+            let (mut outbox, mut pool) = (Outbox::default(), Pool::new());
+            let body = [1; 1000];
+            let settled =
+                pass(&mut outbox, &mut pool, &body, written, |outbox| outbox.push_body(b"next", &mut Pool::new()));
+            assert_eq!((settled.written, settled.written_bytes, outbox.queued()), (0, written, 2));
+            let (header, size) = wire::header(0, body.len());
+            let mut wire = [&header[..size], &body].concat()[..written].to_vec();
+            assert_eq!(write(&mut outbox, &mut pool, &mut wire, usize::MAX, 99), 2);
+            assert_eq!(drain(vec![Bytes::from(wire)]), [Message::from(&body), Message::from("next")]);
+        }
+    }
+
+    #[test]
+    fn what_passes_by_while_the_connection_goes_is_written_whole_to_the_next_or_dropped() {
+        for written in [0, 9, 500, 1009] {
+            let whole = usize::from(written == 1009);
+            let (mut outbox, mut pool) = (Outbox::default(), Pool::new());
+            let settled = pass(&mut outbox, &mut pool, &[1; 1000], written, |outbox| assert_eq!(outbox.rewind(), 0));
+            assert_eq!((settled.written, outbox.queued()), (whole, 1 - whole));
+            let mut wire = Vec::new();
+            assert_eq!(write(&mut outbox, &mut pool, &mut wire, usize::MAX, 99), 1 - whole);
+            assert_eq!(drain(vec![Bytes::from(wire)]).len(), 1 - whole);
+            let settled = pass(&mut outbox, &mut pool, &[1; 1000], written, |outbox| {
+                outbox.clear();
+            });
+            assert_eq!((settled.written, settled.dropped), (whole, 1 - whole));
+            assert!(outbox.is_idle() && outbox.queued() == 0);
+        }
+    }
+
     #[test]
     fn written_buffers_are_filled_again() {
         let (mut outbox, mut pool) = (Outbox::default(), Pool::new());

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 
 use super::common::LONG;
 
-pub(crate) struct Raw(TcpStream);
+pub(crate) struct Raw(pub(crate) TcpStream);
 
 impl Raw {
     /// Connects to an address without its scheme.
@@ -56,10 +56,12 @@ impl Raw {
         self.write(&frame);
     }
 
-    /// Reads and discards what comes until the other end closes.
-    pub(crate) fn read_to_end(&mut self) {
+    /// Reads what comes until the other end closes.
+    pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
+        let mut octets = Vec::new();
         // A reset is an end as well.
-        let _ = self.0.read_to_end(&mut Vec::new());
+        let _ = self.0.read_to_end(&mut octets);
+        octets
     }
 
     /// Reads a frame of fewer than 256 octets: its flags and its body.
