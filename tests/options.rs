@@ -97,6 +97,7 @@ const OURS: &[(&str, &str)] = &[
     ("max_message_frames", "65536"),
     ("max_subscriptions", "1000000"),
     ("spin", "0"),
+    ("adaptive_spin", "true"),
     ("half_open_limit", "1024"),
     ("tcp_congestion_control", "none"),
 ];
@@ -162,6 +163,7 @@ fn every_option_has_a_builder_method() {
         .affinity(6u64)
         .send_timeout(second)
         .spin(second / 2)
+        .adaptive_spin(false)
         .linger(second * 3)
         .reconnect_interval(second * 4)
         .reconnect_max(second * 5)
@@ -201,7 +203,7 @@ fn every_option_has_a_builder_method() {
     assert_eq!((options.heartbeat_interval, options.heartbeat_timeout), (second * 8, Some(second * 9)));
     assert_eq!(options.heartbeat_ttl, second * 10);
     assert_eq!(options.metadata, [("X-a".to_owned(), "b".into())]);
-    assert!(options.conflate && options.immediate && !options.ipv6);
+    assert!(options.conflate && options.immediate && !options.ipv6 && !options.adaptive_spin);
     assert_eq!((options.tcp_keepalive, options.tcp_keepalive_count), (Some(true), Some(9)));
     assert_eq!((options.tcp_keepalive_idle, options.tcp_keepalive_interval), (Some(second * 11), Some(second * 12)));
     assert_eq!((options.tcp_max_retransmit, options.busy_poll), (Some(second * 13), Some(second * 14)));
@@ -281,6 +283,7 @@ fn one_of_each() -> Vec<Setting> {
         Setting::SendTimeout(Some(second)),
         Setting::ReceiveTimeout(Some(second)),
         Setting::Spin(Duration::from_micros(1)),
+        Setting::AdaptiveSpin(true),
         Setting::Linger(Some(Duration::ZERO)),
         Setting::ReconnectInterval(None),
         Setting::ReconnectMax(second),

@@ -19,6 +19,7 @@
 //! | `contain.rs` | a panic ends one socket and no other |
 //! | `waiters.rs` | who waits on a socket, and for what |
 
+mod answers;
 pub(crate) mod contain;
 pub(crate) mod dialer;
 pub(crate) mod link;

@@ -1,5 +1,6 @@
 //! A socket's door to its reactor: commands go in, rings wake whoever drives, and a waiting caller takes the driver's seat.
 
+use super::answers::Answers;
 use super::contain::contain;
 use super::reactor::{Reactor, Turns, WAKER, look_up};
 use super::signal::Signal;
@@ -102,14 +103,18 @@ impl Seat {
 }
 
 /// How regularly callers take the seat.
-#[derive(Default)]
 pub(crate) struct Habit {
     last: Option<Instant>,
     streak: u32,
     polled: Option<Instant>,
+    answers: Answers,
 }
 
 impl Habit {
+    pub(crate) fn new() -> Habit {
+        Habit { last: None, streak: 0, polled: None, answers: Answers::new() }
+    }
+
     /// Somebody takes the seat.
     fn note(&mut self, now: Instant) {
         let quick = self.last.is_some_and(|last| now.saturating_duration_since(last) < Habit::QUICK);
@@ -144,6 +149,8 @@ pub(crate) enum Pace {
     Look,
     /// Sleeps until something happens.
     Sleep,
+    /// Waits for the answer to what was sent: looks for it a moment before it sleeps, where that has lately paid.
+    Expect,
     /// Polls without sleeping for that long first.
     Spin(Duration),
 }
@@ -316,11 +323,16 @@ impl Port {
         };
         let Some(reactor) = guard.as_mut() else { return Drive::Taken };
         seat.occupied.store(true, Ordering::SeqCst);
-        reactor.habit.note(Instant::now());
+        let begun = Instant::now();
+        reactor.habit.note(begun);
+        let look = match pace {
+            Pace::Expect => reactor.habit.answers.look(),
+            Pace::Spin(spin) => spin,
+            Pace::Look | Pace::Sleep => Duration::ZERO,
+        };
         if !seat.lent.load(Ordering::SeqCst) {
             seat.disarm();
         }
-        let mut spin_until = None;
         let mut looked = false;
         let outcome = contain(|| {
             loop {
@@ -341,15 +353,20 @@ impl Port {
                         looked = true;
                         Some(Duration::ZERO)
                     }
-                    Pace::Sleep | Pace::Spin(_) if reactor.is_busy() => Some(Duration::ZERO),
+                    Pace::Sleep | Pace::Spin(_) | Pace::Expect if reactor.is_busy() => Some(Duration::ZERO),
                     Pace::Sleep => self.sleep_time(reactor, deadline),
-                    Pace::Spin(spin) => {
+                    Pace::Spin(_) | Pace::Expect => {
                         let now = Instant::now();
-                        if now >= *spin_until.get_or_insert_with(|| now + spin) {
+                        if now.saturating_duration_since(begun) >= look {
                             self.sleep_time(reactor, deadline)
                         } else {
                             reactor.probe();
-                            std::hint::spin_loop();
+                            // A peer on the same processor answers only if it gets it.
+                            if matches!(pace, Pace::Expect) {
+                                std::thread::yield_now()
+                            } else {
+                                std::hint::spin_loop()
+                            }
                             // The poll itself is asked now and then: writability, newcomers and rings come through it.
                             if reactor.is_busy() && !self.signal.has_work() && !reactor.habit.is_poll_due(now) {
                                 continue;
@@ -369,6 +386,9 @@ impl Port {
                 }
             }
         });
+        if matches!((pace, &outcome), (Pace::Expect, Ok(Ok(Drive::Done)))) {
+            reactor.habit.answers.note(look, begun.elapsed());
+        }
         match outcome.unwrap_or_else(Err) {
             Ok(drive) => {
                 self.leave(seat, guard, host);

@@ -147,7 +147,7 @@ impl Reactor {
             favourite: None,
             spare: None,
             jitter: Jitter::new(),
-            habit: Habit::default(),
+            habit: Habit::new(),
             finished: false,
             panicked: None,
         }

@@ -232,6 +232,12 @@ options! {
     spin Spin: Duration = Duration::ZERO, "0";
     "none" 0, "time", "up to 1 s", Live, ALL, check |spin| *spin <= Duration::from_secs(1);
 
+    /// Whether a waiting call may look again for some microseconds before it sleeps where that has lately paid: for the answer to what
+    /// it sent, up to 50 µs, while answers come that quickly; and for a peer to take the rest of a message above 32 KiB, as long as it takes
+    /// a gigabyte a second. Where it is in vain it is left out for ever more waits. See the guide on [threads](crate::guide::threads).
+    adaptive_spin AdaptiveSpin: bool = true, "true";
+    "none" 0, "switch", "true or false", Live, ALL;
+
     /// How long a closed socket or endpoint goes on delivering what it has accepted, in the background. `None` sets no
     /// limit of its own; the last context handle then waits while data moves (see [`Context`](crate::Context)).
     linger Linger: Option<Duration> = None, "none (zero for SUB and XSUB)";

@@ -126,6 +126,7 @@ pub(super) struct Switches {
     pub(super) nodrop: bool,
     pub(super) only_first_subscribe: bool,
     pub(super) verbose_unsubscribe: bool,
+    pub(super) adaptive_spin: bool,
 }
 
 /// How long a call may wait.
@@ -248,6 +249,7 @@ impl Core {
             options.nodrop,
             options.only_first_subscribe,
             options.verbose_unsubscribe,
+            options.adaptive_spin,
         ];
         let bits = switches.into_iter().enumerate().fold(0, |bits, (place, on)| bits | u32::from(on) << place);
         self.switches.store(bits, Ordering::Relaxed);
@@ -289,6 +291,7 @@ impl Core {
             nodrop: on(5),
             only_first_subscribe: on(6),
             verbose_unsubscribe: on(7),
+            adaptive_spin: on(8),
         }
     }
 
@@ -353,6 +356,7 @@ impl Core {
     /// Waits until `done`, driving the reactor where possible. `false` when the deadline passed first.
     pub(super) fn wait(&self, interest: Interest, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
         let pace = match self.spin.load(Ordering::Relaxed) {
+            0 if interest == Interest::MESSAGE && self.expects_answer() => Pace::Expect,
             0 => Pace::Sleep,
             spin => Pace::Spin(Duration::from_nanos(spin)),
         };
@@ -400,6 +404,11 @@ impl Core {
                 return true;
             }
         }
+    }
+
+    /// Whether what is waited for is the answer to what was sent last, as far as that can be told, and may be looked for.
+    fn expects_answer(&self) -> bool {
+        self.next.load(Ordering::Relaxed) == Next::Unknown as u8 && self.switch().adaptive_spin
     }
 
     /// While both sides of an inproc link are busy a message is never far: a little patience saves two system calls.

@@ -43,7 +43,7 @@ impl Core {
     /// Sends a long message on this thread if its peer is likely to take it quickly; `false` where it is to be queued instead.
     #[inline(never)]
     pub(super) fn send_long(&self, message: Long<'_>, wait: Wait) -> bool {
-        if message.size() <= BORROWED_COPY_LIMIT || self.is_forked() {
+        if message.size() <= BORROWED_COPY_LIMIT || self.is_forked() || !self.switch().adaptive_spin {
             return false;
         }
         let deadline = match self.send_deadline(wait) {
