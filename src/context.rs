@@ -363,6 +363,10 @@ impl ContextBuilder {
     }
 
     /// The processors the engine threads may run on, by number. Default: all. (libzmq: `ZMQ_THREAD_AFFINITY_CPU_ADD`.)
+    ///
+    /// Where none of them exists, or the system cannot keep threads on processors, the first `bind` or `connect` of the context that
+    /// needs an engine fails with [`Error::System`](crate::Error::System), which names them. Of several, those that do not exist are
+    /// left out.
     pub fn thread_affinity(mut self, processors: impl IntoIterator<Item = usize>) -> ContextBuilder {
         self.options.affinity = processors.into_iter().collect();
         self

@@ -5,6 +5,17 @@ use std::io;
 use thiserror::Error as ThisError;
 
 /// Why a call other than send and receive failed.
+///
+/// # Those of every call
+/// Each call of a socket that returns an `Error` may return these three, whatever it does. `# Errors` sections refer to them as
+/// those of every call:
+/// * [`Closed`](Error::Closed): the socket or its context has been closed, before the call or while it waited;
+/// * [`Failed`](Error::Failed): code that ran for the socket has panicked, which has closed it;
+/// * [`Forked`](Error::Forked): this is a forked child, and the socket is its parent's.
+///
+/// None of them passes: the call will not succeed later. [`SendFailure`] and [`RecvError`] have the same three. What cannot fail
+/// ([`stats`](crate::Socket::stats), [`options`](crate::Socket::options) and the like) answers on a closed socket as well, and in a
+/// forked child that there is nothing. [`Builder::build`](crate::Builder::build) fails with [`Error::Option`] alone.
 #[derive(Debug, ThisError)]
 #[non_exhaustive]
 pub enum Error {
@@ -112,6 +123,9 @@ pub struct SendError {
 }
 
 /// Why a message was not sent, or no room reserved for one.
+///
+/// Any send may end with [`Closed`](SendFailure::Closed), [`Failed`](SendFailure::Failed) or [`Forked`](SendFailure::Forked);
+/// which of the others are possible depends on the kind of the socket and the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum SendFailure {
@@ -136,7 +150,8 @@ pub enum SendFailure {
     /// The message has a form the pattern has no use for: a ROUTER's that begins with no routing id.
     #[error("the message is not acceptable: {0}")]
     Unacceptable(&'static str),
-    /// The socket's kind cannot send, or cannot reserve room in this way.
+    /// An [`AnySocket`](crate::AnySocket) of a kind that does not send in this way: at all, by routing id, as a request, or into
+    /// room reserved like that.
     #[error("sockets of this kind do not send, or reserve no room in this way")]
     NotSupported,
     /// The socket was made before a fork and is used in the child.
@@ -171,6 +186,9 @@ impl From<SendFailure> for io::Error {
 }
 
 /// Why no message was received.
+///
+/// Any receive may end with [`Closed`](RecvError::Closed), [`Failed`](RecvError::Failed) or [`Forked`](RecvError::Forked);
+/// which of the others are possible depends on the kind of the socket and the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum RecvError {
@@ -189,7 +207,7 @@ pub enum RecvError {
     /// The pattern does not allow a receive now: a REQ has asked nothing, a REP has not answered yet.
     #[error("the pattern does not allow a receive now: {0}")]
     WrongState(&'static str),
-    /// The socket's kind cannot receive.
+    /// An [`AnySocket`](crate::AnySocket) of a kind that does not receive, or not in this way.
     #[error("sockets of this kind do not receive")]
     NotSupported,
     /// The socket was made before a fork and is used in the child.

@@ -27,13 +27,13 @@ pub struct Event {
 pub enum EventKind {
     /// A listener is open.
     Listening,
-    /// A listener could not be opened.
+    /// A listener could not be opened: what `bind` returned as an error, or the poll refused.
     BindFailed(Cause),
     /// A connection was accepted; its handshake follows.
     Accepted,
     /// A connection could not be accepted; accepting pauses and goes on by itself.
     AcceptFailed(Cause),
-    /// A connection attempt is under way.
+    /// A connection attempt is under way, and did not succeed at once.
     ConnectDelayed,
     /// A connection of ours is up; its handshake follows.
     Connected,

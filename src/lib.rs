@@ -78,6 +78,7 @@
 //! | | waits | limited by | never waits |
 //! |---|---|---|---|
 //! | one message | `send`, `recv` | `send_timeout`, `recv_timeout` | `try_send`, `try_recv` |
+//! | one, into a buffer of the caller's ([`RecvIntoError`]) | `recv_into` | `recv_into_timeout` | `try_recv_into` |
 //! | many | `send_many`, `recv_many`, `iter` | | |
 //! | room for one to be made later ([`Reservation`]) | `reserve` | `reserve_timeout` | `try_reserve` |
 //!
@@ -145,8 +146,8 @@ pub use message::{Frame, IntoMessage, Message};
 pub use options::{Options, Setting};
 pub use peer::{PeerId, PeerInfo};
 pub use socket::{
-    AnySocket, Builder, Dealer, Face, Monitor, Pair, Pub, Pull, Push, Rep, Req, RequestError, Reservation, Router,
-    RoutingId, Socket, Sub, XPub, XSub,
+    AnySocket, Builder, Dealer, Face, Monitor, Pair, Pub, Pull, Push, RecvIntoError, Rep, Req, RequestError,
+    Reservation, Router, RoutingId, Socket, Sub, XPub, XSub,
 };
 pub use stats::{Dropped, PeerStats, Stats};
 pub use wiremesh_transports as transports;

@@ -15,17 +15,28 @@ use std::time::Duration;
 
 use common::{LONG, Net, until};
 use raw::Raw;
-use wiremesh::{Dealer, Frame, Message, Pull, Push, SendFailure, Stats};
+use wiremesh::{Context, Dealer, Frame, Message, Pull, Push, SendFailure, Stats};
 
 over!([tcp ipc inproc]:
     long_and_short_messages_in_any_form_arrive_in_order
+    a_slow_worker_does_not_hold_up_a_quick_one
+    the_law_holds_at_every_moment
+    without_adaptive_spin_nothing_but_time_changes
     a_peer_that_stands_still_is_sent_to_up_to_the_mark
     threads_that_share_a_socket_keep_their_own_order
     dealers_that_both_send_and_do_not_receive_get_done
     a_close_under_a_long_send_delivers_what_was_accepted
 );
 
+over!(crate::driven_by_the_engine_alone => [tcp ipc]:
+    engine_threads_alone_bring_them_as_well
+);
+
 const MIB: usize = 1 << 20;
+
+fn driven_by_the_engine_alone(scheme: &'static str) -> Net {
+    Net::with(scheme, Context::builder().engine_only(true).build())
+}
 
 /// A body of that length that tells its number and whether a part of it is elsewhere.
 fn body(number: u64, length: usize) -> Vec<u8> {
@@ -70,6 +81,10 @@ fn long_and_short_messages_in_any_form_arrive_in_order(net: &Net) {
     });
     assert_eq!(push.stats().written, count);
     assert!(obeys_the_law(&push.stats()));
+}
+
+fn engine_threads_alone_bring_them_as_well(net: &Net) {
+    long_and_short_messages_in_any_form_arrive_in_order(net);
 }
 
 fn a_peer_that_stands_still_is_sent_to_up_to_the_mark(net: &Net) {
@@ -157,6 +172,65 @@ fn a_close_under_a_long_send_delivers_what_was_accepted(net: &Net) {
     assert!(pull.recv_timeout(Duration::from_millis(20)).is_err(), "what was refused has not gone out");
 }
 
+fn a_slow_worker_does_not_hold_up_a_quick_one(net: &Net) {
+    let [slow, quick] = [(); 2].map(|()| Pull::builder().context(&net.context).receive_mark(1u32).build().unwrap());
+    let push = Push::builder().context(&net.context).send_mark(4u32).build().unwrap();
+    net.join(&slow, &[&push]);
+    net.join(&quick, &[&push]);
+    let done = thread::scope(|scope| {
+        let sender = scope.spawn(|| (0..100).for_each(|number| push.send(body(number, MIB)).unwrap()));
+        // The slow one receives nothing until all the rest is through.
+        let mut done = Vec::new();
+        while !sender.is_finished() {
+            if let Ok(message) = quick.recv_timeout(Duration::from_millis(5)) {
+                done.push(u64::from_le_bytes(message.as_bytes()[..8].try_into().unwrap()));
+            }
+        }
+        done
+    });
+    assert!(done.len() > 70 && done.is_sorted(), "{done:?}");
+    assert!(obeys_the_law(&push.stats()));
+}
+
+fn the_law_holds_at_every_moment(net: &Net) {
+    let (pull, push) = (Pull::in_context(&net.context), Push::in_context(&net.context));
+    net.join(&pull, &[&push]);
+    thread::scope(|scope| {
+        let push = &push;
+        let senders = [8, 40_000, MIB].map(|length| {
+            scope.spawn(move || {
+                for number in 0..(40 * MIB / (length + 100_000)) as u64 {
+                    push.send(body(number, length)).unwrap();
+                    push.send(body(number, length)).unwrap();
+                }
+            })
+        });
+        let receiver = scope.spawn(|| while pull.recv_timeout(LONG).unwrap() != "done" {});
+        while !senders.iter().all(|sender| sender.is_finished()) {
+            let stats = push.stats();
+            assert!(obeys_the_law(&stats), "{stats:?}");
+        }
+        push.send("done").unwrap();
+        receiver.join().unwrap();
+    });
+    push.flush(LONG).unwrap();
+    let stats = push.stats();
+    assert_eq!((stats.queued, stats.written, stats.accepted), (0, stats.accepted, pull.stats().received));
+}
+
+fn without_adaptive_spin_nothing_but_time_changes(net: &Net) {
+    let [left, right] = [(); 2].map(|()| Dealer::builder().context(&net.context).adaptive_spin(false).build().unwrap());
+    net.join(&left, &[&right]);
+    thread::scope(|scope| {
+        scope.spawn(|| (0..300).for_each(|_| right.send(right.recv_timeout(LONG).unwrap()).unwrap()));
+        for number in 0..300 {
+            let body = body(number, [8, 100, MIB][number as usize % 3]);
+            left.send(&body).unwrap();
+            assert!(left.recv_timeout(LONG).unwrap() == body[..], "message {number}");
+        }
+    });
+}
+
 /// Reads the header of a message of one long frame.
 fn read_header(raw: &mut Raw, length: usize) {
     let mut header = [0; 9];
@@ -206,4 +280,24 @@ fn a_long_message_to_a_peer_that_goes_is_counted_as_dropped() {
     until("it is dropped", || push.stats().dropped.disconnect == 1);
     let stats = push.stats();
     assert!(stats.written == 0 && stats.accepted == 1 && obeys_the_law(&stats), "{stats:?}");
+}
+
+#[test]
+fn a_flush_ends_when_the_peer_goes_that_a_long_message_is_written_to() {
+    let push = Push::new();
+    let endpoint = push.bind("tcp://127.0.0.1:*").unwrap();
+    for round in 0..20 {
+        let mut raw = Raw::connect(endpoint.as_str().strip_prefix("tcp://").unwrap());
+        raw.shake_hands(1, "PULL");
+        push.wait_for_peers(1, LONG).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| push.send(body(round, 16 * MIB)).unwrap());
+            read_header(&mut raw, 16 * MIB);
+            let flush = scope.spawn(|| push.flush(LONG));
+            drop(raw);
+            flush.join().unwrap().unwrap();
+        });
+        until("the peer is gone", || push.stats().connections == 0);
+    }
+    assert_eq!(push.stats().dropped.disconnect, 20);
 }

@@ -1,10 +1,10 @@
-//! What subscriptions cost: memory, stack and the loss of a peer.
+//! What subscriptions cost: memory, stack, matching and the loss of a peer.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wiremesh::patterns::subscriptions::{PrefixSet, Removed, Subscriptions};
 
 const MILLION: usize = 1_000_000;
@@ -182,6 +182,33 @@ fn topics_nested_ten_thousand_deep_come_and_go_on_a_stack_of_64_kib() {
     };
     let thread = thread::Builder::new().stack_size(64 << 10).spawn(nested_topics);
     thread.expect("a thread").join().expect("no overflow");
+}
+
+/// How long it takes to match ten thousand topics where so many are subscribed to, the best of a few tries.
+fn time_to_match(topics: usize) -> Duration {
+    let mut subscriptions = Subscriptions::new();
+    for number in 0..topics {
+        subscriptions.subscribe(number as u32 % 64, sensor(number).as_bytes());
+    }
+    let published: Vec<String> = (0..10_000).map(|number| sensor(number * 7919 % topics)).collect();
+    let mut out = Vec::new();
+    let tries = (0..5).map(|_| {
+        let begin = Instant::now();
+        for topic in &published {
+            subscriptions.matches(topic.as_bytes(), &mut out);
+            assert_eq!(out.len(), 1);
+        }
+        begin.elapsed()
+    });
+    tries.min().expect("five of them")
+}
+
+/// Matching by a walk over all topics would take a thousand times as long. What the caches hold makes some difference.
+#[test]
+fn matching_costs_hardly_more_where_a_thousand_times_as_many_topics_are_subscribed_to() {
+    let (few, many) = (time_to_match(MILLION / 1000), time_to_match(MILLION));
+    println!("ten thousand topics matched: {few:?} among a thousand, {many:?} among a million");
+    assert!(many < few * 200, "{few:?} and {many:?}");
 }
 
 /// A walk over all topics at each disconnect would take ten thousand times as long as one walk; building the million takes

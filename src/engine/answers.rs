@@ -43,17 +43,16 @@ impl Answers {
         }
     }
 
-    /// The wait is over; it was looked for the answer for `look` at its beginning.
-    pub(super) fn note(&mut self, look: Duration, waited: Duration) {
+    /// The wait is over: how long it was, and if it was looked for the answer, whether it came before the sleep.
+    pub(super) fn note(&mut self, waited: Duration, found: Option<bool>) {
         self.last = waited;
-        if look.is_zero() {
-            return;
-        }
-        if waited <= look {
-            self.failures = 0;
-        } else {
-            self.pause = Answers::PAUSE << self.failures.min(Answers::DOUBLINGS);
-            self.failures += 1;
+        match found {
+            Some(true) => self.failures = 0,
+            Some(false) => {
+                self.pause = Answers::PAUSE << self.failures.min(Answers::DOUBLINGS);
+                self.failures += 1;
+            }
+            None => {}
         }
     }
 }
@@ -64,46 +63,47 @@ mod tests {
 
     const QUICK: Duration = Duration::from_micros(6);
     const SLEPT: Duration = Duration::from_micros(90);
-    const SLOW: Duration = Duration::from_millis(3);
+
+    /// So many waits that find nothing before the sleep; in how many of them it was looked.
+    fn vain(answers: &mut Answers, waits: u32) -> u32 {
+        let looks = (0..waits).filter(|_| {
+            let looks = !answers.look().is_zero();
+            answers.note(SLEPT, looks.then_some(false));
+            looks
+        });
+        looks.count() as u32
+    }
 
     #[test]
     fn an_answer_is_looked_for_once_one_was_near() {
         let mut answers = Answers::new();
         assert_eq!(answers.look(), Duration::ZERO);
-        answers.note(Duration::ZERO, SLEPT);
+        answers.note(SLEPT, None);
         for _ in 0..100 {
             assert_eq!(answers.look(), Answers::LOOK);
-            answers.note(Answers::LOOK, QUICK);
+            answers.note(QUICK, Some(true));
         }
-        answers.note(Answers::LOOK, SLOW);
+        answers.note(Answers::NEAR * 2, None);
         assert_eq!(answers.look(), Duration::ZERO);
     }
 
     #[test]
     fn looking_in_vain_makes_it_rarer() {
         let mut answers = Answers::new();
-        answers.note(Duration::ZERO, SLEPT);
-        let mut looks = 0;
-        for _ in 0..10_000 {
-            let look = answers.look();
-            looks += u32::from(!look.is_zero());
-            answers.note(look, SLEPT);
-        }
-        assert!((20..60).contains(&looks), "{looks} of 10,000");
+        answers.note(SLEPT, None);
+        let (first, later) = (vain(&mut answers, 1000), vain(&mut answers, 10_000));
+        assert!((5..20).contains(&first) && (35..45).contains(&later), "{first} of 1,000, {later} of 10,000");
     }
 
     #[test]
     fn one_answer_in_time_restores_the_trust() {
         let mut answers = Answers::new();
-        answers.note(Duration::ZERO, SLEPT);
-        for _ in 0..2_000 {
-            let look = answers.look();
-            answers.note(look, SLEPT);
-        }
+        answers.note(SLEPT, None);
+        vain(&mut answers, 2000);
         while answers.look().is_zero() {}
-        answers.note(Answers::LOOK, QUICK);
+        answers.note(QUICK, Some(true));
         assert_eq!(answers.look(), Answers::LOOK);
-        answers.note(Answers::LOOK, SLEPT);
+        answers.note(SLEPT, Some(false));
         assert_eq!((0..=Answers::PAUSE).filter(|_| answers.look().is_zero()).count(), Answers::PAUSE as usize);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::answers::Answers;
 use super::contain::contain;
-use super::reactor::{Reactor, Turns, WAKER, look_up};
+use super::reactor::{Reactor, Sources, Turns, WAKER, look_up};
 use super::signal::Signal;
 use super::thread::Engine;
 use super::{EndpointId, Host, Settings};
@@ -197,10 +197,9 @@ impl Port {
         let seat = if self.engine.nests() {
             let poll = Poll::new()?;
             let waker = Waker::new(poll.registry(), WAKER)?;
-            let registry = poll.registry().try_clone()?;
             let number = self.engine.adopt(Arc::clone(host), self.affinity);
             match self.engine.nest(&poll, number) {
-                Ok(nest) => Seat::new(Reactor::new(Some(poll), registry, 0), Some(waker), Some(nest), number),
+                Ok(nest) => Seat::new(Reactor::new(Sources::Own(poll), 0), Some(waker), Some(nest), number),
                 Err(error) => {
                     self.engine.release(number);
                     return Err(error);
@@ -209,7 +208,9 @@ impl Port {
         } else {
             let number = self.engine.adopt(Arc::clone(host), self.affinity);
             match self.engine.registry(number) {
-                Ok((registry, prefix)) => Seat::new(Reactor::new(None, registry, prefix), None, None, number),
+                Ok((registry, prefix)) => {
+                    Seat::new(Reactor::new(Sources::Shared(registry), prefix), None, None, number)
+                }
                 Err(error) => {
                     self.engine.release(number);
                     return Err(error);
@@ -288,6 +289,16 @@ impl Port {
         }
     }
 
+    /// Sees to it that there is a descriptor in reserve for the moment when they run out, if that can be.
+    pub(crate) fn hold_reserve(&self) {
+        self.engine.hold_reserve();
+    }
+
+    /// Descriptors have run out: turns the connection away that waits at a listener, with the one in reserve.
+    pub(crate) fn turn_away(&self, listener: &dyn Listener) {
+        self.engine.turn_away(listener);
+    }
+
     /// Looks a name up elsewhere; the answer comes back as a command.
     pub(crate) fn resolve(
         &self,
@@ -333,7 +344,9 @@ impl Port {
         if !seat.lent.load(Ordering::SeqCst) {
             seat.disarm();
         }
+        let mut look_until = None;
         let mut looked = false;
+        let mut slept = false;
         let outcome = contain(|| {
             loop {
                 self.signal.start();
@@ -354,18 +367,18 @@ impl Port {
                         Some(Duration::ZERO)
                     }
                     Pace::Sleep | Pace::Spin(_) | Pace::Expect if reactor.is_busy() => Some(Duration::ZERO),
-                    Pace::Sleep => self.sleep_time(reactor, deadline),
-                    Pace::Spin(_) | Pace::Expect => {
+                    Pace::Sleep | Pace::Spin(_) | Pace::Expect if look.is_zero() => self.sleep_time(reactor, deadline),
+                    Pace::Sleep | Pace::Spin(_) | Pace::Expect => {
                         let now = Instant::now();
-                        if now.saturating_duration_since(begun) >= look {
+                        if now >= *look_until.get_or_insert_with(|| now + look) {
+                            slept = true;
                             self.sleep_time(reactor, deadline)
                         } else {
                             reactor.probe();
-                            // A peer on the same processor answers only if it gets it.
-                            if matches!(pace, Pace::Expect) {
-                                std::thread::yield_now()
-                            } else {
-                                std::hint::spin_loop()
+                            match pace {
+                                // A peer on the same processor answers only if it gets it.
+                                Pace::Expect => std::thread::yield_now(),
+                                Pace::Spin(_) | Pace::Sleep | Pace::Look => std::hint::spin_loop(),
                             }
                             // The poll itself is asked now and then: writability, newcomers and rings come through it.
                             if reactor.is_busy() && !self.signal.has_work() && !reactor.habit.is_poll_due(now) {
@@ -386,8 +399,9 @@ impl Port {
                 }
             }
         });
-        if matches!((pace, &outcome), (Pace::Expect, Ok(Ok(Drive::Done)))) {
-            reactor.habit.answers.note(look, begun.elapsed());
+        if let (Pace::Expect, Ok(Ok(Drive::Done | Drive::TimedOut))) = (pace, &outcome) {
+            let found = matches!(outcome, Ok(Ok(Drive::Done))) && !slept;
+            reactor.habit.answers.note(begun.elapsed(), (!look.is_zero()).then_some(found));
         }
         match outcome.unwrap_or_else(Err) {
             Ok(drive) => {

@@ -24,12 +24,10 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use wiremesh_transports::{Listener, Spare, Stream, Transport};
+use wiremesh_transports::{Listener, Stream, Transport};
 
 pub(crate) struct Reactor {
-    /// Its own poll; `None` where engine threads always drive and their poll holds the sources.
-    poll: Option<Poll>,
-    registry: Registry,
+    sources: Sources,
     /// What tells this reactor's tokens from others in a shared poll.
     prefix: usize,
     events: mio::Events,
@@ -53,8 +51,6 @@ pub(crate) struct Reactor {
     watched: bool,
     /// The one of them that is read although the budget is over.
     favourite: Option<Key>,
-    /// Kept for the moment when descriptors run out.
-    spare: Option<Spare>,
     jitter: Jitter,
     /// How regularly callers drive it.
     pub(crate) habit: Habit,
@@ -62,6 +58,23 @@ pub(crate) struct Reactor {
     pub(crate) finished: bool,
     /// Code that ran for the socket outside of a round panicked with this.
     pub(crate) panicked: Option<Arc<str>>,
+}
+
+/// The poll that holds a reactor's sources.
+pub(crate) enum Sources {
+    /// Its own.
+    Own(Poll),
+    /// That of an engine thread, where engine threads always drive.
+    Shared(Arc<Registry>),
+}
+
+impl Sources {
+    fn registry(&self) -> &Registry {
+        match self {
+            Sources::Own(poll) => poll.registry(),
+            Sources::Shared(registry) => registry,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -124,12 +137,10 @@ const FEW_TIMERS: usize = 64;
 const ACCEPT_BUDGET: usize = 64;
 
 impl Reactor {
-    /// A reactor over its own poll, or over the shared one of an engine thread.
-    pub(crate) fn new(poll: Option<Poll>, registry: Registry, prefix: usize) -> Reactor {
+    pub(crate) fn new(sources: Sources, prefix: usize) -> Reactor {
         Reactor {
-            events: mio::Events::with_capacity(if poll.is_some() { 256 } else { 1 }),
-            poll,
-            registry,
+            events: mio::Events::with_capacity(if matches!(sources, Sources::Own(_)) { 256 } else { 1 }),
+            sources,
             prefix,
             links: Slab::new(),
             dialers: Slab::new(),
@@ -145,7 +156,6 @@ impl Reactor {
             holders: 0,
             watched: false,
             favourite: None,
-            spare: None,
             jitter: Jitter::new(),
             habit: Habit::new(),
             finished: false,
@@ -155,7 +165,7 @@ impl Reactor {
 
     /// Waits for events of its own poll, at most `timeout`.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        let Some(poll) = &mut self.poll else { return Ok(()) };
+        let Sources::Own(poll) = &mut self.sources else { return Ok(()) };
         let mut events = std::mem::replace(&mut self.events, mio::Events::with_capacity(0));
         let result = poll.poll(&mut events, timeout);
         for event in &events {
@@ -306,7 +316,7 @@ impl Reactor {
         listener: Box<dyn Listener>,
         settings: Arc<Settings>,
     ) {
-        let (prefix, registry) = (self.prefix, &self.registry);
+        let (prefix, registry) = (self.prefix, self.sources.registry());
         let mut failed = None;
         let key = self.bindings.insert_with(|key| {
             if let Err(error) = listener.register(registry, token(prefix, Ready::Binding(key)), Interest::READABLE) {
@@ -331,10 +341,8 @@ impl Reactor {
                 EventKind::BindFailed(error.into())
             }
         };
+        host.port().hold_reserve();
         host.event(Event { kind, endpoint, address: None, peer: None });
-        if self.spare.is_none() {
-            self.spare = Spare::new().ok();
-        }
         self.list_binding(key);
     }
 
@@ -377,7 +385,7 @@ impl Reactor {
             now,
         );
         let address = Some(Arc::clone(&link.address));
-        let (prefix, registry) = (self.prefix, &self.registry);
+        let (prefix, registry) = (self.prefix, self.sources.registry());
         let mut failed = None;
         let link_key = self.links.insert_with(|key| {
             failed = link.stream.register(registry, token(prefix, Ready::Link(key)), Interest::READABLE).err();
@@ -414,9 +422,8 @@ impl Reactor {
     /// and accepting pauses instead of spinning.
     fn accept_failed(&mut self, host: &dyn Host, key: Key, error: io::Error, now: Instant) {
         let Some(binding) = self.bindings.get_mut(key) else { return };
-        if let (Some(spare), Some(listener)) = (&mut self.spare, &binding.listener) {
-            // Whether it could be turned away or not: accepting goes on after the pause.
-            let _ = spare.turn_away(&**listener);
+        if let Some(listener) = &binding.listener {
+            host.port().turn_away(&**listener);
         }
         let until = binding.pause(now);
         let endpoint = Arc::clone(&binding.endpoint);
@@ -487,7 +494,9 @@ impl Reactor {
         link.collect_control();
         match link.write_control() {
             Ok(written) => {
-                if let Err(error) = link.want_write(&self.registry, token(self.prefix, Ready::Link(key)), !written) {
+                if let Err(error) =
+                    link.want_write(self.sources.registry(), token(self.prefix, Ready::Link(key)), !written)
+                {
                     self.lose(host, key, Loss::Link(error.into()));
                     return;
                 }
@@ -553,7 +562,7 @@ impl Reactor {
     fn lose(&mut self, host: &dyn Host, key: Key, loss: Loss) {
         let Some(mut link) = self.links.remove(key) else { return };
         // The stream may live on in an outbox for a moment; the poll must not speak of it any more.
-        let _ = link.stream.deregister(&self.registry);
+        let _ = link.stream.deregister(self.sources.registry());
         let _ = link.write_control();
         if link.counted > 0 {
             self.recount(host, link.counted, 0);
@@ -644,12 +653,12 @@ impl Reactor {
         let wanted = match flushed {
             Flush::Done => {
                 link.write_wants_read = false;
-                link.want_write(&self.registry, token, false)
+                link.want_write(self.sources.registry(), token, false)
             }
             Flush::Blocked => {
                 link.write_wants_read = link.stream.wants().is_some_and(Interest::is_readable);
                 let wants_write = !link.write_wants_read;
-                link.want_write(&self.registry, token, wants_write)
+                link.want_write(self.sources.registry(), token, wants_write)
             }
             Flush::Again => {
                 self.stalled.push(peer);
@@ -685,9 +694,7 @@ impl Reactor {
                 Timer::Binding(key) => {
                     if let Some(binding) = self.bindings.get_mut(key).filter(|binding| binding.paused == Some(at)) {
                         binding.paused = None;
-                        if let Some(spare) = &mut self.spare {
-                            let _ = spare.refill();
-                        }
+                        host.port().hold_reserve();
                         self.list_binding(key);
                     }
                 }
@@ -828,8 +835,7 @@ mod tests {
     #[test]
     fn timers_of_links_that_are_gone_do_not_gather() {
         let poll = Poll::new().expect("a poll");
-        let registry = poll.registry().try_clone().expect("a registry");
-        let mut reactor = Reactor::new(Some(poll), registry, 0);
+        let mut reactor = Reactor::new(Sources::Own(poll), 0);
         let later = Instant::now() + Duration::from_secs(30);
         reactor.watched = true;
         reactor.timers.push(Reverse((later, Timer::Holders)));

@@ -8,10 +8,11 @@ use crate::slab::{Key, Slab};
 use mio::{Events, Poll, Registry, Token, Waker};
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use wiremesh_transports::sys::{NESTING, Nest, set_thread_affinity};
+use wiremesh_transports::{Listener, Spare};
 
 /// How engine threads are set up.
 #[derive(Clone, Debug)]
@@ -23,6 +24,17 @@ pub(crate) struct EngineOptions {
     pub(crate) engine_only: bool,
 }
 
+impl EngineOptions {
+    /// Keeps the calling thread, one of the engine's, on the processors it may run on.
+    fn bind_thread(&self) -> io::Result<()> {
+        if self.affinity.is_empty() {
+            return Ok(());
+        }
+        set_thread_affinity(&self.affinity)
+            .map_err(|error| io::Error::new(error.kind(), format!("thread_affinity {:?}: {error}", self.affinity)))
+    }
+}
+
 /// The engine of a context.
 pub(crate) struct Engine {
     options: EngineOptions,
@@ -31,11 +43,13 @@ pub(crate) struct Engine {
     started: Mutex<bool>,
     workers: OnceLock<Vec<Worker>>,
     resolver: Resolver,
+    /// Kept for the moment when descriptors run out.
+    reserve: Mutex<Option<Spare>>,
 }
 
 /// What others see of one engine thread.
 struct Worker {
-    registry: Registry,
+    registry: Arc<Registry>,
     waker: Waker,
     inbox: Mutex<Inbox>,
     handle: Mutex<Option<JoinHandle<()>>>,
@@ -63,6 +77,7 @@ impl Engine {
             started: Mutex::new(false),
             workers: OnceLock::new(),
             resolver: Resolver::default(),
+            reserve: Mutex::new(None),
         })
     }
 
@@ -94,7 +109,7 @@ impl Engine {
         for _ in 0..self.threads() {
             let poll = Poll::new()?;
             let worker = Worker {
-                registry: poll.registry().try_clone()?,
+                registry: Arc::new(poll.registry().try_clone()?),
                 waker: Waker::new(poll.registry(), WAKER)?,
                 inbox: Mutex::new(Inbox::default()),
                 handle: Mutex::new(None),
@@ -103,12 +118,15 @@ impl Engine {
             polls.push(poll);
         }
         let mut handles = Vec::new();
-        let (go, ready) = std::sync::mpsc::channel::<()>();
+        let (go, ready) = mpsc::channel::<()>();
         let ready = Arc::new(Mutex::new(ready));
+        let (tell, bound) = mpsc::channel();
         for (index, poll) in polls.into_iter().enumerate() {
-            let (engine, ready) = (Arc::clone(self), Arc::clone(&ready));
+            let (engine, ready, tell) = (Arc::clone(self), Arc::clone(&ready), tell.clone());
             let name = format!("{}-{index}", self.options.name);
             let spawned = std::thread::Builder::new().name(name).spawn(move || {
+                let _ = tell.send(engine.options.bind_thread());
+                drop(tell);
                 // An error means that another thread could not be started, and the engine is not either.
                 let released = ready.lock().unwrap_or_else(PoisonError::into_inner).recv().is_ok();
                 if released {
@@ -117,6 +135,8 @@ impl Engine {
             });
             handles.push(spawned?);
         }
+        drop(tell);
+        bound.iter().collect::<io::Result<()>>()?;
         for (worker, handle) in workers.iter().zip(handles) {
             *worker.handle.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
         }
@@ -172,14 +192,32 @@ impl Engine {
         Ok(nest)
     }
 
+    /// Sees to it that there is a descriptor in reserve, one for all listeners.
+    pub(crate) fn hold_reserve(&self) {
+        let mut reserve = self.reserve.lock().unwrap_or_else(PoisonError::into_inner);
+        // Without one nobody is turned away while descriptors are short: they wait in the backlog. It is tried again then.
+        let _ = match &mut *reserve {
+            Some(spare) => spare.refill(),
+            None => Spare::new().map(|spare| *reserve = Some(spare)),
+        };
+    }
+
+    /// Turns away whoever waits at a listener, with the descriptor in reserve.
+    pub(crate) fn turn_away(&self, listener: &dyn Listener) {
+        if let Some(spare) = &mut *self.reserve.lock().unwrap_or_else(PoisonError::into_inner) {
+            // Whether it could be turned away or not: accepting goes on after a pause.
+            let _ = spare.turn_away(listener);
+        }
+    }
+
     /// Where a reactor without a poll of its own registers its sources.
-    pub(crate) fn registry(&self, number: usize) -> io::Result<(Registry, usize)> {
+    pub(crate) fn registry(&self, number: usize) -> io::Result<(Arc<Registry>, usize)> {
         let worker = self.worker(number).ok_or(io::ErrorKind::NotConnected)?;
         let index = key(number).index as usize;
         if index >= 1 << (usize::BITS - 1 - PREFIX_SHIFT) {
             return Err(io::Error::other("too many sockets for one engine"));
         }
-        Ok((worker.registry.try_clone()?, index << PREFIX_SHIFT))
+        Ok((Arc::clone(&worker.registry), index << PREFIX_SHIFT))
     }
 
     /// Asks the thread of that socket to give it a turn.
@@ -273,10 +311,6 @@ impl Loop {
     }
 
     fn run(mut self) {
-        if !self.engine.options.affinity.is_empty() {
-            // A processor that is not there is no reason to do without an engine.
-            let _ = set_thread_affinity(&self.engine.options.affinity);
-        }
         let mut events = Events::with_capacity(1024);
         while let Some(calls) = self.take_calls() {
             for number in calls {

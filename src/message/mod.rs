@@ -131,7 +131,8 @@ impl Message {
     }
 
     /// Copies the body of the first frame into `buffer` and says how long the body is; what does not fit is left out,
-    /// which the caller sees by the result exceeding `buffer.len()`.
+    /// which the caller sees by the result exceeding `buffer.len()`. A receive straight into a buffer is `recv_into`, such as
+    /// [`Pull::recv_into`](crate::Pull::recv_into), which cuts nothing.
     pub fn copy_to(&self, buffer: &mut [u8]) -> usize {
         let body = self.as_bytes();
         let fits = body.len().min(buffer.len());

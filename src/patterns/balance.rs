@@ -26,7 +26,20 @@ impl Balance {
 
     /// The peer whose turn it is among those with room; the turn passes on.
     #[inline(always)]
-    pub(crate) fn choose(&mut self, mut has_room: impl FnMut(u32) -> bool) -> Option<u32> {
+    pub(crate) fn choose(&mut self, has_room: impl FnMut(u32) -> bool) -> Option<u32> {
+        let (peer, next) = self.find(has_room)?;
+        self.next = next;
+        Some(peer)
+    }
+
+    /// The same, without passing the turn on.
+    pub(crate) fn candidate(&self, has_room: impl FnMut(u32) -> bool) -> Option<u32> {
+        self.find(has_room).map(|(peer, _)| peer)
+    }
+
+    /// The peer whose turn it is among those with room, and the place behind it.
+    #[inline(always)]
+    fn find(&self, mut has_room: impl FnMut(u32) -> bool) -> Option<(u32, usize)> {
         let count = self.peers.len();
         let mut place = self.next;
         for _ in 0..count {
@@ -36,8 +49,7 @@ impl Balance {
             let peer = self.peers[place];
             place += 1;
             if has_room(peer) {
-                self.next = place;
-                return Some(peer);
+                return Some((peer, place));
             }
         }
         None
@@ -65,6 +77,7 @@ mod tests {
         }
         let turns: Vec<_> = (0..4).filter_map(|_| balance.choose(|_| true)).collect();
         assert_eq!(turns, [4, 5, 6, 4]);
+        assert_eq!(balance.candidate(|peer| peer != 5), Some(6));
         assert_eq!(balance.choose(|peer| peer == 4), Some(4));
         assert_eq!(balance.choose(|_| false), None);
     }

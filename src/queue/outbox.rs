@@ -96,6 +96,11 @@ impl Outbox {
         self.messages == 0 && !self.flushing && self.tail.is_empty() && self.sealed.is_empty() && self.batch.is_empty()
     }
 
+    /// Whether a flusher has something in hand.
+    pub(crate) fn is_flushing(&self) -> bool {
+        self.flushing
+    }
+
     /// Whether there is anything to write.
     pub(crate) fn has_work(&self) -> bool {
         !self.tail.is_empty() || !self.sealed.is_empty() || !self.batch.is_empty()
@@ -242,9 +247,9 @@ impl Outbox {
         Some(batch)
     }
 
-    /// A message passes by the queue, which must be idle: its sender writes it from where it is. The batch comes back with
-    /// [`finish`](Outbox::finish) as well, after [`passed_by`](Batch::passed_by).
-    pub(crate) fn pass_by(&mut self) -> Batch {
+    /// A message bypasses the queue, which must be idle: its sender writes it from where it is. The batch comes back with
+    /// [`finish`](Outbox::finish) as well, after [`note_bypass`](Batch::note_bypass).
+    pub(crate) fn bypass(&mut self) -> Batch {
         self.flushing = true;
         self.in_flight += 1;
         std::mem::take(&mut self.batch)
@@ -265,7 +270,7 @@ impl Outbox {
         self.flushing = false;
         match std::mem::take(&mut self.verdict) {
             Verdict::Keep => {}
-            Verdict::Rewind => settled.written += self.rewind(),
+            Verdict::Rewind => settled.written += self.take_back(),
             Verdict::Drop => {
                 let written = self.batch.rewind();
                 settled.written += written;
@@ -279,28 +284,41 @@ impl Outbox {
     }
 
     /// Forgets the connection: commands and what the kernel took whole are gone; a message that was not written whole goes
-    /// to the front again. Says how many messages had been written without being counted yet. Takes effect when the
-    /// flusher comes back, if one is out.
+    /// to the front again. Says how many messages had been written without being counted yet. What a flusher has out takes its
+    /// place when it comes back.
     pub(crate) fn rewind(&mut self) -> usize {
-        if self.flushing {
-            self.verdict = Verdict::Rewind;
-            return 0;
-        }
         self.seal();
-        let written = self.batch.rewind();
-        while let Some(piece) = self.batch.pieces.pop_back() {
-            self.messages += piece.messages as usize;
-            self.bytes += piece.len();
-            self.sealed.push_front(piece);
-        }
-        self.batch = Batch::default();
-        self.in_flight = 0;
         let mut dropped = 0;
         self.sealed.retain(|piece| {
             dropped += if piece.control { piece.len() } else { 0 };
             !piece.control
         });
         self.bytes -= dropped.min(self.bytes);
+        if self.flushing {
+            self.verdict = Verdict::Rewind;
+            return 0;
+        }
+        self.take_back()
+    }
+
+    /// Puts what was not written whole of the batch back in front, behind what the next connection is sent first and the commands
+    /// before that, which may be there already.
+    fn take_back(&mut self) -> usize {
+        let written = self.batch.rewind();
+        self.in_flight = 0;
+        let mut greetings = self.greetings;
+        let ahead = self.sealed.iter().take_while(|piece| {
+            let first = piece.control || greetings > 0;
+            greetings -= greetings.min(piece.messages as usize);
+            first
+        });
+        let behind = self.sealed.split_off(ahead.count());
+        for piece in std::mem::take(&mut self.batch).pieces.into_iter().filter(|piece| !piece.control) {
+            self.messages += piece.messages as usize;
+            self.bytes += piece.len();
+            self.sealed.push_back(piece);
+        }
+        self.sealed.extend(behind);
         written
     }
 
@@ -440,9 +458,9 @@ impl Batch {
         left - self.offset.min(left)
     }
 
-    /// A message passed by the queue, and so many octets of it are written. Unless that is all, it waits here from now on, whole, as it
+    /// So many octets are written of the message that bypassed the queue. Unless that is all, it waits here from now on, whole, as it
     /// may have to go out again.
-    pub(crate) fn passed_by(&mut self, header: &[u8], body: &[u8], written: usize) {
+    pub(crate) fn note_bypass(&mut self, header: &[u8], body: &[u8], written: usize) {
         if written >= header.len() + body.len() {
             self.written += 1;
             self.written_bytes += written;
@@ -711,7 +729,7 @@ mod tests {
         assert_eq!((settled.written, settled.written_bytes), (1, 5));
     }
 
-    /// A message of that body passes by the queue, of which so many octets are written.
+    /// A message of that body bypasses the queue, and so many octets of it are written.
     fn pass(
         outbox: &mut Outbox,
         pool: &mut Pool,
@@ -720,14 +738,14 @@ mod tests {
         meanwhile: impl FnOnce(&mut Outbox),
     ) -> Settled {
         let (header, size) = wire::header(0, body.len());
-        let mut batch = outbox.pass_by();
+        let mut batch = outbox.bypass();
         meanwhile(outbox);
-        batch.passed_by(&header[..size], body, written);
+        batch.note_bypass(&header[..size], body, written);
         outbox.finish(batch, pool)
     }
 
     #[test]
-    fn what_passes_by_is_counted_as_if_it_had_waited() {
+    fn what_bypasses_the_queue_is_counted_as_if_it_had_waited() {
         let (mut outbox, mut pool) = (Outbox::default(), Pool::new());
         let body = [1; 1000];
         let settled = pass(&mut outbox, &mut pool, &body, 1009, |outbox| {
@@ -739,7 +757,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_what_passes_by_is_written_before_what_was_queued_meanwhile() {
+    fn the_rest_of_what_bypasses_the_queue_is_written_before_what_was_queued_meanwhile() {
         for written in [0, 5, 9, 10, 500, 1008] {
             let (mut outbox, mut pool) = (Outbox::default(), Pool::new());
             let body = [1; 1000];
@@ -754,7 +772,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_by_while_the_connection_goes_is_written_whole_to_the_next_or_dropped() {
+    fn what_bypasses_the_queue_while_the_connection_goes_is_written_whole_to_the_next_or_dropped() {
         for written in [0, 9, 500, 1009] {
             let whole = usize::from(written == 1009);
             let (mut outbox, mut pool) = (Outbox::default(), Pool::new());
@@ -769,6 +787,23 @@ mod tests {
             assert_eq!((settled.written, settled.dropped), (whole, 1 - whole));
             assert!(outbox.is_idle() && outbox.queued() == 0);
         }
+    }
+
+    #[test]
+    fn what_comes_back_late_goes_behind_what_the_next_connection_is_sent_first() {
+        let (mut outbox, mut pool) = (Outbox::default(), Pool::new());
+        let settled = pass(&mut outbox, &mut pool, b"cut", 3, |outbox| {
+            outbox.push_command(b"\x04\x02\x01O");
+            outbox.rewind();
+            outbox.push_body(b"next", &mut Pool::new());
+            outbox.push_first(&Message::from("hello"), &mut Pool::new());
+            outbox.push_urgent(b"\x04\x02\x01U");
+        });
+        assert_eq!((settled.written, outbox.queued()), (0, 3));
+        let mut wire = Vec::new();
+        assert_eq!(write(&mut outbox, &mut pool, &mut wire, usize::MAX, 99), 3);
+        assert_eq!(wire, b"\x04\x02\x01U\x00\x05hello\x00\x03cut\x00\x04next");
+        assert_eq!(outbox.waiting_bytes(), 0);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! A socket whose kind is chosen at run time: all verbs, of which some fail.
 
+use super::buffer::RecvIntoError;
 use super::core::Wait;
 use super::faces::RoutingId;
+use super::request::RequestError;
 use super::reservation::Reservation;
 use super::sending::Recipient;
 use super::{Builder, Face, Socket, sealed};
@@ -12,13 +14,20 @@ use crate::message::{IntoMessage, Message};
 use std::ops::Deref;
 use std::time::Duration;
 
-/// A socket of a kind known at run time only. Verbs that its kind lacks fail with `NotSupported`.
+/// A socket of a kind known at run time only. It has the verbs of all kinds; those that its kind lacks fail with `NotSupported`,
+/// before they do or take anything.
 ///
-/// A ROUTER of this type receives the sender's routing id as the first frame, and sends to the routing id that stands there.
+/// It differs from the typed sockets in this:
+/// * A ROUTER receives the sender's routing id as the first frame of the message, and `send` sends to the routing id that stands
+///   there. So one frame alone is [`Unacceptable`](SendFailure::Unacceptable) to `send`, and [`recv_into`](AnySocket::recv_into)
+///   is not for it. [`send_to`](AnySocket::send_to) and [`reserve_to`](AnySocket::reserve_to) name the peer beside the message, as
+///   [`Router`](crate::Router) does.
+/// * A publisher reserves room for a topic by `reserve_to`, which is `reserve` of [`Pub`](crate::Pub) and [`XPub`](crate::XPub).
+/// * [`topic_count`](AnySocket::topic_count) returns a `Result`, to say `NotSupported`.
 ///
 /// # Examples
 /// ```
-/// use wiremesh::{AnySocket, SocketKind};
+/// use wiremesh::{AnySocket, SendFailure, SocketKind};
 ///
 /// let context = wiremesh::Context::new();
 /// let pull = AnySocket::in_context(SocketKind::Pull, &context);
@@ -27,7 +36,7 @@ use std::time::Duration;
 /// push.connect("inproc://any")?;
 /// push.send("hello")?;
 /// assert_eq!(pull.recv()?, "hello");
-/// assert!(pull.send("no").is_err());
+/// assert!(pull.send("no").is_err_and(|error| error.reason == SendFailure::NotSupported));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -49,10 +58,10 @@ impl AnySocket {
         Builder::new(kind)
     }
 
-    /// Sends a message, waiting as the kind does.
+    /// Sends a message, waiting as the kind does (at most the option `send_timeout`).
     ///
     /// # Errors
-    /// [`SendFailure`] says why; the message is handed back.
+    /// [`SendFailure`] says why; the message is handed back. [`SendFailure::NotSupported`]: PULL and SUB do not send.
     pub fn send(&self, message: impl IntoMessage) -> Result<(), SendError> {
         self.send_by(message, Wait::Option)
     }
@@ -84,6 +93,52 @@ impl AnySocket {
             sent += 1;
         }
         Ok(sent)
+    }
+
+    /// ROUTER: sends a message to the peer with that routing id, which does not stand in front of the message then. Waits as
+    /// [`Router::send_to`](crate::Router::send_to) does.
+    ///
+    /// # Errors
+    /// [`SendFailure::NotSupported`] for other kinds; otherwise as there. The message is handed back.
+    ///
+    /// # Examples
+    /// ```
+    /// use wiremesh::{AnySocket, Dealer, SocketKind};
+    ///
+    /// let context = wiremesh::Context::new();
+    /// let router = AnySocket::in_context(SocketKind::Router, &context);
+    /// let dealer = Dealer::builder().context(&context).routing_id("worker").build()?;
+    /// router.bind("inproc://workers")?;
+    /// dealer.connect("inproc://workers")?;
+    /// router.send_to("worker", "one job")?;
+    /// router.send(["worker", "another"])?;
+    /// assert_eq!(dealer.recv()?, "one job");
+    /// assert_eq!(dealer.recv()?, "another");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn send_to(&self, id: impl AsRef<[u8]>, message: impl IntoMessage) -> Result<(), SendError> {
+        self.send_to_by(id.as_ref(), message, Wait::Option)
+    }
+
+    /// As [`send_to`](AnySocket::send_to), if that is possible without waiting.
+    ///
+    /// # Errors
+    /// [`SendFailure::WouldBlock`] where `send_to` would wait; otherwise as there.
+    pub fn try_send_to(&self, id: impl AsRef<[u8]>, message: impl IntoMessage) -> Result<(), SendError> {
+        self.send_to_by(id.as_ref(), message, Wait::Never)
+    }
+
+    /// As [`send_to`](AnySocket::send_to), waiting at most `timeout`.
+    ///
+    /// # Errors
+    /// [`SendFailure::TimedOut`] when there was no room in time; otherwise as `send_to`.
+    pub fn send_to_timeout(
+        &self,
+        id: impl AsRef<[u8]>,
+        message: impl IntoMessage,
+        timeout: Duration,
+    ) -> Result<(), SendError> {
+        self.send_to_by(id.as_ref(), message, Wait::For(timeout))
     }
 
     /// PUSH, DEALER, PAIR and REQ: reserves room for one message, waiting as `send` does.
@@ -139,10 +194,10 @@ impl AnySocket {
         self.0.core.reserve(Some(name.as_ref()), Wait::For(timeout))
     }
 
-    /// Receives the next message, waiting for one.
+    /// Receives the next message, waiting for one (at most the option `receive_timeout`).
     ///
     /// # Errors
-    /// [`RecvError`] says why there is none.
+    /// [`RecvError`] says why there is none. [`RecvError::NotSupported`]: PUSH and PUB do not receive.
     pub fn recv(&self) -> Result<Message, RecvError> {
         self.recv_by(Wait::Option)
     }
@@ -161,6 +216,35 @@ impl AnySocket {
     /// [`RecvError::TimedOut`] when none came in time; otherwise as `recv`.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Message, RecvError> {
         self.recv_by(Wait::For(timeout))
+    }
+
+    /// Receives the next message into `buffer` and says how many octets it has, waiting for one (at most the option
+    /// `receive_timeout`). What the buffer has beyond that stays as it is.
+    ///
+    /// It is for messages of one frame that fit. Another one is handed back whole by the error, and the buffer stays as it is.
+    ///
+    /// # Errors
+    /// [`TooLong`](RecvIntoError::TooLong) and [`SeveralFrames`](RecvIntoError::SeveralFrames) hand the message back;
+    /// [`Receive`](RecvIntoError::Receive) says why there is none. [`RecvError::NotSupported`]: PUSH and PUB do not receive, and a
+    /// ROUTER receives nothing in this way, as the routing id makes its messages ones of several frames.
+    pub fn recv_into(&self, buffer: &mut [u8]) -> Result<usize, RecvIntoError> {
+        self.recv_into_by(buffer, Wait::Option)
+    }
+
+    /// As [`recv_into`](AnySocket::recv_into), if a message is there.
+    ///
+    /// # Errors
+    /// [`RecvError::WouldBlock`] when none is; otherwise as `recv_into`.
+    pub fn try_recv_into(&self, buffer: &mut [u8]) -> Result<usize, RecvIntoError> {
+        self.recv_into_by(buffer, Wait::Never)
+    }
+
+    /// As [`recv_into`](AnySocket::recv_into), waiting at most `timeout`.
+    ///
+    /// # Errors
+    /// [`RecvError::TimedOut`] when none came in time; otherwise as `recv_into`.
+    pub fn recv_into_timeout(&self, buffer: &mut [u8], timeout: Duration) -> Result<usize, RecvIntoError> {
+        self.recv_into_by(buffer, Wait::For(timeout))
     }
 
     /// Receives at least one message and at most `max`: waits for the first as `recv` does, and takes along what else is there.
@@ -183,10 +267,56 @@ impl AnySocket {
         std::iter::from_fn(|| self.recv().ok())
     }
 
+    /// REQ: sends a request and waits for its reply, at most `timeout` for both; see [`Req::request`](crate::Req::request).
+    ///
+    /// # Errors
+    /// [`RequestError`] says how far it came. Other kinds send nothing: [`RequestError::Send`] with
+    /// [`SendFailure::NotSupported`].
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use wiremesh::{AnySocket, SocketKind};
+    ///
+    /// let context = wiremesh::Context::new();
+    /// let server = AnySocket::in_context(SocketKind::Rep, &context);
+    /// let client = AnySocket::in_context(SocketKind::Req, &context);
+    /// server.bind("inproc://echo")?;
+    /// client.connect("inproc://echo")?;
+    /// std::thread::spawn(move || {
+    ///     for question in server.iter() {
+    ///         server.send(question).unwrap();
+    ///     }
+    /// });
+    /// assert_eq!(client.request("echo?", Duration::from_secs(5))?, "echo?");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn request(&self, message: impl IntoMessage, timeout: Duration) -> Result<Message, RequestError> {
+        self.request_with_retries(message, timeout, 0)
+    }
+
+    /// As [`request`](AnySocket::request), sending the request again up to `retries` times, each with a `timeout` of its own; see
+    /// [`Req::request_with_retries`](crate::Req::request_with_retries).
+    ///
+    /// # Errors
+    /// [`RequestError`] of the last attempt; otherwise as `request`.
+    pub fn request_with_retries(
+        &self,
+        message: impl IntoMessage,
+        timeout: Duration,
+        retries: u32,
+    ) -> Result<Message, RequestError> {
+        if self.kind() == SocketKind::Req {
+            self.0.core.request(message.into_message(), timeout, retries)
+        } else {
+            Err(not_supported(message).into())
+        }
+    }
+
     /// SUB and XSUB: subscribes to a topic.
     ///
     /// # Errors
-    /// [`Error::NotSupported`] for other kinds; [`Error::Closed`].
+    /// [`Error::NotSupported`] for other kinds; [those of every call](Error#those-of-every-call).
     pub fn subscribe(&self, topic: impl AsRef<[u8]>) -> Result<(), Error> {
         self.needs(self.kind().subscribes(), "subscribe")?;
         self.0.core.subscribe(topic.as_ref())
@@ -195,16 +325,48 @@ impl AnySocket {
     /// SUB and XSUB: takes one subscription back; whether there was one.
     ///
     /// # Errors
-    /// [`Error::NotSupported`] for other kinds; [`Error::Closed`].
+    /// [`Error::NotSupported`] for other kinds; [those of every call](Error#those-of-every-call).
     pub fn unsubscribe(&self, topic: impl AsRef<[u8]>) -> Result<bool, Error> {
         self.needs(self.kind().subscribes(), "unsubscribe")?;
         self.0.core.unsubscribe(topic.as_ref(), self.0.core.switch().verbose_unsubscribe)
     }
 
+    /// XPUB with the option `manual`: subscribes the peer whose request was received last to `topic`. `false` if that peer is gone.
+    ///
+    /// # Errors
+    /// [`Error::NotSupported`] for other kinds; [`Error::Option`] without `manual`;
+    /// [those of every call](Error#those-of-every-call).
+    pub fn subscribe_last(&self, topic: impl AsRef<[u8]>) -> Result<bool, Error> {
+        self.needs(self.kind() == SocketKind::XPub, "subscribe their peers")?;
+        self.0.core.subscribe_last(topic.as_ref(), true)
+    }
+
+    /// XPUB with the option `manual`: ends a subscription of the peer whose request was received last. `false` if that peer is
+    /// gone.
+    ///
+    /// # Errors
+    /// [`Error::NotSupported`] for other kinds; [`Error::Option`] without `manual`;
+    /// [those of every call](Error#those-of-every-call).
+    pub fn unsubscribe_last(&self, topic: impl AsRef<[u8]>) -> Result<bool, Error> {
+        self.needs(self.kind() == SocketKind::XPub, "unsubscribe their peers")?;
+        self.0.core.subscribe_last(topic.as_ref(), false)
+    }
+
+    /// SUB and XSUB: how many different topics it is subscribed to. PUB and XPUB: how many are subscribed to. 0 in a forked child.
+    /// (libzmq: `ZMQ_TOPICS_COUNT`.)
+    ///
+    /// # Errors
+    /// [`Error::NotSupported`] for other kinds.
+    pub fn topic_count(&self) -> Result<usize, Error> {
+        self.needs(self.kind().subscribes() || self.kind().publishes(), "have topics")?;
+        Ok(self.0.core.topic_count())
+    }
+
     /// PUB and XPUB: waits until at least `count` peers have subscribed to something.
     ///
     /// # Errors
-    /// [`Error::NotSupported`] for other kinds; [`Error::TimedOut`]; [`Error::Closed`].
+    /// [`Error::NotSupported`] for other kinds; [`Error::TimedOut`] says how many there are;
+    /// [those of every call](Error#those-of-every-call).
     pub fn wait_for_subscribers(&self, count: usize, timeout: Duration) -> Result<(), Error> {
         self.needs(self.kind().publishes(), "have subscribers")?;
         self.0.core.wait_for("subscribers", timeout, || self.0.core.subscribers(), count)
@@ -216,11 +378,24 @@ impl AnySocket {
 
     fn send_by(&self, message: impl IntoMessage, wait: Wait) -> Result<(), SendError> {
         match self.kind() {
-            SocketKind::Pull | SocketKind::Sub => {
-                Err(SendError { reason: SendFailure::NotSupported, message: message.into_message() })
-            }
+            SocketKind::Pull | SocketKind::Sub => Err(not_supported(message)),
             SocketKind::XSub => self.0.core.send_upstream(message.into_message()),
             _ => self.0.core.send(message, Recipient::Pattern, wait),
+        }
+    }
+
+    fn send_to_by(&self, id: &[u8], message: impl IntoMessage, wait: Wait) -> Result<(), SendError> {
+        if self.kind() == SocketKind::Router {
+            self.0.core.send(message, Recipient::RoutingId(id), wait)
+        } else {
+            Err(not_supported(message))
+        }
+    }
+
+    fn recv_into_by(&self, buffer: &mut [u8], wait: Wait) -> Result<usize, RecvIntoError> {
+        match self.kind() {
+            SocketKind::Push | SocketKind::Pub | SocketKind::Router => Err(RecvError::NotSupported.into()),
+            _ => self.0.core.recv_into(buffer, wait),
         }
     }
 
@@ -231,6 +406,10 @@ impl AnySocket {
             _ => self.0.core.recv(wait),
         }
     }
+}
+
+fn not_supported(message: impl IntoMessage) -> SendError {
+    SendError { reason: SendFailure::NotSupported, message: message.into_message() }
 }
 
 /// What a ROUTER receives as one message.

@@ -416,7 +416,7 @@ impl Core {
         if interest != Interest::MESSAGE {
             return false;
         }
-        for _ in 0..PATIENCE {
+        for _ in 0..LOOKS {
             if self.arrived.load(Ordering::Acquire) {
                 return true;
             }
@@ -461,13 +461,22 @@ impl Core {
                 }
             }
         }
-        if M::BORROWED && message.only_body().is_some_and(|body| self.send_long(Long::Borrowed(body), wait)) {
-            return Ok(());
-        }
+        self.send_otherwise(message, to, wait)
+    }
+
+    /// Sends what is long, or found no room at once.
+    #[inline(never)]
+    fn send_otherwise<M: IntoMessage>(&self, message: M, to: Recipient<'_>, wait: Wait) -> Result<(), SendError> {
+        let borrowed = message.only_body().filter(|_| M::BORROWED);
+        let wait = match borrowed.map_or(Err(wait), |body| self.send_long(Long::Borrowed(body), wait)) {
+            Ok(()) => return Ok(()),
+            Err(wait) => wait,
+        };
         let message = message.into_message();
-        if !M::BORROWED && self.send_long(Long::Shared(&message), wait) {
-            return Ok(());
-        }
+        let wait = match if M::BORROWED { Err(wait) } else { self.send_long(Long::Shared(&message), wait) } {
+            Ok(()) => return Ok(()),
+            Err(wait) => wait,
+        };
         self.send_slowly(message, to, wait)
     }
 
@@ -928,7 +937,7 @@ pub(super) enum Deadline {
 }
 
 /// How often a receiver looks again before it sleeps when all its peers are in this process: a few microseconds.
-const PATIENCE: usize = 200;
+const LOOKS: usize = 200;
 
 /// Why a newcomer is refused. Both reasons pass.
 pub(super) const PAIR_TAKEN: &str = "the PAIR has a peer already";

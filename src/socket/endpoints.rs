@@ -1,11 +1,13 @@
 //! Binding and connecting, and undoing it.
 
 use super::core::{Core, Endpoints};
+use super::patience::Trust;
 use super::sending::About;
 use crate::endpoint::Endpoint;
 use crate::engine::port::Command;
 use crate::engine::{EndpointId, Host, Settings};
 use crate::error::Error;
+use crate::event::{Event, EventKind};
 use crate::kind::SocketKind;
 use crate::options::{Options, ReconnectStop};
 use crate::protocol::{Config, Heartbeat};
@@ -22,6 +24,23 @@ pub(super) const INPROC: &str = "inproc";
 impl Core {
     /// Binds an endpoint and says what it became.
     pub(super) fn bind(self: &Arc<Core>, text: &str) -> Result<Endpoint, Error> {
+        let bound = self.try_bind(text);
+        let refused = match &bound {
+            Err(Error::AddressInUse { .. }) => Some(io::ErrorKind::AddrInUse.into()),
+            Err(Error::System { source, .. }) => Some(match source.raw_os_error() {
+                Some(code) => io::Error::from_raw_os_error(code),
+                None => io::Error::new(source.kind(), source.to_string()),
+            }),
+            Ok(_) | Err(_) => None,
+        };
+        if let Some(why) = refused {
+            let kind = EventKind::BindFailed(why.into());
+            self.event(Event { kind, endpoint: text.into(), address: None, peer: None });
+        }
+        bound
+    }
+
+    fn try_bind(self: &Arc<Core>, text: &str) -> Result<Endpoint, Error> {
         self.check_usable()?;
         let endpoint: Endpoint = text.parse()?;
         if endpoint.scheme() == INPROC {
@@ -129,6 +148,7 @@ impl Core {
             assigned_id: assigned_id.clone(),
             immediate: false,
             greeted: None,
+            trust: Trust::default(),
         });
         // Who has no id yet cannot be addressed: a ROUTER waits for the peer to say it, unless it assigns one itself. A PUB
         // learns of subscriptions later in any case.

@@ -1,5 +1,6 @@
 //! The typed sockets: thin faces over [`Socket`] with only the verbs their pattern has.
 
+use super::buffer::RecvIntoError;
 use super::core::Wait;
 use super::request::RequestError;
 use super::reservation::Reservation;
@@ -193,6 +194,38 @@ macro_rules! receives {
                 self.0.core.recv(Wait::For(timeout))
             }
 
+            /// Receives the next message into `buffer` and says how many octets it has, waiting for one (at most the option
+            /// `receive_timeout`). What the buffer has beyond that stays as it is.
+            ///
+            /// It is for messages of one frame that fit. Another one is handed back whole by the error, and the buffer stays as it
+            /// is. Who wants to know the sender as well takes [`recv`](Self::recv), which allocates nothing for a short message
+            /// either.
+            ///
+            /// # Errors
+            /// [`TooLong`](RecvIntoError::TooLong) and [`SeveralFrames`](RecvIntoError::SeveralFrames) hand the message back;
+            /// [`Receive`](RecvIntoError::Receive) says why there is none.
+            #[inline]
+            pub fn recv_into(&self, buffer: &mut [u8]) -> Result<usize, RecvIntoError> {
+                self.0.core.recv_into(buffer, Wait::Option)
+            }
+
+            /// As [`recv_into`](Self::recv_into), if a message is there.
+            ///
+            /// # Errors
+            /// [`WouldBlock`](RecvError::WouldBlock) when none is; otherwise as `recv_into`.
+            #[inline]
+            pub fn try_recv_into(&self, buffer: &mut [u8]) -> Result<usize, RecvIntoError> {
+                self.0.core.recv_into(buffer, Wait::Never)
+            }
+
+            /// As [`recv_into`](Self::recv_into), waiting at most `timeout`.
+            ///
+            /// # Errors
+            /// [`TimedOut`](RecvError::TimedOut) when none came in time; otherwise as `recv_into`.
+            pub fn recv_into_timeout(&self, buffer: &mut [u8], timeout: Duration) -> Result<usize, RecvIntoError> {
+                self.0.core.recv_into(buffer, Wait::For(timeout))
+            }
+
             /// Receives at least one message and at most `max`: waits for the first as `recv` does, and takes along what else is there.
             ///
             /// # Errors
@@ -217,12 +250,12 @@ macro_rules! publishes {
             /// peer that subscribes to several topics may still be on its way with the others.
             ///
             /// # Errors
-            /// [`Error::TimedOut`] says how many there are; [`Error::Closed`].
+            /// [`Error::TimedOut`] says how many there are; [those of every call](Error#those-of-every-call).
             pub fn wait_for_subscribers(&self, count: usize, timeout: Duration) -> Result<(), Error> {
                 self.0.core.wait_for("subscribers", timeout, || self.0.core.subscribers(), count)
             }
 
-            /// How many different topics are subscribed to. (libzmq: `ZMQ_TOPICS_COUNT`.)
+            /// How many different topics are subscribed to; 0 in a forked child. (libzmq: `ZMQ_TOPICS_COUNT`.)
             pub fn topic_count(&self) -> usize {
                 self.0.core.topic_count()
             }
@@ -354,7 +387,7 @@ impl Sub {
     /// needs its own [`unsubscribe`](Sub::unsubscribe). Does not wait for publishers to learn of it.
     ///
     /// # Errors
-    /// [`Error::Closed`].
+    /// [Those of every call](Error#those-of-every-call).
     pub fn subscribe(&self, topic: impl AsRef<[u8]>) -> Result<(), Error> {
         self.0.core.subscribe(topic.as_ref())
     }
@@ -362,12 +395,12 @@ impl Sub {
     /// Takes one subscription back; whether there was one.
     ///
     /// # Errors
-    /// [`Error::Closed`].
+    /// [Those of every call](Error#those-of-every-call).
     pub fn unsubscribe(&self, topic: impl AsRef<[u8]>) -> Result<bool, Error> {
         self.0.core.unsubscribe(topic.as_ref(), false)
     }
 
-    /// How many different topics it is subscribed to. (libzmq: `ZMQ_TOPICS_COUNT`.)
+    /// How many different topics it is subscribed to; 0 in a forked child. (libzmq: `ZMQ_TOPICS_COUNT`.)
     pub fn topic_count(&self) -> usize {
         self.0.core.topic_count()
     }
@@ -634,6 +667,54 @@ impl Router {
         self.0.core.recv_routed(Wait::For(timeout))
     }
 
+    /// Receives the next message into `buffer`, and says who sent it and how many octets it has; waits for one (at most the option
+    /// `receive_timeout`). What the buffer has beyond that stays as it is.
+    ///
+    /// It is for messages of one frame that fit. Another one is handed back whole by the error, with the routing id of its sender,
+    /// and the buffer stays as it is. The routing id is not in the buffer. What a REQ sends begins with an empty frame and so has
+    /// two.
+    ///
+    /// # Errors
+    /// [`TooLong`](RecvIntoError::TooLong) and [`SeveralFrames`](RecvIntoError::SeveralFrames) hand the message back;
+    /// [`Receive`](RecvIntoError::Receive) says why there is none.
+    ///
+    /// # Examples
+    /// ```
+    /// let context = wiremesh::Context::new();
+    /// let (dealer, router) = (wiremesh::Dealer::in_context(&context), wiremesh::Router::in_context(&context));
+    /// router.bind("inproc://echo")?;
+    /// dealer.connect("inproc://echo")?;
+    /// dealer.send("hello")?;
+    /// let mut buffer = [0; 1024];
+    /// let (id, length) = router.recv_into(&mut buffer)?;
+    /// router.send_to(id, &buffer[..length])?;
+    /// assert_eq!(dealer.recv()?, "hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn recv_into(&self, buffer: &mut [u8]) -> Result<(RoutingId, usize), RecvIntoError<(RoutingId, Message)>> {
+        self.0.core.recv_routed_into(buffer, Wait::Option)
+    }
+
+    /// As [`recv_into`](Router::recv_into), if a message is there.
+    ///
+    /// # Errors
+    /// [`WouldBlock`](RecvError::WouldBlock) when none is; otherwise as `recv_into`.
+    pub fn try_recv_into(&self, buffer: &mut [u8]) -> Result<(RoutingId, usize), RecvIntoError<(RoutingId, Message)>> {
+        self.0.core.recv_routed_into(buffer, Wait::Never)
+    }
+
+    /// As [`recv_into`](Router::recv_into), waiting at most `timeout`.
+    ///
+    /// # Errors
+    /// [`TimedOut`](RecvError::TimedOut) when none came in time; otherwise as `recv_into`.
+    pub fn recv_into_timeout(
+        &self,
+        buffer: &mut [u8],
+        timeout: Duration,
+    ) -> Result<(RoutingId, usize), RecvIntoError<(RoutingId, Message)>> {
+        self.0.core.recv_routed_into(buffer, Wait::For(timeout))
+    }
+
     /// Receives at least one message and at most `max`: waits for the first as `recv` does, and takes along what else is there.
     ///
     /// # Errors
@@ -771,7 +852,7 @@ impl XPub {
     /// With the option `manual`: subscribes the peer whose request was received last to `topic`. `false` if that peer is gone.
     ///
     /// # Errors
-    /// [`Error::Option`] without `manual`; [`Error::Closed`].
+    /// [`Error::Option`] without `manual`; [those of every call](Error#those-of-every-call).
     pub fn subscribe_last(&self, topic: impl AsRef<[u8]>) -> Result<bool, Error> {
         self.0.core.subscribe_last(topic.as_ref(), true)
     }
@@ -779,7 +860,7 @@ impl XPub {
     /// With the option `manual`: ends a subscription of the peer whose request was received last. `false` if that peer is gone.
     ///
     /// # Errors
-    /// [`Error::Option`] without `manual`; [`Error::Closed`].
+    /// [`Error::Option`] without `manual`; [those of every call](Error#those-of-every-call).
     pub fn unsubscribe_last(&self, topic: impl AsRef<[u8]>) -> Result<bool, Error> {
         self.0.core.subscribe_last(topic.as_ref(), false)
     }
@@ -819,6 +900,24 @@ impl XSub {
         self.0.core.send_upstream(message.into_message())
     }
 
+    /// The same as [`send`](XSub::send), which never waits.
+    ///
+    /// # Errors
+    /// As `send`.
+    pub fn try_send(&self, message: impl IntoMessage) -> Result<(), SendError> {
+        self.send(message)
+    }
+
+    /// The same as [`send`](XSub::send), which never waits, whatever the `timeout`.
+    ///
+    /// # Errors
+    /// As `send`.
+    pub fn send_timeout(&self, message: impl IntoMessage, timeout: Duration) -> Result<(), SendError> {
+        // It is there because all who send have it.
+        let _ = timeout;
+        self.send(message)
+    }
+
     /// Sends messages upstream in order and says how many.
     ///
     /// # Errors
@@ -835,7 +934,7 @@ impl XSub {
     /// Subscribes to a topic: the same as sending it behind an octet 1.
     ///
     /// # Errors
-    /// [`Error::Closed`].
+    /// [Those of every call](Error#those-of-every-call).
     pub fn subscribe(&self, topic: impl AsRef<[u8]>) -> Result<(), Error> {
         self.0.core.subscribe(topic.as_ref())
     }
@@ -843,12 +942,12 @@ impl XSub {
     /// Takes a subscription back: the same as sending it behind an octet 0. Whether there was one.
     ///
     /// # Errors
-    /// [`Error::Closed`].
+    /// [Those of every call](Error#those-of-every-call).
     pub fn unsubscribe(&self, topic: impl AsRef<[u8]>) -> Result<bool, Error> {
         self.0.core.unsubscribe(topic.as_ref(), self.0.core.switch().verbose_unsubscribe)
     }
 
-    /// How many different topics it is subscribed to. (libzmq: `ZMQ_TOPICS_COUNT`.)
+    /// How many different topics it is subscribed to; 0 in a forked child. (libzmq: `ZMQ_TOPICS_COUNT`.)
     pub fn topic_count(&self) -> usize {
         self.0.core.topic_count()
     }

@@ -11,9 +11,9 @@ use crate::peer::PeerId;
 use crate::queue::gate::Pass;
 use crate::queue::outbox::Batch;
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use wiremesh_transports::Stream;
 
 /// A driver called to a burst looks after this time whether it has grown, so many times at most, and not if there is enough to write.
 const SETTLE: Duration = Duration::from_micros(2);
@@ -24,13 +24,13 @@ const LOST: Duration = Duration::from_millis(1);
 /// How many octets a sending caller writes itself before it leaves the rest to whoever drives.
 const INLINE_BUDGET: usize = 64 * 1024;
 /// How many octets one flush of a driver writes before other peers get their turn.
-pub(super) const FLUSH_BUDGET: usize = 1024 * 1024;
+const FLUSH_BUDGET: usize = 1024 * 1024;
 
 impl Core {
     /// Writes a little of what waits for a peer, on the sending thread.
     #[inline(never)]
     pub(super) fn flush_inline(&self, peer: PeerId) {
-        let flushed = self.write_out(peer, INLINE_BUDGET, true, None);
+        let flushed = self.write_out(peer, &mut Effort::inline());
         self.leave_rest(peer, flushed);
     }
 
@@ -49,7 +49,7 @@ impl Core {
         };
         let peer = first.and_then(|slot| self.lock_send().peers.at(slot).map(|peer| peer.id));
         if let Some(peer) = peer {
-            let flushed = self.write_out(peer, FLUSH_BUDGET, false, None);
+            let flushed = self.write_out(peer, &mut Effort::driver());
             self.leave_rest(peer, flushed);
         }
     }
@@ -79,15 +79,8 @@ impl Core {
         }
     }
 
-    /// Writes what waits for a peer, up to `budget` octets; where the stream would block, as long as there is patience.
-    pub(super) fn write_out(
-        &self,
-        id: PeerId,
-        budget: usize,
-        stamp: bool,
-        mut patience: Option<&mut Patience>,
-    ) -> Flush {
-        let mut left = budget;
+    /// Writes what waits for a peer.
+    pub(super) fn write_out(&self, id: PeerId, effort: &mut Effort) -> Flush {
         let mut guard = self.lock_send();
         loop {
             let side = &mut *guard;
@@ -105,51 +98,83 @@ impl Core {
             if room {
                 self.tell_waiters(Interest::ROOM);
             }
-            // Outside of a round, so whoever drives next is told. The batch is settled in any case.
-            let outcome = contain(|| write_batch(&*stream, &mut batch, &mut left, patience.as_deref_mut()))
-                .unwrap_or_else(|panic| {
-                    self.port.submit(Command::Fail(panic));
-                    Flush::Busy
-                });
-            guard = match self.bring_back(id, batch, outcome, stamp) {
-                Ok(guard) => guard,
-                Err(flushed) => return flushed,
+            let outcome = self.attempt(effort, || {
+                let octets = batch.write(|slices| stream.write_vectored(slices))?;
+                Ok((octets, batch.is_empty()))
+            });
+            guard = match self.bring_back(id, batch, outcome, effort) {
+                ControlFlow::Continue(guard) => guard,
+                ControlFlow::Break(flushed) => return flushed,
             };
         }
     }
 
-    /// Brings back the batch a flusher had, after a write that came to `outcome`. The gate comes with it if there is more to
-    /// write by now, else how the flush ended.
+    /// Calls a writer, which says how many octets it wrote and whether that was all, until that is all, its stream blocks or the
+    /// effort is spent.
+    pub(super) fn attempt(&self, effort: &mut Effort, mut write: impl FnMut() -> io::Result<(usize, bool)>) -> Flush {
+        let outcome = contain(|| {
+            loop {
+                match write() {
+                    Ok((_, true)) => return Flush::Done,
+                    Ok((0, false)) => return Flush::Failed,
+                    Ok((octets, false)) => {
+                        effort.note(octets);
+                        if effort.is_spent() {
+                            return Flush::Again;
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        if !effort.waits() {
+                            return Flush::Blocked;
+                        }
+                        std::thread::yield_now();
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(_) => return Flush::Failed,
+                }
+            }
+        });
+        // Outside of a round, so whoever drives next is told. The batch is settled in any case.
+        outcome.unwrap_or_else(|panic| {
+            self.port.submit(Command::Fail(panic));
+            Flush::Busy
+        })
+    }
+
+    /// Brings back the batch a flusher had, after writes that came to `outcome`. The gate comes with it if there is more to
+    /// write, and effort left for it, else how the flush ended.
     pub(super) fn bring_back(
         &self,
         id: PeerId,
         batch: Batch,
         outcome: Flush,
-        stamp: bool,
-    ) -> Result<Pass<'_, SendSide>, Flush> {
+        effort: &Effort,
+    ) -> ControlFlow<Flush, Pass<'_, SendSide>> {
         let mut guard = self.lock_send();
         let side = &mut *guard;
-        if stamp {
+        if effort.pauses_nobody {
             side.tempo.go_on();
         }
         // A peer that goes meanwhile stays in the table until its batch is settled here.
-        let Some(peer) = side.peers.get_mut(id.key()) else { return Err(Flush::Busy) };
+        let Some(peer) = side.peers.get_mut(id.key()) else { return ControlFlow::Break(Flush::Busy) };
         let settled = peer.outbox.finish(batch, &mut side.pool);
         peer.settle(settled, &mut side.counts);
         if peer.condemned {
             side.remove(id);
             let finished = side.finishing && !side.is_settling();
             drop(guard);
+            self.tell_waiters(Interest::CHANGE);
             if finished {
                 self.context.finished(self);
             }
-            return Err(Flush::Busy);
+            return ControlFlow::Break(Flush::Busy);
         }
         if outcome != Flush::Done {
-            return Err(outcome);
+            return ControlFlow::Break(outcome);
         }
         if peer.outbox.has_work() {
-            return Ok(guard);
+            let spent = effort.is_spent();
+            return if spent { ControlFlow::Break(Flush::Again) } else { ControlFlow::Continue(guard) };
         }
         let ends = peer.retired || side.closed;
         drop(guard);
@@ -158,35 +183,55 @@ impl Core {
             // An endpoint that ends waits for this, and the reactor has not seen it.
             self.port.ring();
         }
-        Err(Flush::Done)
+        ControlFlow::Break(Flush::Done)
     }
 }
 
-/// Writes a batch until it is done, the stream blocks, or the budget is used up.
-fn write_batch(stream: &dyn Stream, batch: &mut Batch, left: &mut usize, mut patience: Option<&mut Patience>) -> Flush {
-    loop {
-        match batch.write(|slices| stream.write_vectored(slices)) {
-            Ok(0) => return if batch.is_empty() { Flush::Done } else { Flush::Failed },
-            Ok(written) => {
-                *left = left.saturating_sub(written);
-                if let Some(patience) = &mut patience {
-                    patience.note(written);
-                }
-                if batch.is_empty() {
-                    return Flush::Done;
-                }
-                if *left == 0 {
-                    return Flush::Again;
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if !patience.as_ref().is_some_and(|patience| patience.lasts(Instant::now())) {
-                    return Flush::Blocked;
-                }
-                std::thread::yield_now();
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return Flush::Failed,
+/// How far a flush goes before other peers, or the caller, get their turn.
+pub(super) struct Effort {
+    /// Octets it may still write.
+    left: usize,
+    /// The sender itself writes: the time that takes is no pause between its messages.
+    pauses_nobody: bool,
+    /// How long it stays with a stream that blocks.
+    patience: Option<Patience>,
+}
+
+impl Effort {
+    /// A sending caller that leaves most to whoever drives.
+    pub(super) fn inline() -> Effort {
+        Effort { left: INLINE_BUDGET, pauses_nobody: true, patience: None }
+    }
+
+    /// A driver, or a sender that would have to wait.
+    pub(super) fn driver() -> Effort {
+        Effort { left: FLUSH_BUDGET, pauses_nobody: false, patience: None }
+    }
+
+    /// A sender that stays as long as its peer takes what it writes quickly.
+    pub(super) fn patient(patience: Patience) -> Effort {
+        Effort { left: usize::MAX, pauses_nobody: true, patience: Some(patience) }
+    }
+
+    fn note(&mut self, octets: usize) {
+        self.left = self.left.saturating_sub(octets);
+        if let Some(patience) = &mut self.patience {
+            patience.note(octets);
         }
+    }
+
+    /// Whether it is over, though the stream may take more.
+    pub(super) fn is_spent(&self) -> bool {
+        self.left == 0 || self.patience.as_ref().is_some_and(|patience| !patience.lasts(Instant::now()))
+    }
+
+    /// Whether it stays with a stream that blocks.
+    fn waits(&self) -> bool {
+        self.patience.as_ref().is_some_and(|patience| patience.lasts(Instant::now()))
+    }
+
+    /// Whether the peer was too slow.
+    pub(super) fn is_wasted(&self) -> bool {
+        self.patience.as_ref().is_some_and(|patience| !patience.is_earned(Instant::now()))
     }
 }

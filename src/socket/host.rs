@@ -1,7 +1,8 @@
 //! What a socket is to the engine that drives it.
 
 use super::core::{Core, ID_TAKEN, PAIR_TAKEN};
-use super::flushing::FLUSH_BUDGET;
+use super::flushing::Effort;
+use super::patience::Trust;
 use super::sending::{About, Routing, Wire};
 use crate::budget::Budget;
 use crate::engine::contain::contain;
@@ -57,6 +58,7 @@ impl Host for Core {
                 assigned_id: Bytes::new(),
                 immediate,
                 greeted: None,
+                trust: Trust::default(),
             })
         });
         let replaced = match self.place(&mut side, peer, &newcomer.description.identity) {
@@ -74,6 +76,7 @@ impl Host for Core {
             entry.about.properties = newcomer.description.properties;
             entry.about.address = newcomer.address;
             entry.about.credentials = newcomer.stream.credentials();
+            entry.about.trust = Trust::default();
             entry.counts.reconnects += u64::from(newcomer.reconnected);
             entry.wire = Wire::Stream(newcomer.stream);
         }
@@ -163,7 +166,7 @@ impl Host for Core {
     }
 
     fn flush(&self, peer: PeerId) -> Flush {
-        self.write_out(peer, FLUSH_BUDGET, false, None)
+        self.write_out(peer, &mut Effort::driver())
     }
 
     fn is_flushed(&self, peer: PeerId) -> bool {

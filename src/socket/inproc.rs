@@ -4,6 +4,7 @@
 
 use super::core::Core;
 use super::endpoints::INPROC;
+use super::patience::Trust;
 use super::sending::{About, After, Marks, Wire};
 use crate::endpoint::Endpoint;
 use crate::engine::EndpointId;
@@ -364,6 +365,7 @@ fn about(id: EndpointId, endpoint: &Endpoint, assigned_id: Bytes) -> About {
         assigned_id,
         immediate: false,
         greeted: None,
+        trust: Trust::default(),
     }
 }
 

@@ -2,17 +2,17 @@
 //! peer falls behind; and no driver is called, whose caches would be cold.
 
 use super::core::{Core, Deadline, Next, Wait};
-use super::flushing::FLUSH_BUDGET;
+use super::flushing::Effort;
 use super::patience::Patience;
-use super::sending::{Payload, Routing, Wire};
+use super::sending::{Payload, Routing, SendSide, Wire};
 use crate::engine::Flush;
-use crate::engine::contain::contain;
-use crate::engine::port::Command;
+use crate::kind::SocketKind;
 use crate::message::{Message, wire};
 use crate::peer::PeerId;
 use crate::queue::BORROWED_COPY_LIMIT;
 use crate::queue::outbox::Batch;
-use std::io::{self, IoSlice};
+use std::io::IoSlice;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -29,131 +29,144 @@ pub(super) enum Long<'a> {
 
 /// What is to be done with a long message now.
 enum Place<'a> {
-    /// It passes by the queue of that peer; the batch brings it back.
-    Here(PeerId, Arc<dyn Stream>, Batch, &'a [u8]),
+    /// It bypasses the queue of its peer; the batch brings it back.
+    Bypass { peer: PeerId, stream: Arc<dyn Stream>, batch: Batch, body: &'a [u8] },
     /// It is in the queue of that peer, and alone there.
-    Queued(PeerId),
-    /// Something else waits for that peer, or is being written.
+    Alone(PeerId),
+    /// Something waits for that peer, and nobody writes it now.
     Behind(PeerId),
     /// It is better queued like any other.
     Elsewhere,
 }
 
+/// How many octets of a body one write is given, so that there is time to look at the clock in between.
+const PART: usize = 1024 * 1024;
+
 impl Core {
-    /// Sends a long message on this thread if its peer is likely to take it quickly; `false` where it is to be queued instead.
+    /// Sends a long message on this thread if its peer is likely to take it quickly. If not, says how long may still be waited for room
+    /// in the queue.
     #[inline(never)]
-    pub(super) fn send_long(&self, message: Long<'_>, wait: Wait) -> bool {
-        if message.size() <= BORROWED_COPY_LIMIT || self.is_forked() || !self.switch().adaptive_spin {
-            return false;
+    pub(super) fn send_long(&self, message: Long<'_>, wait: Wait) -> Result<(), Wait> {
+        if message.size() <= BORROWED_COPY_LIMIT || !self.writes_long() {
+            return Err(wait);
         }
         let deadline = match self.send_deadline(wait) {
-            Deadline::Now => return false,
+            Deadline::Now => return Err(wait),
             Deadline::At(at) => Some(at),
             Deadline::Never => None,
         };
-        let mut patience = Patience::new(Instant::now(), deadline);
+        let mut effort = Effort::patient(Patience::new(Instant::now(), deadline));
         loop {
-            let peer = match self.place_long(message) {
-                Place::Here(peer, stream, batch, body) => {
-                    let flushed = self.write_here(peer, &*stream, batch, body, &mut patience);
-                    self.conclude(peer, flushed, &patience);
-                    return true;
+            match self.place_long(message) {
+                Place::Bypass { peer, stream, batch, body } => {
+                    let flushed = self.write_from_there(peer, &*stream, batch, body, &mut effort);
+                    self.conclude(peer, flushed, &effort);
+                    return Ok(());
                 }
-                Place::Queued(peer) => {
-                    let flushed = self.write_out(peer, FLUSH_BUDGET, true, Some(&mut patience));
-                    self.conclude(peer, flushed, &patience);
-                    return true;
+                Place::Alone(peer) => {
+                    let flushed = self.write_out(peer, &mut effort);
+                    self.conclude(peer, flushed, &effort);
+                    return Ok(());
                 }
-                Place::Behind(peer) => peer,
-                Place::Elsewhere => return false,
-            };
-            let flushed = self.write_out(peer, FLUSH_BUDGET, true, Some(&mut patience));
-            let go_on = match flushed {
-                Flush::Done => true,
-                Flush::Busy | Flush::Again => patience.lasts(Instant::now()) && !self.is_closed(),
-                Flush::Blocked | Flush::Failed => false,
-            };
-            if !go_on {
-                self.conclude(peer, flushed, &patience);
-                return false;
-            }
-            if flushed == Flush::Busy {
-                std::thread::yield_now();
+                Place::Behind(peer) => {
+                    let flushed = self.write_out(peer, &mut effort);
+                    if flushed != Flush::Done || effort.is_spent() {
+                        self.conclude(peer, flushed, &effort);
+                        break;
+                    }
+                }
+                Place::Elsewhere => break,
             }
         }
+        Err(match deadline {
+            Some(at) => Wait::For(at.saturating_duration_since(Instant::now())),
+            None => wait,
+        })
+    }
+
+    /// Whether the sender may write at all: others than these send to whom a message names, or must not wait.
+    fn writes_long(&self) -> bool {
+        matches!(self.kind, SocketKind::Push | SocketKind::Dealer | SocketKind::Pair)
+            && !self.conflate
+            && !self.is_forked()
+            && self.switch().adaptive_spin
     }
 
     /// Finds out where a long message stands, and takes it if it is first with the peer whose turn it is.
     fn place_long<'a>(&self, message: Long<'a>) -> Place<'a> {
         let mut guard = self.lock_send();
         let side = &mut *guard;
-        let Routing::Balance(balance) = &mut side.routing else { return Place::Elsewhere };
-        let Some(slot) = balance.first() else { return Place::Elsewhere };
-        let Some(peer) = side.peers.at_mut(slot) else { return Place::Elsewhere };
+        let SendSide { routing: Routing::Balance(balance), peers, marks, closed: false, .. } = side else {
+            return Place::Elsewhere;
+        };
+        let has_room = |slot| peers.at(slot).is_some_and(|peer| peer.has_room(message.size(), *marks, self));
+        let Some(slot) = balance.candidate(has_room) else { return Place::Elsewhere };
+        let Some(peer) = peers.at_mut(slot) else { return Place::Elsewhere };
         let Wire::Stream(stream) = &peer.wire else { return Place::Elsewhere };
-        if side.closed || self.conflate || !peer.trust.holds(peer.counts.written_bytes) {
+        if !peer.about.trust.holds(peer.counts.written_bytes) {
             return Place::Elsewhere;
         }
         if !peer.outbox.is_idle() {
-            return Place::Behind(peer.id);
-        }
-        if !peer.has_room(message.size(), side.marks, self) {
-            return Place::Elsewhere;
+            return if peer.outbox.is_flushing() { Place::Elsewhere } else { Place::Behind(peer.id) };
         }
         let (id, stream) = (peer.id, Arc::clone(stream));
         balance.choose(|chosen| chosen == slot);
-        // What may have been the answer is on its way.
-        let _ =
-            self.next.compare_exchange(Next::Answer as u8, Next::Unknown as u8, Ordering::Relaxed, Ordering::Relaxed);
-        match message {
+        let place = match message {
             Long::Borrowed(body) => {
                 side.counts.accepted += 1;
                 peer.counts.accepted += 1;
-                Place::Here(id, stream, peer.outbox.pass_by(), body)
+                Place::Bypass { peer: id, stream, batch: peer.outbox.bypass(), body }
             }
             Long::Shared(message) => {
-                // What it asks to be done follows at once.
-                let _ = side.push(slot, &[], Payload::Message(message), self);
-                Place::Queued(id)
+                side.queue(slot, &[], Payload::Message(message), self);
+                Place::Alone(id)
             }
-        }
+        };
+        side.tempo.is_lone(side.counts.accepted);
+        // What may have been the answer is on its way.
+        let (answer, unknown) = (Next::Answer as u8, Next::Unknown as u8);
+        let _ = self.next.compare_exchange(answer, unknown, Ordering::Relaxed, Ordering::Relaxed);
+        place
     }
 
-    /// Writes a message from where it is. What its peer does not take in time waits in the queue.
-    fn write_here(
+    /// Writes a body from where it is. What its peer does not take in time waits in the queue.
+    fn write_from_there(
         &self,
         id: PeerId,
         stream: &dyn Stream,
         mut batch: Batch,
         body: &[u8],
-        patience: &mut Patience,
+        effort: &mut Effort,
     ) -> Flush {
         let (header, size) = wire::header(0, body.len());
-        let header = &header[..size];
+        let (header, whole) = (&header[..size], size + body.len());
         let mut written = 0;
-        // Outside of a round, so whoever drives next is told. The batch is settled in any case.
-        let outcome = contain(|| write_message(stream, header, body, &mut written, patience)).unwrap_or_else(|panic| {
-            self.port.submit(Command::Fail(panic));
-            Flush::Busy
+        let outcome = self.attempt(effort, || {
+            let head = header.get(written..).unwrap_or_default();
+            let rest = body.get(written.saturating_sub(size)..).unwrap_or_default();
+            let octets =
+                stream.write_vectored(&[IoSlice::new(head), IoSlice::new(rest.get(..PART).unwrap_or(rest))])?;
+            written += octets;
+            Ok((octets, written >= whole))
         });
-        batch.passed_by(header, body, written);
-        match self.bring_back(id, batch, outcome, true) {
-            // Others have queued something meanwhile.
-            Ok(guard) => {
+        batch.note_bypass(header, body, written);
+        match self.bring_back(id, batch, outcome, effort) {
+            // What others have queued meanwhile is not this sender's.
+            ControlFlow::Continue(guard) => {
                 drop(guard);
-                self.write_out(id, FLUSH_BUDGET, true, Some(patience))
+                self.write_out(id, &mut Effort::inline())
             }
-            Err(flushed) => flushed,
+            ControlFlow::Break(flushed) => flushed,
         }
     }
 
     /// Remembers how the peer did, and leaves to a driver what is left.
-    fn conclude(&self, id: PeerId, flushed: Flush, patience: &Patience) {
+    fn conclude(&self, id: PeerId, flushed: Flush, effort: &Effort) {
         if let Some(peer) = self.lock_send().peer_mut(id) {
             let taken = peer.counts.written_bytes;
             match flushed {
-                Flush::Done => peer.trust.prove(),
-                Flush::Blocked if !patience.is_earned(Instant::now()) => peer.trust.lose(taken),
+                Flush::Done => peer.about.trust.prove(),
+                Flush::Blocked | Flush::Again if effort.is_wasted() => peer.about.trust.lose(taken),
                 Flush::Blocked | Flush::Again | Flush::Busy | Flush::Failed => {}
             }
         }
@@ -170,36 +183,25 @@ impl Long<'_> {
     }
 }
 
-/// Writes a message until it is done or its peer has exhausted the patience.
-fn write_message(
-    stream: &dyn Stream,
-    header: &[u8],
-    body: &[u8],
-    written: &mut usize,
-    patience: &mut Patience,
-) -> Flush {
-    loop {
-        let rest = [
-            IoSlice::new(header.get(*written..).unwrap_or_default()),
-            IoSlice::new(body.get(written.saturating_sub(header.len())..).unwrap_or_default()),
-        ];
-        match stream.write_vectored(&rest) {
-            Ok(0) => return Flush::Failed,
-            Ok(octets) => {
-                *written += octets;
-                patience.note(octets);
-                if *written >= header.len() + body.len() {
-                    return Flush::Done;
-                }
+#[cfg(test)]
+mod tests {
+    use crate::{Context, Pull, Push};
+    use std::time::Duration;
+
+    #[test]
+    fn what_is_written_at_once_leaves_nothing_for_a_driver_to_do() {
+        let (context, other) = (Context::new(), Context::new());
+        let (pull, push) = (Pull::in_context(&other), Push::in_context(&context));
+        push.connect(pull.bind("tcp://127.0.0.1:*").expect("bound")).expect("a good endpoint");
+        push.wait_for_peers(1, Duration::from_secs(10)).expect("a peer");
+        for round in 0..200 {
+            push.send(vec![7; 40_000]).expect("accepted");
+            push.send(&[7; 40_000][..]).expect("accepted");
+            let dirty = push.core.lock_send().dirty.len();
+            assert!(dirty <= 1, "{dirty} entries after {round} rounds");
+            for _ in 0..2 {
+                assert_eq!(pull.recv_timeout(Duration::from_secs(10)).expect("a message"), &[7; 40_000]);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if !patience.lasts(Instant::now()) {
-                    return Flush::Blocked;
-                }
-                std::thread::yield_now();
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return Flush::Failed,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! time.
 
 mod any;
+mod buffer;
 pub(crate) mod core;
 mod endpoints;
 mod faces;
@@ -20,6 +21,7 @@ mod tempo;
 mod topics;
 
 pub use any::AnySocket;
+pub use buffer::RecvIntoError;
 pub use faces::{Dealer, Pair, Pub, Pull, Push, Rep, Req, Router, RoutingId, Sub, XPub, XSub};
 pub use monitor::Monitor;
 pub use request::RequestError;
@@ -77,7 +79,8 @@ impl Socket {
     /// Blocks only to look up a host or interface name.
     ///
     /// # Errors
-    /// [`Error::InvalidEndpoint`], [`Error::UnknownScheme`], [`Error::AddressInUse`], [`Error::System`], [`Error::Closed`].
+    /// [`Error::InvalidEndpoint`], [`Error::UnknownScheme`], [`Error::AddressInUse`], [`Error::System`];
+    /// [those of every call](Error#those-of-every-call).
     pub fn bind(&self, endpoint: impl AsRef<str>) -> Result<Endpoint, Error> {
         self.core.bind(endpoint.as_ref())
     }
@@ -88,8 +91,8 @@ impl Socket {
     /// Connecting DEALER, SUB, PUB or REQ again to the same endpoint does nothing; other kinds get one more connection.
     ///
     /// # Errors
-    /// [`Error::InvalidEndpoint`], [`Error::UnknownScheme`], [`Error::System`], [`Error::Closed`]. That nobody is there is not
-    /// an error; a [`Monitor`] tells.
+    /// [`Error::InvalidEndpoint`], [`Error::UnknownScheme`], [`Error::System`]; [those of every call](Error#those-of-every-call).
+    /// That nobody is there is not an error; a [`Monitor`] tells.
     pub fn connect(&self, endpoint: impl AsRef<str>) -> Result<Endpoint, Error> {
         self.core.connect(endpoint.as_ref())
     }
@@ -98,7 +101,8 @@ impl Socket {
     /// what is queued for them is written, within the linger time. An inproc binder keeps its peers.
     ///
     /// # Errors
-    /// [`Error::NoSuchEndpoint`] lists what the socket is bound to.
+    /// [`Error::NoSuchEndpoint`] lists what the socket is bound to; [`Error::InvalidEndpoint`];
+    /// [those of every call](Error#those-of-every-call).
     pub fn unbind(&self, endpoint: impl AsRef<str>) -> Result<(), Error> {
         self.core.unbind(endpoint.as_ref())
     }
@@ -106,23 +110,34 @@ impl Socket {
     /// Closes the connection to an endpoint once what is queued for it is written, within the linger time.
     ///
     /// # Errors
-    /// [`Error::NoSuchEndpoint`] lists what the socket is connected to.
+    /// [`Error::NoSuchEndpoint`] lists what the socket is connected to; [`Error::InvalidEndpoint`];
+    /// [those of every call](Error#those-of-every-call).
     pub fn disconnect(&self, endpoint: impl AsRef<str>) -> Result<(), Error> {
         self.core.disconnect(endpoint.as_ref())
     }
 
-    /// Takes over a tcp listener that is bound already, for example one handed down by a service manager.
+    /// Takes over a tcp listener that is bound already, for example one handed down by a service manager. It is made non-blocking
+    /// and close-on-exec.
+    ///
+    /// The options of a link do not apply to it, nor to what it accepts: `tcp_keepalive` with `tcp_keepalive_idle`,
+    /// `tcp_keepalive_interval` and `tcp_keepalive_count`, `tcp_max_retransmit`, `tcp_congestion_control`, `send_buffer`,
+    /// `receive_buffer`, `type_of_service`, `priority`, `busy_poll`, `bind_to_device`, `backlog`, `ipv6`. Set them on the listener
+    /// before; what an accepted connection inherits of it is the system's affair. `TCP_NODELAY` is on all the same, and all other
+    /// options apply, such as the marks, `half_open_limit`, `handshake_timeout` and the heartbeat.
     ///
     /// # Errors
-    /// [`Error::System`], [`Error::Closed`].
+    /// [`Error::System`]; [those of every call](Error#those-of-every-call). The listener is closed then.
     pub fn adopt_tcp(&self, listener: std::net::TcpListener) -> Result<Endpoint, Error> {
         self.core.adopt("tcp", wiremesh_transports::adopt_tcp(listener))
     }
 
     /// Takes over a Unix listener that is bound already. Its socket file stays when the socket is closed.
     ///
+    /// As with [`adopt_tcp`](Socket::adopt_tcp) the options of a link do not apply to it: here these are `send_buffer`,
+    /// `receive_buffer`, `priority` and `backlog`.
+    ///
     /// # Errors
-    /// [`Error::System`], [`Error::Closed`].
+    /// [`Error::System`]; [those of every call](Error#those-of-every-call). The listener is closed then.
     #[cfg(unix)]
     pub fn adopt_unix(&self, listener: std::os::unix::net::UnixListener) -> Result<Endpoint, Error> {
         self.core.adopt("ipc", wiremesh_transports::adopt_unix(listener))
@@ -138,18 +153,18 @@ impl Socket {
         self.core.list_endpoints(|endpoints| &endpoints.connected)
     }
 
-    /// Waits until at least `count` peers are connected and past their handshake.
+    /// Waits until at least `count` peers are connected and past their handshake, at most `timeout`.
     ///
     /// # Errors
-    /// [`Error::TimedOut`] says how many there are; [`Error::Closed`].
+    /// [`Error::TimedOut`] says how many there are; [those of every call](Error#those-of-every-call).
     pub fn wait_for_peers(&self, count: usize, timeout: Duration) -> Result<(), Error> {
         self.core.wait_for("peers", timeout, || self.core.connections(), count)
     }
 
-    /// Waits until everything accepted so far is in the kernel, or in the hands of an inproc receiver.
+    /// Waits until everything accepted so far is in the kernel, or in the hands of an inproc receiver, at most `timeout`.
     ///
     /// # Errors
-    /// [`Error::TimedOut`] says what is left; [`Error::Closed`].
+    /// [`Error::TimedOut`] says what is left; [those of every call](Error#those-of-every-call).
     pub fn flush(&self, timeout: Duration) -> Result<(), Error> {
         self.core.flush_all(timeout)
     }
@@ -170,7 +185,7 @@ impl Socket {
     ///
     /// # Errors
     /// [`Error::Option`] when the value is not allowed, the option means nothing to this kind of socket, or it cannot change any
-    /// more.
+    /// more; [those of every call](Error#those-of-every-call).
     pub fn set(&self, setting: Setting) -> Result<(), Error> {
         self.core.set(setting)
     }
@@ -195,7 +210,7 @@ impl Socket {
         self.core.stats()
     }
 
-    /// Watches the socket from now on.
+    /// Watches the socket from now on. A monitor made in a forked child has nothing to tell.
     pub fn monitor(&self) -> Monitor {
         self.core.feed.monitor(self.core.is_forked())
     }

@@ -74,8 +74,13 @@ impl Feed {
 /// The events of one socket, from when the monitor was made.
 ///
 /// At most 1,024 events wait to be read; then the oldest are dropped and counted in
-/// [`Stats::events_lost`](crate::Stats::events_lost). Several monitors of one socket share its events. The last event of a
-/// closed socket is [`MonitorStopped`](crate::EventKind::MonitorStopped). In a forked child a monitor of its parent has none.
+/// [`Stats::events_lost`](crate::Stats::events_lost). Several monitors of one socket share its events: each is told to one of
+/// them. In a forked child a monitor of its parent has none.
+///
+/// # The end
+/// The last event of a closed socket is [`MonitorStopped`](crate::EventKind::MonitorStopped): it comes once the socket is done
+/// with its connections, which after a close may take as long as it lingers. [`recv`](Monitor::recv) returns `None` only after
+/// that. The other two return `None` as well when nothing has come yet; [`is_stopped`](Monitor::is_stopped) tells which it is.
 ///
 /// # Examples
 /// ```
@@ -96,17 +101,19 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// The next event, waiting for one; `None` once the socket is closed and all events are read.
+    /// The next event, waiting for one; `None` once the socket is closed and all events are read, and at once in a forked child.
     pub fn recv(&self) -> Option<Event> {
         self.next(None)
     }
 
-    /// The next event, waiting at most `limit`.
+    /// The next event, waiting at most `limit`. `None` when none came in time, and at once when none is to come any more; see
+    /// [`is_stopped`](Monitor::is_stopped).
     pub fn recv_timeout(&self, limit: Duration) -> Option<Event> {
         self.next(Instant::now().checked_add(limit))
     }
 
-    /// The next event, if one is there.
+    /// The next event, if one is there. `None` when nothing has come yet, or nothing is to come any more; see
+    /// [`is_stopped`](Monitor::is_stopped).
     pub fn try_recv(&self) -> Option<Event> {
         if self.is_forked() {
             return None;
@@ -114,7 +121,31 @@ impl Monitor {
         self.shared.lock().events.pop_front()
     }
 
-    /// The events in order, until the socket is closed.
+    /// Whether all is told: the socket is closed, done with its connections, and all events are read. A `None` meant the end then,
+    /// else that nothing had come yet. Always true in a forked child.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use wiremesh::Pull;
+    ///
+    /// let pull = Pull::new();
+    /// let monitor = pull.monitor();
+    /// assert!(monitor.try_recv().is_none() && !monitor.is_stopped(), "nothing has happened yet");
+    /// drop(pull);
+    /// while let Some(event) = monitor.recv_timeout(Duration::from_secs(5)) {
+    ///     println!("{event}");
+    /// }
+    /// assert!(monitor.is_stopped());
+    /// ```
+    pub fn is_stopped(&self) -> bool {
+        self.is_forked() || {
+            let state = self.shared.lock();
+            state.stopped && state.events.is_empty()
+        }
+    }
+
+    /// The events in order, until the socket is closed and all are read: waits for each as [`recv`](Monitor::recv) does.
     pub fn iter(&self) -> impl Iterator<Item = Event> + '_ {
         std::iter::from_fn(|| self.recv())
     }
@@ -162,5 +193,47 @@ impl Drop for Monitor {
 impl std::fmt::Debug for Monitor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Monitor").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{EventKind, Pull};
+    use std::time::Duration;
+
+    #[test]
+    fn a_monitor_that_has_nothing_to_tell_yet_is_not_stopped() {
+        let pull = Pull::new();
+        let monitor = pull.monitor();
+        assert!(monitor.try_recv().is_none() && !monitor.is_stopped());
+        assert!(monitor.recv_timeout(Duration::from_millis(1)).is_none() && !monitor.is_stopped());
+    }
+
+    #[test]
+    fn a_monitor_is_stopped_once_the_socket_is_closed_and_all_is_read() {
+        let pull = Pull::new();
+        let monitor = pull.monitor();
+        pull.close();
+        let event = monitor.recv().expect("the last event");
+        assert!(matches!(event.kind, EventKind::MonitorStopped));
+        assert!(monitor.recv().is_none() && monitor.is_stopped());
+        assert!(monitor.try_recv().is_none() && monitor.recv_timeout(Duration::MAX).is_none());
+    }
+
+    #[test]
+    fn an_event_that_is_not_read_yet_keeps_a_monitor_going() {
+        let pull = Pull::new();
+        let monitor = pull.monitor();
+        drop(pull);
+        assert!(!monitor.is_stopped(), "the last event is there");
+        while monitor.recv().is_some() {}
+        assert!(monitor.is_stopped());
+    }
+
+    #[test]
+    fn a_monitor_of_a_closed_socket_is_stopped_from_the_start() {
+        let pull = Pull::new();
+        pull.close();
+        assert!(pull.monitor().is_stopped());
     }
 }

@@ -30,7 +30,7 @@ impl Patience {
         self.taken += octets;
     }
 
-    /// The peer takes nothing at this moment: whether to ask again.
+    /// Whether to go on.
     pub(super) fn lasts(&self, now: Instant) -> bool {
         now < self.end && self.is_earned(now)
     }

@@ -317,9 +317,12 @@ impl Core {
             (self.lock_arrivals().brought.saturating_sub(taken), reader.appetite.per_milli, reader.has_inproc)
         };
         !inproc && pace >= Appetite::QUICK && unread <= 2 * pace && !self.is_closed() && {
-            // What waits to be written may wait for the kernel to take it, and only a driver would hear of that.
-            let Counts { accepted, written, dropped, .. } = self.lock_send().counts;
-            accepted == written + dropped.total()
+            // What a flusher left may wait for the kernel to take it, and only a driver would hear of that. What is new is written at
+            // the next visit.
+            let side = self.lock_send();
+            let Counts { accepted, written, dropped, .. } = side.counts;
+            let new = side.dirty.iter().filter_map(|id| side.peer(*id)).map(|peer| peer.outbox.queued() as u64);
+            accepted == written + dropped.total() + new.sum::<u64>()
         }
     }
 

@@ -126,7 +126,6 @@ pub(super) struct Peer {
     pub(super) added: Option<Marks>,
     pub(super) about: Box<About>,
     pub(super) counts: PeerStats,
-    pub(super) trust: Trust,
 }
 
 /// What is known of a peer, off the hot path.
@@ -143,6 +142,8 @@ pub(super) struct About {
     pub(super) immediate: bool,
     /// How many messages were written or dropped when it was greeted last.
     pub(super) greeted: Option<u64>,
+    /// Whether senders of long messages wait for it.
+    pub(super) trust: Trust,
 }
 
 /// Where an outbox leads.
@@ -184,8 +185,9 @@ pub(crate) enum Recipient<'a> {
     RoutingId(&'a [u8]),
 }
 
-/// So many messages that wait for the caller's next visit are worth a write of their own: their receiver is to have work, too.
-const HANDFUL: usize = 32;
+/// So many messages, or octets, that wait for the caller's next visit are worth a write of their own: their receiver is to have work, too.
+const HANDFUL: usize = 128;
+const HANDFUL_BYTES: usize = 32 * 1024;
 /// Steps in which queued octets are charged to the context.
 const CHARGE: usize = 64 * 1024;
 /// How many peers are remembered after they are gone.
@@ -255,7 +257,6 @@ impl SendSide {
             added: None,
             about: Box::new(about),
             counts: PeerStats::default(),
-            trust: Trust::default(),
         });
         PeerId::new(key)
     }
@@ -311,8 +312,17 @@ impl SendSide {
     /// Queues a message for a peer and says what is to follow.
     #[inline(always)]
     pub(super) fn push(&mut self, slot: u32, envelope: &[Bytes], payload: Payload<'_>, core: &Core) -> After {
-        let marks = self.marks;
+        let Some(idle) = self.queue(slot, envelope, payload, core) else { return After::Nothing };
         let Some(peer) = self.peers.at_mut(slot) else { return After::Nothing };
+        let lone = || self.tempo.is_lone(self.counts.accepted);
+        peer.after_push(idle, true, lone, &mut self.dirty, core)
+    }
+
+    /// Queues a message for a peer; whether it is the first there.
+    #[inline(always)]
+    pub(super) fn queue(&mut self, slot: u32, envelope: &[Bytes], payload: Payload<'_>, core: &Core) -> Option<bool> {
+        let marks = self.marks;
+        let peer = self.peers.at_mut(slot)?;
         let idle = peer.outbox.is_idle();
         let mut replaced = 0;
         if core.conflate {
@@ -329,8 +339,7 @@ impl SendSide {
         peer.counts.accepted += 1;
         peer.note_fill(marks);
         peer.charge(core);
-        let lone = || self.tempo.is_lone(self.counts.accepted);
-        peer.after_push(idle && replaced == 0, true, lone, &mut self.dirty, core)
+        Some(idle && replaced == 0)
     }
 
     /// A peer gave room: whether senders are to be told.
@@ -519,7 +528,14 @@ impl Peer {
     ) -> After {
         if !was_idle {
             return match &mut self.wire {
-                Wire::Stream(_) if self.deferred && self.outbox.waiting() >= HANDFUL => After::Inline(self.id),
+                Wire::Stream(_) if self.deferred => {
+                    let last = core.next.load(Ordering::Relaxed) == Next::Answer as u8;
+                    if last {
+                        core.next.store(Next::Unknown as u8, Ordering::Relaxed);
+                    }
+                    let many = self.outbox.waiting() >= HANDFUL || self.outbox.waiting_bytes() >= HANDFUL_BYTES;
+                    if last || many { After::Inline(self.id) } else { After::Nothing }
+                }
                 Wire::Inproc { noticed: true, .. } | Wire::Stream(_) | Wire::None => After::Nothing,
                 Wire::Inproc { core, there, noticed } => {
                     *noticed = true;

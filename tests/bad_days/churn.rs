@@ -50,6 +50,49 @@ fn connections_to_nobody_leave_nothing_behind() {
     churn("nobody", Over::Tcp);
 }
 
+/// A socket has a poll and a waker of its own, and beside them its connections and listeners.
+#[test]
+fn a_socket_costs_two_descriptors_and_none_where_engine_threads_drive() {
+    let mut process = Process::start("churn", &[&"costs", &"tcp", &10]);
+    assert_eq!(process.hear(), "connected 40, bound 30, inproc 0");
+    assert_eq!(process.hear(), "connected 20, bound 10, inproc 0");
+    process.finish();
+}
+
+/// Counts the descriptors that so many sockets of each sort take: with a connection, whose other end is here as well; with a listener;
+/// within the process.
+fn costs(sockets: usize) {
+    for engine_only in [false, true] {
+        let context = Context::builder().engine_only(engine_only).build();
+        // The first socket starts the engine, and the first listener has it hold one back for the moment when they run out.
+        let hub = Pull::in_context(&context);
+        let monitor = hub.monitor();
+        let endpoint = hub.bind("tcp://127.0.0.1:*").expect("bound");
+        monitor.recv_timeout(PATIENCE).expect("the listener is open");
+        hub.bind("inproc://hub").expect("bound");
+        let mut before = measure::descriptors("self");
+        let mut cost = || {
+            let now = measure::descriptors("self");
+            now - std::mem::replace(&mut before, now)
+        };
+        let connect = |endpoint: &str| {
+            let push = Push::in_context(&context);
+            push.connect(endpoint).expect("a good endpoint");
+            push.wait_for_peers(1, PATIENCE).expect("a peer");
+            push
+        };
+        let over_tcp: Vec<Push> = (0..sockets).map(|_| connect(endpoint.as_str())).collect();
+        hub.wait_for_peers(sockets, PATIENCE).expect("all of them");
+        let connected = cost();
+        let listeners: Vec<Pull> = (0..sockets).map(|_| Pull::in_context(&context)).collect();
+        listeners.iter().for_each(|pull| drop(pull.bind("tcp://127.0.0.1:*").expect("bound")));
+        let bound = cost();
+        let within: Vec<Push> = (0..sockets).map(|_| connect("inproc://hub")).collect();
+        child::tell(format!("connected {connected}, bound {bound}, inproc {}", cost()));
+        drop((over_tcp, listeners, within));
+    }
+}
+
 /// Runs a story in a process of its own, whose temporary files are its own as well, and compares before and after.
 fn churn(story: &str, over: Over) {
     let _turn = alone();
@@ -83,6 +126,9 @@ impl Drop for Folder {
 pub(crate) fn role(arguments: &[&str]) {
     let [name, over, rounds] = arguments else { panic!("story, transport, rounds") };
     let (over, rounds): (Over, usize) = (Over::named(over), rounds.parse().expect("a number"));
+    if *name == "costs" {
+        return costs(rounds);
+    }
     // Allocators and tables reach their size first; what counts is what grows after that.
     let warm_up = (rounds / 4).clamp(100, 1000);
     let mut story: Box<dyn FnMut(usize)> = match *name {

@@ -84,6 +84,24 @@ pub(crate) const STEPS: &[Step] = &[
         },
     },
     Step {
+        name: "features",
+        what: "the tests of what optional features add",
+        interop: false,
+        act: |workspace, options| {
+            let tracing = ["--package", "wiremesh", "--features", "tracing", "--test", "tracing"];
+            cargo_test(options).args(tracing).output_of(workspace)
+        },
+    },
+    Step {
+        name: "planted",
+        what: "with --full: plants defects one at a time and expects each to be found",
+        interop: false,
+        act: |workspace, options| match options.full {
+            true => crate::test::planted_defects(workspace),
+            false => Ok(Ended { tally: Tally::default(), failure: None }),
+        },
+    },
+    Step {
         name: "doctests",
         what: "the examples in the docs",
         interop: false,

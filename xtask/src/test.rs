@@ -60,12 +60,18 @@ pub(crate) fn planted(args: &[String]) -> Result<(), String> {
         );
         return if matches!(word.as_str(), "--help" | "-h") { Ok(()) } else { Err(format!("unknown option `{word}`")) };
     }
-    let workspace = Workspace::read()?;
-    let words = ["test", "--test", "planted", "--", "--ignored", "--nocapture"];
-    let Ended { tally, failure } =
-        crate::process::run(cargo().args(words).current_dir(workspace.root), Duration::from_secs(3600))?;
+    let Ended { tally, failure } = planted_defects(&Workspace::read()?)?;
     println!("{tally}");
     failure.map_or(Ok(()), Err)
+}
+
+/// Plants the defects.
+///
+/// # Errors
+/// That it could not be begun.
+pub(crate) fn planted_defects(workspace: &Workspace) -> Result<Ended, String> {
+    let words = ["test", "--test", "planted", "--", "--ignored", "--nocapture"];
+    crate::process::run(cargo().args(words).current_dir(&workspace.root), Duration::from_secs(3600))
 }
 
 impl Options {

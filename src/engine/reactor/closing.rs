@@ -19,7 +19,7 @@ impl Reactor {
         let concerns = |id: EndpointId| scope.is_none_or(|scope| scope == id);
         for (_, binding) in self.bindings.iter_mut().filter(|(_, binding)| concerns(binding.id)) {
             if let Some(listener) = binding.listener.take() {
-                let _ = listener.deregister(&self.registry);
+                let _ = listener.deregister(self.sources.registry());
                 listener.close();
                 let endpoint = Arc::clone(&binding.endpoint);
                 host.event(Event { kind: EventKind::Closed(Cause::Local), endpoint, address: None, peer: None });
@@ -149,13 +149,13 @@ impl Reactor {
     pub(crate) fn demolish(mut self) {
         for key in self.links.keys() {
             if let Some(link) = self.links.remove(key) {
-                let _ = contain(|| link.stream.deregister(&self.registry));
+                let _ = contain(|| link.stream.deregister(self.sources.registry()));
                 let _ = contain(|| drop(link));
             }
         }
         for key in self.bindings.keys() {
             if let Some(listener) = self.bindings.remove(key).and_then(|binding| binding.listener) {
-                let _ = contain(|| listener.deregister(&self.registry));
+                let _ = contain(|| listener.deregister(self.sources.registry()));
                 let _ = contain(|| listener.close());
             }
         }

@@ -70,7 +70,7 @@ impl Reactor {
                 now,
             );
             link.address = address.into();
-            let (prefix, registry) = (self.prefix, &self.registry);
+            let (prefix, registry) = (self.prefix, self.sources.registry());
             let mut failed = None;
             let link_key = self.links.insert_with(|key| {
                 let interest = Interest::READABLE | Interest::WRITABLE;
@@ -106,7 +106,7 @@ impl Reactor {
                 link.machine = Connection::new(Arc::clone(&link.settings.protocol), now);
                 let (endpoint, address) = (Arc::clone(&link.endpoint), Some(Arc::clone(&link.address)));
                 host.event(Event { kind: EventKind::Connected, endpoint, address, peer: link.peer });
-                let wanted = link.want_write(&self.registry, token(self.prefix, Ready::Link(key)), false);
+                let wanted = link.want_write(self.sources.registry(), token(self.prefix, Ready::Link(key)), false);
                 match wanted {
                     Ok(()) => self.converse(host, key, now),
                     Err(error) => self.lose(host, key, Loss::Link(error.into())),

@@ -83,7 +83,7 @@ impl Reactor {
                             }
                             let token = token(self.prefix, Ready::Link(key));
                             break link
-                                .want_write(&self.registry, token, true)
+                                .want_write(self.sources.registry(), token, true)
                                 .map_err(|error| Loss::Link(error.into()));
                         }
                         io::ErrorKind::Interrupted => continue,

@@ -1,0 +1,71 @@
+//! With the feature `tracing` what a monitor sees is told through the crate of that name as well.
+#![cfg(feature = "tracing")]
+
+use std::fmt::{Debug, Write};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+use wiremesh::{Context, Pull, Push};
+
+/// Keeps the events as lines of text.
+struct Keeper(Arc<Mutex<Vec<String>>>);
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        write!(self.0, "{field}={value:?} ").expect("a string takes everything");
+    }
+}
+
+impl Subscriber for Keeper {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line(format!("{} {} ", event.metadata().level(), event.metadata().target()));
+        event.record(&mut line);
+        self.0.lock().expect("nobody panics with it").push(line.0);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn the_life_of_connections_is_told_and_messages_are_not() {
+    const LONG: Duration = Duration::from_secs(20);
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    // Engine threads tell as well, so it is for the whole process.
+    tracing::subscriber::set_global_default(Keeper(Arc::clone(&lines))).expect("the only one");
+    let context = Context::new();
+    let (push, pull) = (Push::in_context(&context), Pull::in_context(&context));
+    let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound");
+    push.connect(&endpoint).expect("a good endpoint");
+    for socket in [&push as &wiremesh::Socket, &pull] {
+        socket.wait_for_peers(1, LONG).expect("a peer");
+    }
+    let told = lines.lock().expect("nobody panics with it").clone();
+    for kind in ["Listening", "Accepted", "Connected", "HandshakeSucceeded"] {
+        let of_kind = |line: &&String| line.contains(&format!("kind={kind}")) && line.contains(endpoint.as_str());
+        assert!(told.iter().any(|line| of_kind(&line)), "no {kind} in {told:#?}");
+    }
+    assert!(told.iter().all(|line| line.starts_with("DEBUG wiremesh")), "{told:#?}");
+    for number in 0..1000u32 {
+        push.send(number.to_le_bytes()).expect("accepted");
+        pull.recv_timeout(LONG).expect("a message");
+    }
+    assert_eq!(lines.lock().expect("nobody panics with it").len(), told.len(), "nothing on the way of a message");
+}
