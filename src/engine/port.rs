@@ -584,7 +584,7 @@ impl Port {
         let visits = seat.visits.load(Ordering::Relaxed);
         let came = seat.seen.swap(visits, Ordering::Relaxed) != visits;
         // A pace that promises a visit is believed for one round: what the application takes may come from elsewhere.
-        let expected = || !seat.late.load(Ordering::Relaxed) && host.will_return();
+        let expected = || !seat.late.load(Ordering::Relaxed) && !host.has_dirty() && host.will_return();
         if seat.lent.load(Ordering::SeqCst) && !host.has_waiters() && (came || expected()) {
             seat.late.store(!came, Ordering::Relaxed);
             return Patrol::Again;

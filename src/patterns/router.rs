@@ -3,11 +3,15 @@
 
 use bytes::Bytes;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
-/// The routing ids of a ROUTER. A keyed hash, because peers choose the ids.
+/// The routing ids of a ROUTER.
 #[derive(Debug)]
 pub(crate) struct Routes {
-    by_id: HashMap<Bytes, u32>,
+    /// Those that peers chose. A keyed hash, because they could choose them to fall together.
+    chosen: HashMap<Bytes, u32>,
+    /// Those made here, by their number, which needs no such hash.
+    generated: HashMap<u32, u32, BuildHasherDefault<Scatter>>,
     counter: u32,
 }
 
@@ -25,20 +29,22 @@ pub(crate) enum Claim {
 impl Routes {
     /// No routes; generated ids count on from `seed`.
     pub(crate) fn new(seed: u32) -> Routes {
-        Routes { by_id: HashMap::new(), counter: seed }
+        Routes { chosen: HashMap::new(), generated: HashMap::default(), counter: seed }
     }
 
     /// Gives `peer` the id it claims, or a generated one if it claims none. It never takes an id from itself.
     pub(crate) fn claim(&mut self, peer: u32, id: &Bytes, handover: bool) -> Claim {
         if id.is_empty() {
-            let id = self.generate();
-            self.by_id.insert(id.clone(), peer);
-            return Claim::Granted(id);
+            return Claim::Granted(self.generate(peer));
         }
-        match self.by_id.get(id).copied() {
+        match self.find(id) {
             Some(holder) if holder != peer && !handover => Claim::Refused,
             holder => {
-                self.by_id.insert(id.clone(), peer);
+                // One that was generated and is claimed by name is a name from now on.
+                if let Some(number) = number(id) {
+                    self.generated.remove(&number);
+                }
+                self.chosen.insert(id.clone(), peer);
                 match holder.filter(|holder| *holder != peer) {
                     Some(holder) => Claim::TakenFrom(holder, id.clone()),
                     None => Claim::Granted(id.clone()),
@@ -48,25 +54,60 @@ impl Routes {
     }
 
     pub(crate) fn release(&mut self, peer: u32, id: &Bytes) {
-        if self.by_id.get(id) == Some(&peer) {
-            self.by_id.remove(id);
+        if let Some(number) = number(id).filter(|number| self.generated.get(number) == Some(&peer)) {
+            self.generated.remove(&number);
+        } else if self.chosen.get(id) == Some(&peer) {
+            self.chosen.remove(id);
         }
     }
 
+    #[inline]
     pub(crate) fn find(&self, id: &[u8]) -> Option<u32> {
-        self.by_id.get(id).copied()
+        let generated = number(id).and_then(|number| self.generated.get(&number));
+        generated.or_else(|| self.chosen.get(id)).copied()
     }
 
-    /// An id nobody has; a peer that claims ids in advance only makes this skip them.
-    fn generate(&mut self) -> Bytes {
+    /// Gives `peer` an id nobody has; a peer that claims ids in advance only makes this skip them.
+    fn generate(&mut self, peer: u32) -> Bytes {
         loop {
             self.counter = self.counter.wrapping_add(1);
             let [a, b, c, d] = self.counter.to_be_bytes();
             let id = [0, a, b, c, d];
-            if !self.by_id.contains_key(&id[..]) {
+            if self.find(&id).is_none() {
+                self.generated.insert(self.counter, peer);
                 return Bytes::copy_from_slice(&id);
             }
         }
+    }
+}
+
+/// The number in an id of the generated form.
+#[inline]
+fn number(id: &[u8]) -> Option<u32> {
+    match *id {
+        [0, a, b, c, d] => Some(u32::from_be_bytes([a, b, c, d])),
+        _ => None,
+    }
+}
+
+/// Spreads numbers that count up over a table.
+#[derive(Debug, Default)]
+pub(crate) struct Scatter(u64);
+
+impl Hasher for Scatter {
+    fn write(&mut self, octets: &[u8]) {
+        octets.iter().for_each(|octet| self.write_u32(u32::from(*octet)));
+    }
+
+    #[inline]
+    fn write_u32(&mut self, number: u32) {
+        // An odd number near the golden section of the range.
+        self.0 = (self.0 ^ u64::from(number)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -94,5 +135,34 @@ mod tests {
         let squatted = Bytes::from_static(&[0, 0, 0, 0, 1]);
         assert_eq!(routes.claim(1, &squatted, false), Claim::Granted(squatted));
         assert_eq!(routes.claim(2, &Bytes::new(), false), Claim::Granted(Bytes::from_static(&[0, 0, 0, 0, 2])));
+    }
+
+    #[test]
+    fn a_generated_id_that_is_claimed_by_name_belongs_to_whoever_claims_it() {
+        let mut routes = Routes::new(7);
+        let Claim::Granted(id) = routes.claim(1, &Bytes::new(), false) else { panic!("one is generated") };
+        assert_eq!(routes.find(&id), Some(1));
+        assert_eq!(routes.claim(2, &id, false), Claim::Refused);
+        assert_eq!(routes.claim(2, &id, true), Claim::TakenFrom(1, id.clone()));
+        routes.release(1, &id);
+        assert_eq!(routes.find(&id), Some(2));
+        routes.release(2, &id);
+        assert_eq!(routes.find(&id), None);
+    }
+
+    #[test]
+    fn generated_ids_are_found_and_released_among_many() {
+        let mut routes = Routes::new(u32::MAX - 500);
+        let ids: Vec<Bytes> = (0..1000)
+            .map(|peer| match routes.claim(peer, &Bytes::new(), false) {
+                Claim::Granted(id) => id,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert!((0..1000).all(|peer| routes.find(&ids[peer as usize]) == Some(peer)));
+        (0..1000).step_by(2).for_each(|peer| routes.release(peer, &ids[peer as usize]));
+        assert!((0..1000).all(|peer| routes.find(&ids[peer as usize]) == (peer % 2 == 1).then_some(peer)));
+        (0..1000).for_each(|peer| routes.release(peer, &ids[peer as usize]));
+        assert!(routes.generated.is_empty() && routes.chosen.is_empty());
     }
 }

@@ -2,9 +2,9 @@
 
 use super::buffer::RecvIntoError;
 use super::core::Wait;
-use super::faces::RoutingId;
 use super::request::RequestError;
 use super::reservation::Reservation;
+use super::routing_id::RoutingId;
 use super::sending::Recipient;
 use super::{Builder, Face, Socket, sealed};
 use crate::context::Context;

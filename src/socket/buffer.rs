@@ -1,7 +1,7 @@
 //! Receiving into memory of the caller's: a receive as any other, and one copy. What cannot be copied is handed back.
 
 use super::core::{Core, Wait};
-use super::faces::RoutingId;
+use super::routing_id::RoutingId;
 use crate::error::RecvError;
 use crate::message::Message;
 use crate::queue::COPY_LIMIT;

@@ -52,6 +52,8 @@ pub(crate) struct Core {
     drivers: AtomicUsize,
     /// What its connections are counted for in the context's budget. A panic takes them away without a word.
     pub(super) held: Mutex<Held>,
+    /// How often a peer's routing id was set, under the send gate.
+    pub(super) renamings: AtomicU64,
     /// Whole exchanges of `request`, one at a time.
     pub(super) exchange: Mutex<()>,
     generation: u32,
@@ -163,6 +165,7 @@ impl Core {
             parted: AtomicBool::new(false),
             drivers: AtomicUsize::new(0),
             held: Mutex::new(Held::default()),
+            renamings: AtomicU64::new(0),
             exchange: Mutex::new(()),
             conflate: options.conflate,
             correlate: options.correlate,
@@ -818,6 +821,7 @@ impl Core {
                 if let Some(entry) = peers.get_mut(peer.key()) {
                     entry.routing_id = granted;
                 }
+                self.renamings.fetch_add(1, Ordering::Release);
             }
             Routing::Nowhere | Routing::Reply(_) | Routing::Publish(_) | Routing::Upstream => {
                 if let Some(entry) = peers.get_mut(peer.key()) {

@@ -4,14 +4,13 @@ use super::buffer::RecvIntoError;
 use super::core::Wait;
 use super::request::RequestError;
 use super::reservation::Reservation;
+use super::routing_id::RoutingId;
 use super::sending::Recipient;
 use super::{Builder, Face, Socket, sealed};
 use crate::context::Context;
 use crate::error::{Error, RecvError, SendError, SendFailure};
 use crate::kind::SocketKind;
 use crate::message::{IntoMessage, Message};
-use bytes::Bytes;
-use std::fmt;
 use std::ops::Deref;
 use std::time::Duration;
 
@@ -726,62 +725,6 @@ impl Router {
     /// The messages as they come. Ends when the socket is closed, or when a receive fails otherwise.
     pub fn iter(&self) -> impl Iterator<Item = (RoutingId, Message)> + '_ {
         std::iter::from_fn(|| self.recv().ok())
-    }
-}
-
-/// What a ROUTER knows a peer by: 1 to 255 octets, chosen by the peer, or generated (then five octets, the first zero).
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RoutingId(Bytes);
-
-impl RoutingId {
-    pub(super) fn new(id: Bytes) -> RoutingId {
-        RoutingId(id)
-    }
-
-    /// The octets.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// The octets, shared.
-    pub fn into_bytes(self) -> Bytes {
-        self.0
-    }
-}
-
-impl AsRef<[u8]> for RoutingId {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl From<RoutingId> for crate::Frame {
-    fn from(id: RoutingId) -> crate::Frame {
-        crate::Frame::from(id.0)
-    }
-}
-
-impl PartialEq<[u8]> for RoutingId {
-    fn eq(&self, other: &[u8]) -> bool {
-        self.0 == other
-    }
-}
-
-impl PartialEq<&str> for RoutingId {
-    fn eq(&self, other: &&str) -> bool {
-        self.0 == other.as_bytes()
-    }
-}
-
-impl From<RoutingId> for Bytes {
-    fn from(id: RoutingId) -> Bytes {
-        id.0
-    }
-}
-
-impl fmt::Debug for RoutingId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RoutingId(b\"{}\")", self.0.escape_ascii())
     }
 }
 

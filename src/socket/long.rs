@@ -118,7 +118,7 @@ impl Core {
                 Place::Bypass { peer: id, stream, batch: peer.outbox.bypass(), body }
             }
             Long::Shared(message) => {
-                side.queue(slot, &[], Payload::Message(message), self);
+                side.enqueue(slot, &[], Payload::Message(message), self, true);
                 Place::Alone(id)
             }
         };

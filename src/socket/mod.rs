@@ -16,16 +16,18 @@ mod patience;
 mod receiving;
 mod request;
 mod reservation;
+mod routing_id;
 mod sending;
 mod tempo;
 mod topics;
 
 pub use any::AnySocket;
 pub use buffer::RecvIntoError;
-pub use faces::{Dealer, Pair, Pub, Pull, Push, Rep, Req, Router, RoutingId, Sub, XPub, XSub};
+pub use faces::{Dealer, Pair, Pub, Pull, Push, Rep, Req, Router, Sub, XPub, XSub};
 pub use monitor::Monitor;
 pub use request::RequestError;
 pub use reservation::Reservation;
+pub use routing_id::RoutingId;
 
 use self::core::Core;
 use crate::context::Context;

@@ -2,6 +2,7 @@
 //! takes whole messages from them in turn (fair queueing, RFC 28 and 30).
 
 use super::core::{Core, Next, Quickness};
+use super::routing_id::RoutingId;
 use super::sending::{Counts, Routing, Wire};
 use crate::engine::Incoming;
 use crate::engine::port::Command;
@@ -137,6 +138,8 @@ struct Source {
     gone: Option<Bytes>,
     /// The other socket, if the peer is one of this process, and who we are to it.
     inproc: Option<(Weak<Core>, PeerId)>,
+    /// For a ROUTER: the routing id the peer had after so many renamings.
+    known: Option<(u64, RoutingId)>,
 }
 
 impl Reader {
@@ -168,6 +171,7 @@ impl Reader {
                 active: false,
                 gone: None,
                 inproc: None,
+                known: None,
             })
         });
         sources.get_mut(key).expect("a place is forgotten together with its source")
@@ -226,6 +230,13 @@ impl Reader {
         let source = self.source(peer);
         source.inbox.recycles = true;
         source.inproc = Some((core, there));
+    }
+
+    /// Remembers what a ROUTER knows a peer by, if there is anything of it left to be read.
+    pub(super) fn remember(&mut self, peer: PeerId, renamings: u64, id: &RoutingId) {
+        if let Some(source) = self.places.get(&peer).and_then(|key| self.sources.get_mut(*key)) {
+            source.known = Some((renamings, id.clone()));
+        }
     }
 
     /// The routing id of a peer that is gone and has left something unread.
@@ -707,7 +718,32 @@ impl Core {
     /// wants it: every move of a message costs as much as all of this.
     #[inline(always)]
     pub(super) fn take_quick<'r>(&self, reader: &'r mut Reader) -> Option<(Quick<'r>, PeerId)> {
-        if self.quick == Quickness::None || self.arrived.load(Ordering::Acquire) {
+        if self.quick == Quickness::None {
+            return None;
+        }
+        let (message, peer, ()) = self.take_quick_if(reader, |_| Some(()))?;
+        Some((message, peer))
+    }
+
+    /// As [`take_quick`](Core::take_quick), for a ROUTER, if it remembers the routing id.
+    #[inline(always)]
+    pub(super) fn take_routed_quick(&self, reader: &mut Reader) -> Option<(RoutingId, Message)> {
+        let renamings = self.renamings.load(Ordering::Acquire);
+        let (message, peer, id) = self.take_quick_if(reader, |source| match &source.known {
+            Some((at, id)) if *at == renamings => Some(id.clone()),
+            Some(_) | None => None,
+        })?;
+        Some((id, message.into_message(peer)))
+    }
+
+    /// Takes a message the quick way if `known` is there for its source.
+    #[inline(always)]
+    fn take_quick_if<'r, T>(
+        &self,
+        reader: &'r mut Reader,
+        known: impl FnOnce(&Source) -> Option<T>,
+    ) -> Option<(Quick<'r>, PeerId, T)> {
+        if self.arrived.load(Ordering::Acquire) {
             return None;
         }
         let Reader { sources, ring, turn, filter, received, discarded, step, step_bytes, .. } = reader;
@@ -718,6 +754,7 @@ impl Core {
         if source.inbox.taken + 1 >= *step || source.inbox.taken_bytes >= *step_bytes {
             return None;
         }
+        let known = known(source)?;
         let message = source.inbox.next_quick()?;
         if ring.len() > 1 {
             *turn += 1;
@@ -730,7 +767,7 @@ impl Core {
             return None;
         }
         *received += 1;
-        Some((message, peer))
+        Some((message, peer, known))
     }
 
     /// The next message the pattern lets through, if one is there.

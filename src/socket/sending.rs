@@ -312,17 +312,21 @@ impl SendSide {
     /// Queues a message for a peer and says what is to follow.
     #[inline(always)]
     pub(super) fn push(&mut self, slot: u32, envelope: &[Bytes], payload: Payload<'_>, core: &Core) -> After {
-        let Some(idle) = self.queue(slot, envelope, payload, core) else { return After::Nothing };
-        let Some(peer) = self.peers.at_mut(slot) else { return After::Nothing };
-        let lone = || self.tempo.is_lone(self.counts.accepted);
-        peer.after_push(idle, true, lone, &mut self.dirty, core)
+        self.enqueue(slot, envelope, payload, core, false)
     }
 
-    /// Queues a message for a peer; whether it is the first there.
+    /// Queues a message for a peer. What is to follow is up to the caller if it is `attended`.
     #[inline(always)]
-    pub(super) fn queue(&mut self, slot: u32, envelope: &[Bytes], payload: Payload<'_>, core: &Core) -> Option<bool> {
+    pub(super) fn enqueue(
+        &mut self,
+        slot: u32,
+        envelope: &[Bytes],
+        payload: Payload<'_>,
+        core: &Core,
+        attended: bool,
+    ) -> After {
         let marks = self.marks;
-        let peer = self.peers.at_mut(slot)?;
+        let Some(peer) = self.peers.at_mut(slot) else { return After::Nothing };
         let idle = peer.outbox.is_idle();
         let mut replaced = 0;
         if core.conflate {
@@ -339,7 +343,11 @@ impl SendSide {
         peer.counts.accepted += 1;
         peer.note_fill(marks);
         peer.charge(core);
-        Some(idle && replaced == 0)
+        if attended {
+            return After::Nothing;
+        }
+        let lone = || self.tempo.is_lone(self.counts.accepted);
+        peer.after_push(idle && replaced == 0, true, lone, &mut self.dirty, core)
     }
 
     /// A peer gave room: whether senders are to be told.
