@@ -43,6 +43,9 @@ struct Faults {
     due: Mutex<Option<Instant>>,
     /// Nor this: a connection is not up yet when it is asked first.
     pending: AtomicBool,
+    /// Nor these: a look-up takes as long as somebody holds it, and finds these addresses before the right one.
+    slow_look_up: Mutex<()>,
+    detours: Mutex<Vec<String>>,
 }
 
 impl Faults {
@@ -79,7 +82,10 @@ impl Transport for Faulty {
 
     fn resolve(&self, address: &str, options: &LinkOptions) -> io::Result<Vec<String>> {
         Faults::trip(&self.0.resolve);
-        Tcp.resolve(address, options)
+        drop(self.0.slow_look_up.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut addresses = self.0.detours.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        addresses.extend(Tcp.resolve(address, options)?);
+        Ok(addresses)
     }
 
     fn bind(&self, address: &str, options: &LinkOptions) -> io::Result<Box<dyn Listener>> {
@@ -583,4 +589,47 @@ fn an_attempt_that_takes_a_moment_is_told_before_it_succeeds() {
         matches!(kinds[..], [EventKind::ConnectDelayed, EventKind::Connected, EventKind::HandshakeSucceeded]),
         "{kinds:?}"
     );
+}
+
+#[test]
+fn a_look_up_that_takes_long_keeps_nobody_else_waiting() {
+    for engine_only in [false, true] {
+        let scene = Scene::new(engine_only);
+        let pull = Pull::in_context(&scene.context);
+        let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound");
+        let slow = scene.faults.slow_look_up.lock().expect("nobody panics with it");
+        // More of them than look names up at once.
+        let pushes = [(); 10].map(|()| {
+            let push = Push::in_context(&scene.context);
+            push.connect(endpoint.as_str().replace("tcp", "faulty")).expect("a good endpoint");
+            push
+        });
+        let quick = Push::in_context(&scene.context);
+        quick.connect(&endpoint).expect("a good endpoint");
+        for _ in 0..100 {
+            quick.send("past them").expect("accepted");
+            assert_eq!(pull.recv_timeout(PATIENCE).expect("a message"), "past them");
+            scene.goes_on_beside();
+        }
+        assert_eq!(pull.stats().connections, 1);
+        drop(slow);
+        for push in &pushes {
+            push.wait_for_peers(1, PATIENCE).expect("its turn has come");
+        }
+    }
+}
+
+#[test]
+fn all_addresses_of_a_name_are_tried() {
+    let scene = Scene::new(false);
+    let pull = Pull::in_context(&Context::new());
+    let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound").as_str().replace("tcp", "faulty");
+    // Nobody is at the first two, as their ports were free a moment ago and are bound to no listener.
+    let taken = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let detours = taken.map(|listener| listener.local_addr().expect("bound").to_string());
+    scene.faults.detours.lock().expect("nobody panics with it").extend(detours);
+    // It has one attempt, in which all are tried.
+    let push = Push::builder().context(&scene.context).reconnect_interval(None).build().expect("good options");
+    push.connect(&endpoint).expect("a good endpoint");
+    push.wait_for_peers(1, PATIENCE).expect("the last address is the right one");
 }

@@ -308,10 +308,12 @@ impl Port {
         settings: Arc<Settings>,
     ) {
         let Some(host) = self.seat.get().and_then(|seat| self.engine.host(seat.number)) else { return };
-        self.engine.resolver().submit(move || {
+        self.engine.resolver().submit(move |ready| {
             // A panic is a look-up that failed; the helper thread is needed for others.
-            let addresses = contain(|| look_up(&*transport, &address, &settings))
-                .unwrap_or_else(|panic| Err(io::Error::other(format!("the transport panicked: {panic}"))));
+            let look_up = || contain(|| look_up(&*transport, &address, &settings));
+            let addresses = ready.and_then(|()| {
+                look_up().unwrap_or_else(|panic| Err(io::Error::other(format!("the transport panicked: {panic}"))))
+            });
             host.port().submit(Command::Resolved { dialer, addresses });
         });
     }
