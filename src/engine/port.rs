@@ -127,7 +127,7 @@ impl Habit {
         self.streak >= 16
     }
 
-    /// Whether a spinning driver asks the poll this time.
+    /// Whether a driver that does not sleep asks the poll this time.
     fn is_poll_due(&mut self, now: Instant) -> bool {
         let due = self.polled.is_none_or(|last| now.saturating_duration_since(last) > Habit::POLL);
         if due {
@@ -138,7 +138,7 @@ impl Habit {
 
     /// Visits that follow each other within this time are regular.
     const QUICK: Duration = Duration::from_micros(200);
-    /// How often a spinning driver asks the poll beside its streams.
+    /// How often a driver that does not sleep asks the poll beside its streams.
     const POLL: Duration = Duration::from_micros(16);
 }
 
@@ -350,6 +350,10 @@ impl Port {
         let mut looked = false;
         let mut slept = false;
         let outcome = contain(|| {
+            // A visit that finds what it came for among what is known to be ready never sleeps in the poll: others may have become ready.
+            if reactor.is_busy() && reactor.habit.is_poll_due(begun) {
+                let _ = reactor.wait(Some(Duration::ZERO));
+            }
             loop {
                 self.signal.start();
                 reactor.round(host, Turns::CALLER);

@@ -102,6 +102,7 @@ impl Net {
 }
 
 /// Waits for something that no call waits for, looking every millisecond.
+#[allow(dead_code, reason = "not every test file waits for something of this sort")]
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + LONG;
     while !holds() {

@@ -7,6 +7,7 @@ use super::common::LONG;
 
 pub(crate) struct Raw(pub(crate) TcpStream);
 
+#[allow(dead_code, reason = "not every test file uses all of it")]
 impl Raw {
     /// Connects to an address without its scheme.
     pub(crate) fn connect(address: &str) -> Raw {
