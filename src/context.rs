@@ -146,7 +146,8 @@ impl Context {
     }
 
     /// Shuts the context down and waits until everything accepted is delivered, at most `deadline`; then gives up and says
-    /// what was not.
+    /// what was not. Giving up takes two seconds more at most, in which connections that cannot be closed in order are broken off; see
+    /// the guide on the [life cycle](crate::guide::life_cycle).
     pub fn close(&self, deadline: Duration) -> Unsent {
         let inner = &self.handle.inner;
         self.shutdown();
@@ -391,7 +392,7 @@ impl ContextBuilder {
     }
 
     /// Has engine threads drive always, never the calling thread, as on platforms without nested polls. Slower; meant for
-    /// testing that way of working.
+    /// testing that way of working. Default: false.
     pub fn engine_only(mut self, yes: bool) -> ContextBuilder {
         self.options.engine_only = yes;
         self

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{LONG, Net, until};
-use wiremesh::{Context, Dealer, Message, Pub, Pull, Push, RecvError, Rep, Req, Router, Sub};
+use wiremesh::{Context, Dealer, Error, Message, Pub, Pull, Push, RecvError, Rep, Req, Router, Sub};
 
 over!([tcp ipc inproc]:
     four_senders_and_four_receivers_on_shared_sockets_lose_nothing
@@ -292,4 +292,41 @@ fn engine_threads_alone_can_drive(net: &Net) {
             assert_eq!(pull.recv_timeout(LONG).unwrap().as_bytes(), number.to_le_bytes());
         }
     });
+}
+
+#[test]
+fn a_context_whose_threads_have_no_processor_is_refused_with_their_numbers() {
+    let context = Context::builder().thread_affinity([100_000]).build();
+    for _ in 0..2 {
+        let error = Pull::in_context(&context).bind("tcp://127.0.0.1:*").unwrap_err();
+        assert!(matches!(error, Error::System { .. }), "{error:?}");
+        assert!(error.to_string().contains("thread_affinity [100000]"), "{error}");
+    }
+    // What needs no engine works.
+    Pull::in_context(&context).bind("inproc://here").unwrap();
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn engine_threads_stay_on_the_processors_they_are_given() {
+    // One of those this process may run on.
+    let allowed = |task: &std::path::Path| {
+        let status = std::fs::read_to_string(task.join("status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+        line.trim().to_owned()
+    };
+    let last = allowed("/proc/self".as_ref()).rsplit([',', '-']).next().unwrap().to_owned();
+    let name = format!("on{}", std::process::id() % 10_000);
+    let context = Context::builder().engine_threads(2).thread_name(&name).thread_affinity([last.parse().unwrap()]);
+    let context = context.build();
+    Pull::in_context(&context).bind("tcp://127.0.0.1:*").unwrap();
+    for number in 0..2 {
+        let of_name = |task: &std::path::PathBuf| {
+            std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim() == format!("{name}-{number}"))
+        };
+        until("the thread has its name", || {
+            let mut tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+            tasks.find(of_name).is_some_and(|task| allowed(&task) == last)
+        });
+    }
 }

@@ -340,8 +340,23 @@ fn a_refused_option_is_named() {
     }
 }
 
+/// That the kernel is asked at all shows where the device does not exist.
+#[test]
+#[cfg(target_os = "linux")]
+fn ends_bound_to_the_loopback_device_meet_over_it() {
+    let mut options = LinkOptions::default();
+    options.bind_to_device = Some("lo".to_owned());
+    let listener = Tcp.bind("127.0.0.1:0", &options).unwrap();
+    let (client, server) = marry_with(&*listener, &listener.local_address(), &options);
+    assert_eq!(client.local_address(), server.peer_address());
+}
+
 fn marry(listener: &dyn Listener, resolved: &str) -> (Box<dyn Stream>, Box<dyn Stream>) {
-    let client = Tcp.connect(resolved, &LinkOptions::default()).unwrap();
+    marry_with(listener, resolved, &LinkOptions::default())
+}
+
+fn marry_with(listener: &dyn Listener, resolved: &str, options: &LinkOptions) -> (Box<dyn Stream>, Box<dyn Stream>) {
+    let client = Tcp.connect(resolved, options).unwrap();
     let server = eventually(|| match listener.accept() {
         Err(error) if error.kind() == ErrorKind::WouldBlock => None,
         other => Some(other.unwrap()),
