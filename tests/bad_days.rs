@@ -91,6 +91,7 @@ fn role() {
         "sigpipe" => signals::sigpipe(arguments),
         "alarms" => signals::alarms(arguments),
         "worker" => paused::worker(arguments),
+        "publisher-of-a-stopped-sub" => paused::publisher_of_a_stopped_sub(arguments),
         "stopped-sub" => paused::stopped_sub(arguments),
         _ => panic!("there is no role `{name}`"),
     });

@@ -4,9 +4,11 @@
 mod common;
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::sync::mpsc;
 use std::time::Duration;
+use std::{fs, io, thread};
 
 use common::{LONG, Net, until};
 use wiremesh::{AnySocket, Message, Pull, Push, RecvError, SendFailure, Setting, SocketKind};
@@ -233,19 +235,33 @@ fn a_sender_at_the_mark_blocks_until_there_is_room(net: &Net) {
     let push = Push::builder().context(&net.context).send_mark(5u32).build().unwrap();
     let endpoint = net.fresh();
     push.connect(&endpoint).unwrap();
-    let sender = thread::spawn(move || {
-        for number in 0..1000u32 {
-            push.send(number.to_le_bytes()).unwrap();
+    let push = &push;
+    thread::scope(|scope| {
+        let (tell, told) = mpsc::channel();
+        let sender = scope.spawn(move || {
+            tell.send(fs::read_link("/proc/thread-self")).unwrap();
+            for number in 0..1000u32 {
+                push.send(number.to_le_bytes()).unwrap();
+            }
+        });
+        let thread = told.recv().unwrap();
+        until("the sender sleeps at its mark", || push.stats().accepted == 5 && is_asleep(&thread));
+        assert!(push.stats().accepted == 5 && !sender.is_finished());
+        let pull = Pull::builder().context(&net.context).receive_mark(3u32).build().unwrap();
+        pull.bind(&endpoint).unwrap();
+        for number in 0..1000 {
+            assert_eq!(number_of(&pull.recv_timeout(LONG).unwrap()), number);
         }
-        push
+        sender.join().unwrap();
     });
-    until("the sender is at its mark", || !sender.is_finished());
-    let pull = Pull::builder().context(&net.context).receive_mark(3u32).build().unwrap();
-    pull.bind(&endpoint).unwrap();
-    for number in 0..1000 {
-        assert_eq!(number_of(&pull.recv_timeout(LONG).unwrap()), number);
-    }
-    sender.join().unwrap();
+}
+
+/// Whether the thread with that folder in `/proc` sleeps in a system call; where there is no such folder, it may.
+fn is_asleep(folder: &io::Result<PathBuf>) -> bool {
+    let Ok(folder) = folder else { return true };
+    // The state follows the name, which stands in parentheses.
+    let stat = fs::read_to_string(Path::new("/proc").join(folder).join("stat")).unwrap();
+    stat.rsplit_once(") ").unwrap().1.starts_with('S')
 }
 
 fn raising_the_mark_makes_room_at_once(net: &Net) {

@@ -2,10 +2,13 @@
 
 #[macro_use]
 mod common;
+#[path = "common/full.rs"]
+mod full;
 
 use std::time::Duration;
 
 use common::{LONG, Net, until};
+use full::fill;
 use wiremesh::{Error, EventKind, Message, Pub, RecvError, SendFailure, Setting, Sub, XSub};
 
 over!([tcp ipc inproc]:
@@ -357,14 +360,8 @@ fn under_nodrop_a_full_subscriber_is_waited_for(net: &Net) {
     subscriber.subscribe("").unwrap();
     net.join(&publisher, &[&subscriber]);
     publisher.wait_for_subscribers(1, LONG).unwrap();
-    let mut sent = 0;
-    let error = loop {
-        match publisher.send_timeout(vec![7; BULK], Duration::from_millis(50)) {
-            Ok(()) => sent += 1,
-            Err(error) => break error,
-        }
-    };
-    assert_eq!((error.reason, error.message.as_bytes().len()), (SendFailure::TimedOut, BULK));
+    let (sent, error) = fill(|| publisher.send_timeout(vec![7; BULK], Duration::from_millis(50)));
+    assert_eq!(error.message.as_bytes().len(), BULK);
     assert_eq!(publisher.try_send(error.message).unwrap_err().reason, SendFailure::WouldBlock);
     std::thread::scope(|scope| {
         let sender = scope.spawn(|| publisher.send_timeout("last", LONG));

@@ -94,8 +94,10 @@ struct World {
     now: Instant,
     start: Instant,
     random: Random,
-    /// When the last octet arrived at each end.
+    /// When the last octet arrived at each end, before it was over.
     heard: [Instant; 2],
+    /// When each end ran out of patience, if it did.
+    gave_up: [Option<Instant>; 2],
 }
 
 /// Runs one seed; says what became of it.
@@ -141,6 +143,7 @@ impl World {
             start,
             random,
             heard: [start; 2],
+            gave_up: [None; 2],
         }
     }
 
@@ -193,7 +196,10 @@ impl World {
             Ok(()) => {
                 assert!(node.connection.poll_timeout().is_none_or(|due| due > self.now), "a timer that stays due")
             }
-            Err(error) => node.failure = Some(error),
+            Err(error) => {
+                node.failure = Some(error);
+                self.gave_up[side] = Some(self.now);
+            }
         }
     }
 
@@ -201,7 +207,9 @@ impl World {
         let node = &mut self.nodes[side];
         match self.links[1 - side].deliver(self.now, &mut self.random) {
             Some(Delivery::Octets(octets)) => {
-                self.heard[side] = self.now;
+                if !node.is_over() {
+                    self.heard[side] = self.now;
+                }
                 node.hear(&octets, self.now, &mut self.random);
             }
             Some(Delivery::End) if !node.is_over() => match node.connection.ended() {
@@ -303,18 +311,25 @@ impl World {
 
     fn judge_stall(&self, side: usize, at: u64) -> &'static str {
         let (node, peer) = (&self.nodes[side], &self.nodes[1 - side]);
+        let gave_up = || self.gave_up[side].expect("its timer ended it");
         if peer.greeted.is_none_or(|greeted| at < greeted) {
             assert_eq!(node.failure, Some(ProtocolError::HandshakeTimeout { limit: HANDSHAKE }));
+            assert_eq!(gave_up() - self.start, HANDSHAKE);
             return "stalled in the handshake";
         }
         match (node.config.heartbeat, &node.failure) {
             (Some(heartbeat), Some(ProtocolError::HeartbeatTimeout { .. })) => {
-                let most = heartbeat.interval + heartbeat.timeout;
-                assert!(self.now >= self.heard[side] + heartbeat.timeout, "given up too early");
-                assert!(self.now <= self.heard[side] + most + PATIENCE / 2, "given up too late");
+                // The PING after the last sign of life is due within the interval; its answer, within the timeout.
+                let silence = gave_up() - self.heard[side];
+                assert!(silence >= heartbeat.timeout, "given up too early");
+                assert!(silence <= heartbeat.interval + heartbeat.timeout, "given up too late");
                 "stalled, noticed"
             }
-            (_, Some(ProtocolError::TtlExpired { .. })) => "stalled, noticed",
+            (_, Some(ProtocolError::TtlExpired { limit })) => {
+                // Nothing came after the PING that announced it.
+                assert_eq!(gave_up() - self.heard[side], *limit);
+                "stalled, noticed"
+            }
             (None, None) => "stalled, not noticed",
             // The other end may notice first and close, which a stalled link does not tell.
             (_, failure) => {

@@ -2,6 +2,8 @@
 
 #[macro_use]
 mod common;
+#[path = "common/full.rs"]
+mod full;
 #[path = "common/raw.rs"]
 mod raw;
 
@@ -9,6 +11,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use common::{LONG, Net, until};
+use full::fill;
 use raw::Raw;
 use wiremesh::{
     AnySocket, Context, Error, Message, Pub, Push, RecvError, SendFailure, Setting, SocketKind, Sub, XPub, XSub,
@@ -424,11 +427,8 @@ fn an_xpub_under_nodrop_waits_for_a_full_subscriber(net: &Net) {
     sub.subscribe("").unwrap();
     net.join(&xpub, &[&sub]);
     xpub.wait_for_subscribers(1, LONG).unwrap();
-    let mut sent = 0;
-    while xpub.send_timeout(vec![0; 20_000], Duration::from_millis(50)).is_ok() {
-        sent += 1;
-    }
-    assert_eq!(xpub.try_send(vec![0; 20_000]).unwrap_err().reason, SendFailure::WouldBlock);
+    let (sent, error) = fill(|| xpub.send_timeout(vec![0; 20_000], Duration::from_millis(50)));
+    assert_eq!(xpub.try_send(error.message).unwrap_err().reason, SendFailure::WouldBlock);
     for _ in 0..sent {
         sub.recv_timeout(LONG).unwrap();
     }
@@ -526,7 +526,7 @@ fn upstream_messages_that_were_read_leave_the_byte_budget(net: &Net) {
     // Credit goes back with the call that finds nothing.
     assert!(xpub.try_recv().is_err());
     let push = Push::in_context(&context);
-    push.connect("tcp://127.0.0.1:1").unwrap();
+    push.connect(net.fresh()).unwrap();
     push.try_send("always let in").unwrap();
     push.try_send("let in if there is room").unwrap();
 }

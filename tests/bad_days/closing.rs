@@ -1,15 +1,15 @@
 //! Closing, dropping and shutting down while other threads are blocked: every call returns `Closed` soon, nothing hangs.
 
+use crate::support::measure::{Lateness, Stopwatch};
 use crate::support::random::Random;
-use crate::support::{Blocked, Over, PATIENCE, alone, eventually, measure, times, within};
+use crate::support::{Blocked, Over, PATIENCE, alone, eventually, times, within};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use wiremesh::{AnySocket, Context, Error, Message, RecvError, Req, RequestError, SendFailure, Setting, SocketKind};
 
 /// What each blocked call has to return after a close, beside what the machine itself was late meanwhile.
-const SOON: Duration = Duration::from_millis(50);
+pub(crate) const SOON: Duration = Duration::from_millis(50);
 const RUNS: usize = 9;
 
 /// How the end comes.
@@ -21,36 +21,6 @@ enum End {
 }
 
 const ENDS: [End; 3] = [End::Close, End::Shutdown, End::CloseContext];
-
-/// How much too late the system wakes whoever sleeps: the worst of a thread that sleeps a millisecond again and again.
-struct Lateness {
-    over: Arc<AtomicBool>,
-    sleeper: thread::JoinHandle<Duration>,
-}
-
-impl Lateness {
-    fn watch() -> Lateness {
-        let over = Arc::new(AtomicBool::new(false));
-        let sleeper = thread::spawn({
-            let over = Arc::clone(&over);
-            move || {
-                let (nap, mut worst) = (Duration::from_millis(1), Duration::ZERO);
-                while !over.load(Ordering::SeqCst) {
-                    let begin = Instant::now();
-                    thread::sleep(nap);
-                    worst = worst.max(begin.elapsed().saturating_sub(nap));
-                }
-                worst
-            }
-        });
-        Lateness { over, sleeper }
-    }
-
-    fn worst(self) -> Duration {
-        self.over.store(true, Ordering::SeqCst);
-        self.sleeper.join().expect("no panic")
-    }
-}
 
 /// What a blocked call came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,29 +71,28 @@ fn close_under(kind: SocketKind, over: Over, crowded: bool, end: End) {
         });
     }
     let lateness = Lateness::watch();
-    let before = measure::kept_waiting();
-    let begin = Instant::now();
+    let watch = Stopwatch::start();
     match end {
         End::Close => subject.close(),
         End::Shutdown => context.shutdown(),
         // What is queued for a peer that does not read is given up at once.
         End::CloseContext => drop(context.close(Duration::ZERO)),
     }
-    let took = begin.elapsed();
+    let took = watch.elapsed();
     // As long as the one who ends it is not let work, nobody can be told.
-    let kept = measure::kept_waiting().saturating_sub(before);
+    let kept = watch.kept();
     let mut returned = Vec::new();
     if end != End::CloseContext {
-        returned.push(("the end itself", took.saturating_sub(kept)));
+        returned.push(("the end itself", took));
     }
     for (name, call) in calls {
         let Some(((outcome, waited), at)) = call.outcome(PATIENCE / 3) else {
             panic!("{kind} over {over:?}: `{name}` hangs after {end:?}");
         };
         assert_eq!(outcome, Ended::Closed, "{kind} over {over:?}: `{name}` after {end:?}");
-        returned.push((name, at.saturating_duration_since(begin).saturating_sub(kept + waited)));
+        returned.push((name, at.saturating_duration_since(watch.begin).saturating_sub(kept + waited)));
     }
-    let late = lateness.worst();
+    let late = lateness.since(watch.begin);
     for (name, took) in returned {
         let case = if crowded { "its peer full" } else { "alone" };
         assert!(
@@ -227,9 +196,8 @@ fn block(subject: &Arc<AnySocket>, crowded: bool) -> Vec<(&'static str, Blocked<
         calls.push((
             name,
             Blocked::start(move || {
-                let before = measure::kept_waiting();
-                let ended = call(&subject);
-                (ended, measure::kept_waiting().saturating_sub(before))
+                let watch = Stopwatch::start();
+                (call(&subject), watch.kept())
             }),
         ));
     };
@@ -320,41 +288,56 @@ fn a_request_that_waits_returns_closed_and_so_do_those_that_wait_for_their_turn(
             let calls: Vec<_> = (0..3)
                 .map(|_| {
                     let req = Arc::clone(&req);
-                    Blocked::start(move || req.request("question", PATIENCE * 2))
+                    Blocked::start(move || {
+                        let watch = Stopwatch::start();
+                        (req.request("question", PATIENCE * 2), watch.kept())
+                    })
                 })
                 .collect();
             for call in &calls {
                 call.settle();
             }
             let lateness = Lateness::watch();
-            let begin = Instant::now();
+            let watch = Stopwatch::start();
             match end {
                 End::Close => req.close(),
                 End::Shutdown | End::CloseContext => context.shutdown(),
             }
+            let kept = watch.kept();
             let mut slowest = Duration::ZERO;
             for call in calls {
-                let (outcome, at) = call.outcome(PATIENCE / 3).expect("it returns");
+                let ((outcome, waited), at) = call.outcome(PATIENCE / 3).expect("it returns");
                 match outcome {
                     Err(RequestError::Send(error)) => assert_eq!(error.reason, SendFailure::Closed),
                     Err(RequestError::Receive(error)) => assert_eq!(error, RecvError::Closed),
                     other => panic!("{over:?}, {end:?}: {other:?}"),
                 }
-                slowest = slowest.max(at.saturating_duration_since(begin));
+                slowest = slowest.max(at.saturating_duration_since(watch.begin).saturating_sub(kept + waited));
             }
-            let late = lateness.worst();
+            let late = lateness.since(watch.begin);
             assert!(slowest <= SOON + late, "{over:?}, {end:?}: {slowest:?}, {late:?} late");
         }
     }
 }
 
-/// Peers go first, handles go first, the context goes first: whatever the order, nothing hangs and nothing panics.
+/// Peers go first, handles go first, the context goes first: whatever the order, nothing panics, and every call returns as soon as
+/// its socket or its context is closed.
 #[test]
 fn sockets_contexts_and_peers_may_go_in_any_order() {
     let _turn = alone();
     for seed in 0..times(1000) as u64 {
         within(PATIENCE, &format!("seed {seed}"), move || any_order(seed));
     }
+}
+
+/// One of the things that go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    DropPeer,
+    Close,
+    Shutdown,
+    DropContext,
+    DropSubject,
 }
 
 fn any_order(seed: u64) {
@@ -369,31 +352,71 @@ fn any_order(seed: u64) {
     }
     let mut subject = Some(subject);
     let mut context = Some(context);
-    let mut steps: Vec<usize> = (0..5).collect();
+    let mut steps = [Step::DropPeer, Step::Close, Step::Shutdown, Step::DropContext, Step::DropSubject];
     for place in (1..steps.len()).rev() {
         steps.swap(place, random.below(place + 1));
     }
-    for step in &steps {
+    let place = |wanted| steps.iter().position(|step| *step == wanted).expect("one of them");
+    let lateness = Lateness::watch();
+    // Since when the calls are to return, and how long whoever tells them was not let work.
+    let mut end = None;
+    for step in steps {
+        let watch = Stopwatch::start();
+        let mut ends = false;
         match step {
-            0 => drop(peer.take()),
-            1 => subject.iter().for_each(|subject| subject.close()),
-            2 => context.iter().for_each(Context::shutdown),
-            3 => {
-                context = None;
+            Step::DropPeer => drop(peer.take()),
+            Step::Close => {
+                subject.as_ref().expect("not dropped before").close();
+                ends = true;
             }
+            Step::Shutdown => {
+                ends = context.as_ref().inspect(|context| context.shutdown()).is_some();
+            }
+            Step::DropContext => context = None,
             // If nobody has closed it, the blocked calls keep it.
-            _ if steps.iter().position(|step| *step == 1) < steps.iter().position(|step| *step == 4) => subject = None,
-            _ => {}
+            Step::DropSubject if place(Step::Close) < place(Step::DropSubject) => subject = None,
+            Step::DropSubject => {}
+        }
+        if ends && end.is_none() {
+            end = Some((watch.begin, watch.kept(), place(Step::DropPeer) < place(step)));
         }
         if random.below(2) == 0 {
             thread::yield_now();
         }
     }
-    for (name, call) in calls {
+    let (begin, kept, lonely) = end.expect("it is closed in any case");
+    let returned: Vec<_> = calls
+        .into_iter()
+        .map(|(name, call)| {
+            let Some(((outcome, waited), at)) = call.outcome(PATIENCE / 3) else {
+                panic!("seed {seed}: {kind} over {over:?}: `{name}` hangs after {steps:?}");
+            };
+            let is_told = lonely && is_told_that_its_peer_is_gone(name, kind, &outcome);
+            assert!(
+                outcome == Ended::Closed || is_told,
+                "seed {seed}: {kind} over {over:?}: `{name}` after {steps:?}: {outcome:?}"
+            );
+            (name, at.saturating_duration_since(begin).saturating_sub(kept + waited))
+        })
+        .collect();
+    let late = lateness.since(begin);
+    for (name, took) in returned {
         assert!(
-            call.outcome(PATIENCE / 3).is_some(),
-            "seed {seed}: {kind} over {over:?}: `{name}` hangs after {steps:?}"
+            took <= SOON + late,
+            "seed {seed}: {kind} over {over:?}: `{name}` took {took:?} after {steps:?}, {late:?} late"
         );
+    }
+}
+
+/// Whether a call ended as it may where the only peer goes first: it has nothing left to wait for, or learns that nobody is there.
+fn is_told_that_its_peer_is_gone(call: &str, kind: SocketKind, outcome: &Ended) -> bool {
+    let Ended::Otherwise(outcome) = outcome else { return false };
+    match (call, kind) {
+        ("flush", _) => outcome == "Ok(())",
+        ("send", SocketKind::Router) => outcome.contains(&SendFailure::Unroutable.to_string()),
+        // The subscription goes with its peer.
+        ("recv", SocketKind::XPub) => *outcome == format!("{:?}", Ok::<_, RecvError>(Message::from(b"\0"))),
+        _ => false,
     }
 }
 

@@ -1,9 +1,11 @@
 //! The way of working without nested polls: engine threads drive always, callers never. The patterns must not know.
 
+use crate::closing::SOON;
+use crate::support::measure::{Lateness, Stopwatch};
 use crate::support::{Blocked, Over, PATIENCE, alone, eventually, holds_within, is_full, within};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use wiremesh::{
     Context, Dealer, Error, Pair, Pub, Pull, Push, RecvError, Rep, Req, Router, SendFailure, Sub, XPub, XSub,
 };
@@ -186,16 +188,22 @@ fn a_close_delivers_and_ends_blocked_calls() {
             let calls: Vec<_> = (0..3)
                 .map(|_| {
                     let pull = Arc::clone(&pull);
-                    Blocked::start(move || pull.recv())
+                    Blocked::start(move || {
+                        let watch = Stopwatch::start();
+                        (pull.recv(), watch.kept())
+                    })
                 })
                 .collect();
             calls.iter().for_each(Blocked::settle);
-            let begin = Instant::now();
+            let (lateness, watch) = (Lateness::watch(), Stopwatch::start());
             theirs.shutdown();
+            let kept = watch.kept();
             for call in calls {
-                let (outcome, at) = call.outcome(PATIENCE).expect("it returns");
+                let ((outcome, waited), at) = call.outcome(PATIENCE).expect("it returns");
                 assert_eq!(outcome, Err(RecvError::Closed), "{over:?}");
-                assert!(at - begin <= Duration::from_millis(500), "{over:?}: {:?}", at - begin);
+                let took = at.saturating_duration_since(watch.begin).saturating_sub(kept + waited);
+                let late = lateness.since(watch.begin);
+                assert!(took <= SOON + late, "{over:?}: {took:?}, {late:?} late");
             }
         });
     }

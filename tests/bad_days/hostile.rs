@@ -44,7 +44,9 @@ fn attack() -> Result<(), Lateness> {
     let mut server = Process::start("server", &[]);
     let endpoint = server.hear();
     let context = Context::new();
-    let client = Dealer::in_context(&context);
+    // Both ends sleep while they wait, as the control does: one that looks for answers is quicker while it is quiet by more than the
+    // control could tell us to allow for once processors are short, and no slower than this then.
+    let client = Dealer::builder().context(&context).adaptive_spin(false).build().expect("good options");
     client.connect(&endpoint).expect("a good endpoint");
     let mut asked = 0;
     let mut control = control(&server.hear());
@@ -157,7 +159,10 @@ pub(crate) fn server(arguments: &[&str]) {
         None => Context::new(),
     };
     let router = match arguments {
-        [] => Router::builder().context(&context).max_message_size(LARGEST).build().expect("good options"),
+        [] => {
+            let router = Router::builder().context(&context).max_message_size(LARGEST).adaptive_spin(false);
+            router.build().expect("good options")
+        }
         _ => Router::in_context(&context),
     };
     child::tell(router.bind("tcp://127.0.0.1:*").expect("bound"));

@@ -194,9 +194,7 @@ fn receivers_die(over: Over, deaths: usize) {
             before.extend(reader.try_hear(Duration::from_millis(1)));
         }
         reader.kill();
-        while let Some(line) = reader.try_hear(Duration::from_millis(5)) {
-            before.push(line);
-        }
+        before.extend(reader.rest());
         for line in before {
             let number: u64 = line.parse().unwrap_or_else(|_| panic!("{over:?}, death {death}: {line}"));
             assert!(last.is_none_or(|last| number > last), "{over:?}: {number} after {last:?}: in order, never twice");

@@ -1,9 +1,10 @@
 //! What closing delivers and how long it takes: every linger time against every state a connection can be in.
 
+use crate::support::measure::{Lateness, Stopwatch};
 use crate::support::raw::Raw;
-use crate::support::{Blocked, Over, PATIENCE, alone, eventually, times, within};
+use crate::support::{Blocked, Nobody, Over, PATIENCE, alone, eventually, times, within};
 use std::io::Read;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -35,12 +36,15 @@ const MESSAGES: u64 = 64;
 fn every_linger_time_ends_in_time_whatever_the_peer_does() {
     let _turn = alone();
     let lingers = [Some(Duration::ZERO), Some(Duration::from_millis(1)), Some(Duration::from_millis(100)), None];
+    let lateness = Arc::new(Lateness::watch());
     let cells: Vec<_> = Over::STREAMS
         .into_iter()
         .flat_map(|over| SITUATIONS.map(|there| (over, there)))
         .flat_map(|(over, there)| lingers.map(|linger| (over, there, linger)))
         .map(|(over, there, linger)| {
-            let cell = move || within(PATIENCE, "closing a context", move || close_in_time(over, there, linger));
+            let lateness = Arc::clone(&lateness);
+            let cell = move || close_in_time(over, there, linger, &lateness);
+            let cell = move || within(PATIENCE, "closing a context", cell);
             (format!("{over:?}, {there:?}, {linger:?}"), thread::spawn(cell))
         })
         .collect();
@@ -78,18 +82,18 @@ fn the_linger_time_ends_after_a_crowd_has_come_and_gone() {
         eventually(PATIENCE, "the kernel has it", written);
         drop((3..203).map(join).collect::<Vec<_>>());
         eventually(PATIENCE, "the crowd is gone", || push.stats().connections == 2);
-        let begin = Instant::now();
+        let (lateness, watch) = (Lateness::watch(), Stopwatch::start());
         push.close();
         let next = || monitor.recv_timeout(PATIENCE).expect("an event").kind;
         while !matches!(next(), EventKind::Closed(_)) {}
         drop(drains);
         while !matches!(next(), EventKind::MonitorStopped) {}
-        let took = begin.elapsed();
-        assert!(took <= linger + SLACK, "took {took:?}");
+        let (took, late) = (watch.elapsed(), lateness.since(watch.begin));
+        assert!(took <= linger + SLACK + late, "took {took:?}, {late:?} late");
     });
 }
 
-fn close_in_time(over: Over, there: There, linger: Option<Duration>) {
+fn close_in_time(over: Over, there: There, linger: Option<Duration>, lateness: &Lateness) {
     let case = format!("{over:?}, {there:?}, linger {linger:?}");
     let other = Other::start(over, there);
     let context = Context::new();
@@ -104,14 +108,15 @@ fn close_in_time(over: Over, there: There, linger: Option<Duration>) {
     for number in 0..MESSAGES {
         push.send(body(number, size)).expect("accepted");
     }
-    let begin = Instant::now();
+    let watch = Stopwatch::start();
     push.close();
-    assert!(begin.elapsed() <= Duration::from_millis(100), "{case}: close blocks for {:?}", begin.elapsed());
+    let (took, late) = (watch.elapsed(), lateness.since(watch.begin));
+    assert!(took <= Duration::from_millis(100) + late, "{case}: close blocks for {took:?}, {late:?} late");
     drop(push);
     let unsent = context.close(DEADLINE);
-    let took = begin.elapsed();
+    let (took, late) = (watch.elapsed(), lateness.since(watch.begin));
     let allowed = linger.map_or(DEADLINE, |linger| linger.min(DEADLINE)) + SLACK;
-    assert!(took <= allowed, "{case}: took {took:?} of {allowed:?}");
+    assert!(took <= allowed + late, "{case}: took {took:?} of {allowed:?}, {late:?} late");
     match there {
         There::Nobody | There::Mute => assert_eq!(unsent.messages, MESSAGES, "{case}: {unsent:?}"),
         There::Stalled => assert!((1..=MESSAGES).contains(&unsent.messages), "{case}: {unsent:?}"),
@@ -136,7 +141,7 @@ struct Other {
     /// How many messages the reader had when its peer was gone.
     received: Option<Receiver<u64>>,
     /// Keeps a port from being given to somebody who does listen.
-    _reserved: Option<socket2::Socket>,
+    _nobody: Option<Nobody>,
     _end: Sender<()>,
     path: Option<PathBuf>,
 }
@@ -145,11 +150,9 @@ impl Other {
     fn start(over: Over, there: There) -> Other {
         let (end, ended) = channel();
         if (over, there) == (Over::Tcp, There::Nobody) {
-            let reserved = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-            reserved.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
-            let address = reserved.local_addr().expect("bound").as_socket().expect("an address");
-            let endpoint = format!("tcp://{address}");
-            return Other { endpoint, received: None, _reserved: Some(reserved), _end: end, path: None };
+            let nobody = Nobody::new();
+            let endpoint = nobody.endpoint.clone();
+            return Other { endpoint, received: None, _nobody: Some(nobody), _end: end, path: None };
         }
         let (path, listener, endpoint) = match over {
             Over::Tcp => {
@@ -213,7 +216,7 @@ impl Other {
                 });
             }
         }
-        Other { endpoint, received, _reserved: None, _end: end, path }
+        Other { endpoint, received, _nobody: None, _end: end, path }
     }
 }
 
@@ -257,11 +260,11 @@ fn dropping_the_last_handle_gives_up_when_nothing_moves() {
             push.send(body(number, 1 << 20)).expect("accepted");
         }
         drop(context);
-        let begin = Instant::now();
+        let (lateness, watch) = (Lateness::watch(), Stopwatch::start());
         drop(push);
-        let took = begin.elapsed();
-        assert!(took >= patience, "{there:?}: {took:?}");
-        assert!(took <= patience * 2 + SLACK, "{there:?}: {took:?}");
+        let (waited, took, late) = (watch.begin.elapsed(), watch.elapsed(), lateness.since(watch.begin));
+        assert!(waited >= patience, "{there:?}: {waited:?}");
+        assert!(took <= patience * 2 + SLACK + late, "{there:?}: {took:?}, {late:?} late");
     }
 }
 
@@ -311,9 +314,10 @@ fn inproc_peers_in_every_state_let_a_context_close() {
                 push.send(body(number, 100)).expect("accepted");
             }
             drop(push);
-            let begin = Instant::now();
+            let (lateness, watch) = (Lateness::watch(), Stopwatch::start());
             let unsent = context.close(DEADLINE);
-            assert!(begin.elapsed() <= DEADLINE + SLACK, "{linger:?}, bound {bound}: {:?}", begin.elapsed());
+            let (took, late) = (watch.elapsed(), lateness.since(watch.begin));
+            assert!(took <= DEADLINE + SLACK + late, "{linger:?}, bound {bound}: {took:?}, {late:?} late");
             if !bound {
                 assert_eq!(unsent.messages, MESSAGES, "{linger:?}: {unsent:?}");
             }
@@ -370,15 +374,19 @@ fn flush_is_told_when_the_receiver_has_taken_everything() {
         for number in 0..MESSAGES {
             push.send(body(number, 100)).expect("accepted");
         }
-        let flush = Blocked::start(move || push.flush(PATIENCE));
+        let flush = Blocked::start(move || {
+            let watch = Stopwatch::start();
+            (push.flush(PATIENCE), watch.kept())
+        });
         flush.settle();
         for _ in 0..MESSAGES {
             pull.recv_timeout(PATIENCE).expect("it was accepted");
         }
-        let begin = Instant::now();
-        let (outcome, at) = flush.outcome(PATIENCE * 2).expect("it returns");
+        let (lateness, begin) = (Lateness::watch(), Instant::now());
+        let ((outcome, kept), at) = flush.outcome(PATIENCE * 2).expect("it returns");
         outcome.expect("the PULL has everything");
-        assert!(at.saturating_duration_since(begin) <= SLACK, "{over:?}: told after {:?}", at - begin);
+        let (took, late) = (at.saturating_duration_since(begin).saturating_sub(kept), lateness.since(begin));
+        assert!(took <= SLACK + late, "{over:?}: told after {took:?}, {late:?} late");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Bad endpoints, bad options, calls in the wrong state: the error names the value and says what is allowed.
 
-use crate::support::{Over, PATIENCE, eventually};
+use crate::support::{Nobody, Over, PATIENCE, eventually};
 use std::time::Duration;
 use wiremesh::{
     AnySocket, Builder, Context, Dealer, Error, Event, EventKind, Message, Pub, Pull, Push, RecvError, Rep, Req,
@@ -137,11 +137,12 @@ fn endpoints_a_socket_does_not_have_are_named_beside_those_it_has() {
     let context = Context::new();
     let pull = Pull::in_context(&context);
     let bound = pull.bind("tcp://127.0.0.1:*").expect("bound");
-    pull.connect("tcp://127.0.0.1:9").expect("a good endpoint");
+    let nobody = Nobody::new();
+    pull.connect(&nobody.endpoint).expect("a good endpoint");
     let text = pull.unbind("tcp://127.0.0.1:1").expect_err("not bound there").to_string();
     assert!(text.contains("tcp://127.0.0.1:1") && text.contains(bound.as_str()), "{text}");
     let text = pull.disconnect("tcp://127.0.0.1:1").expect_err("not connected there").to_string();
-    assert!(text.contains("tcp://127.0.0.1:1") && text.contains("tcp://127.0.0.1:9"), "{text}");
+    assert!(text.contains("tcp://127.0.0.1:1") && text.contains(&nobody.endpoint), "{text}");
     pull.unbind(&bound).expect("once");
     let text = pull.unbind(&bound).expect_err("not twice").to_string();
     assert!(text.contains("none"), "{text}");
@@ -306,7 +307,8 @@ fn a_connecting_endpoint_waits_however_long_it_is_told_to() {
             push.set(setting).expect("any time");
         }
         let monitor = push.monitor();
-        push.connect("tcp://127.0.0.1:1").expect("a good endpoint");
+        let nobody = Nobody::new();
+        push.connect(&nobody.endpoint).expect("a good endpoint");
         let retries = |event: Event| matches!(event.kind, EventKind::ConnectRetried(_));
         eventually(PATIENCE, "nobody is there", || monitor.try_recv().is_some_and(retries));
         push.try_send("waits").expect("the socket lives");

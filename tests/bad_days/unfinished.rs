@@ -2,8 +2,8 @@
 
 use crate::support::child::Process;
 use crate::support::raw::{self, Raw};
-use crate::support::{PATIENCE, alone, eventually, measure, within};
-use std::io::Write;
+use crate::support::{Nobody, PATIENCE, alone, eventually, measure, within};
+use std::io::{ErrorKind, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 use wiremesh::{Cause, Context, Dealer, EventKind, Message, Pull, Push, Router, SendFailure};
@@ -15,16 +15,25 @@ fn begin(endpoint: &str, octets: usize) -> Raw {
     let mut raw = Raw::connect(endpoint).expect("accepted");
     raw.shake_hands("DEALER").expect("a socket");
     raw.set_write_timeout(Duration::from_millis(100));
-    let part = raw::frame(true, &[7; 8192]).repeat(8);
-    // Who is closed, or no longer read, stops.
-    let _ = (0..octets / part.len()).try_for_each(|_| raw.write_all(&part));
+    let part = raw::frame(true, &[7; 8192]);
+    let octets = part.repeat(octets / part.len());
+    let (mut taken, mut refused) = (0, 0);
+    // Who is closed, or no longer read, stops; who is not read for once, as on a busy machine, goes on.
+    while taken < octets.len() && refused < 3 {
+        match raw.write(&octets[taken..]) {
+            Ok(count) => (taken, refused) = (taken + count, 0),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => refused += 1,
+            Err(_) => break,
+        }
+    }
     raw
 }
 
 /// Whether a queue takes more than the one message that is always let in. The socket has no peer that could take it.
 fn is_over(context: &Context) -> bool {
     let push = Push::builder().context(context).linger(Duration::ZERO).build().expect("good options");
-    push.connect("tcp://127.0.0.1:1").expect("nobody is there, which is no error");
+    let nobody = Nobody::new();
+    push.connect(&nobody.endpoint).expect("nobody is there, which is no error");
     push.try_send("first").expect("always let in");
     match push.try_send("second") {
         Ok(()) => false,

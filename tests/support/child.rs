@@ -18,8 +18,8 @@
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 
 const ROLE: &str = "WIREMESH_ROLE";
 const ARGUMENTS: &str = "WIREMESH_ROLE_ARGUMENTS";
@@ -121,6 +121,19 @@ impl Process {
     /// The next line, if there is one by then.
     pub(crate) fn try_hear(&mut self, limit: Duration) -> Option<String> {
         self.lines.recv_timeout(limit).ok()
+    }
+
+    /// All further lines of a child that has ended, or soon will.
+    pub(crate) fn rest(&mut self) -> Vec<String> {
+        let end = Instant::now() + super::PATIENCE;
+        let mut rest = Vec::new();
+        loop {
+            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => rest.push(line),
+                Err(RecvTimeoutError::Disconnected) => return rest,
+                Err(RecvTimeoutError::Timeout) => panic!("the child `{}` does not end", self.role),
+            }
+        }
     }
 
     /// SIGKILL, at once; nothing of the child runs after this.

@@ -1,7 +1,10 @@
 //! What a process uses, read from `/proc`: resident memory, descriptors, threads, processor time.
 
 use std::fs;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 /// What must come back to where it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +84,80 @@ pub(crate) fn this_thread() -> u64 {
 pub(crate) fn kept_waiting() -> Duration {
     let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     Duration::from_nanos(text.split(' ').nth(1).and_then(|nanos| nanos.parse().ok()).unwrap_or(0))
+}
+
+/// Measures how long the calling thread takes for something, without the time in which it was able to run and was not let.
+pub(crate) struct Stopwatch {
+    pub(crate) begin: Instant,
+    kept: Duration,
+}
+
+impl Stopwatch {
+    pub(crate) fn start() -> Stopwatch {
+        let kept = kept_waiting();
+        Stopwatch { begin: Instant::now(), kept }
+    }
+
+    /// How long the thread was kept waiting since the start.
+    pub(crate) fn kept(&self) -> Duration {
+        kept_waiting().saturating_sub(self.kept)
+    }
+
+    /// How long the thread has taken since the start.
+    pub(crate) fn elapsed(&self) -> Duration {
+        let elapsed = self.begin.elapsed();
+        elapsed.saturating_sub(self.kept())
+    }
+}
+
+/// How much too late the system wakes whoever sleeps, as a thread finds that sleeps a millisecond again and again.
+pub(crate) struct Lateness {
+    naps: Arc<Naps>,
+    sleeper: Option<JoinHandle<()>>,
+}
+
+struct Naps {
+    is_over: AtomicBool,
+    /// When each began to be late, and for how long it was, the present one last.
+    late: Mutex<Vec<(Instant, Duration)>>,
+}
+
+const NAP: Duration = Duration::from_millis(1);
+
+impl Lateness {
+    pub(crate) fn watch() -> Lateness {
+        let first = (Instant::now() + NAP, Duration::ZERO);
+        let naps = Arc::new(Naps { is_over: AtomicBool::new(false), late: Mutex::new(vec![first]) });
+        let sleeper = thread::spawn({
+            let naps = Arc::clone(&naps);
+            move || {
+                while !naps.is_over.load(Ordering::SeqCst) {
+                    thread::sleep(NAP);
+                    let mut late = naps.late.lock().expect("no panic");
+                    let (due, length) = late.last_mut().expect("the first one");
+                    *length = due.elapsed();
+                    late.push((Instant::now() + NAP, Duration::ZERO));
+                }
+            }
+        });
+        Lateness { naps, sleeper: Some(sleeper) }
+    }
+
+    /// The worst since then.
+    pub(crate) fn since(&self, begin: Instant) -> Duration {
+        let mut late = self.naps.late.lock().expect("no panic");
+        let (due, length) = late.last_mut().expect("the first one");
+        *length = due.elapsed();
+        late.iter().filter(|(due, length)| *due + *length >= begin).map(|(_, length)| *length).max().unwrap_or_default()
+    }
+}
+
+impl Drop for Lateness {
+    fn drop(&mut self) {
+        self.naps.is_over.store(true, Ordering::SeqCst);
+        // A panic there has been seen here already.
+        let _ = self.sleeper.take().map(JoinHandle::join);
+    }
 }
 
 /// Whether a thread of this process sleeps in a system call.

@@ -16,6 +16,7 @@ pub(crate) mod measure;
 pub(crate) mod random;
 pub(crate) mod raw;
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
@@ -124,6 +125,21 @@ impl Over {
 
     pub(crate) fn named(name: &str) -> Over {
         Over::ALL.into_iter().find(|over| over.name() == name).expect("a known transport")
+    }
+}
+
+/// A tcp endpoint where nobody listens, and nobody can while this is there: its port is taken.
+pub(crate) struct Nobody {
+    pub(crate) endpoint: String,
+    _port: socket2::Socket,
+}
+
+impl Nobody {
+    pub(crate) fn new() -> Nobody {
+        let port = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        port.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
+        let address = port.local_addr().expect("bound").as_socket().expect("an address");
+        Nobody { endpoint: format!("tcp://{address}"), _port: port }
     }
 }
 
