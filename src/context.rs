@@ -367,7 +367,7 @@ impl ContextBuilder {
     ///
     /// Where none of them exists, or the system cannot keep threads on processors, the first `bind` or `connect` of the context that
     /// needs an engine fails with [`Error::System`](crate::Error::System), which names them. Of several, those that do not exist are
-    /// left out.
+    /// left out, but numbers beyond what the system's set can hold, 1,023 on Linux, fail as well.
     pub fn thread_affinity(mut self, processors: impl IntoIterator<Item = usize>) -> ContextBuilder {
         self.options.affinity = processors.into_iter().collect();
         self

@@ -27,7 +27,7 @@ pub struct Event {
 pub enum EventKind {
     /// A listener is open.
     Listening,
-    /// A listener could not be opened: what `bind` returned as an error, or the poll refused.
+    /// A listener could not be opened: the address is in use, or the system or the poll refused. `bind` has returned that as an error.
     BindFailed(Cause),
     /// A connection was accepted; its handshake follows.
     Accepted,

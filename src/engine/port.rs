@@ -477,7 +477,12 @@ impl Port {
                 }
                 busy = true;
             }
-            Ok((busy, lending))
+            // What the flush could not write waits for the kernel, and only who asks the poll hears of that.
+            let returns = lending && host.will_return();
+            if lending && !returns {
+                seat.take_back();
+            }
+            Ok((busy, returns))
         });
         let (busy, lending) = match outcome.unwrap_or_else(Err) {
             Ok(outcome) => outcome,
@@ -598,7 +603,7 @@ impl Port {
         // Taken away before the look at the seat: whoever is inside registers again after leaving it, so one of us sees the other.
         seat.patrolled.swap(false, Ordering::SeqCst);
         match seat.reactor.try_lock() {
-            Ok(_guard) if seat.lent.swap(false, Ordering::SeqCst) => {
+            Ok(_) | Err(TryLockError::Poisoned(_)) if seat.lent.swap(false, Ordering::SeqCst) => {
                 seat.overdue.store(true, Ordering::SeqCst);
                 seat.arm();
                 Patrol::TakeOver

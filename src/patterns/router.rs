@@ -107,7 +107,8 @@ impl Hasher for Scatter {
 
     #[inline]
     fn finish(&self) -> u64 {
-        self.0
+        // The low bits choose the place in the table, and the product's high ones are the mixed ones.
+        self.0.rotate_left(32)
     }
 }
 

@@ -270,7 +270,7 @@ impl Outbox {
         self.flushing = false;
         match std::mem::take(&mut self.verdict) {
             Verdict::Keep => {}
-            Verdict::Rewind => settled.written += self.take_back(),
+            Verdict::Rewind => settled.written += self.requeue(),
             Verdict::Drop => {
                 let written = self.batch.rewind();
                 settled.written += written;
@@ -295,15 +295,18 @@ impl Outbox {
         });
         self.bytes -= dropped.min(self.bytes);
         if self.flushing {
-            self.verdict = Verdict::Rewind;
+            // What was given up before stays so.
+            if self.verdict == Verdict::Keep {
+                self.verdict = Verdict::Rewind;
+            }
             return 0;
         }
-        self.take_back()
+        self.requeue()
     }
 
     /// Puts what was not written whole of the batch back in front, behind what the next connection is sent first and the commands
     /// before that, which may be there already.
-    fn take_back(&mut self) -> usize {
+    fn requeue(&mut self) -> usize {
         let written = self.batch.rewind();
         self.in_flight = 0;
         let mut greetings = self.greetings;

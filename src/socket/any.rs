@@ -414,7 +414,7 @@ fn not_supported(message: impl IntoMessage) -> SendError {
 
 /// What a ROUTER receives as one message.
 fn with_id((id, mut message): (RoutingId, Message)) -> Message {
-    message.push_front(id.into_bytes());
+    message.push_front(id);
     message
 }
 

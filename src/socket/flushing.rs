@@ -85,7 +85,11 @@ impl Core {
         loop {
             let side = &mut *guard;
             let Some(peer) = side.peers.get_mut(id.key()) else { return Flush::Busy };
-            (peer.dirty, peer.deferred) = (false, false);
+            peer.deferred = false;
+            if std::mem::take(&mut peer.dirty) && effort.by_sender {
+                // A driver has taken the list; here the peer is still on it, and would be there twice.
+                side.dirty.retain(|other| *other != id);
+            }
             let Wire::Stream(stream) = &peer.wire else { return Flush::Busy };
             let stream = Arc::clone(stream);
             let Some(mut batch) = peer.outbox.begin() else {
@@ -115,10 +119,14 @@ impl Core {
         let outcome = contain(|| {
             loop {
                 match write() {
-                    Ok((_, true)) => return Flush::Done,
-                    Ok((0, false)) => return Flush::Failed,
-                    Ok((octets, false)) => {
+                    Ok((octets, all)) => {
                         effort.note(octets);
+                        if all {
+                            return Flush::Done;
+                        }
+                        if octets == 0 {
+                            return Flush::Failed;
+                        }
                         if effort.is_spent() {
                             return Flush::Again;
                         }
@@ -152,12 +160,14 @@ impl Core {
     ) -> ControlFlow<Flush, Pass<'_, SendSide>> {
         let mut guard = self.lock_send();
         let side = &mut *guard;
-        if effort.pauses_nobody {
+        if effort.by_sender {
             side.tempo.go_on();
         }
         // A peer that goes meanwhile stays in the table until its batch is settled here.
         let Some(peer) = side.peers.get_mut(id.key()) else { return ControlFlow::Break(Flush::Busy) };
         let settled = peer.outbox.finish(batch, &mut side.pool);
+        // What comes back after the connection was lost counts against the mark again.
+        peer.note_fill(side.marks);
         peer.settle(settled, &mut side.counts);
         if peer.condemned {
             side.remove(id);
@@ -192,7 +202,7 @@ pub(super) struct Effort {
     /// Octets it may still write.
     left: usize,
     /// The sender itself writes: the time that takes is no pause between its messages.
-    pauses_nobody: bool,
+    by_sender: bool,
     /// How long it stays with a stream that blocks.
     patience: Option<Patience>,
 }
@@ -200,17 +210,17 @@ pub(super) struct Effort {
 impl Effort {
     /// A sending caller that leaves most to whoever drives.
     pub(super) fn inline() -> Effort {
-        Effort { left: INLINE_BUDGET, pauses_nobody: true, patience: None }
+        Effort { left: INLINE_BUDGET, by_sender: true, patience: None }
     }
 
     /// A driver, or a sender that would have to wait.
     pub(super) fn driver() -> Effort {
-        Effort { left: FLUSH_BUDGET, pauses_nobody: false, patience: None }
+        Effort { left: FLUSH_BUDGET, by_sender: false, patience: None }
     }
 
     /// A sender that stays as long as its peer takes what it writes quickly.
     pub(super) fn patient(patience: Patience) -> Effort {
-        Effort { left: usize::MAX, pauses_nobody: true, patience: Some(patience) }
+        Effort { left: usize::MAX, by_sender: true, patience: Some(patience) }
     }
 
     fn note(&mut self, octets: usize) {
@@ -233,5 +243,26 @@ impl Effort {
     /// Whether the peer was too slow.
     pub(super) fn is_wasted(&self) -> bool {
         self.patience.as_ref().is_some_and(|patience| !patience.is_earned(Instant::now()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Context, Push};
+
+    #[test]
+    fn an_effort_is_spent_by_what_is_written_in_one_call_as_well() {
+        let push = Push::in_context(&Context::new());
+        for (mut effort, budget) in [(Effort::inline(), INLINE_BUDGET), (Effort::driver(), FLUSH_BUDGET)] {
+            let mut written = 0;
+            while !effort.is_spent() {
+                // A batch that the stream takes whole.
+                assert_eq!(push.core.attempt(&mut effort, || Ok((1000, true))), Flush::Done);
+                written += 1000;
+            }
+            assert_eq!(written, budget.div_ceil(1000) * 1000);
+            assert_eq!(push.core.attempt(&mut effort, || Ok((1, false))), Flush::Again);
+        }
     }
 }

@@ -59,8 +59,7 @@ impl Core {
         loop {
             match self.place_long(message) {
                 Place::Bypass { peer, stream, batch, body } => {
-                    let flushed = self.write_from_there(peer, &*stream, batch, body, &mut effort);
-                    self.conclude(peer, flushed, &effort);
+                    self.write_from_there(peer, &*stream, batch, body, &mut effort);
                     return Ok(());
                 }
                 Place::Alone(peer) => {
@@ -130,14 +129,7 @@ impl Core {
     }
 
     /// Writes a body from where it is. What its peer does not take in time waits in the queue.
-    fn write_from_there(
-        &self,
-        id: PeerId,
-        stream: &dyn Stream,
-        mut batch: Batch,
-        body: &[u8],
-        effort: &mut Effort,
-    ) -> Flush {
+    fn write_from_there(&self, id: PeerId, stream: &dyn Stream, mut batch: Batch, body: &[u8], effort: &mut Effort) {
         let (header, size) = wire::header(0, body.len());
         let (header, whole) = (&header[..size], size + body.len());
         let mut written = 0;
@@ -150,13 +142,14 @@ impl Core {
             Ok((octets, written >= whole))
         });
         batch.note_bypass(header, body, written);
-        match self.bring_back(id, batch, outcome, effort) {
-            // What others have queued meanwhile is not this sender's.
-            ControlFlow::Continue(guard) => {
-                drop(guard);
-                self.write_out(id, &mut Effort::inline())
-            }
-            ControlFlow::Break(flushed) => flushed,
+        let rest = self.bring_back(id, batch, outcome, effort);
+        if let ControlFlow::Continue(guard) = rest {
+            // What others have queued meanwhile is not this sender's, and says nothing of the peer.
+            drop(guard);
+            self.conclude(id, Flush::Done, effort);
+            self.flush_inline(id);
+        } else if let ControlFlow::Break(flushed) = rest {
+            self.conclude(id, flushed, effort);
         }
     }
 

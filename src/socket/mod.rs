@@ -16,6 +16,7 @@ mod patience;
 mod receiving;
 mod request;
 mod reservation;
+mod routed;
 mod routing_id;
 mod sending;
 mod tempo;

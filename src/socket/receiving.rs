@@ -232,6 +232,13 @@ impl Reader {
         source.inproc = Some((core, there));
     }
 
+    /// Whose turn it is, and what a ROUTER knows them by if that is remembered.
+    pub(super) fn known(&mut self, renamings: u64) -> Option<(PeerId, RoutingId)> {
+        let source = self.current()?;
+        let (_, id) = source.known.as_ref().filter(|(at, _)| *at == renamings)?;
+        Some((source.peer, id.clone()))
+    }
+
     /// Remembers what a ROUTER knows a peer by, if there is anything of it left to be read.
     pub(super) fn remember(&mut self, peer: PeerId, renamings: u64, id: &RoutingId) {
         if let Some(source) = self.places.get(&peer).and_then(|key| self.sources.get_mut(*key)) {
@@ -332,7 +339,8 @@ impl Core {
             // the next visit.
             let side = self.lock_send();
             let Counts { accepted, written, dropped, .. } = side.counts;
-            let new = side.dirty.iter().filter_map(|id| side.peer(*id)).map(|peer| peer.outbox.queued() as u64);
+            let new = side.dirty.iter().filter_map(|id| side.peer(*id)).filter(|peer| peer.dirty);
+            let new = new.map(|peer| peer.outbox.queued() as u64);
             accepted == written + dropped.total() + new.sum::<u64>()
         }
     }

@@ -1,8 +1,6 @@
-//! Whole exchanges of a REQ, with a time limit and retries (the lazy-pirate pattern), and what a ROUTER adds to a receive.
+//! Whole exchanges of a REQ, with a time limit and retries (the lazy-pirate pattern), and an XSUB's send.
 
 use super::core::{Core, Wait};
-use super::receiving::Reader;
-use super::routing_id::RoutingId;
 use super::sending::{Recipient, Routing, Wire};
 use crate::engine::Host;
 use crate::engine::port::Command;
@@ -13,7 +11,6 @@ use crate::message::Message;
 use crate::peer::PeerId;
 use crate::queue::outbox::Settled;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Why a request brought no reply.
@@ -98,51 +95,6 @@ impl Core {
         };
         self.context.release(released);
         self.tell_waiters(Interest::ROOM);
-    }
-
-    /// A ROUTER's receive: the message and who sent it.
-    pub(super) fn recv_routed(&self, wait: Wait) -> Result<(RoutingId, Message), RecvError> {
-        if !self.is_forked() && !self.is_closed() {
-            if let Some(routed) = self.take_routed_quick(&mut self.lock_recv()) {
-                return Ok(routed);
-            }
-        }
-        self.recv_slowly(wait, |reader| self.take_routed(reader))
-    }
-
-    pub(super) fn recv_many_routed(&self, max: usize, wait: Wait) -> Result<Vec<(RoutingId, Message)>, RecvError> {
-        if max == 0 {
-            return Ok(Vec::new());
-        }
-        self.recv_slowly(wait, |reader| {
-            let messages: Vec<_> = std::iter::from_fn(|| self.take_routed(reader)).take(max).collect();
-            (!messages.is_empty()).then_some(messages)
-        })
-    }
-
-    /// The next message and who sent it. Asked in one go: what is known of a peer that is gone may be forgotten with the next take.
-    fn take_routed(&self, reader: &mut Reader) -> Option<(RoutingId, Message)> {
-        let routed = self.take_routed_quick(reader);
-        if routed.is_some() {
-            return routed;
-        }
-        let message = self.take(reader)?;
-        let Some(peer) = message.peer() else { return Some((RoutingId::new(&[]), message)) };
-        // Read before the id: if that changes in between, what is remembered is out of date at once.
-        let renamings = self.renamings.load(Ordering::Acquire);
-        let id = self.routing_id_of(reader, peer);
-        reader.remember(peer, renamings, &id);
-        Some((id, message))
-    }
-
-    /// The routing id of a peer that is here, has left something unread, or was here lately.
-    fn routing_id_of(&self, reader: &Reader, id: PeerId) -> RoutingId {
-        let side = self.lock_send();
-        if let Some(peer) = side.peer(id) {
-            return RoutingId::new(&peer.routing_id);
-        }
-        let left = reader.left_id(id).or_else(|| side.routing_id_of(id));
-        RoutingId::new(&left.unwrap_or_default())
     }
 
     /// An XSUB's send: subscriptions are known by their first octet.

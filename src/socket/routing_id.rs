@@ -1,40 +1,102 @@
 //! The name of a peer.
 
+use crate::message::Frame;
 use bytes::Bytes;
-use smallvec::SmallVec;
+use std::borrow::Borrow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 /// What a ROUTER knows a peer by: 1 to 255 octets, chosen by the peer, or generated (then five octets, the first zero).
 ///
-/// Up to 16 octets are kept in place: a clone of such an id, which comes with each message, touches nothing that is shared.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RoutingId(SmallVec<[u8; 16]>);
+/// It can be the key of a map that is asked by `&[u8]`.
+#[derive(Clone)]
+pub struct RoutingId(Octets);
+
+/// Short ones are kept in place: a clone, which comes with each message, touches nothing that is shared. A clone of a long one copies
+/// nothing.
+#[derive(Clone)]
+enum Octets {
+    Short([u8; SHORT], u8),
+    Long(Arc<[u8]>),
+}
+
+/// As much as fits in the place of a `Vec`.
+const SHORT: usize = 22;
 
 impl RoutingId {
     pub(super) fn new(id: &[u8]) -> RoutingId {
-        RoutingId(SmallVec::from_slice(id))
+        let mut short = [0; SHORT];
+        match short.get_mut(..id.len()) {
+            Some(place) => {
+                place.copy_from_slice(id);
+                RoutingId(Octets::Short(short, id.len() as u8))
+            }
+            None => RoutingId(Octets::Long(id.into())),
+        }
     }
 
     /// The octets.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Octets::Short(octets, length) => octets.get(..usize::from(*length)).unwrap_or_default(),
+            Octets::Long(octets) => octets,
+        }
     }
 
-    /// The octets, in memory that can be shared.
+    /// A copy of the octets.
     pub fn into_bytes(self) -> Bytes {
-        Bytes::from(self.0.into_vec())
+        Bytes::copy_from_slice(self.as_bytes())
     }
 }
 
 impl AsRef<[u8]> for RoutingId {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        self.as_bytes()
     }
 }
 
-impl From<RoutingId> for crate::Frame {
-    fn from(id: RoutingId) -> crate::Frame {
-        crate::Frame::from(id.as_bytes())
+impl Borrow<[u8]> for RoutingId {
+    fn borrow(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+impl From<RoutingId> for Frame {
+    fn from(id: RoutingId) -> Frame {
+        Frame::from(id.as_bytes())
+    }
+}
+
+impl From<RoutingId> for Bytes {
+    fn from(id: RoutingId) -> Bytes {
+        id.into_bytes()
+    }
+}
+
+impl PartialEq for RoutingId {
+    fn eq(&self, other: &RoutingId) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for RoutingId {}
+
+impl PartialOrd for RoutingId {
+    fn partial_cmp(&self, other: &RoutingId) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for RoutingId {
+    fn cmp(&self, other: &RoutingId) -> std::cmp::Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl Hash for RoutingId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 
@@ -50,14 +112,27 @@ impl PartialEq<&str> for RoutingId {
     }
 }
 
-impl From<RoutingId> for Bytes {
-    fn from(id: RoutingId) -> Bytes {
-        id.into_bytes()
+impl fmt::Debug for RoutingId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RoutingId(b\"{}\")", self.as_bytes().escape_ascii())
     }
 }
 
-impl fmt::Debug for RoutingId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RoutingId(b\"{}\")", self.0.escape_ascii())
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn ids_of_all_lengths_keep_their_octets_and_are_found_by_them() {
+        let mut known = HashMap::new();
+        for length in 0..=255usize {
+            let octets = Bytes::from(vec![length as u8; length]);
+            let id = RoutingId::new(&octets);
+            assert_eq!((id.as_bytes(), id.clone().into_bytes()), (&octets[..], octets.clone()));
+            assert_eq!(Frame::from(id.clone()).as_bytes(), octets);
+            known.insert(id, length);
+        }
+        assert!((0..=255usize).all(|length| known.get(&vec![length as u8; length][..]) == Some(&length)));
     }
 }

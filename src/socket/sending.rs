@@ -567,7 +567,8 @@ impl Peer {
                 }
                 dirty.push(self.id);
                 // A caller that comes back for what it has not received yet flushes what it has sent by then, all at once.
-                self.deferred = next == Next::Receive as u8 && core.port.awaits_caller();
+                let few = self.outbox.waiting_bytes() < HANDFUL_BYTES;
+                self.deferred = few && next == Next::Receive as u8 && core.port.awaits_caller();
                 if self.deferred { After::Nothing } else { After::Ring }
             }
             Wire::Inproc { core, there, noticed } => {

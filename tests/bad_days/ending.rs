@@ -17,12 +17,13 @@ fn what_main_has_sent_before_it_returns_is_delivered() {
     }
 }
 
-/// `exit` runs no destructors: what is not written yet is lost, and what arrives is in order and whole.
+/// `exit` runs no destructors, nor does a return from `main` drop what another thread holds: what is not written yet is lost, and what
+/// arrives is in order and whole.
 #[test]
 fn what_is_not_written_at_exit_is_lost_and_nothing_else() {
     let _turn = alone();
     for over in Over::STREAMS {
-        for how in ["exit", "abort"] {
+        for how in ["exit", "abort", "held-elsewhere"] {
             let (arrived, written) = count(over, how);
             println!("{how} over {over:?}: {arrived} of {MESSAGES} arrive, {written} were written");
             assert!(arrived >= written, "{how} over {over:?}: {arrived} of {written} written messages arrive");
@@ -81,7 +82,7 @@ pub(crate) fn role(arguments: &[&str]) {
     let context = if *how == "own-context" || *how == "close-and-exit" { Context::new() } else { Context::shared() };
     let push = Push::in_context(&context);
     push.connect(endpoint).expect("a good endpoint");
-    if matches!(*how, "exit" | "abort") {
+    if matches!(*how, "exit" | "abort" | "held-elsewhere") {
         // Else it would be over before it has begun.
         push.wait_for_peers(1, PATIENCE).expect("the PULL is there");
     }
@@ -100,6 +101,14 @@ pub(crate) fn role(arguments: &[&str]) {
                 std::panic::resume_unwind(Box::new("on purpose"));
             }));
             assert!(outcome.is_err());
+        }
+        "held-elsewhere" => {
+            std::thread::spawn(move || {
+                let _mine = (push, context);
+                loop {
+                    std::thread::park();
+                }
+            });
         }
         "exit" => std::process::exit(0),
         "abort" => std::process::abort(),

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every step in order, up to the first that fails.
 
 use crate::process::Ended;
-use crate::steps::{STEPS, Step};
+use crate::steps::{PLANTED, STEPS, Step};
 use crate::tally::Tally;
 use crate::workspace::{Workspace, cargo};
 use std::time::{Duration, Instant};
@@ -77,7 +77,7 @@ pub(crate) fn planted_defects(workspace: &Workspace) -> Result<Ended, String> {
 impl Options {
     fn wants(&self, step: &Step) -> bool {
         match self.only.is_empty() {
-            true => !(self.no_interop && step.interop),
+            true => !(self.no_interop && step.interop) && (self.full || step.name != PLANTED),
             false => self.only.iter().any(|name| name == step.name),
         }
     }
@@ -155,6 +155,8 @@ mod tests {
     fn without_interop_nothing_needs_python() {
         let options = parse(&words("--no-interop")).unwrap().unwrap();
         let left: Vec<_> = STEPS.iter().filter(|step| !options.wants(step)).map(|step| step.name).collect();
-        assert_eq!(left, ["python", "interop"]);
+        assert_eq!(left, ["python", "planted", "interop"]);
+        let options = parse(&words("--full")).unwrap().unwrap();
+        assert!(STEPS.iter().all(|step| options.wants(step)));
     }
 }
