@@ -121,7 +121,7 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// Whether somebody waits on the socket without driving.
     fn has_waiters(&self) -> bool;
 
-    /// Whether a peer has something to flush that no driver has been told of.
+    /// Whether a peer is on the list of those that have something to flush, whether a driver was rung for it or a caller is expected.
     fn has_dirty(&self) -> bool;
 
     /// Whether a caller is likely to drive within two milliseconds.

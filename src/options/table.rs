@@ -233,8 +233,9 @@ options! {
     "none" 0, "time", "up to 1 s", Live, ALL, check |spin| *spin <= Duration::from_secs(1);
 
     /// Whether a waiting call may look again for some microseconds before it sleeps where that has lately paid: for the answer to what
-    /// it sent, up to 50 µs, while answers come that quickly; and for a peer to take the rest of a message above 32 KiB, as long as it takes
-    /// a gigabyte a second. Where it is in vain it is left out for ever more waits. See the guide on [threads](crate::guide::threads).
+    /// it sent, up to 50 µs, while answers come that quickly; and in PUSH, DEALER and PAIR over tcp and ipc for a peer to take the rest of a
+    /// message above 32 KiB, as long as it takes a gigabyte a second and for 20 ms at most. Without it such messages are copied and queued.
+    /// Where it is in vain it is left out for a while. See the guide on [threads](crate::guide::threads).
     adaptive_spin AdaptiveSpin: bool = true, "true";
     "none" 0, "switch", "true or false", Live, ALL;
 

@@ -39,7 +39,8 @@ impl Core {
         let renamings = self.renamings.load(Ordering::Acquire);
         let likely = reader.known(renamings);
         let message = self.take(reader)?;
-        let peer = message.peer()?;
+        // Each message that is received has one; it is no reason to lose a message that has none.
+        let Some(peer) = message.peer() else { return Some((RoutingId::new(&[]), message)) };
         let id = match likely {
             Some((known, id)) if known == peer => id,
             Some(_) | None => {
