@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use wiremesh_transports::directory::Directory;
-use wiremesh_transports::sys::{PerProcess, fork_generation, watch_forks};
+use wiremesh_transports::sys::{PerProcess, fork_generation, random_octets, watch_forks};
 use wiremesh_transports::{Registry, Transport};
 
 /// What a group of sockets shares: engine threads, inproc names, transports.
@@ -402,8 +402,7 @@ impl ContextBuilder {
     pub fn build(self) -> Context {
         // Without the watch a forked child is not noticed; that is no reason to refuse service.
         let _ = watch_forks();
-        use std::hash::{BuildHasher, Hasher};
-        let seed = std::collections::hash_map::RandomState::new().build_hasher().finish();
+        let seed = u128::from_ne_bytes(random_octets()) as u64;
         Context {
             handle: Arc::new(Handle {
                 inner: Arc::new(Inner {

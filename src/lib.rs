@@ -130,6 +130,7 @@ pub mod options;
 #[doc(hidden)]
 pub mod patterns;
 mod peer;
+mod profile;
 #[doc(hidden)]
 pub mod protocol;
 mod queue;
@@ -145,6 +146,7 @@ pub use kind::SocketKind;
 pub use message::{Frame, IntoMessage, Message};
 pub use options::{Options, Setting};
 pub use peer::{PeerId, PeerInfo};
+pub use profile::Profile;
 pub use socket::{
     AnySocket, Builder, Dealer, Face, Monitor, Pair, Pub, Pull, Push, RecvIntoError, Rep, Req, RequestError,
     Reservation, Router, RoutingId, Socket, Sub, XPub, XSub,

@@ -3,5 +3,9 @@
 //!
 //! | file | kind of fault |
 //! |---|---|
+//! | `announced.rs` | no fault: what the cures tell each other on the wire |
 
 mod support;
+
+#[path = "faults/announced.rs"]
+mod announced;

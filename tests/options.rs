@@ -18,8 +18,8 @@ use raw::Raw;
 use wiremesh::options::{Effect, ReconnectStop, RouterNotify, table};
 use wiremesh::protocol::ProtocolError;
 use wiremesh::{
-    AnySocket, Cause, Context, Dealer, Error, EventKind, Monitor, Pull, Push, RecvError, Req, Router, SendFailure,
-    Setting, SocketKind, Sub, XPub, XSub,
+    AnySocket, Cause, Context, Dealer, Error, EventKind, Monitor, Profile, Pull, Push, RecvError, Req, Router,
+    SendFailure, Setting, SocketKind, Sub, XPub, XSub,
 };
 
 over!([tcp ipc inproc]:
@@ -97,9 +97,11 @@ const OURS: &[(&str, &str)] = &[
     ("receive_byte_mark", "64 MiB"),
     ("max_message_frames", "65536"),
     ("max_subscriptions", "1000000"),
+    ("profile", "wiremesh"),
     ("spin", "0"),
     ("adaptive_spin", "true"),
     ("half_open_limit", "1024"),
+    ("announce", "true"),
     ("tcp_congestion_control", "none"),
 ];
 
@@ -181,6 +183,7 @@ fn every_option_has_a_builder_method() {
         .max_message_frames(6u32)
         .conflate(true)
         .affinity(6u64)
+        .profile(Profile::Libzmq)
         .send_timeout(second)
         .spin(second / 2)
         .adaptive_spin(false)
@@ -195,6 +198,7 @@ fn every_option_has_a_builder_method() {
         .heartbeat_interval(second * 8)
         .heartbeat_timeout(second * 9)
         .heartbeat_ttl(second * 10)
+        .announce(false)
         .metadata(vec![("X-a".to_owned(), "b".into())])
         .tcp_keepalive(true)
         .tcp_keepalive_count(9u32)
@@ -223,7 +227,8 @@ fn every_option_has_a_builder_method() {
     assert_eq!((options.heartbeat_interval, options.heartbeat_timeout), (second * 8, Some(second * 9)));
     assert_eq!(options.heartbeat_ttl, second * 10);
     assert_eq!(options.metadata, [("X-a".to_owned(), "b".into())]);
-    assert!(options.conflate && options.immediate && !options.ipv6 && !options.adaptive_spin);
+    assert!(options.conflate && options.immediate && !options.ipv6 && !options.adaptive_spin && !options.announce);
+    assert_eq!(options.profile, Profile::Libzmq);
     assert_eq!((options.tcp_keepalive, options.tcp_keepalive_count), (Some(true), Some(9)));
     assert_eq!((options.tcp_keepalive_idle, options.tcp_keepalive_interval), (Some(second * 11), Some(second * 12)));
     assert_eq!((options.tcp_max_retransmit, options.busy_poll), (Some(second * 13), Some(second * 14)));
@@ -300,6 +305,7 @@ fn one_of_each() -> Vec<Setting> {
         Setting::MaxSubscriptions(1),
         Setting::Conflate(true),
         Setting::Affinity(1),
+        Setting::Profile(Profile::Libzmq),
         Setting::SendTimeout(Some(second)),
         Setting::ReceiveTimeout(Some(second)),
         Setting::Spin(Duration::from_micros(1)),
@@ -315,6 +321,7 @@ fn one_of_each() -> Vec<Setting> {
         Setting::HeartbeatInterval(second),
         Setting::HeartbeatTimeout(Some(second)),
         Setting::HeartbeatTtl(second),
+        Setting::Announce(false),
         Setting::Metadata(vec![("X-a".to_owned(), "b".into())]),
         Setting::RoutingId("id".into()),
         Setting::Mandatory(true),

@@ -3,6 +3,8 @@
 use super::{Effect, IntoValue, OptionRow};
 use crate::error::Error;
 use crate::kind::SocketKind::{self, *};
+use crate::profile::Profile;
+use crate::protocol::metadata::check_application;
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -218,6 +220,10 @@ options! {
     affinity Affinity: u64 = 0, "0";
     "ZMQ_AFFINITY" 4, "a bit for each engine thread", "0 (all), or a number with the bit of one that is there", WhenMade, ALL;
 
+    /// By whose habits the socket behaves where ours and libzmq's differ in a way that a peer or a program could notice.
+    profile Profile: Profile = Profile::Wiremesh, "wiremesh";
+    "none" 0, "habits", "a Profile", WhenMade, ALL;
+
     // Waiting.
 
     /// How long `send` waits for room. `None` waits for ever.
@@ -290,9 +296,15 @@ options! {
     heartbeat_ttl HeartbeatTtl: Duration = Duration::ZERO, "0";
     "ZMQ_HEARTBEAT_TTL" 76, "time", "up to 6553.5 s", NewEndpoints, ALL, check |ttl| ttl.as_millis() <= 6_553_599;
 
+    /// Whether to tell peers of this library in READY what helps them: how large a message is accepted, by what they recognise this
+    /// socket when it connects again, and that it gives signs of life. One property, `X-Wiremesh`, which others ignore; never sent
+    /// under [`Profile::Libzmq`].
+    announce Announce: bool = true, "true";
+    "none" 0, "switch", "true or false", NewEndpoints, ALL;
+
     /// Properties to announce in READY, for the application at the other end.
     metadata Metadata: Vec<(String, Bytes)> = Vec::new(), "none";
-    "ZMQ_METADATA" 95, "names and values", "names that start with X-, of letters, digits and - _ . +, up to 255 of them; 32 KiB in all", NewEndpoints, ALL,
+    "ZMQ_METADATA" 95, "names and values", "names that start with X-, except X-Wiremesh, of letters, digits and - _ . +, up to 255 of them; 32 KiB in all", NewEndpoints, ALL,
     check |properties| good_metadata(properties);
 
     /// The routing id this socket announces: what a ROUTER knows it by. Empty lets the ROUTER choose.
@@ -456,9 +468,8 @@ fn shorten(value: &impl std::fmt::Debug) -> String {
 /// Whether properties can be announced: every peer would refuse more than 64 KiB before the handshake is done.
 fn good_metadata(properties: &[(String, Bytes)]) -> bool {
     let good = |name: &str| {
-        name.len() <= 255
-            && name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("X-"))
-            && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.+".contains(&c))
+        name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("X-"))
+            && check_application(name.as_bytes(), 0).is_ok()
     };
     let total: usize = properties.iter().map(|(name, value)| name.len() + value.len() + 5).sum();
     total <= 32 * 1024 && properties.iter().all(|(name, _)| good(name))

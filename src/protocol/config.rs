@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::announcement::Announcement;
 use super::metadata::{self, MetadataError};
 use crate::kind::SocketKind;
+use crate::profile::Profile;
 
 /// The settings shared by all connections of a socket.
 #[derive(Clone, Debug)]
@@ -16,6 +18,10 @@ pub struct Config {
     pub identity: Bytes,
     /// Application metadata for READY, usually with names that start with `X-`.
     pub properties: Vec<(String, Bytes)>,
+    /// By whose habits we speak.
+    pub profile: Profile,
+    /// What we announce beyond the RFC, if anything.
+    pub announcement: Option<Announcement>,
     /// How many octets the bodies of one whole message may have together; `u64::MAX` lifts the limit.
     pub max_message: u64,
     /// How many frames one message may have.
@@ -38,6 +44,8 @@ impl Config {
             kind,
             identity: Bytes::new(),
             properties: Vec::new(),
+            profile: Profile::default(),
+            announcement: None,
             max_message: 1 << 30,
             max_frames: 65_536,
             handshake_timeout: Some(Duration::from_secs(30)),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes, BytesMut};
 use smallvec::SmallVec;
 
+use super::announcement::{self, Announcement};
 use super::command::{self, Command};
 use super::config::Config;
 use super::decoder::{Decoded, Decoder};
@@ -108,7 +109,7 @@ struct ExpectReady {
 struct Traffic {
     decoder: Decoder,
     heartbeats: Heartbeats,
-    peer: PeerDescription,
+    peer: Box<PeerDescription>,
 }
 
 /// A READY that waits for a word about the peer: whoever has ours may send, and what it sends to a side that has no place for it
@@ -306,7 +307,7 @@ impl Connection {
                     return Ok(None);
                 }
                 Step::Ready(traffic) => {
-                    let peer = traffic.peer.clone();
+                    let peer = PeerDescription::clone(&traffic.peer);
                     self.state = State::Traffic(traffic);
                     return Ok(Some(Event::Ready(peer)));
                 }
@@ -357,11 +358,11 @@ impl ExpectReady {
         let Some(body) = self.frame(input, config)? else { return Ok(Step::Wait(State::Handshake(self))) };
         let ExpectReady { minor, mechanism, .. } = self;
         let Progress::Ready(properties) = mechanism.command(Command::read(body)?)?;
-        match describe(properties, minor, config.kind) {
+        match describe(properties, minor, config) {
             Ok(peer) => Ok(Step::Ready(Traffic {
                 decoder: Decoder::new(config),
                 heartbeats: Heartbeats::new(config.heartbeat, now),
-                peer,
+                peer: Box::new(peer),
             })),
             Err(error) => {
                 // Told to the peer, because it is the one that has to change something.
@@ -425,9 +426,10 @@ impl Traffic {
     }
 }
 
-/// Reads the metadata of a READY and checks that its sender fits a socket of kind `ours`.
-fn describe(properties: Bytes, minor: u8, ours: SocketKind) -> Result<PeerDescription, ProtocolError> {
-    let properties = metadata::read(properties)?;
+/// Reads the metadata of a READY and checks that its sender fits a socket of our kind.
+fn describe(properties: Bytes, minor: u8, config: &Config) -> Result<PeerDescription, ProtocolError> {
+    let ours = config.kind;
+    let mut properties = metadata::read(properties)?;
     let kind = match metadata::find(&properties, metadata::SOCKET_TYPE) {
         None => None,
         Some(name) => match SocketKind::from_name(name).filter(|&theirs| ours.accepts(theirs)) {
@@ -439,7 +441,11 @@ fn describe(properties: Bytes, minor: u8, ours: SocketKind) -> Result<PeerDescri
         },
     };
     let identity = metadata::find(&properties, metadata::IDENTITY).cloned().unwrap_or_default();
-    Ok(PeerDescription { kind, identity, minor, properties })
+    let announced = metadata::find(&properties, announcement::NAME).and_then(|value| Announcement::read(value));
+    let announced = announced.filter(|_| config.profile.announces());
+    // The token is for the engine alone.
+    properties.retain(|(name, _)| !name.eq_ignore_ascii_case(announcement::NAME));
+    Ok(PeerDescription { kind, identity, minor, announced, properties })
 }
 
 /// How long a READY is kept back for the peer's: more than that takes over most ways, as it is on its way already.

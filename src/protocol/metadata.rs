@@ -1,6 +1,7 @@
 //! The properties inside READY (RFC 37): name, value, name, value. Read strictly, because what is accepted here is shown to
 //! applications and used as a routing id.
 
+use super::announcement;
 use bytes::{Buf, BufMut, Bytes};
 
 /// The name of the property that names a socket's kind.
@@ -27,7 +28,7 @@ pub enum MetadataError {
         /// How many it has or announces.
         octets: u64,
     },
-    /// `Socket-Type` or `Identity` is there twice.
+    /// A property that may be there once, `Socket-Type`, `Identity` or our own, is there twice.
     #[error("the property {0} is there twice")]
     Duplicate(&'static str),
     /// A routing id has more than 255 octets.
@@ -121,7 +122,8 @@ pub fn check_identity(identity: &[u8]) -> Result<(), MetadataError> {
 pub fn check_application(name: &[u8], value: usize) -> Result<(), MetadataError> {
     check_name(name)?;
     check_value(value as u64)?;
-    match [SOCKET_TYPE, IDENTITY].into_iter().find(|own| own.as_bytes().eq_ignore_ascii_case(name)) {
+    match [SOCKET_TYPE, IDENTITY, announcement::NAME].into_iter().find(|own| own.as_bytes().eq_ignore_ascii_case(name))
+    {
         Some(own) => Err(MetadataError::Duplicate(own)),
         None => Ok(()),
     }
@@ -235,6 +237,7 @@ mod tests {
     fn applications_may_not_announce_the_protocols_own_names() {
         assert_eq!(check_application(b"X-a", 3), Ok(()));
         assert_eq!(check_application(b"identity", 3), Err(MetadataError::Duplicate(IDENTITY)));
+        assert_eq!(check_application(b"x-wiremesh", 3), Err(MetadataError::Duplicate("X-Wiremesh")));
         assert_eq!(check_application(b"", 3), Err(MetadataError::EmptyName));
     }
 }

@@ -12,6 +12,7 @@
 //! | `greeting.rs` | the first 64 octets |
 //! | `mechanism/` | one file per security mechanism; what happens between the greeting and the first message |
 //! | `metadata.rs` | properties inside READY |
+//! | `announcement.rs` | the one property that is our own |
 //! | `command.rs` | command frames: reading and writing them, both forms of a subscription |
 //! | `decoder.rs` | the hot path: finds whole messages in a read buffer, fills large bodies |
 //! | `heartbeat.rs` | PING intervals and the deadlines of silence |
@@ -25,6 +26,7 @@ pub mod decoder;
 pub mod greeting;
 pub mod metadata;
 
+mod announcement;
 mod config;
 mod connection;
 mod error;
@@ -35,6 +37,7 @@ mod peer;
 #[cfg(test)]
 mod tests;
 
+pub use announcement::{Announcement, Token};
 pub use command::{cancel_command, subscribe_command, subscription};
 pub use config::{Config, Heartbeat};
 pub use connection::{BodySlot, Connection, Event};

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::announcement::Announcement;
 use super::metadata;
 use crate::kind::SocketKind;
 
@@ -14,7 +15,9 @@ pub struct PeerDescription {
     pub identity: Bytes,
     /// The minor version both sides speak: 0 for ZMTP 3.0, 1 for ZMTP 3.1.
     pub minor: u8,
-    /// Every property it sent, in its order, `Socket-Type` and `Identity` included, names as it wrote them.
+    /// What it told about itself beyond the RFC: it is one of our own ends then.
+    pub announced: Option<Announcement>,
+    /// Every other property it sent, in its order, `Socket-Type` and `Identity` included, names as it wrote them.
     pub properties: Vec<(String, Bytes)>,
 }
 
@@ -35,6 +38,7 @@ mod tests {
             kind: None,
             identity: Bytes::new(),
             minor: 1,
+            announced: None,
             properties: vec![("X-Colour".to_owned(), "red".into()), ("x-colour".to_owned(), "blue".into())],
         };
         assert_eq!(peer.property("x-COLOUR"), Some(&Bytes::from("red")));

@@ -10,12 +10,13 @@ use crate::error::Error;
 use crate::event::{Event, EventKind};
 use crate::kind::SocketKind;
 use crate::options::{Options, ReconnectStop};
-use crate::protocol::{Config, Heartbeat};
+use crate::protocol::{Announcement, Config, Heartbeat, Token};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
+use wiremesh_transports::sys::random_octets;
 use wiremesh_transports::{LinkOptions, Listener, Purpose, Transport};
 
 /// The scheme of links between sockets of one context.
@@ -259,9 +260,17 @@ impl Core {
     /// The engine's share of the options, as they are now.
     fn settings(&self) -> Settings {
         let options = self.lock_options().clone();
+        let mut protocol = protocol_config(self.kind, &options);
+        if options.announce && options.profile.announces() {
+            protocol.announcement = Some(Announcement {
+                max_message: Some(protocol.max_message).filter(|&limit| limit != u64::MAX),
+                token: Token(random_octets()),
+                life_signs: false,
+            });
+        }
         Settings {
             link: link_options(&options),
-            protocol: Arc::new(protocol_config(self.kind, &options)),
+            protocol: Arc::new(protocol),
             reconnect_interval: options.reconnect_interval,
             reconnect_max: options.reconnect_max,
             connect_timeout: options.connect_timeout,
@@ -304,6 +313,7 @@ pub(super) fn protocol_config(kind: SocketKind, options: &Options) -> Config {
     let mut config = Config::new(kind);
     config.identity = options.routing_id.clone();
     config.properties = options.metadata.clone();
+    config.profile = options.profile;
     config.max_message = if options.max_message_size == 0 { u64::MAX } else { options.max_message_size };
     config.max_frames = options.max_message_frames;
     config.handshake_timeout = options.handshake_timeout;

@@ -1,6 +1,7 @@
 //! NULL (RFC 37): no security. Each side sends READY once it has seen the other's greeting and is ready once it has the other's.
 
 use super::Progress;
+use crate::protocol::announcement;
 use crate::protocol::command::{self, Command};
 use crate::protocol::config::Config;
 use crate::protocol::error::ProtocolError;
@@ -17,6 +18,9 @@ impl Null {
         metadata::write(&mut properties, metadata::SOCKET_TYPE, config.kind.name().as_bytes());
         if config.kind.announces_identity() && metadata::check_identity(&config.identity).is_ok() {
             metadata::write(&mut properties, metadata::IDENTITY, &config.identity);
+        }
+        if let Some(announcement) = &config.announcement {
+            metadata::write(&mut properties, announcement::NAME, &announcement.write());
         }
         for (name, value) in &config.properties {
             if metadata::check_application(name.as_bytes(), value.len()).is_ok() {

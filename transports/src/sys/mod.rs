@@ -5,7 +5,7 @@
 //! * [`Parker`]: putting one thread to sleep, with signals reported;
 //! * [`watch_forks`] and [`fork_generation`]: noticing that this process is a forked child; [`PerProcess`]: not sharing a
 //!   global with it;
-//! * [`set_thread_affinity`], [`Spare`], and on Unix [`receive`].
+//! * [`random_octets`], [`set_thread_affinity`], [`Spare`], and on Unix [`receive`].
 
 #![expect(unsafe_code, reason = "this module is where the crate keeps its unsafe code")]
 
@@ -14,6 +14,7 @@ mod fork;
 mod nest;
 mod parker;
 mod per_process;
+mod random;
 mod read_buf;
 mod spare;
 #[cfg(unix)]
@@ -24,6 +25,7 @@ pub use fork::{fork_generation, watch_forks};
 pub use nest::{NESTING, Nest};
 pub use parker::{Parked, Parker};
 pub use per_process::PerProcess;
+pub use random::random_octets;
 pub use read_buf::{ReadBuf, read_into};
 pub use spare::Spare;
 #[cfg(unix)]

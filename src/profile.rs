@@ -1,0 +1,22 @@
+//! The rules that a peer or a libzmq program could notice, each read from here.
+
+/// By whose habits a socket behaves where ours and libzmq's differ in a way that a peer or a program could notice.
+///
+/// Each method is one such rule. Nothing else in the library asks which profile a socket has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Profile {
+    /// What suits programs best.
+    #[default]
+    Wiremesh,
+    /// What libzmq does, for programs and peers that count on it.
+    Libzmq,
+}
+
+impl Profile {
+    /// Whether the socket says more about itself in its READY command than the RFC asks for (the property `X-Wiremesh`), and
+    /// takes notice of what peers say there. Without it every peer is treated by the RFC alone.
+    pub const fn announces(self) -> bool {
+        matches!(self, Profile::Wiremesh)
+    }
+}
