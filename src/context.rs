@@ -1,5 +1,7 @@
 //! A context: the engine threads, the inproc names and the transports that a group of sockets shares.
 
+mod ending;
+
 use crate::budget::{Budget, Held};
 use crate::engine::thread::{Engine, EngineOptions};
 use crate::error::Error;
@@ -10,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use wiremesh_transports::directory::Directory;
-use wiremesh_transports::sys::{PerProcess, fork_generation, random_octets, watch_forks};
+use wiremesh_transports::sys::{fork_generation, random_octets, watch_forks};
 use wiremesh_transports::{Registry, Transport};
 
 /// What a group of sockets shares: engine threads, inproc names, transports.
@@ -22,7 +24,11 @@ use wiremesh_transports::{Registry, Transport};
 /// Closing a socket never blocks: what it has accepted is delivered in the background. Dropping the **last** handle of a
 /// context (sockets count as handles) waits while that delivery moves on, and gives up after five seconds without progress;
 /// [`ContextBuilder::drop_wait`] changes the time. So a program that sends and returns from `main` loses nothing as long as
-/// its peers are there. A program ended by `std::process::exit` or a signal loses what was not yet written.
+/// its peers are there.
+///
+/// The end of the process, by a return from `main` or by `std::process::exit`, gives the shared context the same time whoever
+/// still holds its handles: statics, or threads that run on, whose calls then return `Closed`. A context of one's own gets it only by the
+/// drop of its last handle. A signal and `abort` give none. See the guide on [ending well](crate::guide::ending_well).
 ///
 /// # Examples
 /// ```
@@ -106,17 +112,9 @@ impl Context {
         }
     }
 
-    /// The context of sockets that name none. It is made when first needed and goes with its last user.
+    /// The context of sockets that name none. It is made when first needed and goes with its last user, or with the process.
     pub fn shared() -> Context {
-        // After a fork the child gets a context of its own.
-        static SHARED: PerProcess<Mutex<Weak<Handle>>> = PerProcess::new();
-        let mut shared = SHARED.get(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(handle) = shared.upgrade().filter(|handle| !handle.inner.shut.load(Ordering::Acquire)) {
-            return Context { handle };
-        }
-        let context = Context::new();
-        *shared = Arc::downgrade(&context.handle);
-        context
+        ending::shared()
     }
 
     /// Adds a transport, so that endpoints with its scheme can be bound and connected.

@@ -148,7 +148,7 @@ pub use options::{Options, Setting};
 pub use peer::{PeerId, PeerInfo};
 pub use profile::Profile;
 pub use socket::{
-    AnySocket, Builder, Dealer, Face, Monitor, Pair, Pub, Pull, Push, RecvIntoError, Rep, Req, RequestError,
+    AnySocket, Builder, Closer, Dealer, Face, Monitor, Pair, Pub, Pull, Push, RecvIntoError, Rep, Req, RequestError,
     Reservation, Router, RoutingId, Socket, Sub, XPub, XSub,
 };
 pub use stats::{Dropped, PeerStats, Stats};
@@ -158,6 +158,9 @@ pub use wiremesh_transports as transports;
 pub mod guide {
     #[doc = include_str!("guide/life_cycle.md")]
     pub mod life_cycle {}
+
+    #[doc = include_str!("guide/ending_well.md")]
+    pub mod ending_well {}
 
     #[doc = include_str!("guide/queues.md")]
     pub mod queues {}

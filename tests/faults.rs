@@ -4,8 +4,22 @@
 //! | file | kind of fault |
 //! |---|---|
 //! | `announced.rs` | no fault: what the cures tell each other on the wire |
+//! | `ending.rs` | messages that the end of a process loses |
 
 mod support;
 
 #[path = "faults/announced.rs"]
 mod announced;
+#[path = "faults/ending.rs"]
+mod ending;
+
+use support::child;
+
+/// Not a test: what the child processes of the others do.
+#[test]
+fn role() {
+    child::act(|name, arguments| match name {
+        "ending" => ending::role(arguments),
+        _ => panic!("there is no role `{name}`"),
+    });
+}

@@ -75,6 +75,12 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// The socket's own door.
     fn port(&self) -> &Port;
 
+    /// Lets no further call in.
+    fn bar(&self);
+
+    /// Closes the socket; what was accepted is still delivered.
+    fn close(&self);
+
     /// Whether there is a place for a newcomer that was accepted; asked before it is told that we are ready.
     fn admits(&self, newcomer: &PeerDescription) -> Result<(), &'static str>;
 

@@ -1,6 +1,7 @@
 //! The engine threads: each drives the reactors that no caller drives, through one poll in which theirs are nested.
 
 use super::Host;
+use super::contain::contain;
 use super::port::{NEVER, Patrol, Turn};
 use super::reactor::PREFIX_SHIFT;
 use super::resolver::Resolver;
@@ -8,10 +9,11 @@ use crate::slab::{Key, Slab};
 use mio::{Events, Poll, Registry, Token, Waker};
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use wiremesh_transports::sys::{NESTING, Nest, set_thread_affinity};
+use wiremesh_transports::sys::{NESTING, Nest, set_thread_affinity, thread_number};
 use wiremesh_transports::{Listener, Spare};
 
 /// How engine threads are set up.
@@ -45,6 +47,8 @@ pub(crate) struct Engine {
     resolver: Resolver,
     /// Kept for the moment when descriptors run out.
     reserve: Mutex<Option<Spare>>,
+    /// The process ends: the first thread is to close all sockets, once.
+    process_ends: AtomicBool,
 }
 
 /// What others see of one engine thread.
@@ -52,6 +56,8 @@ struct Worker {
     registry: Arc<Registry>,
     waker: Waker,
     inbox: Mutex<Inbox>,
+    /// Its [`thread_number`]; 0 before it runs.
+    thread: AtomicU64,
     handle: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -78,6 +84,7 @@ impl Engine {
             workers: OnceLock::new(),
             resolver: Resolver::default(),
             reserve: Mutex::new(None),
+            process_ends: AtomicBool::new(false),
         })
     }
 
@@ -112,6 +119,7 @@ impl Engine {
                 registry: Arc::new(poll.registry().try_clone()?),
                 waker: Waker::new(poll.registry(), WAKER)?,
                 inbox: Mutex::new(Inbox::default()),
+                thread: AtomicU64::new(0),
                 handle: Mutex::new(None),
             };
             workers.push(worker);
@@ -148,6 +156,28 @@ impl Engine {
         }
         *started = true;
         Ok(())
+    }
+
+    /// Has an engine thread close all sockets because the process ends; `false` if there is no thread, or this is one of them.
+    /// Takes no lock, as the calling thread may hold any.
+    pub(crate) fn process_ends(&self) -> bool {
+        let Some(workers) = self.workers.get() else { return false };
+        let here = thread_number();
+        if workers.iter().any(|worker| worker.thread.load(Ordering::SeqCst) == here) {
+            return false;
+        }
+        self.process_ends.store(true, Ordering::SeqCst);
+        workers.first().is_some_and(|worker| worker.waker.wake().is_ok())
+    }
+
+    fn close_sockets(&self) {
+        let hosts: Vec<Arc<dyn Host>> = self.hosts().iter().map(|(_, host)| Arc::clone(host)).collect();
+        // None of them is to see another go.
+        hosts.iter().for_each(|host| host.bar());
+        for host in hosts {
+            // A panic, as of a subscriber of `tracing`, keeps no other socket from being closed.
+            let _ = contain(|| host.close());
+        }
     }
 
     /// Stops the threads and waits for them. Sockets that are still adopted are let go.
@@ -312,7 +342,13 @@ impl Loop {
 
     fn run(mut self) {
         let mut events = Events::with_capacity(1024);
+        if let Some(worker) = self.engine.workers.get().and_then(|workers| workers.get(self.index)) {
+            worker.thread.store(thread_number(), Ordering::SeqCst);
+        }
         while let Some(calls) = self.take_calls() {
+            if self.index == 0 && self.engine.process_ends.swap(false, Ordering::SeqCst) {
+                self.engine.close_sockets();
+            }
             for number in calls {
                 self.turn(number, |_| ());
             }

@@ -43,6 +43,12 @@ impl<T> Gate<T> {
         Pass { gate: self, exclusive: PhantomData }
     }
 
+    /// Takes the gate if it is free, without waiting.
+    pub(crate) fn try_lock(&self) -> Option<Pass<'_, T>> {
+        let free = !self.held.swap(true, Ordering::Acquire);
+        free.then(|| Pass { gate: self, exclusive: PhantomData })
+    }
+
     #[cold]
     fn wait(&self) {
         if self.takes_within(LOOKS) {
@@ -139,6 +145,16 @@ mod tests {
             thread.join().expect("no panic");
         }
         assert_eq!(*gate.lock(), 80_000);
+    }
+
+    #[test]
+    fn a_held_gate_is_not_tried_in_vain() {
+        let gate = Gate::new(1);
+        let pass = gate.lock();
+        assert!(gate.try_lock().is_none());
+        drop(pass);
+        assert_eq!(gate.try_lock().map(|pass| *pass), Some(1));
+        drop(gate.lock());
     }
 
     #[test]

@@ -750,18 +750,19 @@ impl Core {
         }
     }
 
-    /// What a closed socket still has to deliver, and how much it has written: whether that moves.
-    pub(crate) fn lingering(&self) -> (u64, u64, u64) {
-        let side = self.lock_send();
-        let (messages, bytes) = side.queued();
-        (messages, bytes, side.counts.written)
+    /// Whether it may have something on its way to another process.
+    pub(crate) fn is_on_wire(&self) -> bool {
+        self.port.is_open()
+    }
+
+    /// As [`progress`](Core::progress), without waiting for a lock.
+    pub(crate) fn try_progress(&self) -> Option<u64> {
+        self.send.try_lock().map(|side| progress_of(&side))
     }
 
     /// A number that changes while a closed socket still gets something delivered.
     pub(crate) fn progress(&self) -> u64 {
-        let left = |peer: &Peer| (peer.unsent() + peer.outbox.pending()) as u64;
-        let draining: u64 = self.lock_send().peers.iter().map(|(_, peer)| left(peer)).sum();
-        self.lingering().2.wrapping_sub(draining)
+        progress_of(&self.lock_send())
     }
 
     /// How many messages and octets were dropped because the linger time ran out.
@@ -938,6 +939,12 @@ pub(super) enum Deadline {
     Now,
     At(Instant),
     Never,
+}
+
+fn progress_of(side: &SendSide) -> u64 {
+    let left = |peer: &Peer| (peer.unsent() + peer.outbox.pending()) as u64;
+    let draining: u64 = side.peers.iter().map(|(_, peer)| left(peer)).sum();
+    side.counts.written.wrapping_sub(draining)
 }
 
 /// How often a receiver looks again before it sleeps when all its peers are in this process: a few microseconds.

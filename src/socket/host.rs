@@ -23,6 +23,14 @@ impl Host for Core {
         &self.port
     }
 
+    fn bar(&self) {
+        Core::bar(self);
+    }
+
+    fn close(&self) {
+        Core::close(self);
+    }
+
     fn admits(&self, newcomer: &protocol::PeerDescription) -> Result<(), &'static str> {
         let handover = self.switch().handover;
         // Only `place`, under the gate, gives a place away. So of two that come at once one gets in. The other is refused after it

@@ -40,7 +40,7 @@ use crate::peer::{PeerId, PeerInfo};
 use crate::stats::Stats;
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// What every socket does, whatever its pattern. The typed sockets, such as [`Push`] or [`Sub`], and [`AnySocket`] all
@@ -178,6 +178,28 @@ impl Socket {
         self.core.close();
     }
 
+    /// A handle that can close the socket and does not keep it: for handlers that outlive their program's use of it, as that of
+    /// Ctrl-C.
+    ///
+    /// A handler that holds the socket itself would keep it, and its context, until the process ends.
+    ///
+    /// # Examples
+    /// ```
+    /// use wiremesh::{Pull, RecvError};
+    ///
+    /// let jobs = Pull::new();
+    /// jobs.bind("tcp://127.0.0.1:*")?;
+    /// let closer = jobs.closer();
+    /// // With the crate `ctrlc` this is `ctrlc::set_handler(move || closer.close())`.
+    /// let handler = std::thread::spawn(move || closer.close());
+    /// assert_eq!(jobs.recv(), Err(RecvError::Closed));
+    /// # handler.join().unwrap();
+    /// # Ok::<(), wiremesh::Error>(())
+    /// ```
+    pub fn closer(&self) -> Closer {
+        Closer { core: Arc::downgrade(&self.core) }
+    }
+
     /// Whether the socket or its context has been closed.
     pub fn is_closed(&self) -> bool {
         self.core.is_closed()
@@ -216,6 +238,35 @@ impl Socket {
     /// Watches the socket from now on. A monitor made in a forked child has nothing to tell.
     pub fn monitor(&self) -> Monitor {
         self.core.feed.monitor(self.core.is_forked())
+    }
+}
+
+/// Closes a socket from elsewhere without keeping it: see [`Socket::closer`].
+///
+/// It works on any thread, and so in handlers that have one, such as those of the crates `ctrlc` and `signal-hook`'s iterator. It is
+/// **not async-signal-safe**: a handler installed with `sigaction` must not call it, but tell a thread, for example through a pipe.
+#[derive(Clone)]
+pub struct Closer {
+    core: Weak<Core>,
+}
+
+impl Closer {
+    /// Closes the socket as [`Socket::close`] does, if it is still there. Never blocks.
+    pub fn close(&self) {
+        if let Some(core) = self.core.upgrade() {
+            core.close();
+        }
+    }
+
+    /// Whether the socket or its context has been closed, or the socket is gone.
+    pub fn is_closed(&self) -> bool {
+        self.core.upgrade().is_none_or(|core| core.is_closed())
+    }
+}
+
+impl fmt::Debug for Closer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Closer").field("closed", &self.is_closed()).finish()
     }
 }
 

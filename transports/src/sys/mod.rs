@@ -5,11 +5,13 @@
 //! * [`Parker`]: putting one thread to sleep, with signals reported;
 //! * [`watch_forks`] and [`fork_generation`]: noticing that this process is a forked child; [`PerProcess`]: not sharing a
 //!   global with it;
+//! * [`at_exit`], [`thread_number`] and [`write_to_stderr`]: the end of the process;
 //! * [`random_octets`], [`set_thread_affinity`], [`Spare`], and on Unix [`receive`].
 
 #![expect(unsafe_code, reason = "this module is where the crate keeps its unsafe code")]
 
 mod affinity;
+mod exit;
 mod fork;
 mod nest;
 mod parker;
@@ -21,6 +23,7 @@ mod spare;
 mod unix;
 
 pub use affinity::set_thread_affinity;
+pub use exit::{at_exit, thread_number, write_to_stderr};
 pub use fork::{fork_generation, watch_forks};
 pub use nest::{NESTING, Nest};
 pub use parker::{Parked, Parker};

@@ -49,6 +49,11 @@ impl<T: Send + Sync + 'static> PerProcess<T> {
         }
     }
 
+    /// The value of this process, if it has been made. Makes nothing and takes no lock.
+    pub fn peek(&self) -> Option<&'static T> {
+        Self::of_this_process(self.current.load(Ordering::Acquire))
+    }
+
     fn of_this_process(found: *mut Value<T>) -> Option<&'static T> {
         // SAFETY: it is null, or published: then it comes from a box and is never freed.
         let found: &'static Value<T> = unsafe { found.as_ref() }?;
@@ -69,7 +74,9 @@ mod tests {
     #[test]
     fn a_process_makes_its_value_once() {
         static NUMBER: PerProcess<u32> = PerProcess::new();
+        assert_eq!(NUMBER.peek(), None);
         assert_eq!((NUMBER.get(|| 1), NUMBER.get(|| 2)), (&1, &1));
+        assert_eq!(NUMBER.peek(), Some(&1));
     }
 
     #[cfg(unix)]
