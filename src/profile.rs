@@ -19,4 +19,14 @@ impl Profile {
     pub const fn announces(self) -> bool {
         matches!(self, Profile::Wiremesh)
     }
+    /// Whether a ROUTER that has connected takes a server that announces another routing id for another peer, which gets nothing
+    /// of what waits for the first. libzmq goes on under the first id.
+    pub const fn new_identity_is_new_peer(self) -> bool {
+        matches!(self, Profile::Wiremesh)
+    }
+
+    /// Whether kinds that connect only once to an endpoint do so over inproc as well. In libzmq they connect again.
+    pub const fn deduplicates_inproc(self) -> bool {
+        matches!(self, Profile::Wiremesh)
+    }
 }

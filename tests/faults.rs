@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `announced.rs` | no fault: what the cures tell each other on the wire |
 //! | `ending.rs` | messages that the end of a process loses |
+//! | `identity.rs` | who holds a routing id, and how often a peer is there |
 
 mod support;
 
@@ -23,3 +24,5 @@ fn role() {
         _ => panic!("there is no role `{name}`"),
     });
 }
+#[path = "faults/identity.rs"]
+mod identity;

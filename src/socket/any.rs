@@ -8,6 +8,7 @@ use super::routing_id::RoutingId;
 use super::sending::Recipient;
 use super::{Builder, Face, Socket, sealed};
 use crate::context::Context;
+use crate::endpoint::Endpoint;
 use crate::error::{Error, RecvError, SendError, SendFailure};
 use crate::kind::SocketKind;
 use crate::message::{IntoMessage, Message};
@@ -93,6 +94,14 @@ impl AnySocket {
             sent += 1;
         }
         Ok(sent)
+    }
+
+    /// ROUTER: connects to an endpoint whose peer is known here by `id`; see [`Router::connect_as`](crate::Router::connect_as).
+    ///
+    /// # Errors
+    /// [`Error::Option`] for other kinds; otherwise as there.
+    pub fn connect_as(&self, endpoint: impl AsRef<str>, id: impl AsRef<[u8]>) -> Result<Endpoint, Error> {
+        self.0.core.connect_as(endpoint.as_ref(), id.as_ref())
     }
 
     /// ROUTER: sends a message to the peer with that routing id, which does not stand in front of the message then. Waits as

@@ -13,8 +13,8 @@ use crate::error::{Error, RecvError, SendError, SendFailure};
 use crate::kind::SocketKind;
 use crate::message::{IntoMessage, Message};
 use crate::options::{Effect, Options, Setting, default_options};
-use crate::patterns::router::Claim;
 use crate::peer::{PeerId, PeerInfo};
+use crate::profile::Profile;
 use crate::protocol;
 use crate::queue::gate::Gate;
 use crate::queue::{BORROWED_COPY_LIMIT, COPY_LIMIT};
@@ -64,6 +64,7 @@ pub(crate) struct Core {
     pub(super) invert: bool,
     pub(super) manual: bool,
     pub(super) manual_last_value: bool,
+    pub(super) profile: Profile,
     /// Whether and how a message may be taken the quick way.
     pub(super) quick: Quickness,
     /// Whether the pattern has a state that decides about receives.
@@ -86,6 +87,8 @@ pub(super) struct Endpoints {
     pub(super) connected: BTreeMap<EndpointId, String>,
     /// What was given to `bind`, where a wildcard may have become something else.
     pub(super) given: BTreeMap<EndpointId, String>,
+    /// The routing id a ROUTER gives the peers of a connecting endpoint that is `immediate`, and so has none in advance.
+    pub(super) assigned: BTreeMap<EndpointId, Bytes>,
 }
 
 impl Endpoints {
@@ -172,6 +175,7 @@ impl Core {
             invert: options.invert_matching,
             manual: options.manual || options.manual_last_value,
             manual_last_value: options.manual_last_value,
+            profile: options.profile,
             quick: match kind {
                 _ if options.conflate => Quickness::None,
                 SocketKind::Pull | SocketKind::Dealer | SocketKind::Pair | SocketKind::XSub => Quickness::Plain,
@@ -771,127 +775,7 @@ impl Core {
         (side.counts.dropped.linger, side.counts.lingered_bytes)
     }
 
-    // ----- peers -----
-
-    /// Finds a newcomer its place in the pattern, with the lock held; a reason refuses it.
-    pub(super) fn place(
-        &self,
-        side: &mut SendSide,
-        peer: PeerId,
-        identity: &Bytes,
-    ) -> Result<Option<PeerId>, &'static str> {
-        let handover = self.switch().handover;
-        let mut replaced = None;
-        let SendSide { routing, peers, .. } = side;
-        let slot = peer.slot();
-        if peers.get(peer.key()).is_some_and(|peer| peer.retired) {
-            return Ok(None);
-        }
-        match routing {
-            Routing::Balance(balance) => {
-                let taken = balance.peers().iter().any(|other| *other != slot);
-                if self.kind == SocketKind::Pair && taken {
-                    return Err(PAIR_TAKEN);
-                }
-                balance.attach(slot);
-            }
-            Routing::Request(balance, _) => balance.attach(slot),
-            Routing::Router(routes) => {
-                let Some(entry) = peers.get_mut(peer.key()) else { return Err("the peer is gone") };
-                if !entry.routing_id.is_empty() {
-                    return Ok(None);
-                }
-                let wanted = if entry.about.assigned_id.is_empty() { identity } else { &entry.about.assigned_id };
-                let wanted = wanted.clone();
-                let granted = match routes.claim(slot, &wanted, handover) {
-                    Claim::Granted(id) => id,
-                    Claim::TakenFrom(other, id) => {
-                        replaced = peers.at(other).map(|peer| peer.id);
-                        id
-                    }
-                    Claim::Refused => return Err(ID_TAKEN),
-                };
-                if let Some(old) = replaced {
-                    // What it sent before stays readable, under an id that leads nowhere else.
-                    if let (Some(old), Claim::Granted(id)) =
-                        (peers.get_mut(old.key()), routes.claim(old.slot(), &Bytes::new(), false))
-                    {
-                        old.routing_id = id;
-                    }
-                }
-                if let Some(entry) = peers.get_mut(peer.key()) {
-                    entry.routing_id = granted;
-                }
-                self.renamings.fetch_add(1, Ordering::Release);
-            }
-            Routing::Nowhere | Routing::Reply(_) | Routing::Publish(_) | Routing::Upstream => {
-                if let Some(entry) = peers.get_mut(peer.key()) {
-                    entry.routing_id = identity.clone();
-                }
-            }
-        }
-        Ok(replaced)
-    }
-
-    /// Takes a peer out of the pattern, with the lock held; what an XPUB shows of it is returned.
-    pub(super) fn unplace(&self, side: &mut SendSide, peer: PeerId) -> Vec<Message> {
-        let verboser = self.switch().verboser;
-        let slot = peer.slot();
-        let mut shown = Vec::new();
-        let SendSide { routing, peers, .. } = side;
-        match routing {
-            Routing::Balance(balance) => balance.detach(slot),
-            Routing::Request(balance, requests) => {
-                balance.detach(slot);
-                requests.detach(slot);
-            }
-            Routing::Router(routes) => {
-                if let Some(entry) = peers.get(peer.key()) {
-                    routes.release(slot, &entry.routing_id);
-                }
-            }
-            Routing::Publish(publisher) => {
-                if publisher.last == Some(peer) {
-                    publisher.last = None;
-                }
-                let show = self.kind == SocketKind::XPub;
-                publisher.subscriptions.remove_peer_visiting_all(slot, |topic, last| {
-                    if show && (last || verboser) {
-                        shown.push(super::receiving::event_message(false, topic, None));
-                    }
-                });
-            }
-            Routing::Nowhere | Routing::Reply(_) | Routing::Upstream => {}
-        }
-        shown
-    }
-
-    /// A peer is gone for good.
-    pub(super) fn dismiss(&self, peer: PeerId, linger: bool) {
-        let (shown, was_up, again) = {
-            let mut side = self.lock_send();
-            let Some(entry) = side.peer(peer) else { return };
-            let was_up = !matches!(entry.wire, Wire::None);
-            let again = entry.about.immediate.then_some(entry.about.endpoint_id);
-            let shown = self.unplace(&mut side, peer);
-            if let Some(entry) = side.peer_mut(peer) {
-                entry.lingered |= linger;
-            }
-            side.condemn(peer, self);
-            side.connections -= u64::from(was_up);
-            (shown, was_up, again)
-        };
-        if was_up {
-            let returns = again.is_some_and(|endpoint| self.lock_endpoints().connected.contains_key(&endpoint));
-            self.note_down(peer, returns);
-        }
-        // All that is to come from the peer has come when it is buried: what came later would have a source that never goes.
-        self.reveal(peer, shown);
-        self.bury(peer);
-        self.tell_waiters(Interest::CHANGE);
-        // Nobody has room any more, perhaps: those who wait look again.
-        self.tell_waiters(Interest::ROOM);
-    }
+    // ----- subscriptions upstream -----
 
     /// Sends all subscriptions to a peer that is new or back, with both locks held in their order.
     pub(super) fn replay(&self, reader: &Reader, side: &mut SendSide, peer: PeerId) {
@@ -949,10 +833,6 @@ fn progress_of(side: &SendSide) -> u64 {
 
 /// How often a receiver looks again before it sleeps when all its peers are in this process: a few microseconds.
 const LOOKS: usize = 200;
-
-/// Why a newcomer is refused. Both reasons pass.
-pub(super) const PAIR_TAKEN: &str = "the PAIR has a peer already";
-pub(super) const ID_TAKEN: &str = "the routing id is in use";
 
 fn nanos(duration: Option<Duration>) -> u64 {
     duration.map_or(FOREVER, |duration| u64::try_from(duration.as_nanos()).unwrap_or(FOREVER))

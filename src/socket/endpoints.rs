@@ -1,7 +1,6 @@
 //! Binding and connecting, and undoing it.
 
 use super::core::{Core, Endpoints};
-use super::patience::Trust;
 use super::sending::About;
 use crate::endpoint::Endpoint;
 use crate::engine::port::Command;
@@ -9,7 +8,7 @@ use crate::engine::{EndpointId, Host, Settings};
 use crate::error::Error;
 use crate::event::{Event, EventKind};
 use crate::kind::SocketKind;
-use crate::options::{Options, ReconnectStop};
+use crate::options::{Options, ReconnectStop, Setting};
 use crate::protocol::{Announcement, Config, Heartbeat, Token};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -88,31 +87,44 @@ impl Core {
         Ok(bound)
     }
 
-    /// Connects to an endpoint; the connection is made, and kept, in the background.
+    /// Connects to an endpoint; the connection is made, and kept, in the background. The peer is known by the routing id that was
+    /// set for the next one, if any.
     pub(super) fn connect(self: &Arc<Core>, text: &str) -> Result<Endpoint, Error> {
+        self.connect_under(text, None)
+    }
+
+    /// As [`connect`](Core::connect), for a ROUTER that gives the peer a routing id.
+    pub(super) fn connect_as(self: &Arc<Core>, text: &str, id: &[u8]) -> Result<Endpoint, Error> {
+        self.check()?;
+        let id = Bytes::copy_from_slice(id);
+        let setting = Setting::ConnectRoutingId(id.clone());
+        setting.row().check_kind(self.kind)?;
+        setting.check()?;
+        self.connect_under(text, Some(id))
+    }
+
+    fn connect_under(self: &Arc<Core>, text: &str, given: Option<Bytes>) -> Result<Endpoint, Error> {
         self.check_usable()?;
         let endpoint: Endpoint = text.parse()?;
         if endpoint.scheme() == INPROC {
-            return self.connect_inproc(endpoint);
+            return self.connect_inproc(endpoint, given);
         }
         let transport = self.transport(&endpoint, Purpose::Connect)?;
-        // A second connection of these kinds would only double what arrives, or whose turn it is.
-        let once = matches!(self.kind, SocketKind::Dealer | SocketKind::Sub | SocketKind::Pub | SocketKind::Req);
-        if once && self.lock_endpoints().connected.values().any(|known| known == text) {
-            return Ok(endpoint);
-        }
         self.open_port(text)?;
         let settings = Arc::new(self.settings());
-        let (immediate, assigned_id) = {
-            let mut options = self.lock_options();
-            (options.immediate, std::mem::take(&mut options.connect_routing_id))
-        };
         let id = {
             let mut endpoints = self.lock_endpoints();
+            if self.connects_once() && endpoints.connected.values().any(|known| known == text) {
+                return Ok(endpoint);
+            }
             let id = endpoints.allot();
             endpoints.connected.insert(id, text.to_owned());
             id
         };
+        let (immediate, assigned_id) = self.next_routing_id(given);
+        if immediate && !assigned_id.is_empty() {
+            self.lock_endpoints().assigned.insert(id, assigned_id.clone());
+        }
         let name: Arc<str> = text.into();
         let made = if immediate { Ok(None) } else { self.make_peer(id, &name, assigned_id).map(Some) };
         let peer = match made {
@@ -128,6 +140,19 @@ impl Core {
         Ok(endpoint)
     }
 
+    /// Returns true for kinds of which a second connection to the same endpoint would only double what arrives, or whose turn it is.
+    pub(super) fn connects_once(&self) -> bool {
+        matches!(self.kind, SocketKind::Dealer | SocketKind::Sub | SocketKind::Pub | SocketKind::Req)
+    }
+
+    /// Whether a new endpoint is `immediate`, and by which routing id its peer is known: the one given, or the option's, which is
+    /// for one endpoint.
+    pub(super) fn next_routing_id(&self, given: Option<Bytes>) -> (bool, Bytes) {
+        let mut options = self.lock_options();
+        let assigned = given.unwrap_or_else(|| std::mem::take(&mut options.connect_routing_id));
+        (options.immediate, assigned)
+    }
+
     /// A close that came while an endpoint was being made has not seen it.
     fn end_if_closed(&self) -> Result<(), Error> {
         if self.is_closed() {
@@ -139,18 +164,7 @@ impl Core {
     /// A peer whose outbox fills before there is a connection.
     fn make_peer(&self, id: EndpointId, name: &Arc<str>, assigned_id: Bytes) -> Result<crate::PeerId, &'static str> {
         let mut side = self.lock_send();
-        let peer = side.insert(About {
-            endpoint_id: id,
-            endpoint: Arc::clone(name),
-            address: "".into(),
-            kind: None,
-            properties: Vec::new(),
-            credentials: None,
-            assigned_id: assigned_id.clone(),
-            immediate: false,
-            greeted: None,
-            trust: Trust::default(),
-        });
+        let peer = side.insert(About::new(id, Arc::clone(name), assigned_id.clone()));
         // Who has no id yet cannot be addressed: a ROUTER waits for the peer to say it, unless it assigns one itself. A PUB
         // learns of subscriptions later in any case.
         let waits = self.kind == SocketKind::Router && assigned_id.is_empty();
@@ -197,6 +211,7 @@ impl Core {
             };
             list.remove(&id);
             endpoints.given.remove(&id);
+            endpoints.assigned.remove(&id);
             id
         };
         if endpoint.scheme() == INPROC {

@@ -8,6 +8,7 @@ use super::routing_id::RoutingId;
 use super::sending::Recipient;
 use super::{Builder, Face, Socket, sealed};
 use crate::context::Context;
+use crate::endpoint::Endpoint;
 use crate::error::{Error, RecvError, SendError, SendFailure};
 use crate::kind::SocketKind;
 use crate::message::{IntoMessage, Message};
@@ -537,6 +538,30 @@ face! {
 }
 
 impl Router {
+    /// Connects to an endpoint whose peer is known here by `id`, whatever it announces: it can be sent to at once. The option
+    /// [`connect_routing_id`](crate::Options::connect_routing_id) does the same for whichever `connect` comes next; this names the
+    /// endpoint. An empty id leaves it to the peer.
+    ///
+    /// Returns at once, as [`connect`](Socket::connect) does.
+    ///
+    /// # Errors
+    /// [`Error::Option`](crate::Error::Option) for an id of more than 255 octets or one that begins with a zero octet;
+    /// [`Error::InvalidEndpoint`](crate::Error::InvalidEndpoint) for an id in use as well; otherwise as `connect`.
+    ///
+    /// # Examples
+    /// ```
+    /// let context = wiremesh::Context::new();
+    /// let (router, dealer) = (wiremesh::Router::in_context(&context), wiremesh::Dealer::in_context(&context));
+    /// dealer.bind("inproc://worker")?;
+    /// router.connect_as("inproc://worker", "first")?;
+    /// router.send_to("first", "one job")?;
+    /// assert_eq!(dealer.recv()?, "one job");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn connect_as(&self, endpoint: impl AsRef<str>, id: impl AsRef<[u8]>) -> Result<Endpoint, Error> {
+        self.0.core.connect_as(endpoint.as_ref(), id.as_ref())
+    }
+
     /// Sends a message to the peer with that routing id.
     ///
     /// Without the option `mandatory` it never waits: a message for an unknown id or a full peer is dropped and counted. With

@@ -1,12 +1,12 @@
 //! What a socket is to the engine that drives it.
 
-use super::core::{Core, ID_TAKEN, PAIR_TAKEN};
+use super::core::Core;
 use super::flushing::Effort;
-use super::patience::Trust;
-use super::sending::{About, Routing, Wire};
+use super::membership::{ID_TAKEN, PAIR_TAKEN};
+use super::sending::Routing;
 use crate::budget::Budget;
 use crate::engine::contain::contain;
-use crate::engine::port::{Command, Port};
+use crate::engine::port::Port;
 use crate::engine::waiters::Interest;
 use crate::engine::{EndpointId, Flush, Host, Incoming, Newcomer};
 use crate::event::{Cause, Event, EventKind};
@@ -14,7 +14,6 @@ use crate::kind::SocketKind;
 use crate::peer::PeerId;
 use crate::protocol;
 use crate::queue::outbox::Settled;
-use bytes::Bytes;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -51,95 +50,11 @@ impl Host for Core {
     }
 
     fn attach(&self, newcomer: Newcomer) -> Result<PeerId, &'static str> {
-        let reader = self.lock_recv();
-        let mut side = self.lock_send();
-        let known = newcomer.peer.filter(|peer| side.peer(*peer).is_some());
-        let immediate = newcomer.peer.is_none() && self.lock_endpoints().connected.contains_key(&newcomer.endpoint_id);
-        let peer = known.unwrap_or_else(|| {
-            side.insert(About {
-                endpoint_id: newcomer.endpoint_id,
-                endpoint: Arc::clone(&newcomer.endpoint),
-                address: Arc::clone(&newcomer.address),
-                kind: None,
-                properties: Vec::new(),
-                credentials: None,
-                assigned_id: Bytes::new(),
-                immediate,
-                greeted: None,
-                trust: Trust::default(),
-            })
-        });
-        let replaced = match self.place(&mut side, peer, &newcomer.description.identity) {
-            Ok(replaced) => replaced,
-            Err(reason) => {
-                if known.is_none() {
-                    side.condemn(peer, self);
-                }
-                return Err(reason);
-            }
-        };
-        if let Some(entry) = side.peer_mut(peer) {
-            entry.minor = newcomer.description.minor;
-            entry.about.kind = newcomer.description.kind;
-            entry.about.properties = newcomer.description.properties;
-            entry.about.address = newcomer.address;
-            entry.about.credentials = newcomer.stream.credentials();
-            entry.about.trust = Trust::default();
-            entry.counts.reconnects += u64::from(newcomer.reconnected);
-            entry.wire = Wire::Stream(newcomer.stream);
-        }
-        self.mute(peer, false);
-        side.connections += 1;
-        side.reconnects += u64::from(newcomer.reconnected);
-        self.greet(&mut side, peer);
-        if self.kind.subscribes() {
-            self.replay(&reader, &mut side, peer);
-        }
-        self.note_up(peer);
-        drop(side);
-        drop(reader);
-        self.announce();
-        if let Some(old) = replaced {
-            let cause = Cause::Replaced("another peer took its routing id");
-            self.port.submit(Command::Drop { peer: old, cause });
-        }
-        self.tell_waiters(Interest::CHANGE);
-        self.tell_waiters(Interest::ROOM);
-        Ok(peer)
+        self.join(newcomer)
     }
 
     fn detach(&self, peer: PeerId, returns: bool) {
-        if !returns {
-            self.dismiss(peer, self.is_closed());
-            return;
-        }
-        let (shown, was_up) = {
-            let mut side = self.lock_send();
-            let side = &mut *side;
-            let Some(entry) = side.peers.get_mut(peer.key()) else { return };
-            let was_up = !matches!(entry.wire, Wire::None);
-            entry.wire = Wire::None;
-            let written = entry.outbox.rewind();
-            entry.settle(Settled { written, ..Settled::default() }, &mut side.counts);
-            side.marks_changed(peer);
-            side.connections -= u64::from(was_up);
-            let shown = match &mut side.routing {
-                Routing::Publish(_) => self.unplace(side, peer),
-                Routing::Request(_, requests) => {
-                    requests.detach(peer.slot());
-                    Vec::new()
-                }
-                Routing::Nowhere | Routing::Balance(_) | Routing::Reply(_) | Routing::Router(_) | Routing::Upstream => {
-                    Vec::new()
-                }
-            };
-            (shown, was_up)
-        };
-        if was_up {
-            self.note_down(peer, true);
-        }
-        self.reveal(peer, shown);
-        self.tell_waiters(Interest::CHANGE);
+        if returns { self.await_return(peer) } else { self.dismiss(peer, self.is_closed()) }
     }
 
     fn deliver(&self, peer: PeerId, incoming: Incoming) -> bool {
@@ -217,6 +132,7 @@ impl Host for Core {
         let mut endpoints = self.lock_endpoints();
         endpoints.bound.remove(&endpoint);
         endpoints.connected.remove(&endpoint);
+        endpoints.assigned.remove(&endpoint);
     }
 
     fn finished(&self) {

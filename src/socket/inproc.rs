@@ -4,8 +4,7 @@
 
 use super::core::Core;
 use super::endpoints::INPROC;
-use super::patience::Trust;
-use super::sending::{About, After, Marks, Wire};
+use super::sending::{About, After, Marks, SendSide, Wire};
 use crate::endpoint::Endpoint;
 use crate::engine::EndpointId;
 use crate::engine::waiters::Interest;
@@ -43,20 +42,16 @@ impl Core {
         Ok(endpoint)
     }
 
-    pub(super) fn connect_inproc(self: &Arc<Core>, endpoint: Endpoint) -> Result<Endpoint, Error> {
+    pub(super) fn connect_inproc(
+        self: &Arc<Core>,
+        endpoint: Endpoint,
+        given: Option<Bytes>,
+    ) -> Result<Endpoint, Error> {
         check_inproc(&endpoint)?;
-        let (immediate, assigned_id) = {
-            let mut options = self.lock_options();
-            (options.immediate, std::mem::take(&mut options.connect_routing_id))
-        };
-        let id = {
-            let mut endpoints = self.lock_endpoints();
-            let id = endpoints.allot();
-            endpoints.connected.insert(id, endpoint.to_string());
-            id
-        };
-        let peer = {
+        let (id, peer) = {
             let mut side = self.lock_send();
+            let Some(id) = self.allot_inproc(&side, &endpoint) else { return Ok(endpoint) };
+            let (immediate, assigned_id) = self.next_routing_id(given);
             let peer = side.insert(about(id, &endpoint, assigned_id.clone()));
             // Who has no id yet cannot be addressed; under `immediate` nobody can who is not there yet.
             let waits = immediate || (self.kind == crate::SocketKind::Router && assigned_id.is_empty());
@@ -67,7 +62,7 @@ impl Core {
                 self.lock_endpoints().connected.remove(&id);
                 return Err(Error::InvalidEndpoint { endpoint: endpoint.to_string(), reason: reason.to_owned() });
             }
-            peer
+            (id, peer)
         };
         let me = (Weak::clone(&self.me), peer);
         let refused = match self.context.directory.connect(endpoint.address(), me) {
@@ -87,6 +82,20 @@ impl Core {
             return Err(Error::Closed);
         }
         Err(Error::InvalidEndpoint { endpoint: endpoint.to_string(), reason: refused.to_owned() })
+    }
+
+    /// Notes an endpoint that is being connected, with the gate held over its peer as well; `None` if once is enough, and the peer of
+    /// an earlier call is there, or waits for its binder.
+    fn allot_inproc(&self, side: &SendSide, endpoint: &Endpoint) -> Option<EndpointId> {
+        let mut endpoints = self.lock_endpoints();
+        let lives = |id: EndpointId| side.peers.iter().any(|(_, peer)| peer.about.endpoint_id == id);
+        let mut same = endpoints.connected.iter().filter(|(_, known)| *known == endpoint.as_str());
+        if self.connects_once() && self.profile.deduplicates_inproc() && same.any(|(id, _)| lives(*id)) {
+            return None;
+        }
+        let id = endpoints.allot();
+        endpoints.connected.insert(id, endpoint.to_string());
+        Some(id)
     }
 
     /// The endpoint of a peer cannot work: it ends.
@@ -175,6 +184,18 @@ impl Core {
         self.dismiss(peer, self.is_closed());
     }
 
+    /// Ends the link to a peer if it is one of this process.
+    pub(super) fn part_inproc(&self, peer: PeerId, cause: Cause) -> bool {
+        let endpoint = match self.lock_send().peer(peer).map(|entry| (&entry.wire, &entry.about.endpoint)) {
+            Some((Wire::Inproc { .. }, endpoint)) => Arc::clone(endpoint),
+            Some((Wire::None | Wire::Stream(_), _)) | None => return false,
+        };
+        self.part(peer);
+        use crate::engine::Host;
+        self.event(Event { kind: EventKind::Disconnected(cause), endpoint, address: None, peer: Some(peer) });
+        true
+    }
+
     /// Replaces the link to an inproc peer we connected to by a new one; `false` if it is not such a peer.
     pub(super) fn reconnect_inproc(&self, peer: PeerId) -> bool {
         let (id, endpoint) = {
@@ -190,7 +211,7 @@ impl Core {
         }
         self.part(peer);
         // That the binder is gone by now is no surprise to whoever gave up on it.
-        let _ = me.connect_inproc(endpoint);
+        let _ = me.connect_inproc(endpoint, None);
         true
     }
 
@@ -283,12 +304,7 @@ impl Core {
     /// What follows a new link once both ends stand: a peer whose routing id was taken goes, and what waited is fetched.
     fn settle(&self, linked: Linked) {
         if let Some(old) = linked.replaced {
-            let endpoint = self.lock_send().peer(old).and_then(|old| old.about.endpoint.parse::<Endpoint>().ok());
-            self.part(old);
-            if let Some(endpoint) = endpoint {
-                let cause = Cause::Replaced("another peer took its routing id");
-                self.tell(EventKind::Disconnected(cause), &endpoint, Some(old));
-            }
+            self.oust(old);
         }
         for after in linked.after {
             self.follow(after);
@@ -355,18 +371,7 @@ fn join(
 const MISMATCH: &str = "the socket bound there is of a kind that does not talk to this one";
 
 fn about(id: EndpointId, endpoint: &Endpoint, assigned_id: Bytes) -> About {
-    About {
-        endpoint_id: id,
-        endpoint: endpoint.as_str().into(),
-        address: "".into(),
-        kind: None,
-        properties: Vec::new(),
-        credentials: None,
-        assigned_id,
-        immediate: false,
-        greeted: None,
-        trust: Trust::default(),
-    }
+    About::new(id, endpoint.as_str().into(), assigned_id)
 }
 
 fn check_inproc(endpoint: &Endpoint) -> Result<(), Error> {

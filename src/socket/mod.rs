@@ -10,6 +10,7 @@ mod flushing;
 mod host;
 mod inproc;
 mod long;
+mod membership;
 mod monitor;
 mod notices;
 mod patience;

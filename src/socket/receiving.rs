@@ -3,7 +3,7 @@
 
 use super::core::{Core, Next, Quickness};
 use super::routing_id::RoutingId;
-use super::sending::{Counts, Routing, Wire};
+use super::sending::{Counts, Peer, Routing, Wire};
 use crate::engine::Incoming;
 use crate::engine::port::Command;
 use crate::engine::waiters::Interest;
@@ -477,7 +477,8 @@ impl Core {
         let switch = self.switch();
         let show = {
             let mut side = self.lock_send();
-            if side.peer(peer).is_none() {
+            // One of an endpoint that is being closed gets nothing new, so that its wishes are no longer heard.
+            if !side.peer(peer).is_some_and(Peer::is_open) {
                 return;
             }
             let Routing::Publish(publisher) = &mut side.routing else { return };

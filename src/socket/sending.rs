@@ -138,6 +138,8 @@ pub(super) struct About {
     pub(super) credentials: Option<wiremesh_transports::Credentials>,
     /// It was given this routing id when it was connected.
     pub(super) assigned_id: Bytes,
+    /// The routing id it announced last that was not empty; `None` before its first handshake.
+    pub(super) announced_id: Option<Bytes>,
     /// Its endpoint connects again as another peer when the connection is lost.
     pub(super) immediate: bool,
     /// How many messages were written or dropped when it was greeted last.

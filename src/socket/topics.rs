@@ -1,7 +1,7 @@
 //! What a socket does with topics: the subscriptions of SUB and XSUB, and the manual ones of XPUB (RFC 29).
 
 use super::core::Core;
-use super::sending::Routing;
+use super::sending::{Peer, Routing};
 use crate::engine::waiters::Interest;
 use crate::error::Error;
 use crate::message::Message;
@@ -75,7 +75,7 @@ impl Core {
     pub(super) fn note_last(&self, message: &Message) {
         if self.manual && matches!(message.as_bytes().first(), Some(0 | 1)) {
             let mut side = self.lock_send();
-            let known = message.peer().filter(|peer| side.peer(*peer).is_some());
+            let known = message.peer().filter(|peer| side.peer(*peer).is_some_and(Peer::is_open));
             if let Routing::Publish(publisher) = &mut side.routing {
                 publisher.last = known;
                 if self.manual_last_value && message.as_bytes().first() == Some(&1) {

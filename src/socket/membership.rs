@@ -1,0 +1,294 @@
+//! Who is a peer: a newcomer's place in the pattern, and every ending of a peer.
+
+use super::core::Core;
+use super::patience::Trust;
+use super::sending::{About, Routing, SendSide, Wire};
+use crate::engine::port::Command;
+use crate::engine::waiters::Interest;
+use crate::engine::{EndpointId, Newcomer};
+use crate::event::Cause;
+use crate::kind::SocketKind;
+use crate::message::Message;
+use crate::patterns::router::Claim;
+use crate::peer::PeerId;
+use crate::queue::outbox::Settled;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Why a newcomer is refused. The first two reasons pass.
+pub(super) const PAIR_TAKEN: &str = "the PAIR has a peer already";
+pub(super) const ID_TAKEN: &str = "the routing id is in use";
+const ENDPOINT_CLOSED: &str = "the endpoint is closed";
+
+impl About {
+    /// A peer of that endpoint, of which nothing else is known.
+    pub(super) fn new(endpoint_id: EndpointId, endpoint: Arc<str>, assigned_id: Bytes) -> About {
+        About {
+            endpoint_id,
+            endpoint,
+            address: "".into(),
+            kind: None,
+            properties: Vec::new(),
+            credentials: None,
+            assigned_id,
+            announced_id: None,
+            immediate: false,
+            greeted: None,
+            trust: Trust::default(),
+        }
+    }
+}
+
+impl Core {
+    // ----- joining -----
+
+    /// A connection finished its handshake: the peer it belongs to, or why there is no place for it.
+    pub(super) fn join(&self, newcomer: Newcomer) -> Result<PeerId, &'static str> {
+        let reader = self.lock_recv();
+        let mut side = self.lock_send();
+        let known = newcomer.peer.filter(|peer| side.peer(*peer).is_some());
+        let stranger = known.filter(|peer| self.is_stranger(&side, *peer, &newcomer.description.identity));
+        let peer = match known.filter(|_| stranger.is_none()) {
+            Some(peer) => peer,
+            None => {
+                let peer = side.insert(self.about_newcomer(&newcomer)?);
+                let retired = stranger.and_then(|old| side.peer(old)).is_some_and(|old| old.retired);
+                if let Some(entry) = side.peer_mut(peer) {
+                    entry.retired = retired;
+                }
+                peer
+            }
+        };
+        let replaced = match self.place(&mut side, peer, &newcomer.description.identity) {
+            Ok(replaced) => replaced,
+            Err(reason) => {
+                if known != Some(peer) {
+                    side.condemn(peer, self);
+                }
+                return Err(reason);
+            }
+        };
+        if let Some(entry) = side.peer_mut(peer) {
+            entry.minor = newcomer.description.minor;
+            entry.about.kind = newcomer.description.kind;
+            let identity = newcomer.description.identity;
+            if entry.about.announced_id.is_none() || !identity.is_empty() {
+                entry.about.announced_id = Some(identity);
+            }
+            entry.about.properties = newcomer.description.properties;
+            entry.about.address = newcomer.address;
+            entry.about.credentials = newcomer.stream.credentials();
+            entry.about.trust = Trust::default();
+            entry.counts.reconnects += u64::from(newcomer.reconnected);
+            entry.wire = Wire::Stream(newcomer.stream);
+        }
+        self.mute(peer, false);
+        side.connections += 1;
+        side.reconnects += u64::from(newcomer.reconnected);
+        self.greet(&mut side, peer);
+        if self.kind.subscribes() {
+            self.replay(&reader, &mut side, peer);
+        }
+        self.note_up(peer);
+        drop(side);
+        drop(reader);
+        self.announce();
+        if let Some(old) = replaced {
+            self.oust(old);
+        }
+        if let Some(old) = stranger {
+            self.dismiss(old, false);
+        }
+        self.tell_waiters(Interest::CHANGE);
+        self.tell_waiters(Interest::ROOM);
+        Ok(peer)
+    }
+
+    /// What is known of a newcomer that has no peer yet, unless its endpoint has been closed meanwhile.
+    fn about_newcomer(&self, newcomer: &Newcomer) -> Result<About, &'static str> {
+        let endpoints = self.lock_endpoints();
+        let id = newcomer.endpoint_id;
+        let connected = endpoints.connected.contains_key(&id);
+        if !connected && !endpoints.bound.contains_key(&id) && newcomer.peer.is_none() {
+            return Err(ENDPOINT_CLOSED);
+        }
+        let assigned_id = endpoints.assigned.get(&id).cloned().unwrap_or_default();
+        drop(endpoints);
+        let immediate = connected && newcomer.peer.is_none();
+        Ok(About { immediate, ..About::new(id, Arc::clone(&newcomer.endpoint), assigned_id) })
+    }
+
+    /// Returns true if another server answers at the address a ROUTER has connected to: it announces another routing id, so
+    /// what waits for the one before is not for it.
+    fn is_stranger(&self, side: &SendSide, peer: PeerId, identity: &Bytes) -> bool {
+        self.kind == SocketKind::Router
+            && self.profile.new_identity_is_new_peer()
+            && !identity.is_empty()
+            && side.peer(peer).is_some_and(|peer| {
+                let About { assigned_id, announced_id, .. } = &*peer.about;
+                assigned_id.is_empty() && announced_id.as_ref().is_some_and(|before| before != identity)
+            })
+    }
+
+    /// Finds a newcomer its place in the pattern, with the lock held; a reason refuses it.
+    pub(super) fn place(
+        &self,
+        side: &mut SendSide,
+        peer: PeerId,
+        identity: &Bytes,
+    ) -> Result<Option<PeerId>, &'static str> {
+        let handover = self.switch().handover;
+        let mut replaced = None;
+        let SendSide { routing, peers, .. } = side;
+        let slot = peer.slot();
+        if peers.get(peer.key()).is_some_and(|peer| peer.retired) {
+            return Ok(None);
+        }
+        match routing {
+            Routing::Balance(balance) => {
+                let taken = balance.peers().iter().any(|other| *other != slot);
+                if self.kind == SocketKind::Pair && taken {
+                    return Err(PAIR_TAKEN);
+                }
+                balance.attach(slot);
+            }
+            Routing::Request(balance, _) => balance.attach(slot),
+            Routing::Router(routes) => {
+                let Some(entry) = peers.get_mut(peer.key()) else { return Err("the peer is gone") };
+                if !entry.routing_id.is_empty() {
+                    return Ok(None);
+                }
+                let wanted = if entry.about.assigned_id.is_empty() { identity } else { &entry.about.assigned_id };
+                let wanted = wanted.clone();
+                let granted = match routes.claim(slot, &wanted, handover) {
+                    Claim::Granted(id) => id,
+                    Claim::TakenFrom(other, id) => {
+                        replaced = peers.at(other).map(|peer| peer.id);
+                        id
+                    }
+                    Claim::Refused => return Err(ID_TAKEN),
+                };
+                if let Some(old) = replaced {
+                    // What it sent before stays readable, under an id that leads nowhere else.
+                    if let (Some(old), Claim::Granted(id)) =
+                        (peers.get_mut(old.key()), routes.claim(old.slot(), &Bytes::new(), false))
+                    {
+                        old.routing_id = id;
+                    }
+                }
+                if let Some(entry) = peers.get_mut(peer.key()) {
+                    entry.routing_id = granted;
+                }
+                self.renamings.fetch_add(1, Ordering::Release);
+            }
+            Routing::Nowhere | Routing::Reply(_) | Routing::Publish(_) | Routing::Upstream => {
+                if let Some(entry) = peers.get_mut(peer.key()) {
+                    entry.routing_id = identity.clone();
+                }
+            }
+        }
+        Ok(replaced)
+    }
+
+    /// Ends the connection of a peer whose routing id another one took, over whatever transport.
+    pub(super) fn oust(&self, old: PeerId) {
+        const CAUSE: Cause = Cause::Replaced("another peer took its routing id");
+        if !self.part_inproc(old, CAUSE) {
+            self.port.submit(Command::Drop { peer: old, cause: CAUSE });
+        }
+    }
+
+    // ----- leaving -----
+
+    /// The connection of a peer is gone, and its endpoint will connect again: what waits for it stays.
+    pub(super) fn await_return(&self, peer: PeerId) {
+        let (shown, was_up) = {
+            let mut side = self.lock_send();
+            let side = &mut *side;
+            let Some(entry) = side.peers.get_mut(peer.key()) else { return };
+            let was_up = !matches!(entry.wire, Wire::None);
+            entry.wire = Wire::None;
+            let written = entry.outbox.rewind();
+            entry.settle(Settled { written, ..Settled::default() }, &mut side.counts);
+            side.marks_changed(peer);
+            side.connections -= u64::from(was_up);
+            let shown = match &mut side.routing {
+                Routing::Publish(_) => self.unplace(side, peer),
+                Routing::Request(_, requests) => {
+                    requests.detach(peer.slot());
+                    Vec::new()
+                }
+                Routing::Nowhere | Routing::Balance(_) | Routing::Reply(_) | Routing::Router(_) | Routing::Upstream => {
+                    Vec::new()
+                }
+            };
+            (shown, was_up)
+        };
+        if was_up {
+            self.note_down(peer, true);
+        }
+        self.reveal(peer, shown);
+        self.tell_waiters(Interest::CHANGE);
+    }
+
+    /// Takes a peer out of the pattern, with the lock held; what an XPUB shows of it is returned.
+    pub(super) fn unplace(&self, side: &mut SendSide, peer: PeerId) -> Vec<Message> {
+        let verboser = self.switch().verboser;
+        let slot = peer.slot();
+        let mut shown = Vec::new();
+        let SendSide { routing, peers, .. } = side;
+        match routing {
+            Routing::Balance(balance) => balance.detach(slot),
+            Routing::Request(balance, requests) => {
+                balance.detach(slot);
+                requests.detach(slot);
+            }
+            Routing::Router(routes) => {
+                if let Some(entry) = peers.get(peer.key()) {
+                    routes.release(slot, &entry.routing_id);
+                }
+            }
+            Routing::Publish(publisher) => {
+                if publisher.last == Some(peer) {
+                    publisher.last = None;
+                }
+                let show = self.kind == SocketKind::XPub;
+                publisher.subscriptions.remove_peer_visiting_all(slot, |topic, last| {
+                    if show && (last || verboser) {
+                        shown.push(super::receiving::event_message(false, topic, None));
+                    }
+                });
+            }
+            Routing::Nowhere | Routing::Reply(_) | Routing::Upstream => {}
+        }
+        shown
+    }
+
+    /// A peer is gone for good.
+    pub(super) fn dismiss(&self, peer: PeerId, linger: bool) {
+        let (shown, was_up, again) = {
+            let mut side = self.lock_send();
+            let Some(entry) = side.peer(peer) else { return };
+            let was_up = !matches!(entry.wire, Wire::None);
+            let again = entry.about.immediate.then_some(entry.about.endpoint_id);
+            let shown = self.unplace(&mut side, peer);
+            if let Some(entry) = side.peer_mut(peer) {
+                entry.lingered |= linger;
+            }
+            side.condemn(peer, self);
+            side.connections -= u64::from(was_up);
+            (shown, was_up, again)
+        };
+        if was_up {
+            let returns = again.is_some_and(|endpoint| self.lock_endpoints().connected.contains_key(&endpoint));
+            self.note_down(peer, returns);
+        }
+        // All that is to come from the peer has come when it is buried: what came later would have a source that never goes.
+        self.reveal(peer, shown);
+        self.bury(peer);
+        self.tell_waiters(Interest::CHANGE);
+        // Nobody has room any more, perhaps: those who wait look again.
+        self.tell_waiters(Interest::ROOM);
+    }
+}
