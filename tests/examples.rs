@@ -3,6 +3,7 @@
 //! Cargo builds them beside the tests. When this file is tested alone it does not: then they are built here, unless they are
 //! newer than what they are made of.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -109,6 +110,20 @@ fn every_example_is_run_here_and_is_short() {
             assert!(lines < 60, "{name} has {lines} lines");
         }
     }
+}
+
+/// Whoever tries the library must not wait for what only its tests need: that lives in packages of its own, such as `tests/model`.
+#[test]
+fn the_quickstart_builds_fewer_than_fifteen_crates_of_others() {
+    // Cargo may build the dev-dependencies of a package for its examples.
+    let words = ["tree", "--offline", "--package", "wiremesh", "--edges", "normal,build,dev", "--prefix", "none"];
+    let output = Command::new(env!("CARGO")).args(words).current_dir(env!("CARGO_MANIFEST_DIR")).output();
+    let output = output.expect("cargo runs");
+    let tree = String::from_utf8_lossy(&output.stdout);
+    let named = tree.lines().filter_map(|line| line.split(' ').next());
+    let others: BTreeSet<_> = named.filter(|name| !name.is_empty() && !name.starts_with("wiremesh")).collect();
+    assert!(others.contains("mio"), "{tree}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(others.len() < 15, "{} crates: {others:?}", others.len());
 }
 
 /// Runs an example to its end.

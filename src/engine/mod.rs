@@ -43,7 +43,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wiremesh_transports::{LinkOptions, Stream, sys as parker};
 
-/// What the hand-over word and the waiter list are made of. They name it by this way, so that `tests/loom.rs` can take
+/// What the hand-over word and the waiter list are made of. They name it by this way, so that `tests/model/loom.rs` can take
 /// the same files and put models of these in their place.
 mod sync {
     pub(super) use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};

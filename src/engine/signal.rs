@@ -1,5 +1,5 @@
 //! The hand-over word between whoever drives a reactor and whoever has work for it. It is what keeps a wake from being
-//! lost, so it stands alone; its tests are models of every interleaving, in `tests/loom.rs`.
+//! lost, so it stands alone; its tests are models of every interleaving, in `tests/model/loom.rs`.
 //!
 //! Rules: work is published first (a command list, a dirty list), then [`ring`](Signal::ring) is called. A driver looks at
 //! the lists after each [`start`](Signal::start) and goes to sleep, or leaves, only if [`rest`](Signal::rest) agrees.

@@ -1,6 +1,6 @@
 //! The one list of those who wait on a socket: for a message, for room, or for the driver's seat.
 //!
-//! Its tests are models of every interleaving, in `tests/loom.rs`.
+//! Its tests are models of every interleaving, in `tests/model/loom.rs`.
 
 use super::parker::{Parked, Parker};
 use super::sync::{Arc, AtomicUsize, Mutex, Ordering, fence, thread_local};

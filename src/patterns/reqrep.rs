@@ -124,7 +124,9 @@ impl<P> Replies<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+
+    #[cfg(feature = "properties")]
+    mod properties;
 
     fn message(frames: &[&str]) -> Message {
         frames.iter().copied().collect()
@@ -160,25 +162,5 @@ mod tests {
         let reply = |envelope: &Envelope| Message::from_iter(envelope.iter().cloned().chain([Bytes::from("ok")]));
         assert_eq!(requests.accept(1, reply(&old), true), None);
         assert_eq!(requests.accept(1, reply(&new), true), Some(message(&["ok"])));
-    }
-
-    proptest! {
-        #[test]
-        fn any_request_is_either_taken_with_its_envelope_or_left(parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..3), 1..8)) {
-            let mut replies = Replies::default();
-            let request: Message = parts.iter().cloned().collect();
-            let delimiter = parts.iter().position(Vec::is_empty);
-            match replies.accept(3, request) {
-                Some(body) => {
-                    let at = delimiter.expect("has a delimiter");
-                    let (peer, envelope) = replies.take().expect("pending");
-                    prop_assert_eq!(peer, 3);
-                    prop_assert_eq!(envelope.len(), at + 1);
-                    let wanted: Message = parts[at + 1..].iter().cloned().collect();
-                    prop_assert_eq!(body, wanted);
-                }
-                None => prop_assert!(delimiter.is_none_or(|at| at + 1 == parts.len())),
-            }
-        }
     }
 }

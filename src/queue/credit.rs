@@ -1,6 +1,6 @@
 //! A peer's credit: whether one more message may be queued for it, and when those who wait are told that there is room.
 //!
-//! What is queued is counted by the caller, under the lock that guards this. Its tests are models, in `tests/loom.rs`.
+//! What is queued is counted by the caller, under the lock that guards this. Its tests are models, in `tests/model/loom.rs`.
 
 /// The limits of a queue, or what is in it; a limit of 0 is none.
 #[derive(Clone, Copy)]

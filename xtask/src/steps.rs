@@ -67,7 +67,7 @@ pub(crate) const STEPS: &[Step] = &[
     },
     Step {
         name: "tests",
-        what: "unit, property, simulation and integration tests of all crates",
+        what: "unit, simulation and integration tests of all crates",
         interop: false,
         act: |workspace, options| {
             let own = workspace.tests.iter().filter(|name| *name != INTEROP);
@@ -77,9 +77,25 @@ pub(crate) const STEPS: &[Step] = &[
             if library.failure.is_some() {
                 return Ok(library);
             }
-            let members = ["--workspace", "--exclude", "wiremesh", "--lib", "--bins", "--tests"];
+            let members = ["--workspace", "--exclude", "wiremesh", "--exclude", MODEL, "--lib", "--bins", "--tests"];
             let mut both = cargo_test(options).args(members).output_of(workspace)?;
             both.tally += library.tally;
+            Ok(both)
+        },
+    },
+    Step {
+        name: "models",
+        what: "properties of the pure layers, and loom's models of the shipped files",
+        interop: false,
+        act: |workspace, options| {
+            // The unit tests of the files it includes are run with the library.
+            let properties = ["--package", MODEL, "--test", "properties", "tests::properties::"];
+            let properties = cargo_test(options).args(properties).output_of(workspace)?;
+            if properties.failure.is_some() {
+                return Ok(properties);
+            }
+            let mut both = cargo_test(options).args(["--package", MODEL, "--test", "loom"]).output_of(workspace)?;
+            both.tally += properties.tally;
             Ok(both)
         },
     },
@@ -136,6 +152,8 @@ pub(crate) const STEPS: &[Step] = &[
 const CLIPPY: [&str; 3] = ["clippy", "--workspace", "--all-targets"];
 const DENY: [&str; 3] = ["--", "-D", "warnings"];
 const INTEROP: &str = "interop";
+/// The package in `tests/model`.
+const MODEL: &str = "wiremesh-model";
 /// It builds the library a dozen times, so only `--full` has it.
 pub(crate) const PLANTED: &str = "planted";
 

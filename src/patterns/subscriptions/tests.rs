@@ -1,8 +1,10 @@
 //! Both sets against plain models, on topics over so small an alphabet that they share, split and rejoin nodes all the time.
 
 use super::{Cancelled, PrefixSet, Removed, Subscribed, Subscriptions};
-use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+
+#[cfg(feature = "properties")]
+mod properties;
 
 type Model = BTreeMap<Vec<u8>, BTreeSet<u32>>;
 
@@ -13,27 +15,6 @@ enum Step {
     Remove(u32),
     RemoveVisitingAll(u32),
     Publish(Vec<u8>),
-}
-
-/// Short ones of two letters; runs longer than one label with something short behind; wide fan-out at one place.
-fn topics() -> impl Strategy<Value = Vec<u8>> {
-    prop_oneof![
-        6 => prop::collection::vec(b'a'..=b'b', 0..7),
-        1 => (prop::sample::select(vec![20_usize, 23, 4095, 4096, 4097, 8192, 8200]), prop::collection::vec(b'a'..=b'b', 0..3))
-            .prop_map(|(run, tail)| [vec![b'a'; run], tail].concat()),
-        2 => (any::<u8>(), prop::collection::vec(b'a'..=b'b', 0..2)).prop_map(|(wide, tail)| [vec![b'b', wide], tail].concat()),
-    ]
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        8 => (0..6_u32, topics()).prop_map(|(peer, topic)| Step::Subscribe(peer, topic)),
-        5 => (0..6_u32, topics()).prop_map(|(peer, topic)| Step::Cancel(peer, topic)),
-        1 => (0..6_u32).prop_map(Step::Remove),
-        1 => (0..6_u32).prop_map(Step::RemoveVisitingAll),
-        4 => topics().prop_map(Step::Publish),
-    ];
-    prop::collection::vec(step, 0..300)
 }
 
 fn model_matches(model: &Model, topic: &[u8]) -> Vec<u32> {
@@ -129,58 +110,6 @@ fn expect_same(subscriptions: &mut Subscriptions, model: &Model) {
     }
 }
 
-proptest! {
-    #[test]
-    fn subscriptions_do_what_a_map_of_sets_does(steps in steps()) {
-        let (mut subscriptions, mut model) = (Subscriptions::new(), Model::new());
-        for (number, step) in steps.into_iter().enumerate() {
-            run(&mut subscriptions, &mut model, step);
-            if number % 16 == 0 {
-                expect_same(&mut subscriptions, &model);
-            }
-        }
-        expect_same(&mut subscriptions, &model);
-    }
-
-    #[test]
-    fn a_prefix_set_does_what_a_map_of_counts_does(
-        steps in prop::collection::vec((any::<bool>(), topics()), 0..300),
-        published in prop::collection::vec(topics(), 20),
-    ) {
-        let (mut set, mut model) = (PrefixSet::new(), BTreeMap::<Vec<u8>, u32>::new());
-        for (insert, topic) in steps {
-            if insert {
-                let count = model.entry(topic.clone()).or_default();
-                *count += 1;
-                prop_assert_eq!(set.insert(&topic), *count == 1);
-            } else {
-                let expected = match model.get_mut(&topic) {
-                    None => Removed::Unknown,
-                    Some(1) => Removed::Last,
-                    Some(count) => {
-                        *count -= 1;
-                        Removed::Still
-                    }
-                };
-                if expected == Removed::Last {
-                    model.remove(&topic);
-                }
-                prop_assert_eq!(set.remove(&topic), expected);
-            }
-            prop_assert_eq!(set.len(), model.len());
-            prop_assert_eq!(set.is_empty(), model.is_empty());
-        }
-        set.tree.expect_sound();
-        for topic in published.iter().chain(model.keys()) {
-            prop_assert_eq!(set.matches(topic), model.keys().any(|prefix| topic.starts_with(prefix)));
-        }
-        let mut visited = Vec::new();
-        set.for_each(|topic| visited.push(topic.to_vec()));
-        visited.sort();
-        prop_assert!(visited.iter().eq(model.keys()));
-    }
-}
-
 /// Numbers that look random and are the same on every run.
 fn scattered(seed: u64) -> impl FnMut(u32) -> u32 {
     let mut state = seed;
@@ -218,6 +147,9 @@ fn eight_peers_that_subscribe_and_cancel_at_random_two_hundred_thousand_times_ag
     let (mut subscriptions, mut model, mut below) = (Subscriptions::new(), Model::new(), scattered(3));
     for step in 0..400_000 {
         let (peer, topic) = (below(8), format!("{}/{}", below(40), below(1000)).into_bytes());
+        if step % 4096 == 0 {
+            run(&mut subscriptions, &mut model, Step::Publish(topic.clone()));
+        }
         let step = if step % 2 == 0 { Step::Subscribe(peer, topic) } else { Step::Cancel(peer, topic) };
         run(&mut subscriptions, &mut model, step);
     }

@@ -10,11 +10,11 @@ mod parker;
 #[path = "loom/sync.rs"]
 mod sync;
 
-#[path = "../src/queue/credit.rs"]
+#[path = "../../src/queue/credit.rs"]
 mod credit;
-#[path = "../src/engine/signal.rs"]
+#[path = "../../src/engine/signal.rs"]
 mod signal;
-#[path = "../src/engine/waiters.rs"]
+#[path = "../../src/engine/waiters.rs"]
 #[expect(dead_code, reason = "the models are interested in messages and room only")]
 mod waiters;
 

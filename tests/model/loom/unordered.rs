@@ -45,9 +45,9 @@ pub(crate) mod sync {
 
 pub(crate) use crate::parker;
 
-#[path = "../../src/engine/signal.rs"]
+#[path = "../../../src/engine/signal.rs"]
 #[expect(clippy::duplicate_mod, reason = "the same file over other primitives")]
 pub(crate) mod signal;
-#[path = "../../src/engine/waiters.rs"]
+#[path = "../../../src/engine/waiters.rs"]
 #[expect(clippy::duplicate_mod, dead_code, reason = "the same file over other primitives")]
 pub(crate) mod waiters;
