@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// Answers until the socket is closed, and says how often.
 fn serve(server: &Rep) -> usize {
     let mut answered = 0;
-    for question in server.iter() {
+    while let Ok(question) = server.recv() {
         let text = question.to_str().unwrap_or("something that is not text");
         println!("server: asked {text:?}");
         if server.send(format!("{text} World")).is_err() {

@@ -24,16 +24,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     back.wait_for_peers(services.len(), PATIENCE)?;
 
     // A service sends its questions back, and says how many.
-    let echo = |service: Rep| service.iter().take_while(|question| service.send(question).is_ok()).count();
+    let echo = |service: Rep| std::iter::from_fn(|| service.send(service.recv().ok()?).ok()).count();
     thread::scope(|threads| {
         threads.spawn(|| {
-            for (client, mut question) in front.iter() {
+            while let Ok((client, mut question)) = front.recv() {
                 question.push_front(client);
                 back.send(question).expect("services are there");
             }
         });
         threads.spawn(|| {
-            for mut answer in back.iter() {
+            while let Ok(mut answer) = back.recv() {
                 let client = answer.pop_front().expect("a service keeps the envelope");
                 front.send_to(client, answer).expect("a router drops what it cannot send");
             }

@@ -48,8 +48,8 @@ fn work(context: &Context) -> Result<usize, Error> {
     results.connect("inproc://results")?;
     tasks.connect("inproc://tasks")?;
     let mut done = 0;
-    for task in tasks.iter() {
-        let number: u64 = task.to_str()?.parse()?;
+    for task in &tasks {
+        let number: u64 = task?.to_str()?.parse()?;
         results.send((number * number).to_string())?;
         done += 1;
     }

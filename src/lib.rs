@@ -79,7 +79,7 @@
 //! |---|---|---|---|
 //! | one message | `send`, `recv` | `send_timeout`, `recv_timeout` | `try_send`, `try_recv` |
 //! | one, into a buffer of the caller's ([`RecvIntoError`]) | `recv_into` | `recv_into_timeout` | `try_recv_into` |
-//! | many | `send_many`, `recv_many`, `iter` | | |
+//! | many | `send_many`, `recv_many`, `iter` (as [`Received`]) | | |
 //! | room for one to be made later ([`Reservation`]) | `reserve` | `reserve_timeout` | `try_reserve` |
 //!
 //! Every method takes `&self`, every socket is `Send + Sync`: see [threads](guide::threads). A failed send hands its message
@@ -148,8 +148,8 @@ pub use options::{Options, Setting};
 pub use peer::{PeerId, PeerInfo};
 pub use profile::Profile;
 pub use socket::{
-    AnySocket, Builder, Closer, Dealer, Face, Monitor, Pair, Pub, Pull, Push, RecvIntoError, Rep, Req, RequestError,
-    Reservation, Router, RoutingId, Socket, Sub, XPub, XSub,
+    AnySocket, Builder, Closer, Dealer, Face, Monitor, Pair, Pub, Pull, Push, Received, RecvIntoError, Rep, Req,
+    RequestError, Reservation, Router, RoutingId, Socket, Sub, XPub, XSub,
 };
 pub use stats::{Dropped, PeerStats, Stats};
 pub use wiremesh_transports as transports;

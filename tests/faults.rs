@@ -6,6 +6,7 @@
 //! | `announced.rs` | no fault: what the cures tell each other on the wire |
 //! | `ending.rs` | messages that the end of a process loses |
 //! | `identity.rs` | who holds a routing id, and how often a peer is there |
+//! | `first_steps.rs` | loops that end in silence, endpoints that stay in use |
 
 mod support;
 
@@ -13,6 +14,10 @@ mod support;
 mod announced;
 #[path = "faults/ending.rs"]
 mod ending;
+#[path = "faults/first_steps.rs"]
+mod first_steps;
+#[path = "faults/identity.rs"]
+mod identity;
 
 use support::child;
 
@@ -21,8 +26,7 @@ use support::child;
 fn role() {
     child::act(|name, arguments| match name {
         "ending" => ending::role(arguments),
+        "rebinder" => first_steps::rebinder(arguments),
         _ => panic!("there is no role `{name}`"),
     });
 }
-#[path = "faults/identity.rs"]
-mod identity;

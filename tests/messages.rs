@@ -184,7 +184,7 @@ fn an_iterator_yields_the_messages_as_they_come(net: &Net) {
     push.send_many(["a", "b", "c"]).unwrap();
     let mut messages = pull.iter();
     for wanted in ["a", "b", "c"] {
-        assert_eq!(messages.next().unwrap(), wanted);
+        assert_eq!(messages.next().unwrap().unwrap(), wanted);
     }
 }
 

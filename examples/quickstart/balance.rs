@@ -80,7 +80,8 @@ pub(crate) fn share_out(role: &mut Role) -> Outcome {
 /// Brings jobs and idle workers together, and results to customers, until the socket is closed.
 fn serve_the_idle(broker: &Router) -> Outcome {
     let (mut idle, mut waiting) = (VecDeque::<RoutingId>::new(), VecDeque::<Message>::new());
-    for (from, mut message) in broker.iter() {
+    for received in broker {
+        let (from, mut message) = received?;
         if message == "ready" {
             idle.push_back(from);
         } else if message.as_bytes() == b"result" {
@@ -141,7 +142,8 @@ pub(crate) fn work(role: &mut Role) -> Outcome {
 
 fn do_jobs(worker: &Dealer, takes: Duration) -> Outcome<u64> {
     let mut did = 0;
-    for job in worker.iter() {
+    for job in worker {
+        let job = job?;
         let (customer, job) = (job.frame(0).unwrap_or_default(), number::<u64>(job.frame(1))?);
         thread::sleep(takes);
         let (job, result) = (job.to_string(), digits(job).to_string());

@@ -104,7 +104,7 @@ pub(crate) fn serve(role: &mut Role) -> Outcome {
 
 /// Questions go to the workers in turn, each behind the routing id of who asked.
 fn forward(front: &Router, back: &Dealer) {
-    for (client, mut question) in front.iter() {
+    while let Ok((client, mut question)) = front.recv() {
         question.push_front(client);
         if back.send(question).is_err() {
             return;
@@ -114,7 +114,7 @@ fn forward(front: &Router, back: &Dealer) {
 
 /// Answers go to who asked.
 fn back_again(back: &Dealer, front: &Router) {
-    for mut answer in back.iter() {
+    while let Ok(mut answer) = back.recv() {
         let Some(client) = answer.pop_front() else { continue };
         if front.send_to(client, answer).is_err() {
             return;
@@ -127,8 +127,8 @@ fn answer_all(context: &Context) -> Outcome<u64> {
     let worker = Rep::in_context(context);
     worker.connect("inproc://workers")?;
     let mut answered = 0;
-    for question in worker.iter() {
-        worker.send(answer(number(Some(question.as_bytes()))?).to_string())?;
+    for question in &worker {
+        worker.send(answer(number(Some(question?.as_bytes()))?).to_string())?;
         answered += 1;
     }
     Ok(answered)

@@ -100,7 +100,7 @@ pub(crate) fn count(role: &mut Role) -> Outcome {
     to_sink.connect(sink)?;
     let counted = thread::scope(|threads| -> Outcome<Vec<String>> {
         let hands = [(); THREADS].map(|()| threads.spawn(|| count_pieces(&role.context, &to_sink)));
-        threads.spawn(|| to_threads.send_many(pieces.iter()));
+        threads.spawn(|| to_threads.send_many(pieces.iter().map_while(Result::ok)));
         // Whatever happens, the threads are let go.
         let over = to_threads.wait_for_peers(THREADS, PATIENCE).map_err(Into::into).and_then(|()| {
             pieces.connect(ventilator)?;
@@ -118,9 +118,9 @@ fn count_pieces(context: &Context, to_sink: &Push) -> Outcome<u64> {
     let pieces = Pull::in_context(context);
     pieces.connect("inproc://pieces")?;
     let mut done = 0;
-    for piece in pieces.iter() {
+    for piece in &pieces {
         let mut counted = Words::new();
-        texts::count(piece.as_bytes(), &mut counted);
+        texts::count(piece?.as_bytes(), &mut counted);
         to_sink.send([b"piece", &table_to_bytes(&counted)[..]])?;
         done += 1;
     }

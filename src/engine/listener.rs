@@ -2,15 +2,43 @@
 
 use super::{EndpointId, Settings};
 use crate::slab::Key;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use wiremesh_transports::Listener;
+
+/// A listener that whoever unbinds or closes can close at once, also while a driver sits in the seat: the address is free when the
+/// call returns.
+pub(crate) struct SharedListener(Mutex<Option<Box<dyn Listener>>>);
+
+impl SharedListener {
+    pub(crate) fn new(listener: Box<dyn Listener>) -> Arc<SharedListener> {
+        Arc::new(SharedListener(Mutex::new(Some(listener))))
+    }
+
+    /// Does something with it; `None` if it is closed already. A close waits meanwhile.
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&dyn Listener) -> T) -> Option<T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_deref().map(work)
+    }
+
+    /// Closes it, unless that has happened. Whoever does not drive has no registry: the descriptor leaves the poll by being closed
+    /// then. A copy of it that a forked child holds stays registered, under a token that finds no binding any more.
+    pub(crate) fn close(&self, registry: Option<&mio::Registry>) {
+        let listener = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(listener) = listener {
+            if let Some(registry) = registry {
+                let _ = listener.deregister(registry);
+            }
+            listener.close();
+        }
+    }
+}
 
 /// One `bind` of a socket.
 pub(crate) struct Binding {
     pub(crate) id: EndpointId,
     pub(crate) endpoint: Arc<str>,
     /// `None` once unbound, while its connections linger.
-    pub(crate) listener: Option<Box<dyn wiremesh_transports::Listener>>,
+    pub(crate) listener: Option<Arc<SharedListener>>,
     pub(crate) settings: Arc<Settings>,
     /// Connections whose handshake is not done, oldest first; may hold keys of links that are gone.
     pub(crate) half_open: Vec<Key>,

@@ -2,6 +2,7 @@
 
 use super::answers::Answers;
 use super::contain::contain;
+use super::listener::SharedListener;
 use super::reactor::{Reactor, Sources, Turns, WAKER, look_up};
 use super::signal::Signal;
 use super::thread::Engine;
@@ -20,7 +21,7 @@ use wiremesh_transports::{Listener, Transport};
 /// What a reactor can be told.
 pub(crate) enum Command {
     /// Accept connections on a listener.
-    Listen { id: EndpointId, endpoint: Arc<str>, listener: Box<dyn Listener>, settings: Arc<Settings> },
+    Listen { id: EndpointId, endpoint: Arc<str>, listener: Arc<SharedListener>, settings: Arc<Settings> },
     /// Keep a connection to an address.
     Dial {
         id: EndpointId,

@@ -10,7 +10,7 @@ mod reading;
 
 use super::dialer::{Dialer, Dialing, Jitter};
 use super::link::{Link, Origin, State};
-use super::listener::Binding;
+use super::listener::{Binding, SharedListener};
 use super::port::{Command, Habit};
 use super::{EndpointId, Flush, Host, Newcomer, Settings};
 use crate::event::{Cause, Event, EventKind};
@@ -24,7 +24,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use wiremesh_transports::{Listener, Stream, Transport};
+use wiremesh_transports::{Stream, Transport};
 
 pub(crate) struct Reactor {
     sources: Sources,
@@ -313,15 +313,15 @@ impl Reactor {
         host: &dyn Host,
         id: EndpointId,
         endpoint: Arc<str>,
-        listener: Box<dyn Listener>,
+        listener: Arc<SharedListener>,
         settings: Arc<Settings>,
     ) {
         let (prefix, registry) = (self.prefix, self.sources.registry());
         let mut failed = None;
         let key = self.bindings.insert_with(|key| {
-            if let Err(error) = listener.register(registry, token(prefix, Ready::Binding(key)), Interest::READABLE) {
-                failed = Some(error);
-            }
+            let token = token(prefix, Ready::Binding(key));
+            failed =
+                listener.with(|listener| listener.register(registry, token, Interest::READABLE)).and_then(Result::err);
             Binding {
                 id,
                 endpoint: Arc::clone(&endpoint),
@@ -352,7 +352,8 @@ impl Reactor {
             let Some(binding) = self.bindings.get_mut(key) else { return };
             binding.listed = false;
             let Some(listener) = binding.listener.as_ref().filter(|_| binding.paused.is_none()) else { return };
-            match listener.accept() {
+            let Some(accepted) = listener.with(|listener| listener.accept()) else { return };
+            match accepted {
                 Ok(stream) => {
                     binding.pause = Binding::SHORTEST_PAUSE;
                     self.accepted(host, key, stream, now);
@@ -423,7 +424,7 @@ impl Reactor {
     fn accept_failed(&mut self, host: &dyn Host, key: Key, error: io::Error, now: Instant) {
         let Some(binding) = self.bindings.get_mut(key) else { return };
         if let Some(listener) = &binding.listener {
-            host.port().turn_away(&**listener);
+            listener.with(|listener| host.port().turn_away(listener));
         }
         let until = binding.pause(now);
         let endpoint = Arc::clone(&binding.endpoint);

@@ -2,6 +2,7 @@
 
 use super::buffer::RecvIntoError;
 use super::core::Wait;
+use super::received::Received;
 use super::request::RequestError;
 use super::reservation::Reservation;
 use super::routing_id::RoutingId;
@@ -271,9 +272,9 @@ impl AnySocket {
         }
     }
 
-    /// The messages as they come. Ends when the socket is closed, or when a receive fails otherwise.
-    pub fn iter(&self) -> impl Iterator<Item = Message> + '_ {
-        std::iter::from_fn(|| self.recv().ok())
+    /// The messages as they come, each a `Result`: an error ends it only where nothing will ever come any more. See [`Received`].
+    pub fn iter(&self) -> Received<'_> {
+        Received::new(&self.0, |socket| recv_by(socket, Wait::Option))
     }
 
     /// REQ: sends a request and waits for its reply, at most `timeout` for both; see [`Req::request`](crate::Req::request).
@@ -293,8 +294,8 @@ impl AnySocket {
     /// server.bind("inproc://echo")?;
     /// client.connect("inproc://echo")?;
     /// std::thread::spawn(move || {
-    ///     for question in server.iter() {
-    ///         server.send(question).unwrap();
+    ///     for question in &server {
+    ///         server.send(question.unwrap()).unwrap();
     ///     }
     /// });
     /// assert_eq!(client.request("echo?", Duration::from_secs(5))?, "echo?");
@@ -409,11 +410,24 @@ impl AnySocket {
     }
 
     fn recv_by(&self, wait: Wait) -> Result<Message, RecvError> {
-        match self.kind() {
-            SocketKind::Push | SocketKind::Pub => Err(RecvError::NotSupported),
-            SocketKind::Router => self.0.core.recv_routed(wait).map(with_id),
-            _ => self.0.core.recv(wait),
-        }
+        recv_by(&self.0, wait)
+    }
+}
+
+fn recv_by(socket: &Socket, wait: Wait) -> Result<Message, RecvError> {
+    match socket.kind() {
+        SocketKind::Push | SocketKind::Pub => Err(RecvError::NotSupported),
+        SocketKind::Router => socket.core.recv_routed(wait).map(with_id),
+        _ => socket.core.recv(wait),
+    }
+}
+
+impl<'a> IntoIterator for &'a AnySocket {
+    type Item = Result<Message, RecvError>;
+    type IntoIter = Received<'a>;
+
+    fn into_iter(self) -> Received<'a> {
+        self.iter()
     }
 }
 

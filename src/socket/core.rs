@@ -6,6 +6,7 @@ use super::receiving::{Arrivals, Reader};
 use super::sending::{After, Marks, Payload, Peer, Recipient, Routing, SendSide, Wire};
 use crate::budget::Held;
 use crate::context::Inner;
+use crate::engine::listener::SharedListener;
 use crate::engine::port::{Command, Drive, Pace, Port};
 use crate::engine::waiters::{Interest, Waiters};
 use crate::engine::{EndpointId, Host};
@@ -89,6 +90,8 @@ pub(super) struct Endpoints {
     pub(super) given: BTreeMap<EndpointId, String>,
     /// The routing id a ROUTER gives the peers of a connecting endpoint that is `immediate`, and so has none in advance.
     pub(super) assigned: BTreeMap<EndpointId, Bytes>,
+    /// Whoever unbinds or closes also closes these.
+    pub(super) listeners: BTreeMap<EndpointId, Arc<SharedListener>>,
 }
 
 impl Endpoints {
@@ -738,6 +741,7 @@ impl Core {
         }
         self.tell_waiters(Interest::ALL);
         self.leave_inproc();
+        self.close_listeners();
         if self.port.is_open() {
             let linger = self.lock_options().linger;
             let deadline = linger.and_then(|linger| Instant::now().checked_add(linger));

@@ -3,6 +3,8 @@
 use super::core::{Core, Endpoints};
 use super::sending::About;
 use crate::endpoint::Endpoint;
+use crate::engine::contain::contain;
+use crate::engine::listener::SharedListener;
 use crate::engine::port::Command;
 use crate::engine::{EndpointId, Host, Settings};
 use crate::error::Error;
@@ -75,10 +77,12 @@ impl Core {
     ) -> Result<Endpoint, Error> {
         let bound = Endpoint::new(scheme, &listener.local_address());
         self.open_port(bound.as_str())?;
+        let listener = SharedListener::new(listener);
         let id = {
             let mut endpoints = self.lock_endpoints();
             let id = endpoints.allot();
             endpoints.bound.insert(id, bound.to_string());
+            endpoints.listeners.insert(id, Arc::clone(&listener));
             endpoints.given.extend(given.map(|given| (id, given.to_owned())));
             id
         };
@@ -156,6 +160,7 @@ impl Core {
     /// A close that came while an endpoint was being made has not seen it.
     fn end_if_closed(&self) -> Result<(), Error> {
         if self.is_closed() {
+            self.close_listeners();
             self.cut_linger();
         }
         self.check()
@@ -197,7 +202,7 @@ impl Core {
     ) -> Result<(), Error> {
         self.check()?;
         let endpoint: Endpoint = text.parse()?;
-        let id = {
+        let (id, listener) = {
             let mut endpoints = self.lock_endpoints();
             let given = endpoints.given.clone();
             let list = list(&mut endpoints);
@@ -212,8 +217,9 @@ impl Core {
             list.remove(&id);
             endpoints.given.remove(&id);
             endpoints.assigned.remove(&id);
-            id
+            (id, endpoints.listeners.remove(&id))
         };
+        listener.iter().for_each(|listener| self.close_listener(listener));
         if endpoint.scheme() == INPROC {
             self.undo_inproc(&endpoint, id, verb == "bound to");
             return Ok(());
@@ -223,6 +229,19 @@ impl Core {
         let deadline = linger.and_then(|linger| Instant::now().checked_add(linger));
         self.port.submit(Command::End { scope: Some(id), deadline });
         Ok(())
+    }
+
+    /// Closes all listeners of a socket that closes.
+    pub(super) fn close_listeners(&self) {
+        let listeners = std::mem::take(&mut self.lock_endpoints().listeners);
+        listeners.values().for_each(|listener| self.close_listener(listener));
+    }
+
+    /// Closes a listener at once, so that its address can be bound again when the call returns.
+    fn close_listener(&self, listener: &SharedListener) {
+        if let Err(panic) = contain(|| listener.close(None)) {
+            self.port.submit(Command::Fail(panic));
+        }
     }
 
     /// The peers of an endpoint that ends get nothing new; what waits for them is still delivered.

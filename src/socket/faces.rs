@@ -2,6 +2,7 @@
 
 use super::buffer::RecvIntoError;
 use super::core::Wait;
+use super::received::Received;
 use super::request::RequestError;
 use super::reservation::Reservation;
 use super::routing_id::RoutingId;
@@ -234,9 +235,18 @@ macro_rules! receives {
                 self.0.core.recv_many(max, Wait::Option)
             }
 
-            /// The messages as they come. Ends when the socket is closed, or when a receive fails otherwise.
-            pub fn iter(&self) -> impl Iterator<Item = Message> + '_ {
-                std::iter::from_fn(|| self.recv().ok())
+            /// The messages as they come, each a `Result`: an error ends it only where nothing will ever come any more. See [`Received`].
+            pub fn iter(&self) -> Received<'_> {
+                Received::new(&self.0, |socket| socket.core.recv(Wait::Option))
+            }
+        }
+
+        impl<'a> IntoIterator for &'a $name {
+            type Item = Result<Message, RecvError>;
+            type IntoIter = Received<'a>;
+
+            fn into_iter(self) -> Received<'a> {
+                self.iter()
             }
         }
     };
@@ -453,8 +463,8 @@ impl Req {
         self.0.core.request(message.into_message(), timeout, 0)
     }
 
-    /// As [`request`](Req::request), sending the request again up to `retries` times, each with a `timeout` of its own (the
-    /// lazy-pirate pattern). The connection that did not answer is replaced, so that a late reply is not taken for a new
+    /// As [`request`](Req::request), trying again up to `retries` times, each with a `timeout` of its own (the lazy-pirate pattern), where no
+    /// answer came or the request could not be sent in time. The connection that did not answer is replaced, so that a late reply is not taken for a new
     /// one. The server may see the request more than once.
     ///
     /// # Errors
@@ -747,9 +757,18 @@ impl Router {
         self.0.core.recv_many_routed(max, Wait::Option)
     }
 
-    /// The messages as they come. Ends when the socket is closed, or when a receive fails otherwise.
-    pub fn iter(&self) -> impl Iterator<Item = (RoutingId, Message)> + '_ {
-        std::iter::from_fn(|| self.recv().ok())
+    /// The messages as they come, each a `Result`: an error ends it only where nothing will ever come any more. See [`Received`].
+    pub fn iter(&self) -> Received<'_, (RoutingId, Message)> {
+        Received::new(&self.0, |socket| socket.core.recv_routed(Wait::Option))
+    }
+}
+
+impl<'a> IntoIterator for &'a Router {
+    type Item = Result<(RoutingId, Message), RecvError>;
+    type IntoIter = Received<'a, (RoutingId, Message)>;
+
+    fn into_iter(self) -> Received<'a, (RoutingId, Message)> {
+        self.iter()
     }
 }
 
@@ -785,7 +804,7 @@ face! {
     /// right.connect("inproc://results")?;
     /// left.send_many(["l1", "l2"])?;
     /// right.send_many(["r1", "r2"])?;
-    /// let results: Vec<_> = sink.iter().take(4).collect();
+    /// let results = sink.iter().take(4).collect::<Result<Vec<_>, _>>()?;
     /// assert_eq!(results[0], "l1"); // each peer's messages keep their order, peers take turns
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -131,6 +131,7 @@ impl Host for Core {
     fn endpoint_ended(&self, endpoint: EndpointId) {
         let mut endpoints = self.lock_endpoints();
         endpoints.bound.remove(&endpoint);
+        endpoints.listeners.remove(&endpoint);
         endpoints.connected.remove(&endpoint);
         endpoints.assigned.remove(&endpoint);
     }

@@ -40,7 +40,13 @@ impl Core {
         let mut left = retries;
         loop {
             let start = Instant::now();
-            self.send(message.clone(), Recipient::Pattern, Wait::For(timeout))?;
+            match self.send(message.clone(), Recipient::Pattern, Wait::For(timeout)) {
+                Err(SendError { reason: SendFailure::TimedOut, .. }) if left > 0 => {
+                    left -= 1;
+                    continue;
+                }
+                sent => sent?,
+            }
             let rest = timeout.saturating_sub(start.elapsed());
             match self.recv(Wait::For(rest)) {
                 Err(RecvError::TimedOut) => self.give_up(),

@@ -168,7 +168,7 @@ pub(crate) fn server(arguments: &[&str]) {
     child::tell(router.bind("tcp://127.0.0.1:*").expect("bound"));
     child::tell(bare_echo());
     thread::spawn(move || {
-        for (id, message) in router.iter() {
+        while let Ok((id, message)) = router.recv() {
             router.send_to(&id, message).expect("a ROUTER never waits");
         }
     });

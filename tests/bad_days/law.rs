@@ -83,7 +83,7 @@ fn many_to_many(over: Over) {
             let (pull, sum) = (Arc::clone(pull), Arc::clone(&sum));
             thread::spawn(move || {
                 let mut count = 0u64;
-                for message in pull.iter() {
+                while let Ok(message) = pull.recv() {
                     let number = u64::from_le_bytes(*message.as_bytes().first_chunk::<8>().expect("a number"));
                     sum.fetch_add(number, Ordering::Relaxed);
                     count += 1;
@@ -235,7 +235,7 @@ fn echoes(over: Over) {
         let router = Arc::clone(&router);
         thread::spawn(move || {
             let mut strays = 0u64;
-            for (id, message) in router.iter() {
+            while let Ok((id, message)) = router.recv() {
                 if strays * 10 < router_seen(&message) {
                     router.send_to("nobody", "lost").expect("a ROUTER never waits");
                     strays += 1;

@@ -306,7 +306,7 @@ pub(crate) fn binder(arguments: &[&str]) {
         let ledger = Arc::clone(&ledger);
         move || {
             let mut row = [0; 3];
-            for message in pull.iter() {
+            while let Ok(message) = pull.recv() {
                 keep(&mut row, number(message.as_bytes()));
                 ledger.write(life, 0, row);
             }
@@ -314,7 +314,7 @@ pub(crate) fn binder(arguments: &[&str]) {
     });
     let answerer = thread::spawn(move || {
         let mut row = [0; 3];
-        for (id, message) in router.iter() {
+        while let Ok((id, message)) = router.recv() {
             let number = number(message.as_bytes());
             keep(&mut row, number);
             ledger.write(life, 1, row);

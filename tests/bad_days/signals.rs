@@ -81,7 +81,7 @@ pub(crate) fn alarms(_: &[&str]) {
         assert_eq!(libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()), 0);
     }
     let echo = thread::spawn(move || {
-        for (id, message) in router.iter() {
+        while let Ok((id, message)) = router.recv() {
             router.send_to(&id, message).expect("a ROUTER never waits");
         }
     });

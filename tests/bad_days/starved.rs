@@ -175,7 +175,7 @@ pub(crate) fn crowded(arguments: &[&str]) {
     let monitor = router.monitor();
     child::tell(router.bind("tcp://127.0.0.1:*").expect("bound"));
     thread::spawn(move || {
-        for (id, message) in router.iter() {
+        while let Ok((id, message)) = router.recv() {
             router.send_to(&id, message).expect("a ROUTER never waits");
         }
     });

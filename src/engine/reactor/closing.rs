@@ -19,8 +19,7 @@ impl Reactor {
         let concerns = |id: EndpointId| scope.is_none_or(|scope| scope == id);
         for (_, binding) in self.bindings.iter_mut().filter(|(_, binding)| concerns(binding.id)) {
             if let Some(listener) = binding.listener.take() {
-                let _ = listener.deregister(self.sources.registry());
-                listener.close();
+                listener.close(Some(self.sources.registry()));
                 let endpoint = Arc::clone(&binding.endpoint);
                 host.event(Event { kind: EventKind::Closed(Cause::Local), endpoint, address: None, peer: None });
             }
@@ -155,8 +154,7 @@ impl Reactor {
         }
         for key in self.bindings.keys() {
             if let Some(listener) = self.bindings.remove(key).and_then(|binding| binding.listener) {
-                let _ = contain(|| listener.deregister(self.sources.registry()));
-                let _ = contain(|| listener.close());
+                let _ = contain(|| listener.close(Some(self.sources.registry())));
             }
         }
         let _ = contain(|| drop(self));
