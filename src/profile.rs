@@ -19,6 +19,7 @@ impl Profile {
     pub const fn announces(self) -> bool {
         matches!(self, Profile::Wiremesh)
     }
+
     /// Whether a ROUTER that has connected takes a server that announces another routing id for another peer, which gets nothing
     /// of what waits for the first. libzmq goes on under the first id.
     pub const fn new_identity_is_new_peer(self) -> bool {
@@ -27,6 +28,13 @@ impl Profile {
 
     /// Whether kinds that connect only once to an endpoint do so over inproc as well. In libzmq they connect again.
     pub const fn deduplicates_inproc(self) -> bool {
+        matches!(self, Profile::Wiremesh)
+    }
+
+    /// Whether a connecting endpoint scatters its attempts, so that the peers of a restarted server come back soon and not all at
+    /// once. libzmq waits an interval plus a random part of one, or without chance twice as long each time where `reconnect_max` is
+    /// above the interval.
+    pub const fn scatters_attempts(self) -> bool {
         matches!(self, Profile::Wiremesh)
     }
 }

@@ -41,19 +41,16 @@ pub(crate) enum Dialing {
 
 impl Dialer {
     /// How long to wait before the next round; `None` when there is to be none. `random` is any number.
-    ///
-    /// The first retry comes after the interval itself; later ones double it up to the cap, and are spread over the whole
-    /// span (full jitter), so that a thousand clients of a restarted server do not come back at once.
     pub(crate) fn backoff(&mut self, random: u64) -> Option<Duration> {
         let interval = self.settings.reconnect_interval?.clamp(FLOOR, CEILING);
+        let longest = self.settings.reconnect_max.clamp(interval, CEILING);
         self.failures = self.failures.saturating_add(1);
-        if self.failures == 1 {
-            return Some(interval);
-        }
-        let doubled = interval.saturating_mul(1u32 << (self.failures - 1).min(20));
-        let span = doubled.min(self.settings.reconnect_max.clamp(interval, CEILING)) - interval;
-        let share = (random >> 11) as f64 / (1u64 << 53) as f64;
-        Some(interval + span.mul_f64(share))
+        let share = share(random);
+        Some(match self.settings.protocol.profile.scatters_attempts() {
+            true => wait(interval, longest, Round::of(self.failures, self.was_up), share),
+            false if longest == interval => interval + interval.mul_f64(share),
+            false => interval.saturating_mul(1 << (self.failures - 1).min(20)).min(longest),
+        })
     }
 
     /// A connection proved good: the next loss starts from the interval again.
@@ -62,6 +59,64 @@ impl Dialer {
     }
 }
 
+/// Which round of attempts a wait precedes, as far as the wait depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    /// The first after an endpoint that was never up found nobody. Clients and servers are often started together.
+    Soon,
+    /// The first after a connection was lost, perhaps with a thousand others at this moment.
+    Scatter,
+    /// A later one, after so many doublings.
+    Later(u32),
+}
+
+impl Round {
+    fn of(failures: u32, was_up: bool) -> Round {
+        let scattered = if was_up { 1 } else { 2 };
+        if failures < scattered {
+            Round::Soon
+        } else if failures == scattered {
+            Round::Scatter
+        } else {
+            Round::Later((failures - scattered).saturating_sub(STEADY))
+        }
+    }
+}
+
+/// The wait before a round, between the interval and the longest; `share` is from 0 to below 1.
+///
+/// Waits are drawn from 4 to 10 intervals, so that peers that come back after a second are found within a second, all
+/// connections of a process among them. The first wait after a loss is an interval and the *rest* of such a wait, as seen by
+/// somebody who looks in at any time. So clients that lost their server at the same moment are as scattered from the first wait on
+/// as if they had tried for ever: with the default interval less than 15 % of them come within 100 ms, however long the outage
+/// lasts. Only after an outage that long that [`STEADY`] waits have passed the span doubles with each failure.
+fn wait(interval: Duration, longest: Duration, round: Round, share: f64) -> Duration {
+    let doublings = match round {
+        Round::Soon => return interval,
+        Round::Scatter => 0,
+        Round::Later(doublings) => doublings.min(20),
+    };
+    let high = interval.saturating_mul(10 << doublings).min(longest);
+    let low = high.mul_f64(0.4).max(interval);
+    if round != Round::Scatter {
+        return low + (high - low).mul_f64(share);
+    }
+    // The rest of a wait W that began at a random time has the density P(W > x) / E(W): even up to `low`, then falling to 0.
+    let (low, high) = (low.as_secs_f64(), high.as_secs_f64());
+    let mean = (low + high) / 2.0;
+    let rest =
+        if share * mean <= low { share * mean } else { high - (2.0 * (1.0 - share) * (high - low) * mean).sqrt() };
+    let rest = Duration::try_from_secs_f64(rest).unwrap_or(longest);
+    interval.saturating_add(rest).min(longest)
+}
+
+/// A number as a share from 0 to below 1.
+fn share(random: u64) -> f64 {
+    (random >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// So many waits do not grow.
+const STEADY: u32 = 3;
 /// However short the interval is set, attempts do not become a busy loop.
 const FLOOR: Duration = Duration::from_millis(1);
 /// No wait is longer than what the clock can say: a century is one.
@@ -134,5 +189,91 @@ mod tests {
         let mut jitter = Jitter::new();
         assert_eq!(dialer(Some(Duration::ZERO), Duration::ZERO).backoff(jitter.next()), Some(FLOOR));
         assert_eq!(dialer(None, Duration::ZERO).backoff(jitter.next()), None);
+    }
+
+    #[test]
+    fn no_span_of_times_panics() {
+        let spans = [Duration::ZERO, Duration::from_nanos(1), Duration::from_secs(7), Duration::MAX];
+        for (interval, longest) in spans.into_iter().flat_map(|interval| spans.map(|longest| (interval, longest))) {
+            for (was_up, random) in [(false, 0), (false, u64::MAX), (true, 0), (true, u64::MAX)] {
+                let mut dialer = dialer(Some(interval), longest);
+                dialer.was_up = was_up;
+                for _ in 0..100 {
+                    let wait = dialer.backoff(random).expect("it tries again");
+                    assert!((FLOOR..=CEILING).contains(&wait), "{interval:?} to {longest:?}: {wait:?}");
+                }
+            }
+        }
+    }
+
+    /// When the clients of a server that was gone for `outage` are back after it, in order.
+    fn back_after(outage: Duration, was_up: bool, jitter: &mut Jitter) -> Vec<Duration> {
+        let mut back: Vec<Duration> = (0..1000)
+            .map(|_| {
+                let mut dialer = dialer(Some(Duration::from_millis(100)), Duration::from_secs(5));
+                dialer.was_up = was_up;
+                let mut at = Duration::ZERO;
+                while at < outage {
+                    at += dialer.backoff(jitter.next()).expect("it tries again");
+                }
+                at - outage
+            })
+            .collect();
+        back.sort_unstable();
+        back
+    }
+
+    /// The most clients that come within 100 ms.
+    fn crowd(back: &[Duration]) -> usize {
+        let window = Duration::from_millis(100);
+        let within = |first: &Duration| back.iter().filter(|at| (*first..*first + window).contains(at)).count();
+        back.iter().map(within).max().unwrap_or(0)
+    }
+
+    #[test]
+    fn after_an_outage_of_a_second_half_the_clients_are_back_within_500_ms_and_all_within_1500() {
+        let mut jitter = Jitter::new();
+        for was_up in [true, false] {
+            let back = back_after(Duration::from_secs(1), was_up, &mut jitter);
+            assert!(back[500] < Duration::from_millis(450), "the median is {:?}", back[500]);
+            assert!(back[999] < Duration::from_millis(1200), "the last is {:?}", back[999]);
+        }
+    }
+
+    #[test]
+    fn of_a_thousand_clients_no_more_than_a_fifth_come_back_within_100_ms_however_long_the_outage() {
+        let mut jitter = Jitter::new();
+        for outage in [1, 50, 100, 250, 500, 750, 1000, 1250, 1500, 2000, 3000, 10_000] {
+            let crowd = crowd(&back_after(Duration::from_millis(outage), true, &mut jitter));
+            assert!(crowd <= 200, "{crowd} come together after {outage} ms");
+        }
+        let crowd = crowd(&back_after(Duration::from_secs(1), false, &mut jitter));
+        assert!(crowd <= 200, "{crowd} that have never been up come together");
+    }
+
+    #[test]
+    fn the_profile_of_libzmq_waits_as_libzmq_does() {
+        let interval = Duration::from_millis(100);
+        let with = |longest| {
+            let mut dialer = dialer(Some(interval), longest);
+            let mut protocol = Config::new(SocketKind::Push);
+            protocol.profile = crate::Profile::Libzmq;
+            dialer.settings = Arc::new(Settings { protocol: Arc::new(protocol), ..(*dialer.settings).clone() });
+            [(); 5].map(|()| dialer.backoff(u64::MAX / 2).expect("it tries again").as_millis())
+        };
+        assert_eq!(with(Duration::from_millis(500)), [100, 200, 400, 500, 500]);
+        assert!(with(Duration::ZERO).iter().all(|wait| (149..=150).contains(wait)));
+    }
+
+    #[test]
+    fn a_connection_that_proved_good_starts_the_backoff_anew() {
+        let mut dialer = dialer(Some(Duration::from_millis(100)), Duration::from_secs(5));
+        dialer.was_up = true;
+        for _ in 0..20 {
+            dialer.backoff(u64::MAX);
+        }
+        assert!(dialer.backoff(u64::MAX) > Some(Duration::from_secs(4)));
+        dialer.proved();
+        assert!(dialer.backoff(u64::MAX) < Some(Duration::from_millis(1200)));
     }
 }

@@ -252,11 +252,13 @@ options! {
 
     // Connecting.
 
-    /// The wait before the first new attempt after a connection failed or was lost. `None` never tries again.
+    /// The shortest wait before a new attempt, and the first one where nobody was there from the start. After a connection was lost
+    /// waits are drawn from up to ten times this, so that the peers of a restarted server come back soon and not all at once. `None`
+    /// never tries again.
     reconnect_interval ReconnectInterval: Option<Duration> = Some(Duration::from_millis(100)), "100 ms";
     "ZMQ_RECONNECT_IVL" 18, "time", "any, or none for never", NewEndpoints, ALL;
 
-    /// The longest wait between attempts: each failure doubles the span from which the wait is drawn, up to this.
+    /// The longest wait between attempts: after the first four each failure doubles the span from which the wait is drawn, up to this.
     reconnect_max ReconnectMax: Duration = Duration::from_secs(5), "5 s";
     "ZMQ_RECONNECT_IVL_MAX" 21, "time", "any; below the interval it has no effect", NewEndpoints, ALL;
 
