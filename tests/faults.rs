@@ -7,6 +7,7 @@
 //! | `ending.rs` | messages that the end of a process loses |
 //! | `identity.rs` | who holds a routing id, and how often a peer is there |
 //! | `first_steps.rs` | loops that end in silence, endpoints that stay in use |
+//! | `turns.rs` | sockets that share an engine thread, and one is busy |
 
 mod support;
 
@@ -19,6 +20,9 @@ mod first_steps;
 #[path = "faults/identity.rs"]
 mod identity;
 
+#[path = "faults/turns.rs"]
+mod turns;
+
 use support::child;
 
 /// Not a test: what the child processes of the others do.
@@ -27,6 +31,8 @@ fn role() {
     child::act(|name, arguments| match name {
         "ending" => ending::role(arguments),
         "rebinder" => first_steps::rebinder(arguments),
+        "flooder" => turns::flooder(arguments),
+        "burner" => turns::burner(arguments),
         _ => panic!("there is no role `{name}`"),
     });
 }

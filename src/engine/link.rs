@@ -1,5 +1,6 @@
 //! One connection: a stream, its protocol machine, and what is pending on it.
 
+use super::reactor::Gulp;
 use super::{EndpointId, Settings};
 use crate::peer::PeerId;
 use crate::protocol::{Connection, PeerDescription};
@@ -37,6 +38,10 @@ pub(crate) struct Link {
     pub(crate) undigested: bool,
     /// The last message had a large body.
     pub(crate) large: bool,
+    /// How much is read at once.
+    pub(crate) gulp: Gulp,
+    /// Until when it is not read, because what came last was much and no message.
+    pub(crate) rests: Option<Instant>,
     /// A read waits until the stream is writable, and a write until it is readable: streams with a state of their own, such
     /// as TLS, may want that.
     pub(crate) read_wants_write: bool,
@@ -162,6 +167,8 @@ impl Link {
             starved: false,
             undigested: false,
             large: false,
+            gulp: Gulp::new(),
+            rests: None,
             read_wants_write: false,
             write_wants_read: false,
             control: VecDeque::new(),
@@ -197,7 +204,7 @@ impl Link {
 
     /// Whether what its peer sends is not to be read now.
     pub(crate) fn is_kept(&self) -> bool {
-        self.paused || self.starved || self.deaf
+        self.paused || self.starved || self.deaf || self.rests.is_some()
     }
 
     /// Looks, when it is time, whether its peer takes anything of what is still to be delivered; `pending` is what is not written.
@@ -234,7 +241,7 @@ impl Link {
             State::Handshaking | State::Up => self.machine.poll_timeout(),
         };
         let look = self.standstill.as_ref().map(|standstill| standstill.next);
-        super::earlier(super::earlier(own, look), self.stream.deadline())
+        [self.rests, look, self.stream.deadline()].into_iter().fold(own, super::earlier)
     }
 
     /// Until when our part of the handshake must be written. The machine's own limit ends with the peer's part.

@@ -3,7 +3,7 @@
 use super::answers::Answers;
 use super::contain::contain;
 use super::listener::SharedListener;
-use super::reactor::{Reactor, Sources, Turns, WAKER, look_up};
+use super::reactor::{Reactor, Sources, Stint, Turns, WAKER, look_up};
 use super::signal::Signal;
 use super::thread::Engine;
 use super::{EndpointId, Host, Settings};
@@ -11,6 +11,7 @@ use crate::event::Cause;
 use crate::peer::PeerId;
 use crate::slab::Key;
 use mio::{Poll, Waker};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
@@ -283,10 +284,10 @@ impl Port {
         }
     }
 
-    pub(crate) fn take_commands(&self, mut execute: impl FnMut(Command)) {
-        let commands = self.lock_commands().as_mut().map(std::mem::take);
-        for command in commands.into_iter().flatten() {
-            execute(command);
+    /// Moves what the reactor was told behind what it has not done yet.
+    pub(crate) fn take_commands(&self, commands: &mut VecDeque<Command>) {
+        if let Some(told) = self.lock_commands().as_mut() {
+            commands.extend(told.drain(..));
         }
     }
 
@@ -357,7 +358,7 @@ impl Port {
             }
             loop {
                 self.signal.start();
-                reactor.round(host, Turns::CALLER);
+                reactor.round(host, Turns::CALLER, &mut Stint::default());
                 if let Some(panic) = reactor.panicked.take() {
                     break Err(panic);
                 }
@@ -427,8 +428,16 @@ impl Port {
         Some(until.saturating_duration_since(Instant::now()).max(Duration::from_micros(1)))
     }
 
+    /// Notes an event of a reactor without a poll of its own, which only its engine thread drives.
+    pub(crate) fn note(&self, event: &mio::event::Event) {
+        let Some(seat) = self.seat.get() else { return };
+        if let Some(reactor) = seat.reactor.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            reactor.note(event);
+        }
+    }
+
     /// One turn of an engine thread. Says when the next one is due whatever happens, or that the reactor was held.
-    pub(crate) fn engine_turn(&self, host: &dyn Host, note: impl FnOnce(&mut Reactor)) -> Turn {
+    pub(crate) fn engine_turn(&self, host: &dyn Host) -> Turn {
         let Some(seat) = self.seat.get() else { return Turn::Idle(None) };
         let mut guard = match seat.reactor.try_lock() {
             Ok(guard) => guard,
@@ -453,7 +462,6 @@ impl Port {
         };
         let Some(reactor) = guard.as_mut() else { return Turn::Idle(None) };
         let outcome = contain(|| {
-            note(reactor);
             let waited = host.has_waiters();
             if waited && seat.lent.load(Ordering::SeqCst) {
                 // Whoever waits on the list hears of the next arrival only if the nest does.
@@ -462,22 +470,24 @@ impl Port {
             let overdue = seat.overdue.swap(false, Ordering::SeqCst);
             let lending = seat.waker.is_some() && !waited && !overdue && host.will_return();
             let turns = if lending { Turns::NONE } else { Turns::ENGINE };
-            let mut busy = true;
+            let mut stint = Stint::default();
             host.await_burst();
-            for _ in 0..ENGINE_ROUNDS {
+            let busy = loop {
                 self.signal.start();
                 // Fails only for a signal, which concerns nobody here.
                 let _ = reactor.wait(Some(Duration::ZERO));
-                reactor.round(host, turns);
+                reactor.round(host, turns, &mut stint);
                 if let Some(panic) = reactor.panicked.take() {
                     return Err(panic);
                 }
-                busy = reactor.is_busy();
+                let busy = reactor.is_busy();
                 if reactor.finished || lending || (!busy && self.signal.rest()) {
-                    break;
+                    break busy;
                 }
-                busy = true;
-            }
+                if stint.is_over() {
+                    break true;
+                }
+            };
             // What the flush could not write waits for the kernel, and only who asks the poll hears of that.
             let returns = lending && host.will_return();
             if lending && !returns {
@@ -528,7 +538,7 @@ impl Port {
             seat.take_back();
         }
         // A ring before the loan was known went to a poll nobody asks any more; one after it calls the engine.
-        let left = self.signal.leave() | guard.as_ref().is_some_and(Reactor::has_stalled);
+        let left = self.signal.leave() | guard.as_ref().is_some_and(Reactor::has_backlog);
         drop(guard);
         let missed = self.signal.missed();
         if waited {
@@ -695,9 +705,6 @@ impl Seat {
         }
     }
 }
-
-/// Rounds of an engine thread before other sockets get their turn.
-const ENGINE_ROUNDS: usize = 16;
 
 #[cfg(test)]
 mod tests {

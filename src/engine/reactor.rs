@@ -18,6 +18,7 @@ use crate::peer::PeerId;
 use crate::protocol;
 use crate::slab::{Key, Slab};
 use mio::{Interest, Poll, Registry, Token};
+pub(crate) use reading::Gulp;
 use reading::{READ_BUDGET, READ_BUFFER};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -38,9 +39,12 @@ pub(crate) struct Reactor {
     by_slot: Vec<Option<Key>>,
     ready: VecDeque<Ready>,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
-    /// Peers whose outboxes have more to write than one turn may.
-    stalled: Vec<PeerId>,
+    /// Peers that have something to write: the socket's dirty ones, and those that have more than one turn may write.
+    unflushed: VecDeque<PeerId>,
+    /// Where the dirty ones are taken to.
     dirty: Vec<PeerId>,
+    /// Commands that one turn had no time for.
+    commands: VecDeque<Command>,
     /// Endpoints being closed, and until when they may go on.
     endings: Vec<Ending>,
     /// When they are looked at again if there are many connections, and whether a timer says so.
@@ -99,7 +103,7 @@ struct Ending {
     deadline: Option<Instant>,
 }
 
-/// How much one round may do.
+/// How much one round may do, beside what its [`Stint`] allows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Turns {
     /// Ready sources.
@@ -116,6 +120,24 @@ impl Turns {
     pub(crate) const ENGINE: Turns = Turns { sources: 64, octets: usize::MAX };
     /// The sources wait for somebody else.
     pub(crate) const NONE: Turns = Turns { sources: 0, octets: 0 };
+}
+
+/// The time of one turn: whoever drives stops once it is used up, so that no socket, and no peer of one, keeps others waiting.
+#[derive(Debug, Default)]
+pub(crate) struct Stint {
+    /// When its end was first asked for. A turn that does one thing does not look at the clock.
+    begun: Option<Instant>,
+}
+
+impl Stint {
+    /// Less than a scheduler gives to one of several threads at a time.
+    pub(crate) const LENGTH: Duration = Duration::from_millis(1);
+
+    /// Whether the time is used up. To be asked after each step that may take long, if another one would follow.
+    pub(crate) fn is_over(&mut self) -> bool {
+        let now = Instant::now();
+        now.saturating_duration_since(*self.begun.get_or_insert(now)) >= Stint::LENGTH
+    }
 }
 
 /// Why a connection goes, as far as it matters for what follows.
@@ -148,8 +170,9 @@ impl Reactor {
             by_slot: Vec::new(),
             ready: VecDeque::new(),
             timers: BinaryHeap::new(),
-            stalled: Vec::new(),
+            unflushed: VecDeque::new(),
             dirty: Vec::new(),
+            commands: VecDeque::new(),
             endings: Vec::new(),
             next_sweep: None,
             sweep_put_off: false,
@@ -190,11 +213,11 @@ impl Reactor {
                     link.readable |= std::mem::take(&mut link.read_wants_write);
                 }
                 if event.is_readable() && link.write_wants_read {
-                    self.stalled.extend(link.peer);
+                    self.unflushed.extend(link.peer);
                 }
                 if event.is_writable() || event.is_error() || event.is_write_closed() {
                     match (&link.state, link.peer) {
-                        (State::Up, Some(peer)) => self.stalled.push(peer),
+                        (State::Up, Some(peer)) => self.unflushed.push_back(peer),
                         (State::Up, None)
                         | (State::Connecting { .. } | State::Handshaking | State::Settling(_) | State::Draining, _) => {
                             (link.readable, link.writable) = (true, true);
@@ -207,26 +230,26 @@ impl Reactor {
         }
     }
 
-    /// One round: commands, dirty outboxes, due timers, and as many ready sources as `turns` allows.
-    pub(crate) fn round(&mut self, host: &dyn Host, turns: Turns) {
-        host.port().take_commands(|command| self.execute(host, command));
-        self.flush_dirty(host);
+    /// One round: commands, dirty outboxes, due timers, and as many ready sources as `turns` and `stint` allow.
+    pub(crate) fn round(&mut self, host: &dyn Host, turns: Turns, stint: &mut Stint) {
+        self.obey(host, stint);
+        self.flush_dirty(host, stint);
         if !self.timers.is_empty() {
-            self.expire(host, Instant::now());
+            self.expire(host, Instant::now(), stint);
         }
         let mut delivered = false;
         let mut octets = turns.octets;
-        for _ in 0..turns.sources.min(self.ready.len()) {
-            if octets == 0 {
+        for served in 0..turns.sources.min(self.ready.len()) {
+            if octets == 0 || (served > 0 && stint.is_over()) {
                 break;
             }
             match self.ready.pop_front() {
                 Some(Ready::Link(key)) => {
                     delivered = true;
-                    let read = self.turn_link(host, key, octets.min(READ_BUDGET));
+                    let read = self.turn_link(host, key, octets.min(READ_BUDGET), stint);
                     octets = octets.saturating_sub(read);
                 }
-                Some(Ready::Binding(key)) => self.turn_binding(host, key),
+                Some(Ready::Binding(key)) => self.turn_binding(host, key, stint),
                 None => break,
             }
         }
@@ -240,12 +263,12 @@ impl Reactor {
 
     /// Whether a further round would find something to do at once.
     pub(crate) fn is_busy(&self) -> bool {
-        !self.ready.is_empty() || !self.stalled.is_empty()
+        !self.ready.is_empty() || self.has_backlog()
     }
 
-    /// Whether a peer has more to write than its last turn allowed.
-    pub(crate) fn has_stalled(&self) -> bool {
-        !self.stalled.is_empty()
+    /// Whether a turn left something to do besides reading: what peers have to write, or commands.
+    pub(crate) fn has_backlog(&self) -> bool {
+        !self.unflushed.is_empty() || !self.commands.is_empty()
     }
 
     /// When it must be driven even if nothing happens.
@@ -262,6 +285,17 @@ impl Reactor {
                     link.listed = true;
                     self.ready.push_back(Ready::Link(key));
                 }
+            }
+        }
+    }
+
+    /// Carries out what the reactor was told, in its order.
+    fn obey(&mut self, host: &dyn Host, stint: &mut Stint) {
+        host.port().take_commands(&mut self.commands);
+        while let Some(command) = self.commands.pop_front() {
+            self.execute(host, command);
+            if !self.commands.is_empty() && stint.is_over() {
+                return;
             }
         }
     }
@@ -346,9 +380,12 @@ impl Reactor {
         self.list_binding(key);
     }
 
-    fn turn_binding(&mut self, host: &dyn Host, key: Key) {
+    fn turn_binding(&mut self, host: &dyn Host, key: Key, stint: &mut Stint) {
         let now = Instant::now();
-        for _ in 0..ACCEPT_BUDGET {
+        for accepted in 0..ACCEPT_BUDGET {
+            if accepted > 0 && stint.is_over() {
+                break;
+            }
             let Some(binding) = self.bindings.get_mut(key) else { return };
             binding.listed = false;
             let Some(listener) = binding.listener.as_ref().filter(|_| binding.paused.is_none()) else { return };
@@ -435,7 +472,7 @@ impl Reactor {
     // ----- connections -----
 
     /// Serves a ready link; says how many octets that read.
-    fn turn_link(&mut self, host: &dyn Host, key: Key, budget: usize) -> usize {
+    fn turn_link(&mut self, host: &dyn Host, key: Key, budget: usize, stint: &mut Stint) -> usize {
         let unattended = self.is_unattended();
         let Some(link) = self.links.get_mut(key) else { return 0 };
         link.listed = false;
@@ -463,9 +500,9 @@ impl Reactor {
                 if !link.control_written() {
                     self.converse(host, key, now);
                 }
-                read = self.read(host, key, now, budget);
+                read = self.read(host, key, now, budget, stint);
                 if let Some(link) = self.links.get(key).filter(|link| link.write_wants_read && read > 0) {
-                    self.stalled.extend(link.peer);
+                    self.unflushed.extend(link.peer);
                 }
                 if self.links.get(key).is_some_and(|link| link.broken && !link.readable) {
                     let error = io::Error::new(io::ErrorKind::BrokenPipe, "the stream takes no more octets");
@@ -636,14 +673,17 @@ impl Reactor {
 
     // ----- writing -----
 
-    fn flush_dirty(&mut self, host: &dyn Host) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        host.take_dirty(&mut dirty);
-        dirty.append(&mut self.stalled);
-        for peer in dirty.drain(..) {
+    /// Flushes each peer that had something to write when the round began; those that have more then come after all others.
+    fn flush_dirty(&mut self, host: &dyn Host, stint: &mut Stint) {
+        host.take_dirty(&mut self.dirty);
+        self.unflushed.extend(self.dirty.drain(..));
+        for flushed in 0..self.unflushed.len() {
+            if flushed > 0 && stint.is_over() {
+                return;
+            }
+            let Some(peer) = self.unflushed.pop_front() else { return };
             self.flush_peer(host, peer);
         }
-        self.dirty = dirty;
     }
 
     fn flush_peer(&mut self, host: &dyn Host, peer: PeerId) {
@@ -662,7 +702,7 @@ impl Reactor {
                 link.want_write(self.sources.registry(), token, wants_write)
             }
             Flush::Again => {
-                self.stalled.push(peer);
+                self.unflushed.push_back(peer);
                 Ok(())
             }
             Flush::Busy => Ok(()),
@@ -679,9 +719,10 @@ impl Reactor {
 
     // ----- timers and lists -----
 
-    fn expire(&mut self, host: &dyn Host, now: Instant) {
+    fn expire(&mut self, host: &dyn Host, now: Instant, stint: &mut Stint) {
+        let mut first = true;
         while let Some(Reverse((at, timer))) = self.timers.peek().copied() {
-            if at > now {
+            if at > now || (!std::mem::take(&mut first) && stint.is_over()) {
                 return;
             }
             self.timers.pop();
@@ -709,6 +750,7 @@ impl Reactor {
     fn expire_link(&mut self, host: &dyn Host, key: Key, at: Instant, now: Instant) {
         let Some(link) = self.links.get_mut(key).filter(|link| link.timer == Some(at)) else { return };
         link.timer = None;
+        link.rests = link.rests.filter(|until| *until > now);
         link.look_at_peer(now, |peer| host.pending(peer));
         let connecting = matches!(link.state, State::Connecting { .. });
         if !connecting && link.stream.deadline().is_some_and(|deadline| deadline <= now) {

@@ -318,6 +318,10 @@ struct Loop {
     known: Vec<Option<Instant>>,
     /// Sockets that asked for another turn.
     again: BTreeSet<usize>,
+    /// The last of them that got it.
+    served: usize,
+    /// Sockets of which the present events are noted.
+    noted: BTreeSet<usize>,
     /// Sockets on loan to callers, and when they were last looked at.
     lent: BTreeSet<usize>,
     looked: Instant,
@@ -335,6 +339,8 @@ impl Loop {
             deadlines: BTreeSet::new(),
             known: Vec::new(),
             again: BTreeSet::new(),
+            served: 0,
+            noted: BTreeSet::new(),
             lent: BTreeSet::new(),
             looked: Instant::now(),
         }
@@ -350,7 +356,7 @@ impl Loop {
                 self.engine.close_sockets();
             }
             for number in calls {
-                self.turn(number, |_| ());
+                self.serve(number);
             }
             let timeout = if self.again.is_empty() {
                 self.deadlines.first().map(|(at, _)| at.saturating_duration_since(Instant::now()))
@@ -362,24 +368,48 @@ impl Loop {
             if self.poll.poll(&mut events, timeout).is_err() {
                 continue;
             }
-            for number in std::mem::take(&mut self.again) {
-                self.turn(number, |_| ());
-            }
             for event in &events {
                 match event.token() {
                     WAKER => {}
-                    Token(number) if self.engine.nests() => self.turn(number, |_| ()),
-                    Token(token) => {
-                        // Without nesting the token names the socket in its upper part.
-                        let place = token >> PREFIX_SHIFT;
-                        if let Some(number) = self.number_at(place) {
-                            self.turn(number, |reactor| reactor.note(event));
-                        }
-                    }
+                    Token(number) if self.engine.nests() => self.serve(number),
+                    // Without nesting the token names the socket in its upper part.
+                    Token(token) => self.note(token >> PREFIX_SHIFT, event),
                 }
             }
+            for number in std::mem::take(&mut self.noted) {
+                self.serve(number);
+            }
+            self.serve_next_again();
             self.expire();
             self.patrol();
+        }
+    }
+
+    /// Gives a socket that something happened to its turn. One that has more to do than a turn allows waits until it is due: it would
+    /// come before those that do not.
+    fn serve(&mut self, number: usize) {
+        if !self.again.contains(&number) {
+            self.turn(number);
+        }
+    }
+
+    /// One of those that asked for another turn gets it, in the order of their numbers. Between two of them the poll is asked, so that
+    /// a socket with little to do waits for one turn of another at most.
+    fn serve_next_again(&mut self) {
+        let after = self.again.range(self.served + 1..).next().or_else(|| self.again.first());
+        if let Some(number) = after.copied() {
+            self.served = number;
+            self.again.remove(&number);
+            self.turn(number);
+        }
+    }
+
+    /// Where sockets have no polls of their own: an event of a source of one of them, which gets its turn when all events are noted.
+    fn note(&mut self, place: usize, event: &mio::event::Event) {
+        let Some(number) = self.number_at(place) else { return };
+        if let Some(host) = self.engine.host(number) {
+            host.port().note(event);
+            self.noted.insert(number);
         }
     }
 
@@ -395,7 +425,7 @@ impl Loop {
                     self.lent.insert(number);
                 }
                 Patrol::Over => {}
-                Patrol::TakeOver => self.turn(number, |_| ()),
+                Patrol::TakeOver => self.turn(number),
             }
         }
     }
@@ -414,12 +444,12 @@ impl Loop {
         Some(number(key, self.index))
     }
 
-    fn turn(&mut self, number: usize, note: impl FnOnce(&mut super::reactor::Reactor)) {
+    fn turn(&mut self, number: usize) {
         let Some(host) = self.engine.host(number) else {
             self.forget(number);
             return;
         };
-        match host.port().engine_turn(&*host, note) {
+        match host.port().engine_turn(&*host) {
             Turn::Idle(deadline) => self.schedule(number, deadline),
             Turn::Again(deadline) => {
                 self.schedule(number, deadline);
@@ -465,16 +495,18 @@ impl Loop {
         if self.deadlines.is_empty() {
             return;
         }
+        // Collected first: a socket whose next deadline has passed as well waits until the others had their turn.
         let now = Instant::now();
-        while let Some(&(at, number)) = self.deadlines.first() {
-            if at > now {
-                return;
-            }
+        let mut due = Vec::new();
+        while let Some(&(_, number)) = self.deadlines.first().filter(|(at, _)| *at <= now) {
             self.deadlines.pop_first();
             if let Some(known) = self.known.get_mut(key(number).index as usize) {
                 *known = None;
             }
-            self.turn(number, |_| ());
+            due.push(number);
+        }
+        for number in due {
+            self.serve(number);
         }
     }
 }
@@ -528,9 +560,9 @@ mod tests {
         let [gone, here] = [1, 2].map(|generation| number(Key { index: 0, generation }, 0));
         let at = Instant::now() + Duration::from_secs(1);
         thread.schedule(here, Some(at));
-        thread.turn(gone, |_| ());
+        thread.turn(gone);
         assert_eq!(thread.deadlines, [(at, here)].into());
-        thread.turn(here, |_| ());
+        thread.turn(here);
         assert!(thread.deadlines.is_empty(), "it is gone as well");
     }
 }

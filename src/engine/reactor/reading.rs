@@ -1,7 +1,7 @@
 //! What a readable link does: how much a turn reads, where to, and what is handed on; when nobody receives any more, what is thrown
 //! away. Where the rest of a message stays until more of it comes.
 
-use super::{Loss, Reactor, Ready, token};
+use super::{Loss, Reactor, Ready, Stint, token};
 use crate::engine::link::{Origin, State};
 use crate::engine::{Host, Incoming};
 use crate::event::Cause;
@@ -13,7 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::ops::RangeInclusive;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wiremesh_transports::read_into;
 
 thread_local! {
@@ -25,7 +25,7 @@ thread_local! {
 
 impl Reactor {
     /// Reads and delivers until the stream would block, the receive mark is reached or the budget of this turn is used up.
-    pub(super) fn read(&mut self, host: &dyn Host, key: Key, now: Instant, budget: usize) -> usize {
+    pub(super) fn read(&mut self, host: &dyn Host, key: Key, now: Instant, budget: usize, stint: &mut Stint) -> usize {
         let mut octets = 0;
         let mut buffer = BUFFER.take();
         if let Some(link) = self.links.get_mut(key) {
@@ -41,12 +41,17 @@ impl Reactor {
             }
             if std::mem::take(&mut link.undigested) {
                 buffer = std::mem::take(&mut link.input);
-                if let Err(loss) = self.digest(host, key, &mut buffer, now) {
-                    break Err(loss);
-                }
+                let begun = Instant::now();
+                let found = match self.digest(host, key, &mut buffer, now, stint) {
+                    Ok(found) => found,
+                    Err(loss) => break Err(loss),
+                };
                 self.count(host, key, now);
-                if let Some(link) = self.links.get_mut(key) {
-                    set_aside(&mut link.input, &mut buffer);
+                let Some(link) = self.links.get_mut(key) else { break Ok(()) };
+                set_aside(&mut link.input, &mut buffer);
+                link.rests = found.rest_after(begun.elapsed()).and_then(|rest| Instant::now().checked_add(rest));
+                if link.undigested || link.rests.is_some() {
+                    break Ok(());
                 }
                 continue;
             }
@@ -66,7 +71,7 @@ impl Reactor {
                 }
                 reserve(&mut buffer, READ_BUFFER);
                 // Where large bodies follow each other, little of the next is read before it has a buffer of its own.
-                let wanted = if link.large { LARGE_START } else { READ_BUFFER };
+                let wanted = if link.large { LARGE_START } else { link.gulp.size() };
                 asked = wanted.min(buffer.capacity() - buffer.len());
                 read_into(&*link.stream, &mut buffer, asked)
             };
@@ -99,19 +104,36 @@ impl Reactor {
                 };
             }
             link.machine.traffic();
-            if let Err(loss) = self.digest(host, key, &mut buffer, now) {
-                break Err(loss);
-            }
+            let (measured, held) = (link.gulp.is_measured_by(got).then(Instant::now), link.machine.held());
+            let mut found = match self.digest(host, key, &mut buffer, now, stint) {
+                Ok(found) => found,
+                Err(loss) => break Err(loss),
+            };
             self.count(host, key, now);
             let Some(link) = self.links.get_mut(key) else { break Ok(()) };
             set_aside(&mut link.input, &mut buffer);
+            if let Some(begun) = measured {
+                let took = begun.elapsed();
+                link.gulp.note(took);
+                // What is part of a long message is no less than a message.
+                if link.machine.held() >= held + got / 2 {
+                    found = Found::Messages;
+                }
+                link.rests = found.rest_after(took).and_then(|rest| Instant::now().checked_add(rest));
+                if link.rests.is_some() {
+                    break Ok(());
+                }
+            }
+            if link.undigested {
+                break Ok(());
+            }
             // A short read of a stream says that it is empty, and saves the read that would say so; not at its end, which
             // would then be waited for in vain.
             if got < asked && !link.ended && !link.stream.has_buffered() {
                 link.readable = false;
                 break Ok(());
             }
-            if octets >= budget {
+            if octets >= budget || stint.is_over() {
                 break Ok(());
             }
         };
@@ -131,13 +153,25 @@ impl Reactor {
         octets
     }
 
-    /// Lets the machine read `input` and hands on what it finds.
-    fn digest(&mut self, host: &dyn Host, key: Key, input: &mut BytesMut, now: Instant) -> Result<(), Loss> {
-        loop {
-            let Some(link) = self.links.get_mut(key) else { return Ok(()) };
+    /// Lets the machine read `input` and hands on what it finds. What there is no time for stays in it.
+    fn digest(
+        &mut self,
+        host: &dyn Host,
+        key: Key,
+        input: &mut BytesMut,
+        now: Instant,
+        stint: &mut Stint,
+    ) -> Result<Found, Loss> {
+        let mut found = Found::Nothing;
+        for event in 1.. {
+            let Some(link) = self.links.get_mut(key) else { return Ok(found) };
+            if event % EVENTS == 0 && link.is_up() && stint.is_over() {
+                (link.undigested, link.readable) = (!input.is_empty(), true);
+                return Ok(found);
+            }
             let event = link.machine.received(input, now).map_err(Loss::Protocol)?;
             let incoming = match event {
-                None => return Ok(()),
+                None => return Ok(found),
                 Some(protocol::Event::Ready(description)) => {
                     if let Origin::Listener(_) = link.origin {
                         // Refused without a word: after an ERROR it would not come back, and the place may be free soon.
@@ -150,10 +184,10 @@ impl Reactor {
                         // Our part of the handshake must be written before messages flow; the rest of the input waits.
                         Some(link) if !link.is_up() => {
                             link.undigested = !input.is_empty();
-                            return Ok(());
+                            return Ok(found);
                         }
                         Some(_) => continue,
-                        None => return Ok(()),
+                        None => return Ok(found),
                     }
                 }
                 Some(protocol::Event::Messages { wire, count }) => {
@@ -167,6 +201,10 @@ impl Reactor {
                 Some(protocol::Event::Subscribe(topic)) => Incoming::Subscribe(topic),
                 Some(protocol::Event::Cancel(topic)) => Incoming::Cancel(topic),
             };
+            found = found.max(match &incoming {
+                Incoming::Messages(..) | Incoming::Message(_) => Found::Messages,
+                Incoming::Subscribe(_) | Incoming::Cancel(_) => Found::Commands,
+            });
             // The machine gives nothing else before it is ready.
             let (State::Up, Some(peer)) = (&link.state, link.peer) else { continue };
             let origin = link.origin;
@@ -185,6 +223,7 @@ impl Reactor {
                 }
             }
         }
+        Ok(found)
     }
 
     /// Throws away what the peer of a link that ends has sent, up to a budget, if it waits for that; whether the stream is over.
@@ -213,6 +252,66 @@ impl Reactor {
         };
         BUFFER.set(buffer);
         over
+    }
+}
+
+/// What was found in octets of a peer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Found {
+    /// Nothing for the socket, such as PINGs.
+    Nothing,
+    /// Subscriptions.
+    Commands,
+    Messages,
+}
+
+impl Found {
+    /// How long a link is not read after its octets took so long. Messages have their marks; a flood of anything else would take all
+    /// of a processor, and is held back by its own kernel instead.
+    fn rest_after(self, took: Duration) -> Option<Duration> {
+        match self {
+            Found::Messages => None,
+            Found::Commands => (took >= Gulp::SHORT).then(|| took * 2),
+            Found::Nothing => (took >= Gulp::SHORT).then(|| took * 32),
+        }
+    }
+}
+
+/// How much is read from a link at once: less where what comes from it takes long to digest, so that a turn is not much longer than
+/// its time.
+#[derive(Debug)]
+pub(crate) struct Gulp(usize);
+
+impl Gulp {
+    const LEAST: usize = 4 * 1024;
+    /// What a new link starts with: nothing is known of its peer.
+    const FIRST: usize = 64 * 1024;
+    const MEASURED: usize = 16 * 1024;
+    /// One that took longer is followed by smaller ones, …
+    const LONG: Duration = Duration::from_micros(200);
+    /// … and one that took less by larger ones.
+    const SHORT: Duration = Duration::from_micros(60);
+
+    pub(crate) const fn new() -> Gulp {
+        Gulp(Gulp::FIRST)
+    }
+
+    fn size(&self) -> usize {
+        self.0
+    }
+
+    /// Whether so many octets say how long a whole one takes. Small reads do not pay for the clock.
+    fn is_measured_by(&self, got: usize) -> bool {
+        got >= Gulp::MEASURED.min(self.0 / 2)
+    }
+
+    /// Digesting one took so long.
+    fn note(&mut self, took: Duration) {
+        if took > Gulp::LONG {
+            self.0 = (self.0 / 4).max(Gulp::LEAST);
+        } else if took < Gulp::SHORT {
+            self.0 = (self.0 * 2).min(READ_BUFFER);
+        }
     }
 }
 
@@ -285,6 +384,8 @@ fn pack(input: &mut BytesMut, buffer: &mut BytesMut) {
 
 /// How many octets one turn reads from one connection, so that a busy peer does not starve the others.
 pub(super) const READ_BUDGET: usize = 1024 * 1024;
+/// After so many events of one link it is asked whether the turn is over.
+const EVENTS: u32 = 32;
 /// The size of a read buffer. Larger ones leave the second-level cache before the application gets to them.
 pub(super) const READ_BUFFER: usize = 256 * 1024;
 /// A rest of a message up to this size is put aside by copying; a longer one keeps its buffer.
@@ -296,3 +397,22 @@ const LARGE_START: usize = 16 * 1024;
 /// Bodies of such lengths leave their buffers to later ones, and this many of them are remembered.
 const REUSED_BODIES: RangeInclusive<usize> = 128 * 1024..=2 * 1024 * 1024;
 const KEPT_BODIES: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_long_is_read_in_small_gulps_until_it_does_not() {
+        let mut gulp = Gulp::new();
+        (0..10).for_each(|_| gulp.note(Gulp::SHORT / 2));
+        assert_eq!(gulp.size(), READ_BUFFER);
+        assert!(gulp.is_measured_by(READ_BUFFER / 2) && !gulp.is_measured_by(64));
+        (0..10).for_each(|_| gulp.note(Gulp::LONG * 2));
+        assert_eq!(gulp.size(), Gulp::LEAST);
+        gulp.note(Gulp::LONG);
+        assert_eq!(gulp.size(), Gulp::LEAST);
+        (0..10).for_each(|_| gulp.note(Duration::ZERO));
+        assert_eq!(gulp.size(), READ_BUFFER);
+    }
+}
