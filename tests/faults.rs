@@ -8,6 +8,7 @@
 //! | `identity.rs` | who holds a routing id, and how often a peer is there |
 //! | `first_steps.rs` | loops that end in silence, endpoints that stay in use |
 //! | `turns.rs` | sockets that share an engine thread, and one is busy |
+//! | `requests.rs` | an answer that came late was taken for another's |
 
 mod support;
 
@@ -20,6 +21,8 @@ mod first_steps;
 #[path = "faults/identity.rs"]
 mod identity;
 
+#[path = "faults/requests.rs"]
+mod requests;
 #[path = "faults/turns.rs"]
 mod turns;
 

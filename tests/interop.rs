@@ -17,6 +17,8 @@ mod peer;
 mod raw;
 #[path = "interop/refusals.rs"]
 mod refusals;
+#[path = "interop/requests.rs"]
+mod requests;
 #[path = "interop/restarts.rs"]
 mod restarts;
 #[path = "interop/streams.rs"]

@@ -351,7 +351,8 @@ options! {
     probe_router ProbeRouter: bool = false, "false";
     "ZMQ_PROBE_ROUTER" 51, "switch", "true or false", Live, IDENTIFIED;
 
-    /// Puts a request number before each request and accepts only replies that carry it.
+    /// Puts a request number before each request and accepts only replies that carry it. (`request` does so to a REP in any case; see
+    /// the guide on [requests](crate::guide::requests).)
     correlate Correlate: bool = false, "false";
     "ZMQ_REQ_CORRELATE" 52, "switch", "true or false", WhenMade, REQUESTERS;
 

@@ -6,24 +6,38 @@ use smallvec::SmallVec;
 
 /// What a REQ is doing.
 #[derive(Debug)]
-pub(crate) struct Requests {
-    /// The number of the latest request; sent under `correlate`.
+pub(crate) struct Requests<P> {
+    /// The number of the latest question that had one.
     number: u32,
-    awaiting: Option<Awaiting>,
+    awaiting: Option<Awaiting<P>>,
+    /// A request without a number was given up: its reply may still come, and has none either.
+    gave_up_bare: bool,
 }
 
+/// A question that was asked once or several times.
 #[derive(Debug)]
-struct Awaiting {
-    /// Whom the request went to; `None` once that peer is gone, and then a reply from anybody will do.
-    peer: Option<u32>,
+struct Awaiting<P> {
+    /// Whom it was put to and may still have the reply of, the latest last.
+    asked: SmallVec<[Asked<P>; 1]>,
+    /// The latest of them is gone: then a reply from anybody will do.
+    is_orphaned: bool,
+    /// One of them was sent a number and replied without it.
+    is_unnumbered: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Asked<P> {
+    peer: P,
+    /// The request carried the number, and so must the reply.
+    is_numbered: bool,
 }
 
 /// The frames before a message.
 pub(crate) type Envelope = SmallVec<[Bytes; 2]>;
 
-impl Requests {
-    pub(crate) fn new(seed: u32) -> Requests {
-        Requests { number: seed, awaiting: None }
+impl<P: Copy + Eq> Requests<P> {
+    pub(crate) fn new(seed: u32) -> Requests<P> {
+        Requests { number: seed, awaiting: None, gave_up_bare: false }
     }
 
     /// Whether a request may be sent now.
@@ -35,44 +49,80 @@ impl Requests {
         self.awaiting.is_some()
     }
 
-    /// The envelope of the next request. The number counts on even if the send then fails.
-    pub(crate) fn envelope(&mut self, correlate: bool) -> Envelope {
-        let mut envelope = Envelope::new();
-        if correlate {
+    /// A question goes to that peer, in this envelope. One that has no reply yet is given up.
+    pub(crate) fn ask(&mut self, peer: P, is_numbered: bool) -> Envelope {
+        self.abandon();
+        if is_numbered {
             self.number = self.number.wrapping_add(1);
+        }
+        self.ask_again(peer, is_numbered)
+    }
+
+    /// The same question goes to that peer, under the same number: the reply to an earlier attempt will do as well.
+    pub(crate) fn ask_again(&mut self, peer: P, is_numbered: bool) -> Envelope {
+        let awaiting = self.awaiting.get_or_insert_with(|| Awaiting {
+            asked: SmallVec::new(),
+            is_orphaned: false,
+            is_unnumbered: false,
+        });
+        awaiting.is_orphaned = false;
+        awaiting.asked.retain(|asked| asked.peer != peer);
+        awaiting.asked.push(Asked { peer, is_numbered });
+        let mut envelope = Envelope::new();
+        if is_numbered {
             envelope.push(Bytes::copy_from_slice(&self.number.to_ne_bytes()));
         }
         envelope.push(Bytes::new());
         envelope
     }
 
-    /// A request went to that peer.
-    pub(crate) fn sent(&mut self, peer: u32) {
-        self.awaiting = Some(Awaiting { peer: Some(peer) });
+    /// Whom the question was put to last, and whether under a number. A reply without one is not waited for any more: nothing tells
+    /// it from the reply to another question.
+    pub(crate) fn give_up_attempt(&mut self) -> Option<(P, bool)> {
+        let awaiting = self.awaiting.as_mut()?;
+        let Asked { peer, is_numbered } = *awaiting.asked.last()?;
+        if !is_numbered {
+            self.gave_up_bare = true;
+            awaiting.asked.pop();
+        }
+        Some((peer, is_numbered))
     }
 
-    /// The request is given up; whom it went to.
-    pub(crate) fn abandon(&mut self) -> Option<u32> {
-        self.awaiting.take().and_then(|awaiting| awaiting.peer)
+    /// The question is given up.
+    pub(crate) fn abandon(&mut self) {
+        if let Some(awaiting) = self.awaiting.take() {
+            self.gave_up_bare |= awaiting.asked.iter().any(|asked| !asked.is_numbered);
+        }
     }
 
-    /// That peer is gone.
-    pub(crate) fn detach(&mut self, peer: u32) {
+    /// The connection to that peer is gone.
+    pub(crate) fn detach(&mut self, peer: P) {
         if let Some(awaiting) = &mut self.awaiting {
-            if awaiting.peer == Some(peer) {
-                awaiting.peer = None;
-            }
+            awaiting.is_orphaned |= awaiting.asked.last().is_some_and(|asked| asked.peer == peer);
         }
     }
 
-    /// The reply inside `message`, if it is one to the latest request; then the next request may be sent.
-    pub(crate) fn accept(&mut self, peer: u32, mut message: Message, correlate: bool) -> Option<Message> {
-        let awaiting = self.awaiting.as_ref()?;
-        if awaiting.peer.is_some_and(|asked| asked != peer) {
-            return None;
-        }
-        if correlate && message.pop_front()? != self.number.to_ne_bytes()[..] {
-            return None;
+    /// Whether a peer that was sent a number has replied without it.
+    pub(crate) fn is_unnumbered(&self) -> bool {
+        self.awaiting.as_ref().is_some_and(|awaiting| awaiting.is_unnumbered)
+    }
+
+    /// The reply inside `message`, if it is one to the latest question; then the next one may be asked.
+    pub(crate) fn accept(&mut self, peer: P, mut message: Message) -> Option<Message> {
+        let awaiting = self.awaiting.as_mut()?;
+        let mut asked = awaiting.asked.iter().copied();
+        let was_asked = asked.clone().any(|asked| asked.peer == peer);
+        let asked = asked.rfind(|asked| asked.peer == peer || awaiting.is_orphaned)?;
+        if asked.is_numbered {
+            let has_number = message.len() > 2 && message.as_bytes().len() == 4 && message.frame(1) == Some(&[]);
+            if !has_number {
+                // Where a request without a number was given up this may be the reply to that one.
+                awaiting.is_unnumbered |= was_asked && !self.gave_up_bare;
+                return None;
+            }
+            if message.pop_front()? != self.number.to_ne_bytes()[..] {
+                return None;
+            }
         }
         if !message.pop_front()?.is_empty() {
             return None;
@@ -85,7 +135,23 @@ impl Requests {
 /// What a REP is doing.
 #[derive(Debug)]
 pub(crate) struct Replies<P> {
-    pending: Option<(P, Envelope)>,
+    pending: Option<Pending<P>>,
+}
+
+/// A request that has no reply yet.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Pending<P> {
+    pub(crate) peer: P,
+    pub(crate) envelope: Envelope,
+    /// The connection it came over is gone.
+    pub(crate) is_cut: bool,
+}
+
+impl<P> Pending<P> {
+    /// Whether there is more in front of the delimiter: from a REQ that is its number.
+    pub(crate) fn is_numbered(&self) -> bool {
+        self.envelope.len() > 1
+    }
 }
 
 impl<P> Default for Replies<P> {
@@ -94,14 +160,21 @@ impl<P> Default for Replies<P> {
     }
 }
 
-impl<P> Replies<P> {
+impl<P: Eq> Replies<P> {
     pub(crate) fn may_receive(&self) -> bool {
         self.pending.is_none()
     }
 
     /// Whom to answer, and with which envelope; then the next request may be received.
-    pub(crate) fn take(&mut self) -> Option<(P, Envelope)> {
+    pub(crate) fn take(&mut self) -> Option<Pending<P>> {
         self.pending.take()
+    }
+
+    /// The connection to that peer is gone, and will be made again.
+    pub(crate) fn detach(&mut self, peer: P) {
+        if let Some(pending) = self.pending.as_mut().filter(|pending| pending.peer == peer) {
+            pending.is_cut = true;
+        }
     }
 
     /// The request inside `message`, whose envelope is kept for the reply; `None` when it has no empty delimiter, or nothing
@@ -116,7 +189,7 @@ impl<P> Replies<P> {
                 break;
             }
         }
-        self.pending = Some((peer, envelope));
+        self.pending = Some(Pending { peer, envelope, is_cut: false });
         Some(message)
     }
 }
@@ -132,35 +205,94 @@ mod tests {
         frames.iter().copied().collect()
     }
 
+    fn reply(envelope: &Envelope, body: &'static str) -> Message {
+        envelope.iter().cloned().chain([Bytes::from(body)]).collect()
+    }
+
     #[test]
     fn a_request_waits_for_the_reply_of_the_peer_it_asked() {
         let mut requests = Requests::new(9);
         assert!(requests.may_send(false) && !requests.may_receive());
-        requests.sent(1);
+        assert_eq!(requests.ask(1, false)[..], [Bytes::new()]);
         assert!(!requests.may_send(false) && requests.may_send(true));
-        assert_eq!(requests.accept(2, message(&["", "late"]), false), None);
-        assert_eq!(requests.accept(1, message(&["x", "bad"]), false), None);
-        assert_eq!(requests.accept(1, message(&["", "yes"]), false), Some(message(&["yes"])));
+        assert_eq!(requests.accept(2, message(&["", "late"])), None);
+        assert_eq!(requests.accept(1, message(&["x", "bad"])), None);
+        assert_eq!(requests.accept(1, message(&["", "yes"])), Some(message(&["yes"])));
         assert!(requests.may_send(false));
     }
 
     #[test]
     fn once_the_asked_peer_is_gone_anybody_may_answer() {
         let mut requests = Requests::new(9);
-        requests.sent(1);
+        requests.ask(1, false);
         requests.detach(1);
-        assert_eq!(requests.accept(2, message(&["", "yes"]), false), Some(message(&["yes"])));
+        assert_eq!(requests.accept(2, message(&["", "yes"])), Some(message(&["yes"])));
+        let envelope = requests.ask(1, true);
+        requests.detach(1);
+        assert_eq!(requests.accept(2, message(&["", "no"])), None);
+        assert!(!requests.is_unnumbered(), "it was not asked");
+        assert_eq!(requests.accept(2, reply(&envelope, "yes")), Some(message(&["yes"])));
     }
 
     #[test]
-    fn a_correlated_reply_carries_the_number_of_the_latest_request() {
+    fn a_numbered_reply_carries_the_number_of_the_latest_question() {
         let mut requests = Requests::new(9);
-        let old = requests.envelope(true);
-        requests.sent(1);
-        let new = requests.envelope(true);
-        requests.sent(1);
-        let reply = |envelope: &Envelope| Message::from_iter(envelope.iter().cloned().chain([Bytes::from("ok")]));
-        assert_eq!(requests.accept(1, reply(&old), true), None);
-        assert_eq!(requests.accept(1, reply(&new), true), Some(message(&["ok"])));
+        let old = requests.ask(1, true);
+        let new = requests.ask(1, true);
+        assert_eq!(requests.accept(1, reply(&old, "no")), None);
+        assert!(!requests.is_unnumbered());
+        assert_eq!(requests.accept(1, reply(&new, "ok")), Some(message(&["ok"])));
+    }
+
+    #[test]
+    fn whoever_was_sent_a_number_and_replies_without_it_is_noticed() {
+        for without in [&["", "no"][..], &["no"], &["", ""], &["long number", "", "no"], &["four", "no"]] {
+            let mut requests = Requests::new(9);
+            requests.ask(1, true);
+            assert_eq!(requests.accept(2, message(without)), None);
+            assert!(!requests.is_unnumbered(), "it was not asked");
+            assert_eq!(requests.accept(1, message(without)), None);
+            assert!(requests.is_unnumbered(), "{without:?}");
+            requests.ask(1, true);
+            assert!(!requests.is_unnumbered(), "of another question");
+        }
+    }
+
+    #[test]
+    fn a_reply_to_a_bare_request_that_was_given_up_is_no_fault_of_the_next() {
+        let mut requests = Requests::new(9);
+        requests.ask(1, false);
+        let envelope = requests.ask(1, true);
+        assert_eq!(requests.accept(1, message(&["", "late"])), None);
+        assert!(!requests.is_unnumbered());
+        assert_eq!(requests.accept(1, reply(&envelope, "yes")), Some(message(&["yes"])));
+    }
+
+    #[test]
+    fn the_reply_to_an_earlier_attempt_counts_if_it_has_the_number() {
+        let mut requests = Requests::new(9);
+        let envelope = requests.ask(1, true);
+        assert_eq!(requests.give_up_attempt(), Some((1, true)));
+        assert_eq!(requests.ask_again(2, true), envelope);
+        assert_eq!(requests.accept(3, reply(&envelope, "no")), None);
+        assert_eq!(requests.accept(1, reply(&envelope, "yes")), Some(message(&["yes"])));
+        requests.ask(1, false);
+        assert_eq!(requests.give_up_attempt(), Some((1, false)));
+        requests.ask_again(2, false);
+        assert_eq!(requests.accept(1, message(&["", "no"])), None);
+        assert_eq!(requests.accept(2, message(&["", "yes"])), Some(message(&["yes"])));
+    }
+
+    #[test]
+    fn a_rep_knows_whether_the_connection_of_a_request_is_gone() {
+        let mut replies = Replies::default();
+        for (gone, is_cut) in [(2, false), (1, true)] {
+            assert!(replies.accept(1, message(&["", "question"])).is_some());
+            replies.detach(gone);
+            let pending = replies.take().expect("a request");
+            assert_eq!((pending.is_cut, pending.is_numbered()), (is_cut, false));
+        }
+        assert!(replies.accept(1, message(&["1234", "", "question"])).is_some());
+        assert!(replies.take().expect("a request").is_numbered());
     }
 }

@@ -452,8 +452,12 @@ reserves!(
 receives!(Req);
 
 impl Req {
-    /// Sends a request and waits for its reply, at most `timeout` for both. When that runs out the request is given up and
-    /// the socket is ready for the next one.
+    /// Sends a request and waits for its reply, at most `timeout` for both, a handshake that is not done yet included. When that
+    /// runs out the request is given up and the socket is ready for the next one.
+    ///
+    /// A reply that comes too late is not taken for that of a later request: a REP is sent a number that it returns, and to any other
+    /// server the connection is replaced. A REQ with a `routing_id` of its own, or one that ROUTERs connect to, wants the option
+    /// `correlate` for that; see the guide on [requests](crate::guide::requests).
     ///
     /// Calls of several threads take turns; waiting for one's turn does not count against the time.
     ///
@@ -463,9 +467,9 @@ impl Req {
         self.0.core.request(message.into_message(), timeout, 0)
     }
 
-    /// As [`request`](Req::request), trying again up to `retries` times, each with a `timeout` of its own (the lazy-pirate pattern), where no
-    /// answer came or the request could not be sent in time. The connection that did not answer is replaced, so that a late reply is not taken for a new
-    /// one. The server may see the request more than once.
+    /// As [`request`](Req::request), trying again up to `retries` times, each with a `timeout` of its own (the lazy-pirate pattern), where
+    /// no answer came or the request could not be sent in time. The server may see the request more than once; the reply to an
+    /// earlier attempt counts where it carries the number.
     ///
     /// # Errors
     /// [`RequestError`] of the last attempt.

@@ -216,12 +216,14 @@ impl Core {
             let shown = match &mut side.routing {
                 Routing::Publish(_) => self.unplace(side, peer),
                 Routing::Request(_, requests) => {
-                    requests.detach(peer.slot());
+                    requests.detach(peer);
                     Vec::new()
                 }
-                Routing::Nowhere | Routing::Balance(_) | Routing::Reply(_) | Routing::Router(_) | Routing::Upstream => {
+                Routing::Reply(replies) => {
+                    replies.detach(peer);
                     Vec::new()
                 }
+                Routing::Nowhere | Routing::Balance(_) | Routing::Router(_) | Routing::Upstream => Vec::new(),
             };
             (shown, was_up)
         };
@@ -242,7 +244,7 @@ impl Core {
             Routing::Balance(balance) => balance.detach(slot),
             Routing::Request(balance, requests) => {
                 balance.detach(slot);
-                requests.detach(slot);
+                requests.detach(peer);
             }
             Routing::Router(routes) => {
                 if let Some(entry) = peers.get(peer.key()) {

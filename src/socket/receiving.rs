@@ -911,7 +911,7 @@ impl Core {
         let peer = message.peer()?;
         let mut side = self.lock_send();
         let mut accepted = match &mut side.routing {
-            Routing::Request(_, requests) => requests.accept(peer.slot(), message, self.correlate),
+            Routing::Request(_, requests) => requests.accept(peer, message),
             Routing::Reply(replies) => replies.accept(peer, message),
             Routing::Nowhere | Routing::Balance(_) | Routing::Router(_) | Routing::Publish(_) | Routing::Upstream => {
                 None

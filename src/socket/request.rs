@@ -1,12 +1,13 @@
 //! Whole exchanges of a REQ, with a time limit and retries (the lazy-pirate pattern), and an XSUB's send.
 
 use super::core::{Core, Wait};
-use super::sending::{Recipient, Routing, Wire};
+use super::sending::{Payload, Peer, Recipient, Routing, Wire};
 use crate::engine::Host;
 use crate::engine::port::Command;
 use crate::engine::waiters::Interest;
 use crate::error::{RecvError, SendError, SendFailure};
 use crate::event::Cause;
+use crate::kind::SocketKind;
 use crate::message::Message;
 use crate::peer::PeerId;
 use crate::queue::outbox::Settled;
@@ -23,6 +24,10 @@ pub enum RequestError {
     /// No reply came.
     #[error("no reply: {0}")]
     Receive(#[from] RecvError),
+    /// A reply came that does not carry the number of the request, though the server ought to send back what stands before the empty
+    /// frame (RFC 28): whose it is cannot be known. Such a server can be asked with `send` and `recv`.
+    #[error("the peer's reply does not carry the number of the request")]
+    Unnumbered,
 }
 
 impl From<RequestError> for std::io::Error {
@@ -30,6 +35,18 @@ impl From<RequestError> for std::io::Error {
         match error {
             RequestError::Send(error) => error.into(),
             RequestError::Receive(error) => error.into(),
+            RequestError::Unnumbered => std::io::Error::new(std::io::ErrorKind::InvalidData, error),
+        }
+    }
+}
+
+impl RequestError {
+    /// Whether the time was over before there was a reply: nobody was there to be asked, or whoever was asked did not answer.
+    pub fn is_timed_out(&self) -> bool {
+        match self {
+            RequestError::Send(error) => error.reason == SendFailure::TimedOut,
+            RequestError::Receive(error) => *error == RecvError::TimedOut,
+            RequestError::Unnumbered => false,
         }
     }
 }
@@ -37,49 +54,97 @@ impl From<RequestError> for std::io::Error {
 impl Core {
     pub(super) fn request(&self, message: Message, timeout: Duration, retries: u32) -> Result<Message, RequestError> {
         let _turn = self.exchange.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut left = retries;
-        loop {
-            let start = Instant::now();
-            match self.send(message.clone(), Recipient::Pattern, Wait::For(timeout)) {
-                Err(SendError { reason: SendFailure::TimedOut, .. }) if left > 0 => {
-                    left -= 1;
-                    continue;
-                }
-                sent => sent?,
-            }
-            let rest = timeout.saturating_sub(start.elapsed());
-            match self.recv(Wait::For(rest)) {
-                Err(RecvError::TimedOut) => self.give_up(),
-                outcome => return Ok(outcome?),
-            }
-            if left == 0 {
-                return Err(RequestError::Receive(RecvError::TimedOut));
+        if !self.is_forked() {
+            self.forget_replies();
+        }
+        let (mut left, mut again) = (retries, false);
+        let outcome = loop {
+            let outcome = self.ask_once(&message, timeout, &mut again);
+            if left == 0 || !outcome.as_ref().is_err_and(RequestError::is_timed_out) {
+                break outcome;
             }
             left -= 1;
+        };
+        if outcome.is_err() && again {
+            if let Routing::Request(_, requests) = &mut self.lock_send().routing {
+                requests.abandon();
+            }
+        }
+        outcome
+    }
+
+    /// Asks once. `again` says whether the question was asked before.
+    fn ask_once(&self, message: &Message, timeout: Duration, again: &mut bool) -> Result<Message, RequestError> {
+        let start = Instant::now();
+        let asked = self.await_room(Wait::For(timeout), || self.ask(message, *again));
+        asked.map_err(|reason| SendError { reason, message: message.clone() })?;
+        *again = true;
+        let rest = timeout.saturating_sub(start.elapsed());
+        let reply = self.recv_slowly(Wait::For(rest), |reader| match self.take(reader) {
+            None => self.is_unnumbered().then_some(None),
+            reply => Some(reply),
+        });
+        if reply == Err(RecvError::TimedOut) {
+            self.give_up();
+        }
+        reply?.ok_or(RequestError::Unnumbered)
+    }
+
+    /// Tries once to queue a request for a peer that is connected: what such a peer is decides how its reply is known.
+    fn ask(&self, message: &Message, again: bool) -> Result<(), SendFailure> {
+        let mut guard = self.lock_send();
+        let side = &mut *guard;
+        if side.closed {
+            return Err(SendFailure::Closed);
+        }
+        let Routing::Request(balance, requests) = &mut side.routing else { return Err(SendFailure::NotSupported) };
+        if !again && !requests.may_send(self.switch().relaxed) {
+            return Err(SendFailure::WrongState("the reply to the last request has not been received"));
+        }
+        let (peers, marks, size) = (&side.peers, side.marks, message.byte_len());
+        let is_up = |peer: &Peer| !matches!(peer.wire, Wire::None);
+        let room = |slot| peers.at(slot).is_some_and(|peer| is_up(peer) && peer.has_room(size, marks, self));
+        let chosen = balance.choose(room).and_then(|slot| Some((slot, peers.at(slot)?)));
+        let Some((slot, peer)) = chosen else {
+            side.hungry = true;
+            return Err(SendFailure::WouldBlock);
+        };
+        // A REP sends back what stands before the delimiter. Servers behind a ROUTER unpack what they know, and it is left as it is.
+        let is_numbered = self.correlate || peer.about.kind == Some(SocketKind::Rep);
+        let envelope =
+            if again { requests.ask_again(peer.id, is_numbered) } else { requests.ask(peer.id, is_numbered) };
+        let after = side.push(slot, &envelope, Payload::Message(message), self);
+        drop(guard);
+        self.follow(after);
+        Ok(())
+    }
+
+    fn is_unnumbered(&self) -> bool {
+        match &self.lock_send().routing {
+            Routing::Request(_, requests) => requests.is_unnumbered(),
+            _ => false,
         }
     }
 
-    /// Forgets the request that was not answered. Unless replies carry its number, its connection is replaced: a late reply
-    /// must not pass for the next one's.
+    /// Gives up an attempt that was not answered: what is unsent of it is not sent later. Unless the reply carries a number the
+    /// connection is replaced, because a late reply must not pass for the next one's.
     fn give_up(&self) {
-        let peer = {
-            let mut side = self.lock_send();
-            let asked = match &mut side.routing {
-                Routing::Request(_, requests) => requests.abandon(),
-                _ => None,
-            };
-            asked.and_then(|slot| side.peers.at(slot).map(|peer| peer.id))
+        let asked = match &mut self.lock_send().routing {
+            Routing::Request(_, requests) => requests.give_up_attempt(),
+            _ => None,
         };
-        if let Some(peer) = peer {
-            let replaced = !self.correlate && self.reconnect_inproc(peer);
-            if !self.correlate && !replaced && self.port.is_open() {
-                // At once, so that the next request does not go out over the connection that is to go.
-                self.mute(peer, true);
-                self.detach(peer, true);
-                self.port.submit(Command::Drop { peer, cause: Cause::Local });
-            }
+        let Some((peer, is_numbered)) = asked else { return };
+        if is_numbered {
             self.take_back(peer);
+            return;
         }
+        if !self.reconnect_inproc(peer) && self.port.is_open() {
+            // At once, so that the next request does not go out over the connection that is to go.
+            self.mute(peer, true);
+            self.detach(peer, true);
+            self.port.submit(Command::Drop { peer, cause: Cause::Local });
+        }
+        self.take_back(peer);
         self.discard_all();
     }
 
@@ -90,7 +155,7 @@ impl Core {
             let side = &mut *side;
             let Some(entry) = side.peers.get_mut(peer.key()) else { return };
             let settled = match &entry.wire {
-                // Under `correlate` the connection stays, and what is partly written has to be finished.
+                // Where the reply has a number the connection stays, and what is partly written has to be finished.
                 Wire::Stream(_) => Settled { dropped: entry.outbox.conflate(), ..Settled::default() },
                 Wire::None | Wire::Inproc { .. } => entry.outbox.clear(),
             };

@@ -223,10 +223,7 @@ impl Core {
         let kept = place.and_then(|place| side.peer_mut(place.peer)?.vacate());
         let (peer, envelope) = match (&mut side.routing, kept) {
             (Routing::Balance(_) | Routing::Router(_), Some(peer)) => (peer, Envelope::new()),
-            (Routing::Request(_, requests), Some(peer)) => {
-                requests.sent(peer.slot());
-                (peer, requests.envelope(self.correlate))
-            }
+            (Routing::Request(_, requests), Some(peer)) => (peer, requests.ask(peer, self.correlate)),
             (Routing::Balance(_) | Routing::Request(..) | Routing::Router(_), None)
             | (Routing::Publish(_) | Routing::Nowhere | Routing::Reply(_) | Routing::Upstream, _) => {
                 // Whom it was for is gone.

@@ -69,7 +69,7 @@ pub(super) enum Routing {
     /// PUSH, DEALER, PAIR: the next peer with room.
     Balance(Balance),
     /// REQ: as those, in lockstep.
-    Request(Balance, Requests),
+    Request(Balance, Requests<PeerId>),
     /// REP: back to where the request came from.
     Reply(Replies<PeerId>),
     /// ROUTER: by routing id.
@@ -669,18 +669,27 @@ impl Core {
                     side.hungry = true;
                     return Err(SendFailure::WouldBlock);
                 };
-                let envelope = requests.envelope(self.correlate);
-                requests.sent(slot);
+                let Some(peer) = peers.at(slot) else { return Err(SendFailure::WouldBlock) };
+                let envelope = requests.ask(peer.id, self.correlate);
                 side.push(slot, &envelope, payload, self)
             }
             Routing::Reply(replies) => {
-                let Some((asker, envelope)) = replies.take() else {
+                let Some(request) = replies.take() else {
                     return Err(SendFailure::WrongState("there is no request to answer"));
                 };
-                let asking = side.peer(asker).filter(|peer| !peer.condemned);
-                match asking.map(|peer| peer.has_room(size, marks, self)) {
-                    Some(true) => side.push(asker.slot(), &envelope, payload, self),
-                    Some(false) => {
+                let asker = request.peer;
+                match side.peers.get_mut(asker.key()).filter(|peer| !peer.condemned) {
+                    // A REQ that counts its requests asks again by itself. Another can only wait for what its new connection brings.
+                    Some(peer)
+                        if request.is_cut && request.is_numbered() && peer.about.kind == Some(SocketKind::Req) =>
+                    {
+                        peer.count_refused(Reason::Disconnect, &mut side.counts);
+                        After::Nothing
+                    }
+                    Some(peer) if peer.has_room(size, marks, self) => {
+                        side.push(asker.slot(), &request.envelope, payload, self)
+                    }
+                    Some(_) => {
                         side.refuse(asker.slot(), size);
                         After::Nothing
                     }

@@ -5,20 +5,26 @@ use super::ends::{End, LONG, Ours};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
+use wiremesh::Profile;
 use wiremesh::SocketKind::{self, *};
 
 #[test]
 fn our_greeting_and_our_ready_are_those_of_version_3_1() {
-    let us = Ours::with(Dealer, |builder| builder.routing_id("us"));
-    let mut raw = Raw::connect(&us.bind(TCP));
-    raw.write(&greeting(1));
-    assert_eq!(raw.read(64), greeting(1));
-    raw.write(&ready(Router));
-    let frame = raw.frame();
-    assert_eq!(&frame[..8], b"\x04\x2B\x05READY");
-    let mut properties: Vec<_> = properties(&frame[8..]);
-    properties.sort();
-    assert_eq!(properties, [(&b"Identity"[..], &b"us"[..]), (b"Socket-Type", b"DEALER")]);
+    for profile in [Profile::Wiremesh, Profile::Libzmq] {
+        let us = Ours::with(Dealer, |builder| builder.profile(profile).routing_id("us"));
+        let mut raw = Raw::connect(&us.bind(TCP));
+        raw.write(&greeting(1));
+        assert_eq!(raw.read(64), greeting(1));
+        raw.write(&ready(Router));
+        let frame = raw.frame();
+        assert_eq!((frame[0], &frame[2..8]), (4, &b"\x05READY"[..]));
+        let mut properties: Vec<_> = properties(&frame[8..]);
+        properties.sort();
+        if profile == Profile::Wiremesh {
+            assert_eq!(properties.pop().map(|(name, value)| (name, value.len())), Some((&b"X-Wiremesh"[..], 26)));
+        }
+        assert_eq!(properties, [(&b"Identity"[..], &b"us"[..]), (b"Socket-Type", b"DEALER")]);
+    }
 }
 
 #[test]

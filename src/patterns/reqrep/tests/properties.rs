@@ -12,7 +12,7 @@ proptest! {
         match replies.accept(3, request) {
             Some(body) => {
                 let at = delimiter.expect("has a delimiter");
-                let (peer, envelope) = replies.take().expect("pending");
+                let Pending { peer, envelope, .. } = replies.take().expect("pending");
                 prop_assert_eq!(peer, 3);
                 prop_assert_eq!(envelope.len(), at + 1);
                 let wanted: Message = parts[at + 1..].iter().cloned().collect();

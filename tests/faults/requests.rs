@@ -1,0 +1,211 @@
+//! The answer to a question that was given up is never taken for the answer to the next one.
+
+use crate::support::raw::{Raw, frame};
+use crate::support::{Over, PATIENCE, eventually};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+use wiremesh::{Context, Message, RecvError, Rep, Req, RequestError, Router, SendFailure};
+
+/// Far more than an answer takes that comes, and how long to wait for one that does not.
+const SHORT: Duration = Duration::from_millis(200);
+
+/// A server that answers the first question only once it is told to, and all others at once, each with itself.
+fn slow_once(rep: Rep) -> Sender<()> {
+    let (go, told) = channel();
+    thread::spawn(move || {
+        let mut first = true;
+        while let Ok(question) = rep.recv() {
+            if std::mem::take(&mut first) && told.recv().is_err() {
+                return;
+            }
+            if rep.send(question).is_err() {
+                return;
+            }
+        }
+    });
+    go
+}
+
+#[test]
+fn a_late_answer_of_a_rep_that_connected_is_not_taken_for_the_next() {
+    for over in Over::ALL {
+        for retries in [0, 1] {
+            let context = Context::new();
+            let (req, rep) = (Req::in_context(&context), Rep::in_context(&context));
+            rep.connect(req.bind(over.wildcard()).unwrap().as_str()).unwrap();
+            req.wait_for_peers(1, PATIENCE).unwrap();
+            let go = slow_once(rep);
+            let error = req.request_with_retries("first", SHORT, retries).unwrap_err();
+            assert!(error.is_timed_out(), "{error}");
+            go.send(()).unwrap();
+            assert_eq!(req.request("second", PATIENCE).unwrap(), "second", "{over:?}");
+            assert_eq!(req.request("third", PATIENCE).unwrap(), "third", "{over:?}");
+        }
+    }
+}
+
+#[test]
+fn a_late_answer_of_a_rep_that_is_connected_to_is_not_taken_for_the_next() {
+    for over in Over::ALL {
+        let context = Context::new();
+        let req = Req::builder().context(&context).routing_id("by name").build().unwrap();
+        let rep = Rep::in_context(&context);
+        req.connect(rep.bind(over.wildcard()).unwrap().as_str()).unwrap();
+        let go = slow_once(rep);
+        assert!(req.request("first", SHORT).unwrap_err().is_timed_out());
+        go.send(()).unwrap();
+        assert_eq!(req.request_with_retries("second", PATIENCE, 1).unwrap(), "second", "{over:?}");
+        if over != Over::Inproc {
+            assert_eq!(req.stats().reconnects, 0, "the connection need not be replaced");
+        }
+    }
+}
+
+#[test]
+fn a_router_is_asked_in_three_frames_unless_the_req_correlates() {
+    for over in Over::ALL {
+        let context = Context::new();
+        for correlate in [false, true] {
+            let req = Req::builder().context(&context).routing_id("me").correlate(correlate).build().unwrap();
+            let router = Router::in_context(&context);
+            req.connect(router.bind(over.wildcard()).unwrap().as_str()).unwrap();
+            let server = thread::spawn(move || {
+                let (id, late) = router.recv_timeout(PATIENCE).unwrap();
+                assert_eq!(late.len(), if correlate { 3 } else { 2 });
+                let (_, request) = router.recv_timeout(PATIENCE).unwrap();
+                if correlate {
+                    router.send_to(&id, late).unwrap();
+                }
+                router.send_to(&id, request).unwrap();
+                router
+            });
+            assert!(req.request("first", SHORT).unwrap_err().is_timed_out());
+            assert_eq!(req.request("second", PATIENCE).unwrap(), "second", "{over:?}, correlate {correlate}");
+            server.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_answer_to_an_earlier_attempt_of_the_same_question_counts() {
+    for over in Over::ALL {
+        let context = Context::new();
+        let (req, rep) = (Req::in_context(&context), Rep::in_context(&context));
+        req.connect(rep.bind(over.wildcard()).unwrap().as_str()).unwrap();
+        let server = thread::spawn(move || {
+            let mut asked = 0;
+            // Twice as slow as the client is patient, each time.
+            while let Ok(question) = rep.recv_timeout(PATIENCE) {
+                if question == "end" {
+                    rep.send("end").unwrap();
+                    return asked;
+                }
+                asked += 1;
+                thread::sleep(2 * SHORT);
+                rep.send(question).unwrap();
+            }
+            unreachable!("the end comes in time");
+        });
+        assert_eq!(req.request_with_retries("slow", SHORT, 20).unwrap(), "slow");
+        assert_eq!(req.request("end", PATIENCE).unwrap(), "end");
+        assert!(server.join().unwrap() <= 4);
+    }
+}
+
+#[test]
+fn an_answer_without_the_number_is_an_error_at_once() {
+    // A REP that does not send back what stands before the delimiter.
+    for answer in [&["", "yes"][..], &["yes"], &["someone", "", "yes"]] {
+        let req = Req::in_context(&Context::new());
+        let endpoint = req.bind("tcp://127.0.0.1:*").unwrap();
+        let mut raw = Raw::connect(endpoint.as_str()).unwrap();
+        raw.shake_hands("REP").unwrap();
+        let server = thread::spawn(move || {
+            for _ in 0..2 {
+                // Number, delimiter, question.
+                raw.read_exact(&mut [0; 6 + 2 + 5]).unwrap();
+                let last = answer.len() - 1;
+                for (at, part) in answer.iter().enumerate() {
+                    raw.write_all(&frame(at < last, part.as_bytes())).unwrap();
+                }
+            }
+            raw
+        });
+        for question in ["a?bc", "d?ef"] {
+            let start = Instant::now();
+            let error = req.request_with_retries(question, PATIENCE, 3).unwrap_err();
+            assert!(matches!(error, RequestError::Unnumbered) && !error.is_timed_out(), "{answer:?}: {error}");
+            assert!(start.elapsed() < PATIENCE / 2);
+        }
+        server.join().unwrap();
+        assert!(matches!(req.recv_timeout(SHORT).unwrap_err(), RecvError::WrongState(_)), "it may ask again");
+    }
+}
+
+#[test]
+fn a_rep_drops_the_reply_of_a_counted_request_whose_connection_is_gone() {
+    let context = Context::new();
+    for numbered in [true, false] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let rep = Rep::builder().context(&context).reconnect_interval(Duration::from_millis(1)).build().unwrap();
+        rep.connect(format!("tcp://{}", listener.local_addr().unwrap())).unwrap();
+        let ask = |question: &str| {
+            let mut raw = Raw::accepted(listener.accept().unwrap().0);
+            raw.shake_hands("REQ").unwrap();
+            if numbered {
+                raw.write_all(&frame(true, b"1234")).unwrap();
+            }
+            raw.write_all(&[frame(true, b""), frame(false, question.as_bytes())].concat()).unwrap();
+            assert_eq!(rep.recv_timeout(PATIENCE).unwrap(), question);
+            raw
+        };
+        drop(ask("first"));
+        eventually(PATIENCE, "the connection is gone", || rep.stats().connections == 0);
+        rep.send("answer").unwrap();
+        let stats = rep.stats();
+        assert_eq!((stats.accepted, stats.dropped.disconnect), (1, u64::from(numbered)));
+        if numbered {
+            let mut raw = ask("second");
+            rep.send("better").unwrap();
+            let mut reply = [0; 6 + 2 + 8];
+            raw.read_exact(&mut reply).unwrap();
+            assert_eq!(reply[..], [frame(true, b"1234"), frame(true, b""), frame(false, b"better")].concat());
+        } else {
+            let mut raw = Raw::accepted(listener.accept().unwrap().0);
+            raw.shake_hands("REQ").unwrap();
+            let mut reply = [0; 2 + 8];
+            raw.read_exact(&mut reply).unwrap();
+            assert_eq!(reply[..], [frame(true, b""), frame(false, b"answer")].concat());
+        }
+    }
+}
+
+#[test]
+fn a_request_waits_for_its_server_within_its_time() {
+    let context = Context::new();
+    let req = Req::in_context(&context);
+    // Somebody listens there and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    req.connect(format!("tcp://{}", silent.local_addr().unwrap())).unwrap();
+    let start = Instant::now();
+    let error = req.request("anybody?", SHORT).unwrap_err();
+    assert!(start.elapsed() >= SHORT);
+    assert!(error.is_timed_out(), "{error}");
+    match error {
+        RequestError::Send(error) => {
+            assert_eq!((error.reason, error.message), (SendFailure::TimedOut, Message::from("anybody?")));
+        }
+        other => panic!("{other:?}: nobody was asked"),
+    }
+    assert_eq!(req.stats().accepted, 0);
+    let (req, rep) = (Req::in_context(&context), Rep::in_context(&context));
+    let endpoint = Over::Tcp.fixed();
+    let bound = rep.bind(&endpoint).unwrap();
+    req.connect(bound.as_str()).unwrap();
+    let go = slow_once(rep);
+    go.send(()).unwrap();
+    assert_eq!(req.request_with_retries("somebody?", PATIENCE, 0).unwrap(), "somebody?");
+}
