@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn check(how: &str, mut messages: Vec<Message>) {
-    messages.sort_by(|left, right| left.as_bytes().cmp(right.as_bytes()));
+    messages.sort_by(|left, right| left.first().cmp(right.first()));
     println!("{how}: {messages:?}");
     assert_eq!(messages, ["a task from afar", "a task from nearby", "some news"]);
 }

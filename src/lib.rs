@@ -143,13 +143,13 @@ pub use endpoint::Endpoint;
 pub use error::{Error, RecvError, SendError, SendFailure};
 pub use event::{Cause, Event, EventKind};
 pub use kind::SocketKind;
-pub use message::{Frame, IntoMessage, Message};
+pub use message::{Frame, FrameCountError, IntoFrame, IntoMessage, Message, MessageError};
 pub use options::{Options, Setting};
 pub use peer::{PeerId, PeerInfo};
 pub use profile::Profile;
 pub use socket::{
-    AnySocket, Builder, Closer, Dealer, Face, Monitor, Pair, Pub, Pull, Push, Received, RecvIntoError, Rep, Req,
-    RequestError, Reservation, Router, RoutingId, Socket, Sub, XPub, XSub,
+    Addressee, AnySocket, Builder, Closer, Dealer, Face, Monitor, Pair, Pub, Pull, Push, Received, RecvIntoError, Rep,
+    Req, RequestError, Reservation, Router, RoutingId, Socket, Sub, XPub, XSub,
 };
 pub use stats::{Dropped, PeerStats, Stats};
 pub use wiremesh_transports as transports;

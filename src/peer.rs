@@ -5,13 +5,20 @@ use crate::slab::Key;
 use crate::stats::PeerStats;
 use bytes::Bytes;
 use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A handle of one peer of one socket. It stays the same while the peer is connected, and across the reconnects of a
-/// connecting endpoint; it is never given to another peer of the same socket.
+/// connecting endpoint. It is never given to another peer, of this socket or another one of the process: other sockets do not know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerId(NonZeroU64);
 
 impl PeerId {
+    /// A number for each peer of any socket of the process, which tells the tenants of a place apart, and sockets as well.
+    pub(crate) fn next_generation() -> u32 {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// The handle of the peer with that key.
     pub(crate) fn new(key: Key) -> PeerId {
         let bits = (u64::from(key.generation) << 32 | u64::from(key.index)).saturating_add(1);

@@ -44,6 +44,18 @@ impl<T> Slab<T> {
         key
     }
 
+    /// As [`insert_with`](Slab::insert_with), under a generation that the caller gives, and gives nobody else at that place.
+    pub(crate) fn insert_as(&mut self, generation: u32, make: impl FnOnce(Key) -> T) -> Key {
+        let index = self.free.last().copied().unwrap_or(self.places.len() as u32);
+        if let Some(place) = self.places.get_mut(index as usize) {
+            place.generation = generation;
+        } else {
+            self.places.push(Place { generation, tenant: None });
+            self.free.push(index);
+        }
+        self.insert_with(make)
+    }
+
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
         let place = self.places.get_mut(key.index as usize).filter(|place| place.generation == key.generation)?;
         let tenant = place.tenant.take()?;
@@ -119,5 +131,10 @@ mod tests {
         assert_eq!(slab.remove(first), None);
         assert_eq!((slab.key_at(second.index), slab.key_at(1)), (Some(second), None));
         assert_eq!(slab.len(), 1);
+        let third = slab.insert_as(70, |key| if key.generation == 70 { "third" } else { "?" });
+        assert_eq!((third.index, third.generation, slab.get(third)), (1, 70, Some(&"third")));
+        assert_eq!((slab.remove(third), slab.get(third)), (Some("third"), None));
+        let fourth = slab.insert_as(1 << 31, |_| "fourth");
+        assert_eq!((fourth.index, slab.get(fourth), slab.get(third)), (1, Some(&"fourth"), None));
     }
 }

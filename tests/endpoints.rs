@@ -113,7 +113,7 @@ fn an_endpoint_is_free_again_after_close(net: &Net) {
         until("it is free", || pull.bind(&endpoint).is_ok());
         push.connect(&endpoint).unwrap();
         push.send([round]).unwrap();
-        assert_eq!(pull.recv_timeout(LONG).unwrap().as_bytes(), [round]);
+        assert_eq!(pull.recv_timeout(LONG).unwrap().first(), [round]);
     }
 }
 
@@ -159,7 +159,7 @@ fn a_disconnected_endpoint_can_be_connected_again(net: &Net) {
     let endpoint = net.join(&pull, &[&push]);
     for round in 0..5u8 {
         push.send([round]).unwrap();
-        assert_eq!(pull.recv_timeout(LONG).unwrap().as_bytes(), [round]);
+        assert_eq!(pull.recv_timeout(LONG).unwrap().first(), [round]);
         push.disconnect(&endpoint).unwrap();
         until("it is gone", || push.stats().connections == 0);
         push.connect(&endpoint).unwrap();
@@ -310,7 +310,7 @@ fn one_socket_has_endpoints_of_every_transport() {
     for (number, push) in pushes.iter().enumerate() {
         push.send([number as u8]).unwrap();
     }
-    let mut got: Vec<u8> = (0..8).map(|_| pull.recv_timeout(LONG).unwrap().as_bytes()[0]).collect();
+    let mut got: Vec<u8> = (0..8).map(|_| pull.recv_timeout(LONG).unwrap().first()[0]).collect();
     got.sort_unstable();
     assert_eq!(got, [0, 1, 2, 3, 4, 5, 6, 7]);
 }
@@ -328,7 +328,7 @@ fn one_sender_reaches_peers_of_every_transport_in_turn() {
     push.wait_for_peers(3, LONG).unwrap();
     push.send_many((0..9u8).map(|number| [number])).unwrap();
     for pull in &pulls {
-        let got: Vec<u8> = (0..3).map(|_| pull.recv_timeout(LONG).unwrap().as_bytes()[0]).collect();
+        let got: Vec<u8> = (0..3).map(|_| pull.recv_timeout(LONG).unwrap().first()[0]).collect();
         assert_eq!(got, [got[0], got[0] + 3, got[0] + 6]);
     }
 }
@@ -633,7 +633,7 @@ fn an_inproc_name_belongs_to_its_context() {
         let push = Push::in_context(&net.context);
         push.connect("inproc://same").unwrap();
         push.send([number as u8]).unwrap();
-        assert_eq!(pulls[number].recv_timeout(LONG).unwrap().as_bytes(), [number as u8]);
+        assert_eq!(pulls[number].recv_timeout(LONG).unwrap().first(), [number as u8]);
     }
 }
 
@@ -660,7 +660,7 @@ fn several_connectors_wait_for_one_inproc_name() {
     dealers[3].disconnect(&endpoint).unwrap();
     let router = Router::in_context(&net.context);
     router.bind(&endpoint).unwrap();
-    let mut got: Vec<u8> = (0..9).map(|_| router.recv_timeout(LONG).unwrap().1.as_bytes()[0]).collect();
+    let mut got: Vec<u8> = (0..9).map(|_| router.recv_timeout(LONG).unwrap().1.first()[0]).collect();
     got.sort_unstable();
     assert_eq!(got, [0, 1, 2, 4, 5, 6, 7, 8, 9]);
     assert_eq!(router.stats().connections, 9);

@@ -56,7 +56,7 @@ fn a_flood_from_one_peer_keeps_no_other_waiting(net: &Net) {
             let before = (0..SHARE).take_while(|_| {
                 // Slower than the flood, so that it never ebbs.
                 (0..20).for_each(|_| std::hint::spin_loop());
-                pull.recv_timeout(LONG).unwrap().as_bytes().len() == 64
+                pull.recv_timeout(LONG).unwrap().first().len() == 64
             });
             let before = before.count();
             assert!(before < SHARE, "round {round}: {before} others came first");
@@ -85,7 +85,7 @@ fn a_flood_of_requests_keeps_no_other_waiting(net: &Net) {
         let _closed = [Closing(&flooding), Closing(&router)];
         for round in 0..200u32 {
             other.send(round.to_le_bytes()).unwrap();
-            assert_eq!(other.recv_timeout(LONG).unwrap().as_bytes(), round.to_le_bytes());
+            assert_eq!(other.recv_timeout(LONG).unwrap().first(), round.to_le_bytes());
         }
     });
 }
@@ -113,7 +113,7 @@ fn a_flood_that_never_ebbs_keeps_no_other_waiting() {
         for round in 0..20u32 {
             other.send(round.to_le_bytes()).unwrap();
             other.flush(LONG).unwrap();
-            let before = (0..SHARE).take_while(|_| pull.recv_timeout(LONG).unwrap().as_bytes().len() == 64).count();
+            let before = (0..SHARE).take_while(|_| pull.recv_timeout(LONG).unwrap().first().len() == 64).count();
             assert!(before < SHARE, "round {round}: {before} others came first");
         }
     });

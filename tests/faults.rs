@@ -6,6 +6,7 @@
 //! | `announced.rs` | no fault: what the cures tell each other on the wire |
 //! | `ending.rs` | messages that the end of a process loses |
 //! | `identity.rs` | who holds a routing id, and how often a peer is there |
+//! | `handling.rs` | messages, ids and peers that could not be handled, or were somebody else's |
 //! | `first_steps.rs` | loops that end in silence, endpoints that stay in use |
 //! | `turns.rs` | sockets that share an engine thread, and one is busy |
 //! | `requests.rs` | an answer that came late was taken for another's |
@@ -18,6 +19,8 @@ mod announced;
 mod ending;
 #[path = "faults/first_steps.rs"]
 mod first_steps;
+#[path = "faults/handling.rs"]
+mod handling;
 #[path = "faults/identity.rs"]
 mod identity;
 

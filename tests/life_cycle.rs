@@ -263,7 +263,7 @@ fn what_was_accepted_is_delivered_after_close(net: &Net) {
     let sent = push.send_many((0..5000u32).map(|number| [number.to_le_bytes(); 100].concat())).unwrap();
     push.close();
     for number in 0..sent as u32 {
-        assert_eq!(pull.recv_timeout(LONG).unwrap().as_bytes()[..4], number.to_le_bytes());
+        assert_eq!(pull.recv_timeout(LONG).unwrap().first()[..4], number.to_le_bytes());
     }
     assert_eq!(push.stats().dropped.total(), 0);
 }
@@ -275,7 +275,7 @@ fn what_was_accepted_is_delivered_after_disconnect(net: &Net) {
     push.disconnect(&endpoint).unwrap();
     assert!(push.connected().is_empty());
     for number in 0..sent as u32 {
-        assert_eq!(pull.recv_timeout(LONG).unwrap().as_bytes()[..4], number.to_le_bytes());
+        assert_eq!(pull.recv_timeout(LONG).unwrap().first()[..4], number.to_le_bytes());
     }
     until("the connection is closed", || push.stats().connections == 0 && pull.stats().connections == 0);
     assert_eq!(push.stats().dropped.total(), 0);
@@ -288,7 +288,7 @@ fn what_was_accepted_is_delivered_after_unbind(net: &Net) {
     let sent = push.send_many((0..5000u32).map(|number| [number.to_le_bytes(); 100].concat())).unwrap();
     push.unbind(&endpoint).unwrap();
     for number in 0..sent as u32 {
-        assert_eq!(pull.recv_timeout(LONG).unwrap().as_bytes()[..4], number.to_le_bytes());
+        assert_eq!(pull.recv_timeout(LONG).unwrap().first()[..4], number.to_le_bytes());
     }
     until("the connection is closed", || push.stats().connections == 0);
 }
@@ -377,7 +377,7 @@ fn closing_the_context_waits_for_what_can_be_sent(net: &Net) {
     let unsent = context.close(LONG);
     assert_eq!((unsent.messages, unsent.bytes), (0, 0));
     for number in 0..2000u32 {
-        assert_eq!(pull.recv_timeout(LONG).unwrap().as_bytes(), number.to_le_bytes());
+        assert_eq!(pull.recv_timeout(LONG).unwrap().first(), number.to_le_bytes());
     }
 }
 
@@ -452,7 +452,7 @@ fn dropping_the_context_waits_while_messages_move(net: &Net) {
             }
         });
         for number in 0..COUNT {
-            assert_eq!(pull.recv_timeout(LONG).unwrap().as_bytes()[..4], number.to_le_bytes());
+            assert_eq!(pull.recv_timeout(LONG).unwrap().first()[..4], number.to_le_bytes());
         }
         sender.join().unwrap();
     });
@@ -483,7 +483,7 @@ fn a_program_that_sends_and_returns_from_main_loses_nothing(net: &Net) {
         .spawn()
         .unwrap();
     for number in 0..10_000u32 {
-        assert_eq!(pull.recv_timeout(LONG).unwrap().as_bytes(), number.to_le_bytes());
+        assert_eq!(pull.recv_timeout(LONG).unwrap().first(), number.to_le_bytes());
     }
     assert!(child.wait().unwrap().success());
 }

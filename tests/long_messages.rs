@@ -125,7 +125,7 @@ fn threads_that_share_a_socket_keep_their_own_order(net: &Net) {
         let mut next = [0; 4];
         for _ in 0..4 * EACH {
             let message = pull.recv_timeout(LONG).unwrap();
-            let number = u64::from_le_bytes(message.as_bytes()[..8].try_into().unwrap());
+            let number = u64::from_le_bytes(message.first()[..8].try_into().unwrap());
             assert!(message == body(number, 300_000)[..]);
             let next = &mut next[(number >> 32) as usize];
             assert_eq!(number & 0xffff_ffff, *next);
@@ -183,7 +183,7 @@ fn a_slow_worker_does_not_hold_up_a_quick_one(net: &Net) {
         let mut done = Vec::new();
         while !sender.is_finished() {
             if let Ok(message) = quick.recv_timeout(Duration::from_millis(5)) {
-                done.push(u64::from_le_bytes(message.as_bytes()[..8].try_into().unwrap()));
+                done.push(u64::from_le_bytes(message.first()[..8].try_into().unwrap()));
             }
         }
         done

@@ -57,7 +57,7 @@ fn work_goes_to_each_worker_in_turn(net: &Net) {
     }
     let mut firsts = Vec::new();
     for worker in &workers {
-        let got: Vec<u8> = (0..4).map(|_| worker.recv_timeout(LONG).unwrap().as_bytes()[0]).collect();
+        let got: Vec<u8> = (0..4).map(|_| worker.recv_timeout(LONG).unwrap().first()[0]).collect();
         assert_eq!(got, [got[0], got[0] + 3, got[0] + 6, got[0] + 9]);
         firsts.push(got[0]);
     }
@@ -75,7 +75,7 @@ fn the_frames_of_a_message_stay_together(net: &Net) {
     for worker in &workers {
         for _ in 0..5 {
             let message = worker.recv_timeout(LONG).unwrap();
-            let number = message.as_bytes()[0];
+            let number = message.first()[0];
             assert_eq!(message, Message::from_iter([vec![number], vec![], vec![number; 300]]));
         }
     }
@@ -146,7 +146,7 @@ fn messages_are_taken_from_each_sender_in_turn(net: &Net) {
     let mut next = [0u8; 3];
     for _ in 0..150 {
         let message = pull.recv_timeout(LONG).unwrap();
-        let sender = usize::from(message.as_bytes()[0]);
+        let sender = usize::from(message.first()[0]);
         assert_eq!(message.frame(1), Some(&[next[sender]][..]));
         next[sender] += 1;
         let ahead = next.iter().max().unwrap() - next.iter().min().unwrap();
@@ -171,7 +171,7 @@ fn messages_of_one_sender_stay_in_order(net: &Net) {
     for round in 0..20u8 {
         for size in sizes {
             let message = pull.recv_timeout(LONG).unwrap();
-            assert_eq!(message.as_bytes(), [round]);
+            assert_eq!(message.first(), [round]);
             let body = message.frame(1).unwrap();
             assert_eq!(body.len(), size);
             assert!(body.iter().all(|octet| *octet == round));
@@ -307,7 +307,7 @@ fn a_conflating_push_keeps_the_newest_message(net: &Net) {
     }
     let pull = Pull::in_context(&net.context);
     pull.bind(&endpoint).unwrap();
-    assert_eq!(pull.recv_timeout(LONG).unwrap().as_bytes(), [9]);
+    assert_eq!(pull.recv_timeout(LONG).unwrap().first(), [9]);
     until("all is written", || push.stats().queued == 0);
     let stats = push.stats();
     assert_eq!((stats.accepted, stats.written, stats.dropped.conflate), (10, 1, 9));
@@ -321,7 +321,7 @@ fn a_conflating_pull_keeps_the_newest_message(net: &Net) {
         push.send([number]).unwrap();
     }
     until("all have arrived", || !net.is_stream() || pull.peers()[0].stats.received == 100);
-    assert_eq!(pull.recv_timeout(LONG).unwrap().as_bytes(), [99]);
+    assert_eq!(pull.recv_timeout(LONG).unwrap().first(), [99]);
     assert_eq!(pull.try_recv().unwrap_err(), RecvError::WouldBlock);
     assert_eq!(pull.stats().unread, 0, "what it replaced does not wait");
 }
@@ -518,5 +518,5 @@ fn room(push: &Push) -> usize {
 }
 
 fn number_of(message: &Message) -> u32 {
-    u32::from_le_bytes(message.as_bytes()[..4].try_into().unwrap())
+    u32::from_le_bytes(message.first()[..4].try_into().unwrap())
 }

@@ -202,7 +202,7 @@ fn a_subscriber_hears_all_its_publishers(net: &Net) {
     for (number, publisher) in publishers.iter().enumerate() {
         publisher.send([number as u8]).unwrap();
     }
-    let mut heard: Vec<u8> = (0..3).map(|_| subscriber.recv_timeout(LONG).unwrap().as_bytes()[0]).collect();
+    let mut heard: Vec<u8> = (0..3).map(|_| subscriber.recv_timeout(LONG).unwrap().first()[0]).collect();
     heard.sort_unstable();
     assert_eq!(heard, [0, 1, 2]);
 }
@@ -326,7 +326,7 @@ fn a_slow_subscriber_misses_messages_which_is_counted(net: &Net) {
     let mut numbers = Vec::new();
     while (numbers.len() as u64) < 500 - dropped {
         let message = subscriber.recv_timeout(LONG).unwrap();
-        numbers.push(u32::from_le_bytes(message.as_bytes()[..4].try_into().unwrap()));
+        numbers.push(u32::from_le_bytes(message.first()[..4].try_into().unwrap()));
     }
     assert!(numbers.is_sorted(), "{numbers:?}");
     assert_eq!(subscriber.try_recv().unwrap_err(), RecvError::WouldBlock);
@@ -350,7 +350,7 @@ fn a_slow_subscriber_costs_the_others_nothing(net: &Net) {
         body[..4].copy_from_slice(&number.to_le_bytes());
         publisher.send(body).unwrap();
         let message = quick.recv_timeout(LONG).unwrap();
-        assert_eq!(message.as_bytes()[..4], number.to_le_bytes());
+        assert_eq!(message.first()[..4], number.to_le_bytes());
     }
     assert!(publisher.stats().dropped.high_water_mark > 0);
 }
@@ -361,12 +361,12 @@ fn under_nodrop_a_full_subscriber_is_waited_for(net: &Net) {
     net.join(&publisher, &[&subscriber]);
     publisher.wait_for_subscribers(1, LONG).unwrap();
     let (sent, error) = fill(|| publisher.send_timeout(vec![7; BULK], Duration::from_millis(50)));
-    assert_eq!(error.message.as_bytes().len(), BULK);
+    assert_eq!(error.message.first().len(), BULK);
     assert_eq!(publisher.try_send(error.message).unwrap_err().reason, SendFailure::WouldBlock);
     std::thread::scope(|scope| {
         let sender = scope.spawn(|| publisher.send_timeout("last", LONG));
         for _ in 0..sent {
-            assert_eq!(subscriber.recv_timeout(LONG).unwrap().as_bytes().len(), BULK);
+            assert_eq!(subscriber.recv_timeout(LONG).unwrap().first().len(), BULK);
         }
         sender.join().unwrap().unwrap();
     });
@@ -402,7 +402,7 @@ fn a_conflating_subscriber_gets_the_newest_message(net: &Net) {
         publisher.send([number]).unwrap();
     }
     until("all have arrived", || !net.is_stream() || subscriber.peers()[0].stats.received == 100);
-    assert_eq!(subscriber.recv_timeout(LONG).unwrap().as_bytes(), [99]);
+    assert_eq!(subscriber.recv_timeout(LONG).unwrap().first(), [99]);
     assert_eq!(subscriber.try_recv().unwrap_err(), RecvError::WouldBlock);
 }
 
@@ -419,7 +419,7 @@ fn a_conflating_publisher_sends_the_newest_message(net: &Net) {
     }
     let replaced = publisher.stats().dropped.conflate;
     assert!(replaced > 0, "{:?}", publisher.stats());
-    let numbers: Vec<u8> = (0..200 - replaced).map(|_| subscriber.recv_timeout(LONG).unwrap().as_bytes()[0]).collect();
+    let numbers: Vec<u8> = (0..200 - replaced).map(|_| subscriber.recv_timeout(LONG).unwrap().first()[0]).collect();
     assert!(numbers.is_sorted() && numbers.last() == Some(&199), "{numbers:?}");
     assert_eq!(publisher.stats().dropped.total(), replaced);
 }
@@ -474,7 +474,7 @@ fn messages_of_every_size_reach_many_subscribers(net: &Net) {
             let message = subscriber.recv_timeout(LONG).unwrap();
             assert_eq!(message, Message::from_iter([&b"even"[..], &vec![2; size]]));
             let message = subscriber.recv_timeout(LONG).unwrap();
-            assert_eq!(message.as_bytes(), [b"even".as_slice(), &vec![3; size]].concat());
+            assert_eq!(message.first(), [b"even".as_slice(), &vec![3; size]].concat());
         }
     }
 }

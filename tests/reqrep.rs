@@ -48,9 +48,9 @@ fn a_request_gets_its_reply(net: &Net) {
     net.join(&rep, &[&req]);
     for number in 0..100u8 {
         req.send([number]).unwrap();
-        assert_eq!(rep.recv_timeout(LONG).unwrap().as_bytes(), [number]);
+        assert_eq!(rep.recv_timeout(LONG).unwrap().first(), [number]);
         rep.send([number, number]).unwrap();
-        assert_eq!(req.recv_timeout(LONG).unwrap().as_bytes(), [number, number]);
+        assert_eq!(req.recv_timeout(LONG).unwrap().first(), [number, number]);
     }
 }
 
@@ -133,7 +133,7 @@ fn a_correlated_request_has_a_number_in_front(net: &Net) {
         req.send("question").unwrap();
         let (id, request) = router.recv_timeout(LONG).unwrap();
         assert_eq!((request.len(), request.frame(1), request.frame(2)), (3, Some(&b""[..]), Some(&b"question"[..])));
-        numbers.push(u32::from_ne_bytes(request.as_bytes().try_into().unwrap()));
+        numbers.push(u32::from_ne_bytes(request.first().try_into().unwrap()));
         router.send_to(id, request).unwrap();
         assert_eq!(req.recv_timeout(LONG).unwrap(), "question");
     }

@@ -286,7 +286,7 @@ fn leaked_and_long_held_reservations_take_their_places_and_no_more(net: &Net) {
     thread::scope(|scope| {
         scope.spawn(|| (0..100u8).for_each(|number| push.send_timeout([number], LONG).unwrap()));
         for number in 0..100u8 {
-            assert_eq!(pull.recv_timeout(LONG).unwrap().as_bytes(), [number]);
+            assert_eq!(pull.recv_timeout(LONG).unwrap().first(), [number]);
         }
     });
     let room = push.reserve_timeout(LONG).unwrap();
@@ -355,7 +355,7 @@ fn threads_may_hold_pass_on_and_drop_reservations_under_load(net: &Net) {
                 }
             });
         }
-        let next = || pull.recv_timeout(LONG).unwrap().as_bytes().try_into().map(u32::from_le_bytes).unwrap();
+        let next = || pull.recv_timeout(LONG).unwrap().first().try_into().map(u32::from_le_bytes).unwrap();
         (0..4 * EACH).map(|_| next()).collect::<Vec<_>>()
     });
     got.sort_unstable();
@@ -624,7 +624,7 @@ fn many_subscribers_get_what_was_reserved_for(net: &Net) {
     for body in [vec![b't'; 10], vec![b't'; 100_000]] {
         publisher.reserve_timeout("topic", LONG).unwrap().send(&body).unwrap();
         for subscriber in &subscribers {
-            assert_eq!(subscriber.recv_timeout(LONG).unwrap().as_bytes(), body);
+            assert_eq!(subscriber.recv_timeout(LONG).unwrap().first(), body);
         }
     }
     assert_eq!(publisher.stats().accepted, 10);

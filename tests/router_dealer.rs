@@ -252,7 +252,7 @@ fn a_message_for_a_full_peer_is_dropped_and_counted(net: &Net) {
     let mut last = None;
     for _ in 0..300 - dropped {
         let message = dealer.recv_timeout(LONG).unwrap();
-        let number = u32::from_le_bytes(message.as_bytes()[..4].try_into().unwrap());
+        let number = u32::from_le_bytes(message.first()[..4].try_into().unwrap());
         assert!(last < Some(number));
         last = Some(number);
     }
@@ -263,12 +263,12 @@ fn under_mandatory_a_full_peer_is_waited_for(net: &Net) {
     let (router, dealer) = narrow(net, true);
     net.join(&router, &[&dealer]);
     let (sent, error) = fill(|| router.send_to_timeout("d", vec![0; BULK], Duration::from_millis(50)));
-    assert_eq!(error.message.as_bytes().len(), BULK);
+    assert_eq!(error.message.first().len(), BULK);
     assert_eq!(router.try_send_to("d", error.message).unwrap_err().reason, SendFailure::WouldBlock);
     thread::scope(|scope| {
         let sender = scope.spawn(|| router.send_to("d", "last"));
         for _ in 0..sent {
-            assert_eq!(dealer.recv_timeout(LONG).unwrap().as_bytes().len(), BULK);
+            assert_eq!(dealer.recv_timeout(LONG).unwrap().first().len(), BULK);
         }
         sender.join().unwrap().unwrap();
     });
@@ -283,7 +283,7 @@ fn a_full_peer_costs_the_others_nothing(net: &Net) {
     while router.send_to_timeout("d", vec![0; BULK], Duration::from_millis(50)).is_ok() {}
     for number in 0..100u8 {
         router.try_send_to("other", [number]).unwrap();
-        assert_eq!(other.recv_timeout(LONG).unwrap().as_bytes(), [number]);
+        assert_eq!(other.recv_timeout(LONG).unwrap().first(), [number]);
     }
 }
 
@@ -508,7 +508,7 @@ fn a_dealer_deals_to_each_peer_in_turn(net: &Net) {
         dealer.send(Message::from_iter([[number], [number]])).unwrap();
     }
     for router in &routers {
-        let got: Vec<u8> = (0..3).map(|_| router.recv_timeout(LONG).unwrap().1.as_bytes()[0]).collect();
+        let got: Vec<u8> = (0..3).map(|_| router.recv_timeout(LONG).unwrap().1.first()[0]).collect();
         assert_eq!(got, [got[0], got[0] + 3, got[0] + 6]);
     }
 }
@@ -764,7 +764,7 @@ fn a_router_answers_many_messages_at_once(net: &Net) {
     assert_eq!(answered, 100);
     for dealer in &dealers {
         for number in 0..50u8 {
-            assert_eq!(dealer.recv_timeout(LONG).unwrap().as_bytes(), [number]);
+            assert_eq!(dealer.recv_timeout(LONG).unwrap().first(), [number]);
         }
     }
     router.set(Setting::Mandatory(true)).unwrap();

@@ -50,7 +50,7 @@ fn four_senders_and_four_receivers_on_shared_sockets_lose_nothing(net: &Net) {
                     match pull.recv_timeout(Duration::from_millis(20)) {
                         Ok(message) => {
                             left.fetch_sub(1, Ordering::SeqCst);
-                            let body = message.as_bytes();
+                            let body = message.first();
                             got.push((body[0], u32::from_le_bytes(body[1..5].try_into().unwrap())));
                         }
                         Err(error) => assert_eq!(error, RecvError::TimedOut),
@@ -100,7 +100,7 @@ fn senders_at_the_mark_take_their_turns(net: &Net) {
         }
         let mut seen = HashSet::new();
         for _ in 0..4 * EACH {
-            let number = u64::from_le_bytes(pull.recv_timeout(LONG).unwrap().as_bytes().try_into().unwrap());
+            let number = u64::from_le_bytes(pull.recv_timeout(LONG).unwrap().first().try_into().unwrap());
             assert!(seen.insert(number), "{number} came twice");
         }
     });
@@ -122,7 +122,7 @@ fn each_waiting_receiver_is_served(net: &Net) {
                 })
             });
             push.send_many((0..6u8).map(|number| [number])).unwrap();
-            let mut got: Vec<u8> = waiting.map(|waiting| waiting.join().unwrap().as_bytes()[0]).into();
+            let mut got: Vec<u8> = waiting.map(|waiting| waiting.join().unwrap().first()[0]).into();
             got.sort_unstable();
             assert_eq!(got, [0, 1, 2, 3, 4, 5]);
         });
@@ -164,8 +164,8 @@ fn frames_of_messages_of_several_threads_do_not_mix(net: &Net) {
         }
         for _ in 0..2000 {
             let message = pull.recv_timeout(LONG).unwrap();
-            let sender = message.as_bytes()[0];
-            let length = message.as_bytes().len();
+            let sender = message.first()[0];
+            let length = message.first().len();
             assert!(message.iter().all(|frame| frame.len() == length && frame.iter().all(|octet| *octet == sender)));
         }
     });
@@ -193,7 +193,7 @@ fn publishing_from_several_threads_keeps_the_order_of_each(net: &Net) {
                 let mut next = [0u32; 3];
                 for _ in 0..9000 {
                     let message = subscriber.recv_timeout(LONG).unwrap();
-                    let sender = usize::from(message.as_bytes()[0]);
+                    let sender = usize::from(message.first()[0]);
                     assert_eq!(message.frame(1).unwrap(), next[sender].to_le_bytes());
                     next[sender] += 1;
                 }
@@ -214,7 +214,7 @@ fn one_thread_sends_while_another_receives(net: &Net) {
             });
             scope.spawn(move || {
                 for number in 0..20_000u32 {
-                    assert_eq!(other.recv_timeout(LONG).unwrap().as_bytes(), number.to_le_bytes());
+                    assert_eq!(other.recv_timeout(LONG).unwrap().first(), number.to_le_bytes());
                 }
             });
         }
@@ -232,7 +232,7 @@ fn sockets_may_come_and_go_while_others_work(net: &Net) {
                 for round in 0..25u32 {
                     let req = Req::in_context(&net.context);
                     req.connect(&endpoint).unwrap();
-                    assert_eq!(req.request(round.to_le_bytes(), LONG).unwrap().as_bytes(), round.to_le_bytes());
+                    assert_eq!(req.request(round.to_le_bytes(), LONG).unwrap().first(), round.to_le_bytes());
                     answered.fetch_add(1, Ordering::Relaxed);
                 }
             })
@@ -289,7 +289,7 @@ fn engine_threads_alone_can_drive(net: &Net) {
     thread::scope(|scope| {
         scope.spawn(|| push.send_many((0..50_000u32).map(u32::to_le_bytes)).unwrap());
         for number in 0..50_000u32 {
-            assert_eq!(pull.recv_timeout(LONG).unwrap().as_bytes(), number.to_le_bytes());
+            assert_eq!(pull.recv_timeout(LONG).unwrap().first(), number.to_le_bytes());
         }
     });
 }

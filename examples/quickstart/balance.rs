@@ -84,7 +84,7 @@ fn serve_the_idle(broker: &Router) -> Outcome {
         let (from, mut message) = received?;
         if message == "ready" {
             idle.push_back(from);
-        } else if message.as_bytes() == b"result" {
+        } else if message.first() == b"result" {
             message.pop_front();
             let customer = message.pop_front().ok_or("a result names its customer")?;
             broker.send_to(customer, message)?;

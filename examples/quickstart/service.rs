@@ -73,7 +73,7 @@ fn time<'c>(
     }
     let mut times = [const { Vec::new() }; TRANSPORTS.len()];
     for (client, over) in clients {
-        times[*over].extend(times_from_bytes(cast.hear(client, "answered")?.as_bytes()));
+        times[*over].extend(times_from_bytes(cast.hear(client, "answered")?.first()));
     }
     Ok(times)
 }
@@ -128,7 +128,7 @@ fn answer_all(context: &Context) -> Outcome<u64> {
     worker.connect("inproc://workers")?;
     let mut answered = 0;
     for question in &worker {
-        worker.send(answer(number(Some(question?.as_bytes()))?).to_string())?;
+        worker.send(answer(number(Some(question?.first()))?).to_string())?;
         answered += 1;
     }
     Ok(answered)
@@ -160,7 +160,7 @@ fn ask_one(client: &Req, question: u64) -> Outcome<Duration> {
     let start = Instant::now();
     let heard = client.request(question.to_string(), PATIENCE)?;
     let took = start.elapsed();
-    match number::<u64>(Some(heard.as_bytes()))? {
+    match number::<u64>(Some(heard.first()))? {
         right if right == answer(question) => Ok(took),
         wrong => Err(format!("{wrong} is not the answer to {question}").into()),
     }

@@ -86,7 +86,7 @@ pub(crate) fn ventilate(role: &mut Role) -> Outcome {
     // Else the first counter would get all that fits its queue before the others are there.
     ventilator.wait_for_peers(usize::try_from(counters)?, PATIENCE)?;
     to_sink.send("start")?;
-    let sent = ventilator.send_many(texts.iter().flat_map(|text| texts::pieces(text.as_bytes(), PIECE)))?;
+    let sent = ventilator.send_many(texts.iter().flat_map(|text| texts::pieces(text.first(), PIECE)))?;
     to_sink.send(["end", &sent.to_string()])?;
     role.wait_for_the_end()
 }
@@ -120,7 +120,7 @@ fn count_pieces(context: &Context, to_sink: &Push) -> Outcome<u64> {
     let mut done = 0;
     for piece in &pieces {
         let mut counted = Words::new();
-        texts::count(piece?.as_bytes(), &mut counted);
+        texts::count(piece?.first(), &mut counted);
         to_sink.send([b"piece", &table_to_bytes(&counted)[..]])?;
         done += 1;
     }
@@ -135,7 +135,7 @@ pub(crate) fn collect(role: &mut Role) -> Outcome {
     let (mut counted, mut pieces, mut expected, mut start) = (Words::new(), 0_u64, None, None);
     while expected.is_none_or(|expected| pieces < expected) {
         let message = sink.recv_timeout(PATIENCE)?;
-        match message.as_bytes() {
+        match message.first() {
             b"start" => start = Some(Instant::now()),
             b"end" => expected = Some(number(message.frame(1))?),
             b"piece" => {

@@ -2,6 +2,7 @@
 
 use super::storage::Storage;
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Deref;
@@ -109,6 +110,29 @@ impl fmt::Debug for Frame {
     }
 }
 
+/// The body as text, if it is text; other octets are escaped as in `\x00`.
+impl fmt::Display for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Text(self), f)
+    }
+}
+
+/// Shows octets as text, and those that are none escaped.
+pub(crate) struct Text<'a>(pub(crate) &'a [u8]);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Ok(text) = std::str::from_utf8(self.0) {
+            return f.pad(text);
+        }
+        for chunk in self.0.utf8_chunks() {
+            f.write_str(chunk.valid())?;
+            write!(f, "{}", chunk.invalid().escape_ascii())?;
+        }
+        Ok(())
+    }
+}
+
 impl PartialEq for Frame {
     fn eq(&self, other: &Frame) -> bool {
         self.as_bytes() == other.as_bytes()
@@ -129,6 +153,36 @@ impl PartialEq<&[u8]> for Frame {
     }
 }
 
+impl<const N: usize> PartialEq<[u8; N]> for Frame {
+    fn eq(&self, other: &[u8; N]) -> bool {
+        self.as_bytes() == other
+    }
+}
+
+impl<const N: usize> PartialEq<&[u8; N]> for Frame {
+    fn eq(&self, other: &&[u8; N]) -> bool {
+        self.as_bytes() == *other
+    }
+}
+
+impl PartialEq<Vec<u8>> for Frame {
+    fn eq(&self, other: &Vec<u8>) -> bool {
+        self.as_bytes() == other
+    }
+}
+
+impl PartialEq<Bytes> for Frame {
+    fn eq(&self, other: &Bytes) -> bool {
+        self.as_bytes() == other
+    }
+}
+
+impl PartialEq<String> for Frame {
+    fn eq(&self, other: &String) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
 impl PartialEq<str> for Frame {
     fn eq(&self, other: &str) -> bool {
         self.as_bytes() == other.as_bytes()
@@ -144,6 +198,24 @@ impl PartialEq<&str> for Frame {
 impl From<&Frame> for Frame {
     fn from(frame: &Frame) -> Frame {
         frame.clone()
+    }
+}
+
+impl From<&Bytes> for Frame {
+    fn from(bytes: &Bytes) -> Frame {
+        Frame::from(bytes.clone())
+    }
+}
+
+impl From<Cow<'_, str>> for Frame {
+    fn from(text: Cow<'_, str>) -> Frame {
+        Frame::copy_from(text.as_bytes())
+    }
+}
+
+impl From<Cow<'_, [u8]>> for Frame {
+    fn from(bytes: Cow<'_, [u8]>) -> Frame {
+        Frame::copy_from(&bytes)
     }
 }
 

@@ -2,11 +2,13 @@
 
 pub(crate) mod convert;
 pub(crate) mod frame;
+mod shape;
 mod storage;
 pub(crate) mod wire;
 
-pub use convert::IntoMessage;
+pub use convert::{IntoFrame, IntoMessage};
 pub use frame::Frame;
+pub use shape::{FrameCountError, MessageError};
 
 use crate::peer::PeerId;
 use bytes::Bytes;
@@ -27,9 +29,12 @@ use std::fmt;
 ///
 /// let mut envelope: Message = ["topic", "body"].into_iter().collect();
 /// envelope.push_front("first");
-/// assert_eq!(envelope.len(), 3);
-/// assert_eq!(envelope.frame(2), Some(&b"body"[..]));
+/// assert_eq!(envelope.frame_count(), 3);
+/// assert_eq!(envelope[2], "body");
 /// assert_eq!(envelope.pop_front().unwrap(), "first");
+/// let [topic, body] = envelope.as_array()?;
+/// assert_eq!((topic.to_str()?, body.to_str()?), ("topic", "body"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 #[repr(C)]
@@ -71,6 +76,11 @@ impl Message {
     }
 
     /// How many frames there are: at least 1.
+    pub fn frame_count(&self) -> usize {
+        self.len()
+    }
+
+    /// The same as [`frame_count`](Message::frame_count); octets are counted by [`byte_len`](Message::byte_len).
     #[expect(clippy::len_without_is_empty, reason = "a message has at least one frame")]
     pub fn len(&self) -> usize {
         self.frames.as_several().map_or(1, VecDeque::len)
@@ -81,24 +91,16 @@ impl Message {
         self.iter().map(<[u8]>::len).sum()
     }
 
-    /// The body of the first frame: of the whole message when it has one frame.
+    /// The body of the first frame, whether there are others or not.
     #[inline(always)]
-    pub fn as_bytes(&self) -> &[u8] {
+    pub fn first(&self) -> &[u8] {
         match self.frames.is_several() {
             false => self.frames.as_bytes(),
             true => self.frames().next().map_or(&[], Frame::as_bytes),
         }
     }
 
-    /// The body of the first frame as text.
-    ///
-    /// # Errors
-    /// It is not valid UTF-8.
-    pub fn to_str(&self) -> Result<&str, std::str::Utf8Error> {
-        std::str::from_utf8(self.as_bytes())
-    }
-
-    /// The body of frame `index`, counted from 0.
+    /// The body of frame `index`, counted from 0; [indexing](#impl-Index%3Cusize%3E-for-Message) does the same and panics where there is none.
     pub fn frame(&self, index: usize) -> Option<&[u8]> {
         self.iter().nth(index)
     }
@@ -120,24 +122,6 @@ impl Message {
         let several = self.frames.as_several_mut().map(std::mem::take);
         let (one, many) = (several.is_none().then_some(self.frames), several.map(VecDeque::into_iter));
         one.into_iter().chain(many.into_iter().flatten())
-    }
-
-    /// The body of the first frame as shared [`Bytes`]: without a copy unless it is short.
-    pub fn into_bytes(self) -> Bytes {
-        match self.into_frames().next() {
-            Some(frame) => frame.into_bytes(),
-            None => Bytes::new(),
-        }
-    }
-
-    /// Copies the body of the first frame into `buffer` and says how long the body is; what does not fit is left out,
-    /// which the caller sees by the result exceeding `buffer.len()`. A receive straight into a buffer is `recv_into`, such as
-    /// [`Pull::recv_into`](crate::Pull::recv_into), which cuts nothing.
-    pub fn copy_to(&self, buffer: &mut [u8]) -> usize {
-        let body = self.as_bytes();
-        let fits = body.len().min(buffer.len());
-        buffer[..fits].copy_from_slice(&body[..fits]);
-        body.len()
     }
 
     /// Who sent this message: set on received messages. The socket's
@@ -291,16 +275,9 @@ mod tests {
     fn long_bodies_are_shared_and_short_ones_lie_inside() {
         let long = Bytes::from(vec![7; INLINE_LIMIT + 1]);
         let message = Message::from(long.clone());
-        assert_eq!(message.as_bytes().as_ptr(), long.as_ptr());
+        assert_eq!(message.first().as_ptr(), long.as_ptr());
         let short = Bytes::from(vec![7; INLINE_LIMIT]);
-        assert_ne!(Message::from(short.clone()).as_bytes().as_ptr(), short.as_ptr());
-    }
-
-    #[test]
-    fn a_body_that_does_not_fit_the_buffer_tells_its_length() {
-        let mut buffer = [0; 3];
-        assert_eq!(Message::from("hello").copy_to(&mut buffer), 5);
-        assert_eq!(&buffer, b"hel");
+        assert_ne!(Message::from(short.clone()).first().as_ptr(), short.as_ptr());
     }
 
     #[test]

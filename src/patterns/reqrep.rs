@@ -114,7 +114,7 @@ impl<P: Copy + Eq> Requests<P> {
         let was_asked = asked.clone().any(|asked| asked.peer == peer);
         let asked = asked.rfind(|asked| asked.peer == peer || awaiting.is_orphaned)?;
         if asked.is_numbered {
-            let has_number = message.len() > 2 && message.as_bytes().len() == 4 && message.frame(1) == Some(&[]);
+            let has_number = message.len() > 2 && message.first().len() == 4 && message.frame(1) == Some(&[]);
             if !has_number {
                 // Where a request without a number was given up this may be the reply to that one.
                 awaiting.is_unnumbered |= was_asked && !self.gave_up_bare;

@@ -5,7 +5,7 @@ use super::core::Wait;
 use super::received::Received;
 use super::request::RequestError;
 use super::reservation::Reservation;
-use super::routing_id::RoutingId;
+use super::routing_id::{Addressee, RoutingId};
 use super::sending::Recipient;
 use super::{Builder, Face, Socket, sealed};
 use crate::context::Context;
@@ -105,7 +105,8 @@ impl AnySocket {
         self.0.core.connect_as(endpoint.as_ref(), id.as_ref())
     }
 
-    /// ROUTER: sends a message to the peer with that routing id, which does not stand in front of the message then. Waits as
+    /// ROUTER: sends a message to a peer, named by its routing id or its [`PeerId`](crate::PeerId), which does not stand in front of the
+    /// message then. Waits as
     /// [`Router::send_to`](crate::Router::send_to) does.
     ///
     /// # Errors
@@ -126,16 +127,16 @@ impl AnySocket {
     /// assert_eq!(dealer.recv()?, "another");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn send_to(&self, id: impl AsRef<[u8]>, message: impl IntoMessage) -> Result<(), SendError> {
-        self.send_to_by(id.as_ref(), message, Wait::Option)
+    pub fn send_to(&self, id: impl Addressee, message: impl IntoMessage) -> Result<(), SendError> {
+        self.send_to_by(id.recipient().0, message, Wait::Option)
     }
 
     /// As [`send_to`](AnySocket::send_to), if that is possible without waiting.
     ///
     /// # Errors
     /// [`SendFailure::WouldBlock`] where `send_to` would wait; otherwise as there.
-    pub fn try_send_to(&self, id: impl AsRef<[u8]>, message: impl IntoMessage) -> Result<(), SendError> {
-        self.send_to_by(id.as_ref(), message, Wait::Never)
+    pub fn try_send_to(&self, id: impl Addressee, message: impl IntoMessage) -> Result<(), SendError> {
+        self.send_to_by(id.recipient().0, message, Wait::Never)
     }
 
     /// As [`send_to`](AnySocket::send_to), waiting at most `timeout`.
@@ -144,11 +145,11 @@ impl AnySocket {
     /// [`SendFailure::TimedOut`] when there was no room in time; otherwise as `send_to`.
     pub fn send_to_timeout(
         &self,
-        id: impl AsRef<[u8]>,
+        id: impl Addressee,
         message: impl IntoMessage,
         timeout: Duration,
     ) -> Result<(), SendError> {
-        self.send_to_by(id.as_ref(), message, Wait::For(timeout))
+        self.send_to_by(id.recipient().0, message, Wait::For(timeout))
     }
 
     /// PUSH, DEALER, PAIR and REQ: reserves room for one message, waiting as `send` does.
@@ -394,9 +395,9 @@ impl AnySocket {
         }
     }
 
-    fn send_to_by(&self, id: &[u8], message: impl IntoMessage, wait: Wait) -> Result<(), SendError> {
+    fn send_to_by(&self, to: Recipient<'_>, message: impl IntoMessage, wait: Wait) -> Result<(), SendError> {
         if self.kind() == SocketKind::Router {
-            self.0.core.send(message, Recipient::RoutingId(id), wait)
+            self.0.core.send(message, to, wait)
         } else {
             Err(not_supported(message))
         }

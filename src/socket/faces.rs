@@ -5,7 +5,7 @@ use super::core::Wait;
 use super::received::Received;
 use super::request::RequestError;
 use super::reservation::Reservation;
-use super::routing_id::RoutingId;
+use super::routing_id::{Addressee, RoutingId};
 use super::sending::Recipient;
 use super::{Builder, Face, Socket, sealed};
 use crate::context::Context;
@@ -576,16 +576,32 @@ impl Router {
         self.0.core.connect_as(endpoint.as_ref(), id.as_ref())
     }
 
-    /// Sends a message to the peer with that routing id.
+    /// Sends a message to a peer, named by its routing id or by the [`PeerId`](crate::PeerId) that its messages carry.
     ///
     /// Without the option `mandatory` it never waits: a message for an unknown id or a full peer is dropped and counted. With
     /// it, an unknown id fails and a full peer is waited for (at most the option `send_timeout`).
     ///
     /// # Errors
     /// [`Unroutable`](crate::SendFailure::Unroutable) with `mandatory`; [`SendFailure`](crate::SendFailure) says what else.
+    ///
+    /// # Examples
+    /// ```
+    /// let context = wiremesh::Context::new();
+    /// let (dealer, router) = (wiremesh::Dealer::in_context(&context), wiremesh::Router::in_context(&context));
+    /// router.bind("inproc://echo")?;
+    /// dealer.connect("inproc://echo")?;
+    /// dealer.send("hello")?;
+    /// let (id, hello) = router.recv()?;
+    /// router.send_to(&id, "by routing id")?;
+    /// let peer = hello.peer().expect("a received message has a sender");
+    /// router.send_to(peer, "by peer")?;
+    /// assert_eq!(dealer.recv()?, "by routing id");
+    /// assert_eq!(dealer.recv()?, "by peer");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
-    pub fn send_to(&self, id: impl AsRef<[u8]>, message: impl IntoMessage) -> Result<(), SendError> {
-        self.0.core.send(message, Recipient::RoutingId(id.as_ref()), Wait::Option)
+    pub fn send_to(&self, id: impl Addressee, message: impl IntoMessage) -> Result<(), SendError> {
+        self.0.core.send(message, id.recipient().0, Wait::Option)
     }
 
     /// As [`send_to`](Router::send_to), if that is possible without waiting.
@@ -593,8 +609,8 @@ impl Router {
     /// # Errors
     /// [`WouldBlock`](crate::SendFailure::WouldBlock) where `send_to` would wait; otherwise as there.
     #[inline]
-    pub fn try_send_to(&self, id: impl AsRef<[u8]>, message: impl IntoMessage) -> Result<(), SendError> {
-        self.0.core.send(message, Recipient::RoutingId(id.as_ref()), Wait::Never)
+    pub fn try_send_to(&self, id: impl Addressee, message: impl IntoMessage) -> Result<(), SendError> {
+        self.0.core.send(message, id.recipient().0, Wait::Never)
     }
 
     /// As [`send_to`](Router::send_to), waiting at most `timeout`.
@@ -603,14 +619,14 @@ impl Router {
     /// [`TimedOut`](crate::SendFailure::TimedOut) when there was no room in time; otherwise as `send_to`.
     pub fn send_to_timeout(
         &self,
-        id: impl AsRef<[u8]>,
+        id: impl Addressee,
         message: impl IntoMessage,
         timeout: Duration,
     ) -> Result<(), SendError> {
-        self.0.core.send(message, Recipient::RoutingId(id.as_ref()), Wait::For(timeout))
+        self.0.core.send(message, id.recipient().0, Wait::For(timeout))
     }
 
-    /// Sends messages, each to the peer with the routing id beside it, in order; says how many. Waits as `send_to` does.
+    /// Sends messages, each to the peer named beside it, in order; says how many. Waits as `send_to` does.
     ///
     /// # Errors
     /// The first failure, with its message; those before it were sent. Pass `iterator.by_ref()` to keep those after it.
@@ -629,7 +645,7 @@ impl Router {
     /// assert_eq!(dealer.recv()?, "one");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn send_many<I: AsRef<[u8]>, M: IntoMessage>(
+    pub fn send_many<I: Addressee, M: IntoMessage>(
         &self,
         messages: impl IntoIterator<Item = (I, M)>,
     ) -> Result<usize, SendError> {
@@ -641,7 +657,7 @@ impl Router {
         Ok(sent)
     }
 
-    /// Reserves room for one message with the peer of that routing id; [`Reservation::send`] fills it.
+    /// Reserves room for one message with a peer, named as to [`send_to`](Router::send_to); [`Reservation::send`] fills it.
     ///
     /// With the option `mandatory` it waits for room (at most the option `send_timeout`). Without, it never waits: where there is no such
     /// peer, or no room, [`Reservation::peer`] is `None`, and the message will be dropped and counted.
@@ -661,24 +677,24 @@ impl Router {
     /// assert_eq!(dealer.recv()?, "a job");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn reserve_to(&self, id: impl AsRef<[u8]>) -> Result<Reservation<'_>, SendFailure> {
-        self.0.core.reserve(Some(id.as_ref()), Wait::Option)
+    pub fn reserve_to(&self, id: impl Addressee) -> Result<Reservation<'_>, SendFailure> {
+        self.0.core.reserve_to(id.recipient().0, Wait::Option)
     }
 
     /// As [`reserve_to`](Router::reserve_to), if that is possible without waiting.
     ///
     /// # Errors
     /// [`WouldBlock`](SendFailure::WouldBlock) where `reserve_to` would wait; otherwise as there.
-    pub fn try_reserve_to(&self, id: impl AsRef<[u8]>) -> Result<Reservation<'_>, SendFailure> {
-        self.0.core.reserve(Some(id.as_ref()), Wait::Never)
+    pub fn try_reserve_to(&self, id: impl Addressee) -> Result<Reservation<'_>, SendFailure> {
+        self.0.core.reserve_to(id.recipient().0, Wait::Never)
     }
 
     /// As [`reserve_to`](Router::reserve_to), waiting at most `timeout`.
     ///
     /// # Errors
     /// [`TimedOut`](SendFailure::TimedOut) when there was no room in time; otherwise as `reserve_to`.
-    pub fn reserve_to_timeout(&self, id: impl AsRef<[u8]>, timeout: Duration) -> Result<Reservation<'_>, SendFailure> {
-        self.0.core.reserve(Some(id.as_ref()), Wait::For(timeout))
+    pub fn reserve_to_timeout(&self, id: impl Addressee, timeout: Duration) -> Result<Reservation<'_>, SendFailure> {
+        self.0.core.reserve_to(id.recipient().0, Wait::For(timeout))
     }
 
     /// Receives the next message and the routing id of its sender, waiting for one (at most the option `receive_timeout`).

@@ -31,7 +31,7 @@ pub use monitor::Monitor;
 pub use received::Received;
 pub use request::RequestError;
 pub use reservation::Reservation;
-pub use routing_id::RoutingId;
+pub use routing_id::{Addressee, RoutingId};
 
 use self::core::Core;
 use crate::context::Context;

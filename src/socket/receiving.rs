@@ -901,7 +901,7 @@ impl Core {
                 self.note_last(&message);
                 Some(message)
             }
-            Sub => (reader.filter.matches(message.as_bytes()) != self.invert).then_some(message),
+            Sub => (reader.filter.matches(message.first()) != self.invert).then_some(message),
             Req | Rep | Pub | Push => self.admit_step(message),
         }
     }

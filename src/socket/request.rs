@@ -178,7 +178,7 @@ impl Core {
             };
             SendError { reason, message }
         };
-        let change = match (message.len(), message.as_bytes().split_first()) {
+        let change = match (message.len(), message.first().split_first()) {
             (1, Some((1, topic))) => self.subscribe(topic),
             (1, Some((0, topic))) => self.unsubscribe(topic, self.switch().verbose_unsubscribe).map(|_| ()),
             _ => return self.send(message, Recipient::Pattern, Wait::Never),

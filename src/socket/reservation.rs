@@ -125,6 +125,20 @@ impl Core {
         self.await_room(wait, || Ok(Reservation { core: self, claim: self.claim(name)? }))
     }
 
+    /// As [`reserve`](Core::reserve), for a ROUTER.
+    pub(super) fn reserve_to(&self, to: Recipient<'_>, wait: Wait) -> Result<Reservation<'_>, SendFailure> {
+        match to {
+            Recipient::RoutingId(id) => self.reserve(Some(id), wait),
+            // No peer has the empty id, and a peer that is not this socket's has none here.
+            Recipient::Peer(_) if self.is_forked() => Err(SendFailure::Forked),
+            Recipient::Peer(peer) => {
+                let id = self.lock_send().peer(peer).map_or_else(Bytes::new, |peer| peer.routing_id.clone());
+                self.reserve(Some(&id), wait)
+            }
+            Recipient::Pattern => self.reserve(None, wait),
+        }
+    }
+
     /// Tries once to reserve room.
     fn claim(&self, name: Option<&[u8]>) -> Result<Claim, SendFailure> {
         let mut guard = self.lock_send();

@@ -1,6 +1,8 @@
-//! The name of a peer.
+//! The name of a peer, and whom a ROUTER sends to.
 
+use super::sending::Recipient;
 use crate::message::Frame;
+use crate::peer::PeerId;
 use bytes::Bytes;
 use std::borrow::Borrow;
 use std::fmt;
@@ -100,15 +102,105 @@ impl Hash for RoutingId {
     }
 }
 
-impl PartialEq<[u8]> for RoutingId {
-    fn eq(&self, other: &[u8]) -> bool {
-        self.as_bytes() == other
+macro_rules! equals_octets {
+    ($(($($generics:tt)*) $other:ty),* $(,)?) => {$(
+        impl $($generics)* PartialEq<$other> for RoutingId {
+            fn eq(&self, other: &$other) -> bool {
+                let other: &[u8] = other.as_ref();
+                self.as_bytes() == other
+            }
+        }
+
+        impl $($generics)* PartialEq<RoutingId> for $other {
+            fn eq(&self, other: &RoutingId) -> bool {
+                other == self
+            }
+        }
+    )*};
+}
+
+equals_octets! {
+    () [u8],
+    () &[u8],
+    (<const N: usize>) [u8; N],
+    (<const N: usize>) &[u8; N],
+    () Vec<u8>,
+    () Bytes,
+    () Frame,
+    () str,
+    () &str,
+    () String,
+}
+
+macro_rules! from_octets {
+    ($(($($generics:tt)*) $other:ty),* $(,)?) => {$(
+        impl $($generics)* From<$other> for RoutingId {
+            fn from(id: $other) -> RoutingId {
+                RoutingId::new(id.as_ref())
+            }
+        }
+    )*};
+}
+
+from_octets! {
+    () &[u8],
+    (<const N: usize>) [u8; N],
+    (<const N: usize>) &[u8; N],
+    () &str,
+    () &String,
+    () &RoutingId,
+}
+
+/// As text, where it is printable text; generated ids, and other octets, escaped.
+impl fmt::Display for RoutingId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match std::str::from_utf8(self.as_bytes()) {
+            Ok(text) if !text.contains(char::is_control) => f.pad(text),
+            Ok(_) | Err(_) => write!(f, "{}", self.as_bytes().escape_ascii()),
+        }
     }
 }
 
-impl PartialEq<&str> for RoutingId {
-    fn eq(&self, other: &&str) -> bool {
-        self.as_bytes() == other.as_bytes()
+/// Whom a ROUTER sends to: a routing id, given as whatever is octets, or a peer by the [`PeerId`] that its messages carry.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` names no peer",
+    label = "neither a routing id nor a `PeerId`",
+    note = "a routing id is text, octets or a `RoutingId`, by reference or value; a `PeerId` is what `Message::peer` returns"
+)]
+pub trait Addressee: sealed::Sealed {
+    #[doc(hidden)]
+    fn recipient(&self) -> Address<'_>;
+}
+
+/// What an [`Addressee`] comes to.
+#[doc(hidden)]
+#[derive(Clone, Copy)]
+pub struct Address<'a>(pub(super) Recipient<'a>);
+
+impl fmt::Debug for Address<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Address")
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+impl<T: AsRef<[u8]> + ?Sized> sealed::Sealed for T {}
+
+impl<T: AsRef<[u8]> + ?Sized> Addressee for T {
+    fn recipient(&self) -> Address<'_> {
+        Address(Recipient::RoutingId(self.as_ref()))
+    }
+}
+
+impl sealed::Sealed for PeerId {}
+
+/// A peer of another socket is nobody.
+impl Addressee for PeerId {
+    fn recipient(&self) -> Address<'_> {
+        Address(Recipient::Peer(*self))
     }
 }
 

@@ -185,6 +185,8 @@ pub(crate) enum Recipient<'a> {
     Pattern,
     /// The peer with that routing id.
     RoutingId(&'a [u8]),
+    /// That peer.
+    Peer(PeerId),
 }
 
 /// So many messages, or octets, that wait for the caller's next visit are worth a write of their own: their receiver is to have work, too.
@@ -240,7 +242,7 @@ impl SendSide {
 
     /// Makes a peer that has no connection yet.
     pub(super) fn insert(&mut self, about: About) -> PeerId {
-        let key = self.peers.insert_with(|key| Peer {
+        let key = self.peers.insert_as(PeerId::next_generation(), |key| Peer {
             id: PeerId::new(key),
             outbox: Outbox::default(),
             wire: Wire::None,
@@ -702,20 +704,24 @@ impl Core {
             }
             Routing::Router(routes) => {
                 let (stripped, front);
-                let (id, payload) = match (to, payload) {
-                    (Recipient::RoutingId(given), payload) => (given, payload),
+                let (slot, payload) = match (to, payload) {
+                    (Recipient::RoutingId(given), payload) => (routes.find(given), payload),
+                    (Recipient::Peer(peer), payload) => {
+                        let known = side.peers.get(peer.key()).and_then(|peer| routes.find(&peer.routing_id));
+                        (known.filter(|slot| *slot == peer.slot()), payload)
+                    }
                     (Recipient::Pattern, Payload::Message(message)) if message.len() > 1 => {
                         let mut rest = message.clone();
                         front = rest.pop_front().unwrap_or(crate::Frame::empty());
                         stripped = rest;
-                        (&front[..], Payload::Message(&stripped))
+                        (routes.find(&front), Payload::Message(&stripped))
                     }
                     (Recipient::Pattern, _) => {
                         return Err(SendFailure::Unacceptable("a ROUTER needs a routing id in front of the message"));
                     }
                 };
                 let mandatory = self.switch().mandatory;
-                match routes.find(id).filter(|slot| side.peers.at(*slot).is_some()) {
+                match slot.filter(|slot| side.peers.at(*slot).is_some()) {
                     Some(slot) if side.peers.at(slot).is_some_and(|peer| peer.has_room(size, marks, self)) => {
                         side.push(slot, &[], payload, self)
                     }
@@ -749,7 +755,7 @@ impl Core {
         let Routing::Publish(publisher) = routing else { return Err(SendFailure::NotSupported) };
         let topic = match payload {
             Payload::Body(body) => body,
-            Payload::Message(message) => message.as_bytes(),
+            Payload::Message(message) => message.first(),
         };
         publisher.find(topic, peers, self.invert);
         if self.switch().nodrop {

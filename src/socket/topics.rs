@@ -73,12 +73,12 @@ impl Core {
 
     /// The subscription an XPUB's message shows, for `manual`.
     pub(super) fn note_last(&self, message: &Message) {
-        if self.manual && matches!(message.as_bytes().first(), Some(0 | 1)) {
+        if self.manual && matches!(message.first().first(), Some(0 | 1)) {
             let mut side = self.lock_send();
             let known = message.peer().filter(|peer| side.peer(*peer).is_some_and(Peer::is_open));
             if let Routing::Publish(publisher) = &mut side.routing {
                 publisher.last = known;
-                if self.manual_last_value && message.as_bytes().first() == Some(&1) {
+                if self.manual_last_value && message.first().first() == Some(&1) {
                     publisher.only = known;
                 }
             }

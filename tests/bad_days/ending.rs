@@ -78,7 +78,7 @@ fn body(number: u64) -> Vec<u8> {
 }
 
 fn number(message: &Message) -> u64 {
-    u64::from_le_bytes(*message.as_bytes().first_chunk::<8>().expect("a numbered message"))
+    u64::from_le_bytes(*message.first().first_chunk::<8>().expect("a numbered message"))
 }
 
 /// Sends and ends.

@@ -220,7 +220,7 @@ pub(crate) fn huge_reader(arguments: &[&str]) {
     let pull = Pull::builder().receive_mark(2u32).build().expect("good options");
     child::tell(pull.bind(arguments[0]).expect("bound"));
     while let Ok(message) = pull.recv() {
-        let number = u64::from_le_bytes(message.as_bytes()[..8].try_into().expect("eight octets"));
+        let number = u64::from_le_bytes(message.first()[..8].try_into().expect("eight octets"));
         let is_whole = message.len() == PARTS
             && message.iter().enumerate().all(|(part, frame)| {
                 frame.len() == PART

@@ -84,7 +84,7 @@ fn many_to_many(over: Over) {
             thread::spawn(move || {
                 let mut count = 0u64;
                 while let Ok(message) = pull.recv() {
-                    let number = u64::from_le_bytes(*message.as_bytes().first_chunk::<8>().expect("a number"));
+                    let number = u64::from_le_bytes(*message.first().first_chunk::<8>().expect("a number"));
                     sum.fetch_add(number, Ordering::Relaxed);
                     count += 1;
                 }
@@ -165,7 +165,7 @@ fn slow_subscribers(over: Over) {
                     let is_all = sub.stats().connections == 0;
                     match sub.recv_timeout(Duration::from_millis(20)) {
                         Ok(message) => {
-                            let number = number_of(message.as_bytes());
+                            let number = number_of(message.first());
                             assert!(last.is_none_or(|last| number > last), "in order and never twice");
                             last = Some(number);
                             count += 1;
@@ -259,7 +259,7 @@ fn echoes(over: Over) {
                         continue;
                     }
                     let message = dealer.recv_timeout(PATIENCE).expect("an echo");
-                    assert_eq!(number_of(message.as_bytes()), back, "in order");
+                    assert_eq!(number_of(message.first()), back, "in order");
                     back += 1;
                 }
             })
@@ -286,7 +286,7 @@ fn echoes(over: Over) {
 }
 
 fn router_seen(message: &wiremesh::Message) -> u64 {
-    number_of(message.as_bytes())
+    number_of(message.first())
 }
 
 /// Without `mandatory` a ROUTER drops for a peer that does not read, and for that one only.
@@ -317,13 +317,13 @@ fn full_dealer(over: Over) {
         router.send_to("idle", body.as_str()).expect("a ROUTER never waits");
         router.send_to("busy", body.as_str()).expect("a ROUTER never waits");
         let message = dealers[1].recv_timeout(PATIENCE).expect("it reads, so nothing is dropped for it");
-        assert_eq!(number_of(message.as_bytes()), number, "{over:?}");
+        assert_eq!(number_of(message.first()), number, "{over:?}");
     }
     let mut last = None;
     let mut got = 0;
     eventually(PATIENCE, "the idle one gets all that was written to it", || {
         while let Ok(message) = dealers[0].try_recv() {
-            let number = number_of(message.as_bytes());
+            let number = number_of(message.first());
             assert!(last.is_none_or(|last| number > last), "{over:?}: in order, never twice");
             last = Some(number);
             got += 1;
@@ -407,7 +407,7 @@ fn the_law_holds_under_conflate() {
             push.send(number.to_le_bytes()).expect("always accepted");
             if number % 1000 == 0 {
                 if let Ok(message) = pull.try_recv() {
-                    let got = u64::from_le_bytes(*message.as_bytes().first_chunk::<8>().expect("a number"));
+                    let got = u64::from_le_bytes(*message.first().first_chunk::<8>().expect("a number"));
                     assert!(got > last && got <= number, "{over:?}: {got} after {last}");
                     last = got;
                 }
@@ -416,7 +416,7 @@ fn the_law_holds_under_conflate() {
         push.flush(PATIENCE).expect("the newest is written");
         while last != share() {
             let message = pull.recv_timeout(PATIENCE).expect("the newest arrives");
-            last = u64::from_le_bytes(*message.as_bytes().first_chunk::<8>().expect("a number"));
+            last = u64::from_le_bytes(*message.first().first_chunk::<8>().expect("a number"));
         }
         auditor.done();
         let stats = push.stats();

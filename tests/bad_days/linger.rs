@@ -455,5 +455,5 @@ fn body(number: u64, size: usize) -> Vec<u8> {
 }
 
 fn number(message: &Message) -> u64 {
-    u64::from_le_bytes(*message.as_bytes().first_chunk::<8>().expect("a numbered message"))
+    u64::from_le_bytes(*message.first().first_chunk::<8>().expect("a numbered message"))
 }

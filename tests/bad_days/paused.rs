@@ -75,7 +75,7 @@ pub(crate) fn worker(arguments: &[&str]) {
     loop {
         match pull.recv_timeout(Duration::from_millis(20)) {
             Ok(message) => {
-                let number = u64::from_le_bytes(*message.as_bytes().first_chunk::<8>().expect("a number"));
+                let number = u64::from_le_bytes(*message.first().first_chunk::<8>().expect("a number"));
                 assert!(number >= next, "{number} after {next}");
                 next = number + 1;
                 count += 1;
@@ -122,7 +122,7 @@ pub(crate) fn publisher_of_a_stopped_sub(arguments: &[&str]) {
         publisher.send(body(number)).expect("never waits");
         longest = longest.max(watch.elapsed());
         let message = sub.recv_timeout(PATIENCE).expect("the other one misses nothing");
-        assert_eq!(message.as_bytes()[..8], number.to_le_bytes(), "{over:?}");
+        assert_eq!(message.first()[..8], number.to_le_bytes(), "{over:?}");
         number += 1;
     }
     let late = lateness.since(begin);
@@ -155,7 +155,7 @@ pub(crate) fn stopped_sub(arguments: &[&str]) {
         if message == "end" {
             break;
         }
-        let number = u64::from_le_bytes(*message.as_bytes().first_chunk::<8>().expect("a number"));
+        let number = u64::from_le_bytes(*message.first().first_chunk::<8>().expect("a number"));
         assert!(number >= next, "{number} after {next}");
         next = number + 1;
         count += 1;

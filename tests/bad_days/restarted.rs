@@ -192,7 +192,7 @@ fn check_answers(dealer: &Dealer) {
     loop {
         match dealer.recv() {
             Ok(message) => {
-                let number = number(message.as_bytes());
+                let number = number(message.first());
                 assert!(last.is_none_or(|last| number > last), "{number} after {last:?}");
                 last = Some(number);
             }
@@ -307,7 +307,7 @@ pub(crate) fn binder(arguments: &[&str]) {
         move || {
             let mut row = [0; 3];
             while let Ok(message) = pull.recv() {
-                keep(&mut row, number(message.as_bytes()));
+                keep(&mut row, number(message.first()));
                 ledger.write(life, 0, row);
             }
         }
@@ -315,7 +315,7 @@ pub(crate) fn binder(arguments: &[&str]) {
     let answerer = thread::spawn(move || {
         let mut row = [0; 3];
         while let Ok((id, message)) = router.recv() {
-            let number = number(message.as_bytes());
+            let number = number(message.first());
             keep(&mut row, number);
             ledger.write(life, 1, row);
             // It never waits; it fails once the context is shut down.

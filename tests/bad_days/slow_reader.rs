@@ -133,7 +133,7 @@ fn body(number: u64) -> Vec<u8> {
 }
 
 fn number(message: &Message) -> u64 {
-    let bytes = message.as_bytes().first_chunk::<8>().expect("a numbered message");
+    let bytes = message.first().first_chunk::<8>().expect("a numbered message");
     u64::from_le_bytes(*bytes)
 }
 

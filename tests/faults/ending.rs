@@ -76,7 +76,7 @@ fn arrivals(over: Over, how: &'static str) -> u64 {
         loop {
             match pull.recv_timeout(Duration::from_millis(20)) {
                 Ok(message) => {
-                    let is_whole = message.as_bytes() == body(next);
+                    let is_whole = message.first() == body(next);
                     assert!(is_whole, "{how} over {over:?}: message {next} is whole and in order");
                     next += 1;
                     if next % 1000 == 0 {

@@ -179,6 +179,6 @@ fn low_marks(kind: SocketKind, builder: Builder<AnySocket>) -> Builder<AnySocket
 }
 
 fn number_of(message: &Message) -> usize {
-    let number = message.as_bytes().first_chunk().expect("a numbered message");
+    let number = message.first().first_chunk().expect("a numbered message");
     u64::from_be_bytes(*number) as usize
 }

@@ -68,7 +68,7 @@ proptest! {
             let message = frames(sizes, i as u8);
             if sizes.len() == 1 && sizes[0] < 256 && i % 3 > 0 {
                 let (header, size) = wire::header(0, sizes[0]);
-                let extent = chunk.append(&[&header[..size], message.as_bytes()]).expect("fits");
+                let extent = chunk.append(&[&header[..size], message.first()]).expect("fits");
                 outbox.push_extent(&extent, &mut pool);
             } else {
                 outbox.push(&[], &message, &mut pool);

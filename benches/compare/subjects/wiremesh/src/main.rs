@@ -57,8 +57,8 @@ fn run(job: &Job) -> Outcome {
             socket.bind(&job.endpoint)?;
             block_on(play::rep(job, async |check| {
                 let request = socket.recv()?;
-                check.message(request.as_bytes())?;
-                Ok(socket.send(request.as_bytes())?)
+                check.message(request.first())?;
+                Ok(socket.send(request.first())?)
             }))
         }
         Role::Req => {
@@ -66,7 +66,7 @@ fn run(job: &Job) -> Outcome {
             socket.connect(&job.endpoint)?;
             block_on(play::req(job, async |body, check| {
                 socket.send(body)?;
-                check.message(socket.recv()?.as_bytes())
+                check.message(socket.recv()?.first())
             }))
         }
         Role::PushMany => {
@@ -88,7 +88,7 @@ fn run(job: &Job) -> Outcome {
             socket.bind(&job.endpoint)?;
             let serve = async || {
                 let (id, message) = socket.recv()?;
-                let bytes = message.as_bytes().len();
+                let bytes = message.first().len();
                 socket.send_to(&id, message)?;
                 Ok(bytes)
             };
@@ -102,7 +102,7 @@ fn run(job: &Job) -> Outcome {
 }
 
 fn pull(job: &Job, socket: &Pull) -> Outcome {
-    block_on(play::pull(job, async |check: &mut Check| check.message(socket.recv()?.as_bytes())))
+    block_on(play::pull(job, async |check: &mut Check| check.message(socket.recv()?.first())))
 }
 
 /// Each thread sends its share as a source of its own.

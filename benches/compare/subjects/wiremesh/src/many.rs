@@ -46,7 +46,7 @@ pub fn dealers(job: &Job) -> Outcome {
                         }
                         received => received,
                     };
-                    check.borrow_mut().on(lane, message?.as_bytes())
+                    check.borrow_mut().on(lane, message?.first())
                 }
             };
             play::dealer(job, check, step).await
@@ -85,7 +85,7 @@ impl Line for SubLine {
 
 fn show(received: Result<Message, RecvError>, check: &mut Check) -> Outcome<bool> {
     match received {
-        Ok(message) => check.on(0, message.as_bytes()).map(|()| true),
+        Ok(message) => check.on(0, message.first()).map(|()| true),
         Err(RecvError::WouldBlock) => Ok(false),
         Err(why) => Err(why.into()),
     }

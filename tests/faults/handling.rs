@@ -1,0 +1,209 @@
+//! What a newcomer does with messages, frames, ids and peers, and met refusals or somebody else's values.
+
+use crate::support::PATIENCE;
+use std::borrow::Cow;
+use std::collections::HashSet;
+use wiremesh::{
+    AnySocket, Context, Dealer, Frame, IntoMessage, Message, MessageError, PeerId, Pull, Push, Router, RoutingId,
+    SendFailure, SocketKind,
+};
+
+#[test]
+fn whatever_is_several_frames_is_a_message() {
+    let text = "text".to_owned();
+    let octets = vec![1, 2];
+    let frames = |message: &dyn Fn() -> Message| message().into_frames().collect::<Vec<Frame>>();
+    let two: Vec<Frame> = vec!["text".into(), [1, 2].into()];
+    fn of(message: impl IntoMessage) -> Message {
+        message.into_message()
+    }
+    assert_eq!(frames(&|| of(("text", [1, 2]))), two);
+    assert_eq!(frames(&|| of((text.clone(), octets.clone()))), two);
+    assert_eq!(frames(&|| of((&text, &octets))), two);
+    assert_eq!(frames(&|| of((Frame::from("text"), bytes::Bytes::from(octets.clone())))), two);
+    assert_eq!(frames(&|| of((Cow::from("text"), &octets[..]))), two);
+    assert_eq!(frames(&|| of([b"text".to_vec(), octets.clone()])), two);
+    assert_eq!(frames(&|| of([text.as_bytes(), &octets])), two);
+    assert_eq!(frames(&|| of(vec![b"text".to_vec(), octets.clone()])), two);
+    assert_eq!(frames(&|| of(vec![text.as_bytes(), &octets])), two);
+    assert_eq!(frames(&|| of(&[b"text".to_vec(), octets.clone()])), two);
+    let kept = vec![b"text".to_vec(), octets.clone()];
+    assert_eq!(frames(&|| of(&kept)), two);
+    assert_eq!(frames(&|| of([bytes::Bytes::from("text"), bytes::Bytes::from(octets.clone())])), two);
+    assert_eq!(of([[1, 2], [3, 4]]).frame_count(), 2);
+    assert_eq!(of([&text, &text]).frame_count(), 2);
+    assert_eq!(of(vec![text.clone(), text.clone(), text.clone()]).frame_count(), 3);
+    assert_eq!(of(&["a", "b"][..]).frame_count(), 2);
+    assert_eq!(of(("alone",)).frame_count(), 1);
+    assert_eq!(of(("a", "b", "c", "d", "e", "f", "g", 8_u64.to_le_bytes())).frame_count(), 8);
+    assert_eq!(of(Vec::<String>::new()).frame_count(), 1, "there is no message without a frame");
+    assert_eq!(of([1, 2, 3]), [1, 2, 3], "octets are one frame");
+    assert_eq!(of(Cow::from("one")), "one");
+}
+
+#[test]
+fn messages_of_mixed_frames_travel_and_are_taken_apart() {
+    let context = Context::new();
+    let (push, pull) = (Push::in_context(&context), Pull::in_context(&context));
+    let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound");
+    push.connect(&endpoint).expect("connected");
+    push.send(("topic", vec![7; 100_000], String::new())).expect("accepted");
+    let message = pull.recv_timeout(PATIENCE).expect("it comes");
+    let [topic, body, end] = message.as_array().expect("three frames");
+    assert_eq!((topic.to_str(), body.len(), end.len()), (Ok("topic"), 100_000, 0));
+    assert_eq!(message[1].len(), 100_000);
+    assert_eq!(message.frame_count(), 3);
+    let mut lengths = Vec::new();
+    for frame in &message {
+        lengths.push(frame.len());
+    }
+    assert_eq!(lengths, [5, 100_000, 0]);
+    assert_eq!(message.to_str(), Err(MessageError::FrameCount { there: 3, wanted: 1 }));
+    let [topic, _, _] = message.into_array().expect("three frames");
+    assert_eq!(topic, "topic");
+}
+
+#[test]
+fn a_routing_id_is_compared_with_whatever_is_octets() {
+    let id = RoutingId::from("C");
+    assert!(id == *b"C" && id == b"C" && id == "C" && id == *"C" && id == b"C"[..] && id == b"C".to_vec());
+    let (text, frame, octets) = ("C".to_owned(), Frame::from("C"), bytes::Bytes::from("C"));
+    assert!(id == text && id == frame && id == octets);
+    assert!(*b"C" == id && "C" == id && *b"D" != id);
+    assert_eq!((id.to_string(), RoutingId::from([0, 1, b'x']).to_string()), ("C".into(), r"\x00\x01x".into()));
+    let known = HashSet::from([id]);
+    assert!(known.contains(&b"C"[..]));
+}
+
+#[test]
+fn a_peer_of_another_socket_is_nobody() {
+    let context = Context::new();
+    let (left, right) = (Pull::in_context(&context), Pull::in_context(&context));
+    let (push, other) = (Push::in_context(&context), Push::in_context(&context));
+    left.bind("inproc://left").expect("bound");
+    right.bind("inproc://right").expect("bound");
+    push.connect("inproc://left").expect("connected");
+    other.connect("inproc://right").expect("connected");
+    push.send("hello").expect("accepted");
+    other.send("hello").expect("accepted");
+    let [of_left, of_right] = [&left, &right].map(|pull| pull.recv_timeout(PATIENCE).expect("it comes"));
+    let [of_left, of_right] = [of_left, of_right].map(|message| message.peer().expect("it has a sender"));
+    assert_ne!(of_left, of_right);
+    assert!(left.peer(of_left).is_some() && right.peer(of_right).is_some());
+    assert!(left.peer(of_right).is_none() && right.peer(of_left).is_none());
+    assert!(push.peer(of_left).is_none() && push.peer(of_right).is_none());
+    // Nor is one that is gone.
+    drop(push);
+    assert!(right.peer(of_left).is_none());
+}
+
+/// A ROUTER with two dealers that have said their names, and whom they are.
+fn router(context: &Context, over: &str) -> (Router, [Dealer; 2], [PeerId; 2]) {
+    let router = Router::builder().context(context).mandatory(true).build().expect("good options");
+    let endpoint = router.bind(over).expect("bound");
+    let dealers = ["a", "b"].map(|name| {
+        let dealer = Dealer::builder().context(context).routing_id(name).build().expect("good options");
+        dealer.connect(&endpoint).expect("connected");
+        dealer.send(name).expect("accepted");
+        dealer
+    });
+    let mut peers = [None; 2];
+    for _ in 0..2 {
+        let (id, message) = router.recv_timeout(PATIENCE).expect("it comes");
+        peers[usize::from(id == *b"b")] = message.peer();
+    }
+    (router, dealers, peers.map(|peer| peer.expect("both have come")))
+}
+
+#[test]
+fn a_router_sends_to_the_peer_that_a_message_came_from() {
+    let context = Context::new();
+    for over in ["tcp://127.0.0.1:*", "inproc://by-peer"] {
+        let (router, dealers, peers) = router(&context, over);
+        for (dealer, peer) in dealers.iter().zip(peers) {
+            let name = dealer.options().routing_id;
+            router.send_to(peer, name.clone()).expect("it is there");
+            router.try_send_to(peer, name.clone()).expect("it is there");
+            router.send_to_timeout(peer, name.clone(), PATIENCE).expect("it is there");
+            router.send_many([(peer, name.clone())]).expect("it is there");
+            router.reserve_to(peer).expect("it has room").send(name.clone()).expect("it is there");
+            for _ in 0..5 {
+                assert_eq!(dealer.recv_timeout(PATIENCE).expect("it comes"), name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_router_sends_nothing_to_a_peer_of_another_socket_or_one_that_is_gone() {
+    let context = Context::new();
+    let (near, dealers, peers) = router(&context, "inproc://near");
+    let (_far, _, others) = router(&context, "inproc://far");
+    for stranger in others {
+        let error = near.send_to(stranger, "lost").expect_err("it is the peer of another socket");
+        assert_eq!((error.reason, error.message), (SendFailure::Unroutable, "lost".into()));
+        assert_eq!(near.reserve_to(stranger).err(), Some(SendFailure::Unroutable));
+    }
+    let [a, b] = dealers;
+    drop(a);
+    crate::support::eventually(PATIENCE, "the peer is gone", || near.send_to(peers[0], "late").is_err());
+    near.send_to(peers[1], "still there").expect("it is there");
+    assert_eq!(b.recv_timeout(PATIENCE).expect("it comes"), "still there");
+    // Whoever has that routing id next is somebody else.
+    let again = Dealer::builder().context(&context).routing_id("a").build().expect("good options");
+    again.connect("inproc://near").expect("connected");
+    near.send_to("a", "by name").expect("it is there");
+    assert_eq!(near.send_to(peers[0], "by peer").expect_err("gone").reason, SendFailure::Unroutable);
+    assert_eq!(again.recv_timeout(PATIENCE).expect("it comes"), "by name");
+    assert!(again.try_recv().is_err());
+    let any = AnySocket::in_context(SocketKind::Dealer, &context);
+    assert_eq!(any.send_to(peers[0], "no").expect_err("a DEALER").reason, SendFailure::NotSupported);
+}
+
+/// What the compiler says names the cure.
+#[test]
+fn what_is_not_a_message_is_refused_with_a_text_that_names_the_cure() {
+    let said = refusal("let n = 17_u32; push.send(n)");
+    assert!(
+        said.contains("`u32` is not a message") && said.contains("to_le_bytes") && said.contains("to_string"),
+        "{said}"
+    );
+    let said = refusal("push.send((\"topic\", 17_u32))");
+    assert!(said.contains("`u32` is not a frame") && said.contains("to_le_bytes"), "{said}");
+    let said = refusal("struct Job; push.send(Job)");
+    assert!(said.contains("`Job` is not a message") && said.contains("serializer"), "{said}");
+    let said = refusal("push.send([\"a\", \"b\"].into_iter())");
+    assert!(said.contains("is not a message") && said.contains("collected from an iterator"), "{said}");
+}
+
+/// What the compiler says to a call that it must refuse.
+fn refusal(call: &str) -> String {
+    use std::process::Command;
+    let deps = std::env::current_exe().expect("a test binary").parent().expect("in a folder").to_owned();
+    let newest = |extension: &str| {
+        let files = std::fs::read_dir(&deps).expect("it is readable").filter_map(Result::ok).map(|entry| entry.path());
+        let named = |path: &std::path::PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            name.starts_with("libwiremesh-") && name.ends_with(extension)
+        };
+        files.filter(named).max_by_key(|path| path.metadata().and_then(|data| data.modified()).ok())
+    };
+    let library = newest(".rlib").expect("the library has been built");
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let source = std::env::temp_dir().join(format!("wiremesh-refusal-{}-{number}.rs", std::process::id()));
+    std::fs::write(&source, format!("pub fn f(push: &wiremesh::Push) {{ let _ = {{ {call} }}; }}")).expect("written");
+    let output = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+        .args(["--edition", "2024", "--crate-type", "lib", "--emit", "metadata", "-o", "/dev/null"])
+        .arg("-L")
+        .arg(format!("dependency={}", deps.display()))
+        .arg("--extern")
+        .arg(format!("wiremesh={}", library.display()))
+        .arg(&source)
+        .output()
+        .expect("a compiler");
+    let _ = std::fs::remove_file(&source);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "it was accepted: {call}");
+    said
+}
