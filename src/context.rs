@@ -7,6 +7,7 @@ use crate::engine::thread::{Engine, EngineOptions};
 use crate::error::Error;
 use crate::peer::PeerId;
 use crate::socket::core::Core;
+use crate::stats::Unsent;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -67,6 +68,7 @@ pub(crate) struct Inner {
     gone: Condvar,
     shut: AtomicBool,
     drop_wait: Option<Duration>,
+    drop_wait_total: Option<Duration>,
     pub(crate) budget: Budget,
     generation: u32,
     seed: AtomicU64,
@@ -78,16 +80,6 @@ struct Sockets {
     live: HashMap<usize, Weak<Core>>,
     /// Messages dropped by sockets that are gone since the context was asked to close.
     unsent: Unsent,
-}
-
-/// What a closed context could not deliver.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Unsent {
-    /// Messages that were accepted and will not be delivered.
-    pub messages: u64,
-    /// Their octets on the wire.
-    pub bytes: u64,
 }
 
 impl Context {
@@ -108,6 +100,7 @@ impl Context {
                 engine_only: false,
             },
             drop_wait: Some(Duration::from_secs(5)),
+            drop_wait_total: None,
             byte_budget: Some(1 << 30),
         }
     }
@@ -245,11 +238,11 @@ impl Inner {
 
     /// A closed socket is done.
     pub(crate) fn finished(&self, core: &Core) {
-        let (messages, bytes) = core.unsent();
+        let unsent = core.unsent();
         let mut sockets = self.lock_sockets();
         if sockets.live.remove(&(std::ptr::from_ref(core) as usize)).is_some() {
-            sockets.unsent.messages += messages;
-            sockets.unsent.bytes += bytes;
+            sockets.unsent.messages += unsent.messages;
+            sockets.unsent.bytes += unsent.bytes;
         }
         drop(sockets);
         self.gone.notify_all();
@@ -313,8 +306,9 @@ impl Inner {
 
     /// Waits while lingering sockets get something written.
     fn await_progress(&self) {
+        let end = self.drop_wait_total.and_then(|total| Instant::now().checked_add(total));
         let Some(patience) = self.drop_wait else {
-            self.await_sockets(None);
+            self.await_sockets(end);
             return;
         };
         let mut written = 0;
@@ -331,7 +325,7 @@ impl Inner {
                 written = now_written;
                 since = Instant::now();
             }
-            if since.elapsed() >= patience {
+            if since.elapsed() >= patience || end.is_some_and(|end| end <= Instant::now()) {
                 return;
             }
         }
@@ -344,6 +338,7 @@ impl Inner {
 pub struct ContextBuilder {
     options: EngineOptions,
     drop_wait: Option<Duration>,
+    drop_wait_total: Option<Duration>,
     byte_budget: Option<u64>,
 }
 
@@ -375,6 +370,13 @@ impl ContextBuilder {
     /// waits for ever. Default: 5 s.
     pub fn drop_wait(mut self, patience: Option<Duration>) -> ContextBuilder {
         self.drop_wait = patience;
+        self
+    }
+
+    /// How long the drop of the last handle waits in all, whatever moves; `None` sets no limit beside [`drop_wait`](Self::drop_wait).
+    /// Default: none.
+    pub fn drop_wait_total(mut self, total: Option<Duration>) -> ContextBuilder {
+        self.drop_wait_total = total;
         self
     }
 
@@ -411,6 +413,7 @@ impl ContextBuilder {
                     gone: Condvar::new(),
                     shut: AtomicBool::new(false),
                     drop_wait: self.drop_wait,
+                    drop_wait_total: self.drop_wait_total,
                     budget: Budget::new(self.byte_budget),
                     generation: fork_generation(),
                     seed: AtomicU64::new(seed),

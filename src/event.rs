@@ -2,6 +2,7 @@
 
 use crate::peer::PeerId;
 use crate::protocol::ProtocolError;
+use crate::stats::Unsent;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -47,6 +48,8 @@ pub enum EventKind {
     Disconnected(Cause),
     /// A listener, or a connection attempt, was closed.
     Closed(Cause),
+    /// What was closed, an endpoint or, where none is named, the socket, has lingered long enough: these messages are given up.
+    Unsent(Unsent),
     /// The last event of a monitor: the socket was closed.
     MonitorStopped,
 }
@@ -75,6 +78,7 @@ impl fmt::Display for EventKind {
             EventKind::HandshakeFailed(cause) => write!(f, "handshake failed: {cause}"),
             EventKind::Disconnected(cause) => write!(f, "disconnected: {cause}"),
             EventKind::Closed(cause) => write!(f, "closed: {cause}"),
+            EventKind::Unsent(unsent) => write!(f, "given up: {unsent}"),
             EventKind::MonitorStopped => f.write_str("monitor stopped"),
         }
     }
@@ -120,7 +124,7 @@ impl From<io::Error> for Cause {
 }
 
 impl EventKind {
-    /// libzmq's bit for this event (`ZMQ_EVENT_CONNECTED` is 0x0001).
+    /// libzmq's bit for this event (`ZMQ_EVENT_CONNECTED` is 0x0001); 0 for those that libzmq does not have.
     pub fn number(&self) -> u16 {
         match self {
             EventKind::Connected => 0x0001,
@@ -133,6 +137,7 @@ impl EventKind {
             EventKind::Closed(_) => 0x0080,
             EventKind::Disconnected(_) => 0x0200,
             EventKind::MonitorStopped => 0x0400,
+            EventKind::Unsent(_) => 0,
             EventKind::HandshakeFailed(Cause::Protocol(error)) if error.is_refusal() => 0x4000,
             EventKind::HandshakeFailed(Cause::Protocol(_)) => 0x2000,
             EventKind::HandshakeFailed(_) => 0x0800,

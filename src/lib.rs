@@ -138,7 +138,7 @@ mod slab;
 mod socket;
 mod stats;
 
-pub use context::{Context, ContextBuilder, Unsent};
+pub use context::{Context, ContextBuilder};
 pub use endpoint::Endpoint;
 pub use error::{Error, RecvError, SendError, SendFailure};
 pub use event::{Cause, Event, EventKind};
@@ -151,7 +151,7 @@ pub use socket::{
     Addressee, AnySocket, Builder, Closer, Dealer, Face, Monitor, Pair, Pub, Pull, Push, Received, RecvIntoError, Rep,
     Req, RequestError, Reservation, Router, RoutingId, Socket, Sub, XPub, XSub,
 };
-pub use stats::{Dropped, PeerStats, Stats};
+pub use stats::{Dropped, PeerStats, Stats, Unsent};
 pub use wiremesh_transports as transports;
 
 /// The guide: one subject a page. The crate's front page is the tour.

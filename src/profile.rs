@@ -1,5 +1,7 @@
 //! The rules that a peer or a libzmq program could notice, each read from here.
 
+use std::time::Duration;
+
 /// By whose habits a socket behaves where ours and libzmq's differ in a way that a peer or a program could notice.
 ///
 /// Each method is one such rule. Nothing else in the library asks which profile a socket has.
@@ -36,5 +38,14 @@ impl Profile {
     /// above the interval.
     pub const fn scatters_attempts(self) -> bool {
         matches!(self, Profile::Wiremesh)
+    }
+
+    /// How long a closed socket goes on that gets nothing on its way, if the option `linger_patience` says `set`. libzmq knows no such
+    /// limit: without a linger time it goes on for ever.
+    pub const fn linger_patience(self, set: Option<Duration>) -> Option<Duration> {
+        match self {
+            Profile::Wiremesh => set,
+            Profile::Libzmq => None,
+        }
     }
 }

@@ -46,6 +46,34 @@ impl Dropped {
     }
 }
 
+/// What was accepted and could not be delivered in the time that a closed socket or context has for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unsent {
+    /// Messages that were accepted and will not be delivered.
+    pub messages: u64,
+    /// Their octets on the wire.
+    pub bytes: u64,
+}
+
+impl Unsent {
+    pub(crate) fn new(messages: u64, bytes: u64) -> Unsent {
+        Unsent { messages, bytes }
+    }
+
+    pub(crate) fn add(&mut self, other: Unsent) {
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+    }
+}
+
+impl std::fmt::Display for Unsent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let plural = if self.messages == 1 { "" } else { "s" };
+        write!(f, "{} message{plural} ({} octets)", self.messages, self.bytes)
+    }
+}
+
 /// The counters of a socket since it was made.
 ///
 /// Sent messages are counted once per peer they are queued for: a publisher with three matching subscribers accepts three.

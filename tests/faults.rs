@@ -4,6 +4,7 @@
 //! | file | kind of fault |
 //! |---|---|
 //! | `announced.rs` | no fault: what the cures tell each other on the wire |
+//! | `dropped.rs` | sockets that are closed while their peer is down |
 //! | `ending.rs` | messages that the end of a process loses |
 //! | `identity.rs` | who holds a routing id, and how often a peer is there |
 //! | `handling.rs` | messages, ids and peers that could not be handled, or were somebody else's |
@@ -15,6 +16,8 @@ mod support;
 
 #[path = "faults/announced.rs"]
 mod announced;
+#[path = "faults/dropped.rs"]
+mod dropped;
 #[path = "faults/ending.rs"]
 mod ending;
 #[path = "faults/first_steps.rs"]
@@ -35,6 +38,7 @@ use support::child;
 #[test]
 fn role() {
     child::act(|name, arguments| match name {
+        "dropped" => dropped::role(arguments),
         "ending" => ending::role(arguments),
         "rebinder" => first_steps::rebinder(arguments),
         "flooder" => turns::flooder(arguments),

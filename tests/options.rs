@@ -100,6 +100,7 @@ const OURS: &[(&str, &str)] = &[
     ("profile", "wiremesh"),
     ("spin", "0"),
     ("adaptive_spin", "true"),
+    ("linger_patience", "30 s"),
     ("half_open_limit", "1024"),
     ("announce", "true"),
     ("tcp_congestion_control", "none"),
@@ -188,6 +189,7 @@ fn every_option_has_a_builder_method() {
         .spin(second / 2)
         .adaptive_spin(false)
         .linger(second * 3)
+        .linger_patience(second * 16)
         .reconnect_interval(second * 4)
         .reconnect_max(second * 5)
         .reconnect_stop(ReconnectStop::Either)
@@ -221,6 +223,7 @@ fn every_option_has_a_builder_method() {
     assert_eq!((options.max_message_size, options.max_message_frames), (5, 6));
     assert_eq!(options.send_timeout, Some(second));
     assert_eq!((options.spin, options.linger), (second / 2, Some(second * 3)));
+    assert_eq!(options.linger_patience, Some(second * 16));
     assert_eq!((options.reconnect_interval, options.reconnect_max), (Some(second * 4), second * 5));
     assert_eq!((options.reconnect_stop, options.connect_timeout), (ReconnectStop::Either, Some(second * 6)));
     assert_eq!((options.handshake_timeout, options.half_open_limit), (Some(second * 7), 8));
@@ -311,6 +314,7 @@ fn one_of_each() -> Vec<Setting> {
         Setting::Spin(Duration::from_micros(1)),
         Setting::AdaptiveSpin(true),
         Setting::Linger(Some(Duration::ZERO)),
+        Setting::LingerPatience(None),
         Setting::ReconnectInterval(None),
         Setting::ReconnectMax(second),
         Setting::ReconnectStop(ReconnectStop::Refused),

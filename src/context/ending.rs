@@ -94,6 +94,7 @@ struct Wait {
     /// What was last seen of its progress, and when that changed last.
     progress: u64,
     since: Instant,
+    begun: Instant,
 }
 
 impl Wait {
@@ -101,7 +102,8 @@ impl Wait {
     fn begin(inner: Arc<Inner>) -> Option<Wait> {
         inner.shut.store(true, Ordering::Release);
         let closes = inner.engine.process_ends();
-        closes.then(|| Wait { inner, progress: 0, since: Instant::now() })
+        let begun = Instant::now();
+        closes.then(|| Wait { inner, progress: 0, since: begun, begun })
     }
 
     /// Looks once; `false` when everything is delivered, or nothing has moved for too long.
@@ -117,6 +119,7 @@ impl Wait {
             }
         }
         self.inner.drop_wait.is_none_or(|patience| self.since.elapsed() < patience)
+            && self.inner.drop_wait_total.is_none_or(|total| self.begun.elapsed() < total)
     }
 
     /// How far the deliveries have come: `Some(None)` if they are done, `None` if a lock is held.

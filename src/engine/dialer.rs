@@ -1,5 +1,6 @@
 //! A connecting endpoint: attempts over all addresses of a name, with full-jitter backoff between rounds.
 
+use super::reactor::Lingering;
 use super::{EndpointId, Settings};
 use crate::peer::PeerId;
 use crate::slab::Key;
@@ -26,6 +27,8 @@ pub(crate) struct Dialer {
     pub(crate) was_up: bool,
     /// The endpoint was closed; it goes on only to deliver what is queued.
     pub(crate) closing: bool,
+    /// How long it may do so, unless the whole socket is closed.
+    pub(crate) lingering: Option<Lingering>,
 }
 
 /// What a dialer is doing.
@@ -169,6 +172,7 @@ mod tests {
             failures: 0,
             was_up: false,
             closing: false,
+            lingering: None,
         }
     }
 

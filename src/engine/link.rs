@@ -61,6 +61,8 @@ pub(crate) struct Link {
     /// What came has been thrown away unread, because nobody receives any more and the peer waited for us: the machine reads no
     /// further, and more is thrown away only while the peer waits.
     pub(crate) deaf: bool,
+    /// Its endpoint is closed: it goes once all is written.
+    pub(crate) closing: bool,
     /// Set once it ends.
     pub(crate) standstill: Option<Standstill>,
     /// It is on the ready list.
@@ -178,6 +180,7 @@ impl Link {
             broken: false,
             paused: false,
             deaf: false,
+            closing: false,
             standstill: None,
             listed: false,
             wants_write: false,
@@ -286,6 +289,11 @@ impl Link {
             self.wants_write = want;
         }
         Ok(())
+    }
+
+    /// What it is to be told by a poll it is registered with.
+    pub(crate) fn interest(&self) -> Interest {
+        if self.wants_write { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE }
     }
 
     /// A new connection attempt waits for writability first.

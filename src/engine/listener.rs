@@ -1,5 +1,6 @@
 //! A binding endpoint: accepts with limits, and pauses instead of spinning when descriptors run out.
 
+use super::reactor::Lingering;
 use super::{EndpointId, Settings};
 use crate::slab::Key;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,6 +41,10 @@ pub(crate) struct Binding {
     /// `None` once unbound, while its connections linger.
     pub(crate) listener: Option<Arc<SharedListener>>,
     pub(crate) settings: Arc<Settings>,
+    /// How many connections it has, those without a handshake included.
+    pub(crate) links: usize,
+    /// How long these may go on to deliver what is queued, if it is unbound and the socket is not closed.
+    pub(crate) lingering: Option<Lingering>,
     /// Connections whose handshake is not done, oldest first; may hold keys of links that are gone.
     pub(crate) half_open: Vec<Key>,
     /// It is on the ready list.

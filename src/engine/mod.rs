@@ -15,6 +15,7 @@
 //! | `link.rs` | one connection: a stream and its protocol machine |
 //! | `dialer.rs`, `listener.rs` | connecting with backoff; accepting with limits |
 //! | `resolver.rs` | names are looked up elsewhere |
+//! | `shortage.rs` | descriptors run short: whoever needs one waits for those that closed sockets give back |
 //! | `thread.rs` | the engine threads |
 //! | `contain.rs` | a panic ends one socket and no other |
 //! | `waiters.rs` | who waits on a socket, and for what |
@@ -27,6 +28,7 @@ pub(crate) mod listener;
 pub(crate) mod port;
 pub(crate) mod reactor;
 pub(crate) mod resolver;
+mod shortage;
 pub(crate) mod signal;
 pub(crate) mod thread;
 pub(crate) mod waiters;
@@ -35,7 +37,7 @@ use crate::budget::Budget;
 use crate::event::Event;
 use crate::peer::PeerId;
 use crate::protocol::{Config, PeerDescription};
-use crate::queue::outbox::Settled;
+use crate::stats::Unsent;
 use bytes::Bytes;
 use port::Port;
 use smallvec::SmallVec;
@@ -121,8 +123,11 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// How many octets wait for that peer, or were taken to be written and are not.
     fn pending(&self, peer: PeerId) -> usize;
 
-    /// Gives up what waits for a peer of an endpoint that was closed; says how many messages that were.
-    fn abandon(&self, peer: PeerId) -> Settled;
+    /// A number that changes while something of what waits for that peer, or for all, gets on its way.
+    fn progress_of(&self, peer: Option<PeerId>) -> u64;
+
+    /// Gives up what waits for a peer of an endpoint that was closed; says what that was.
+    fn abandon(&self, peer: PeerId) -> Unsent;
 
     /// Whether somebody waits on the socket without driving.
     fn has_waiters(&self) -> bool;

@@ -3,7 +3,8 @@
 use super::answers::Answers;
 use super::contain::contain;
 use super::listener::SharedListener;
-use super::reactor::{Reactor, Sources, Stint, Turns, WAKER, look_up};
+use super::reactor::{Linger, Reactor, Sources, Stint, Turns, WAKER, look_up};
+use super::shortage::Promise;
 use super::signal::Signal;
 use super::thread::Engine;
 use super::{EndpointId, Host, Settings};
@@ -14,7 +15,7 @@ use mio::{Poll, Waker};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, TryLockError};
 use std::time::{Duration, Instant};
 use wiremesh_transports::sys::Nest;
 use wiremesh_transports::{Listener, Transport};
@@ -40,8 +41,10 @@ pub(crate) enum Command {
     GoOn,
     /// Close the connection of a peer.
     Drop { peer: PeerId, cause: Cause },
-    /// Close an endpoint, or all of them, once its messages are written or the deadline has passed.
-    End { scope: Option<EndpointId>, deadline: Option<Instant> },
+    /// Close an endpoint, or all of them, once its messages are written or it has lingered long enough.
+    End { scope: Option<EndpointId>, linger: Linger },
+    /// Descriptors are short: attempts of endpoints that are being closed make way. Whoever needs one waits for the promise.
+    MakeWay(Promise),
     /// Code that ran for the socket outside of a round panicked.
     Fail(Arc<str>),
 }
@@ -65,9 +68,13 @@ pub(crate) struct Port {
 /// The driver's seat and what is needed to call somebody to it.
 struct Seat {
     reactor: Mutex<Option<Reactor>>,
-    /// Wakes the reactor's own poll, and through the nest the engine if nobody drives.
-    waker: Option<Waker>,
+    /// The reactor has a poll of its own, so that callers may drive it.
+    nested: AtomicBool,
+    /// Wakes that poll, and through the nest the engine if nobody drives.
+    waker: RwLock<Option<Waker>>,
     nest: Mutex<Option<Nest>>,
+    /// The socket is closed, and will give its descriptors back.
+    returns: Mutex<Option<Promise>>,
     /// The socket's number in the engine.
     number: usize,
     /// A caller keeps coming back so quickly that the nest stays disarmed meanwhile; the engine looks in now and then. Changed
@@ -90,8 +97,10 @@ impl Seat {
     fn new(reactor: Reactor, waker: Option<Waker>, nest: Option<Nest>, number: usize) -> Seat {
         Seat {
             reactor: Mutex::new(Some(reactor)),
-            waker,
+            nested: AtomicBool::new(waker.is_some()),
+            waker: RwLock::new(waker),
             nest: Mutex::new(nest),
+            returns: Mutex::new(None),
             number,
             lent: AtomicBool::new(false),
             patrolled: AtomicBool::new(false),
@@ -195,6 +204,13 @@ impl Port {
         if self.seat.get().is_some() {
             return Ok(());
         }
+        let seat = self.engine.with_descriptors(|| self.make_seat(host))?;
+        // Nobody else can have set it: `making` is held.
+        let _ = self.seat.set(seat);
+        Ok(())
+    }
+
+    fn make_seat(&self, host: &Arc<dyn Host>) -> io::Result<Seat> {
         self.engine.start()?;
         let seat = if self.engine.nests() {
             let poll = Poll::new()?;
@@ -219,9 +235,7 @@ impl Port {
                 }
             }
         };
-        // Nobody else can have set it: `making` is held.
-        let _ = self.seat.set(seat);
-        Ok(())
+        Ok(seat)
     }
 
     /// Whether there is a reactor.
@@ -230,8 +244,34 @@ impl Port {
         self.seat.get().is_some()
     }
 
-    /// Gives the reactor a command. One that is gone does nothing any more.
-    pub(crate) fn submit(&self, command: Command) {
+    /// Has the reactor of a closed socket deliver what is queued, and then end.
+    pub(crate) fn close(&self, linger: Linger) {
+        if let Some(seat) = self.seat.get().filter(|seat| seat.nested.load(Ordering::SeqCst)) {
+            *seat.lock_returns() = Some(self.engine.promise());
+        }
+        if !self.submit(Command::End { scope: None, linger }) {
+            self.keep_promise();
+        }
+    }
+
+    /// The descriptors of a closed socket are free again.
+    fn keep_promise(&self) {
+        let promise = self.seat.get().and_then(|seat| seat.lock_returns().take());
+        drop(promise);
+    }
+
+    /// Whether the socket is closed and lives with the engine.
+    pub(crate) fn has_moved_in(&self) -> bool {
+        self.seat.get().is_some_and(|seat| !seat.nested.load(Ordering::SeqCst))
+    }
+
+    /// Makes something that needs descriptors; see [`Engine::with_descriptors`].
+    pub(crate) fn with_descriptors<T>(&self, make: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        self.engine.with_descriptors(make)
+    }
+
+    /// Gives the reactor a command; whether there is one. One that is gone does nothing any more.
+    pub(crate) fn submit(&self, command: Command) -> bool {
         let refused = match &mut *self.lock_commands() {
             Some(commands) => {
                 commands.push(command);
@@ -242,8 +282,12 @@ impl Port {
         match refused {
             None => {
                 self.ring();
+                true
             }
-            Some(command) => forget(command),
+            Some(command) => {
+                forget(command);
+                false
+            }
         }
     }
 
@@ -271,7 +315,7 @@ impl Port {
     #[inline(never)]
     fn wake(&self) {
         let Some(seat) = self.seat.get() else { return };
-        match &seat.waker {
+        match &*seat.waker.read().unwrap_or_else(PoisonError::into_inner) {
             // Nobody sleeps in the poll, and the nest that would call the engine is disarmed.
             Some(_) if seat.lent.load(Ordering::SeqCst) && !seat.occupied.load(Ordering::SeqCst) => {
                 self.engine.call(seat.number);
@@ -330,13 +374,15 @@ impl Port {
         pace: Pace,
         mut done: impl FnMut() -> bool,
     ) -> Drive {
-        let Some(seat) = self.seat.get().filter(|seat| seat.waker.is_some()) else { return Drive::Taken };
+        let nested = |seat: &&Seat| seat.nested.load(Ordering::Relaxed);
+        let Some(seat) = self.seat.get().filter(nested) else { return Drive::Taken };
         let mut guard = match seat.reactor.try_lock() {
             Ok(guard) => guard,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return Drive::Taken,
         };
-        let Some(reactor) = guard.as_mut() else { return Drive::Taken };
+        // It may have moved in with the engine at this moment.
+        let Some(reactor) = guard.as_mut().filter(|reactor| reactor.has_own_poll()) else { return Drive::Taken };
         seat.occupied.store(true, Ordering::SeqCst);
         let begun = Instant::now();
         reactor.habit.note(begun);
@@ -442,6 +488,10 @@ impl Port {
         let mut guard = match seat.reactor.try_lock() {
             Ok(guard) => guard,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Only the engine drives. A caller that came late sees that and goes.
+            Err(TryLockError::WouldBlock) if !seat.nested.load(Ordering::SeqCst) => {
+                seat.reactor.lock().unwrap_or_else(PoisonError::into_inner)
+            }
             Err(TryLockError::WouldBlock) => {
                 // Whoever holds it asks for misses after unlocking: one of the two sees the other.
                 self.signal.miss();
@@ -468,7 +518,7 @@ impl Port {
                 seat.take_back();
             }
             let overdue = seat.overdue.swap(false, Ordering::SeqCst);
-            let lending = seat.waker.is_some() && !waited && !overdue && host.will_return();
+            let lending = seat.nested.load(Ordering::Relaxed) && !waited && !overdue && host.will_return();
             let turns = if lending { Turns::NONE } else { Turns::ENGINE };
             let mut stint = Stint::default();
             host.await_burst();
@@ -492,6 +542,9 @@ impl Port {
             let returns = lending && host.will_return();
             if lending && !returns {
                 seat.take_back();
+            }
+            if reactor.may_move_in() && !reactor.finished && self.move_in(seat, reactor, host) {
+                return Ok((true, false));
             }
             Ok((busy, returns))
         });
@@ -560,6 +613,8 @@ impl Port {
                 host.finished();
                 return;
             }
+            // Only the engine can let it move in.
+            left |= reactor.may_move_in();
             if reactor.habit.is_regular() || (seat.lent.load(Ordering::SeqCst) && host.will_return()) {
                 let first = !seat.lent.swap(true, Ordering::SeqCst);
                 // A ring in between went to a poll nobody asks any more.
@@ -623,9 +678,28 @@ impl Port {
         }
     }
 
+    /// A closed socket needs no poll of its own: nobody will drive it but an engine thread, in whose poll its connections have room.
+    /// So where it waits for a peer that is not there, it holds no descriptor.
+    fn move_in(&self, seat: &Seat, reactor: &mut Reactor, host: &dyn Host) -> bool {
+        let Ok((registry, prefix)) = self.engine.registry(seat.number) else { return false };
+        if let Some(nest) = seat.nest.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // The inner poll is dropped right after; a failure leaves nothing behind.
+            let _ = nest.detach();
+        }
+        seat.lent.store(false, Ordering::SeqCst);
+        seat.nested.store(false, Ordering::SeqCst);
+        // A ring that finds no waker calls the engine; one that found it has set WORK, for which this turn looks when it leaves.
+        *seat.waker.write().unwrap_or_else(PoisonError::into_inner) = None;
+        reactor.move_in(host, registry, prefix);
+        self.keep_promise();
+        true
+    }
+
     /// The socket is closed and nothing is left: gives the descriptors back.
     fn finish(&self, seat: &Seat, guard: MutexGuard<'_, Option<Reactor>>) {
         drop(self.dismantle(seat, guard));
+        seat.waker.write().unwrap_or_else(PoisonError::into_inner).take();
+        self.keep_promise();
         self.engine.release(seat.number);
     }
 
@@ -639,6 +713,7 @@ impl Port {
         if let Some(reactor) = reactor {
             reactor.demolish();
         }
+        self.keep_promise();
         host.failed(panic);
         self.engine.release(seat.number);
     }
@@ -686,6 +761,10 @@ pub(crate) enum Turn {
 }
 
 impl Seat {
+    fn lock_returns(&self) -> MutexGuard<'_, Option<Promise>> {
+        self.returns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Ends a loan, or sees to it that there is none. Only for whoever holds the reactor.
     fn take_back(&self) {
         self.lent.store(false, Ordering::SeqCst);

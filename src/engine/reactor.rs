@@ -17,11 +17,12 @@ use crate::event::{Cause, Event, EventKind};
 use crate::peer::PeerId;
 use crate::protocol;
 use crate::slab::{Key, Slab};
+pub(crate) use closing::{Linger, Lingering};
 use mio::{Interest, Poll, Registry, Token};
 pub(crate) use reading::Gulp;
 use reading::{READ_BUDGET, READ_BUFFER};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,6 +36,8 @@ pub(crate) struct Reactor {
     links: Slab<Link>,
     dialers: Slab<Dialer>,
     bindings: Slab<Binding>,
+    /// Where each endpoint is among the dialers or the bindings.
+    endpoints: HashMap<EndpointId, Origin>,
     /// The link of each peer, by the peer's slot.
     by_slot: Vec<Option<Key>>,
     ready: VecDeque<Ready>,
@@ -45,11 +48,8 @@ pub(crate) struct Reactor {
     dirty: Vec<PeerId>,
     /// Commands that one turn had no time for.
     commands: VecDeque<Command>,
-    /// Endpoints being closed, and until when they may go on.
-    endings: Vec<Ending>,
-    /// When they are looked at again if there are many connections, and whether a timer says so.
-    next_sweep: Option<Instant>,
-    sweep_put_off: bool,
+    /// The socket is closed, and goes on only to deliver what is queued, so long at most.
+    lingering: Option<Lingering>,
     /// How many links the context's budget counts unfinished messages for, and whether a look at them is due.
     holders: usize,
     watched: bool,
@@ -92,15 +92,9 @@ enum Timer {
     Link(Key),
     Dialer(Key),
     Binding(Key),
-    Ending,
+    /// Of an endpoint that is closed, or of the socket.
+    Linger(Option<EndpointId>),
     Holders,
-}
-
-#[derive(Clone, Copy)]
-struct Ending {
-    /// `None` for the whole socket.
-    scope: Option<EndpointId>,
-    deadline: Option<Instant>,
 }
 
 /// How much one round may do, beside what its [`Stint`] allows.
@@ -167,15 +161,14 @@ impl Reactor {
             links: Slab::new(),
             dialers: Slab::new(),
             bindings: Slab::new(),
+            endpoints: HashMap::new(),
             by_slot: Vec::new(),
             ready: VecDeque::new(),
             timers: BinaryHeap::new(),
             unflushed: VecDeque::new(),
             dirty: Vec::new(),
             commands: VecDeque::new(),
-            endings: Vec::new(),
-            next_sweep: None,
-            sweep_put_off: false,
+            lingering: None,
             holders: 0,
             watched: false,
             favourite: None,
@@ -204,8 +197,9 @@ impl Reactor {
         if token == WAKER {
             return;
         }
-        match source(token) {
-            Ready::Link(key) => {
+        match self.source(token) {
+            None => {}
+            Some(Ready::Link(key)) => {
                 let Some(link) = self.links.get_mut(key) else { return };
                 link.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
                 link.ended |= event.is_read_closed() || event.is_error();
@@ -226,7 +220,19 @@ impl Reactor {
                 }
                 self.list(key);
             }
-            Ready::Binding(key) => self.list_binding(key),
+            Some(Ready::Binding(key)) => self.list_binding(key),
+        }
+    }
+
+    /// Whose token that is; `None` if it is gone.
+    fn source(&self, token: Token) -> Option<Ready> {
+        let index = (token.0 & ((1 << INDEX_BITS) - 1)) as u32;
+        let generation = (token.0 >> INDEX_BITS & GENERATIONS) as u32;
+        let is_it = |key: &Key| key.generation & GENERATIONS as u32 == generation;
+        if token.0 & BINDING == 0 {
+            self.links.key_at(index).filter(is_it).map(Ready::Link)
+        } else {
+            self.bindings.key_at(index).filter(is_it).map(Ready::Binding)
         }
     }
 
@@ -256,9 +262,7 @@ impl Reactor {
         if delivered {
             host.delivered();
         }
-        if !self.endings.is_empty() {
-            self.sweep_in_turn(host);
-        }
+        self.finished |= self.is_over();
     }
 
     /// Whether a further round would find something to do at once.
@@ -316,8 +320,10 @@ impl Reactor {
                     failures: 0,
                     was_up: false,
                     closing: false,
+                    lingering: None,
                 };
                 let key = self.dialers.insert(dialer);
+                self.endpoints.insert(id, Origin::Dialer(key));
                 self.resolve(host, key);
             }
             Command::Resolved { dialer, addresses } => self.resolved(host, dialer, addresses),
@@ -335,7 +341,11 @@ impl Reactor {
                     self.lose(host, key, Loss::Local(cause));
                 }
             }
-            Command::End { scope, deadline } => self.end(host, scope, deadline),
+            Command::End { scope, linger } => self.end(host, scope, linger),
+            Command::MakeWay(promise) => {
+                self.make_way(host);
+                drop(promise);
+            }
             Command::Fail(panic) => self.panicked = Some(panic),
         }
     }
@@ -361,6 +371,8 @@ impl Reactor {
                 endpoint: Arc::clone(&endpoint),
                 listener: Some(listener),
                 settings,
+                links: 0,
+                lingering: None,
                 half_open: Vec::new(),
                 listed: false,
                 paused: None,
@@ -368,7 +380,10 @@ impl Reactor {
             }
         });
         let kind = match failed {
-            None => EventKind::Listening,
+            None => {
+                self.endpoints.insert(id, Origin::Listener(key));
+                EventKind::Listening
+            }
             Some(error) => {
                 self.bindings.remove(key);
                 host.endpoint_ended(id);
@@ -429,6 +444,9 @@ impl Reactor {
             failed = link.stream.register(registry, token(prefix, Ready::Link(key)), Interest::READABLE).err();
             link
         });
+        if let Some(binding) = self.bindings.get_mut(key) {
+            binding.links += 1;
+        }
         host.event(Event { kind: EventKind::Accepted, endpoint, address, peer: None });
         if let Some(error) = failed {
             self.lose(host, link_key, Loss::Link(error.into()));
@@ -590,6 +608,9 @@ impl Reactor {
                 }
                 host.event(Event { kind: EventKind::HandshakeSucceeded, endpoint, address, peer: Some(peer) });
                 self.flush_peer(host, peer);
+                if self.links.get(key).is_some_and(|link| link.closing) {
+                    self.settle_link(host, key, now);
+                }
                 self.list(key);
             }
             Err(reason) => self.lose(host, key, Loss::Local(Cause::Refused(reason))),
@@ -635,11 +656,15 @@ impl Reactor {
             }
         };
         match link.origin {
-            Origin::Listener(_) => {
+            Origin::Listener(binding) => {
                 if let Some(peer) = link.peer {
                     host.detach(peer, false);
                 }
                 tell(host);
+                if let Some(binding) = self.bindings.get_mut(binding) {
+                    binding.links = binding.links.saturating_sub(1);
+                }
+                self.forget_binding(binding);
             }
             Origin::Dialer(dialer_key) => {
                 let Some(dialer) = self.dialers.get_mut(dialer_key) else {
@@ -691,6 +716,7 @@ impl Reactor {
         let Some(key) = self.link_of(peer) else { return };
         let Some(link) = self.links.get_mut(key) else { return };
         let token = token(self.prefix, Ready::Link(key));
+        let done = flushed == Flush::Done && link.closing;
         let wanted = match flushed {
             Flush::Done => {
                 link.write_wants_read = false;
@@ -714,6 +740,8 @@ impl Reactor {
         };
         if let Err(error) = wanted {
             self.lose(host, key, Loss::Link(error.into()));
+        } else if done {
+            self.settle_link(host, key, Instant::now());
         }
     }
 
@@ -729,7 +757,8 @@ impl Reactor {
             match timer {
                 Timer::Link(key) => self.expire_link(host, key, at, now),
                 Timer::Dialer(key) => {
-                    if self.dialers.get(key).is_some_and(|dialer| dialer.state == Dialing::Waiting(at)) {
+                    let due = self.dialers.get(key).is_some_and(|dialer| dialer.state == Dialing::Waiting(at));
+                    if due && !self.settle_dialer(host, key) {
                         self.resolve(host, key);
                     }
                 }
@@ -741,8 +770,11 @@ impl Reactor {
                     }
                 }
                 Timer::Holders => self.relieve(host, now),
-                // The sweep at the end of the round looks at the clock itself.
-                Timer::Ending => {}
+                Timer::Linger(scope) => {
+                    if self.lingering_of(scope).is_some_and(|lingering| lingering.due == Some(at)) {
+                        self.look_at_linger(host, scope, now);
+                    }
+                }
             }
         }
     }
@@ -801,17 +833,26 @@ impl Reactor {
     /// Entries stay in the timer queue until they are due, half a minute for those of a handshake. They are thrown out before once
     /// more than half of them can be stale, so that connections that come and go fast do not fill it.
     fn forget_stale_timers(&mut self) {
-        let most = self.links.len() + self.dialers.len() + self.bindings.len() + self.endings.len() + 1;
+        let most = self.links.len() + 2 * self.dialers.len() + 2 * self.bindings.len() + 1;
         if self.timers.len() <= 2 * most + FEW_TIMERS {
             return;
         }
         let (links, dialers, bindings) = (&self.links, &self.dialers, &self.bindings);
-        let (endings, next_sweep, watched) = (&self.endings, self.next_sweep, self.watched);
+        let (endpoints, socket, watched) = (&self.endpoints, &self.lingering, self.watched);
+        let due = |scope: Option<EndpointId>| {
+            let lingering = match scope.map(|id| endpoints.get(&id)) {
+                None => socket.as_ref(),
+                Some(Some(Origin::Dialer(key))) => dialers.get(*key)?.lingering.as_ref(),
+                Some(Some(Origin::Listener(key))) => bindings.get(*key)?.lingering.as_ref(),
+                Some(None) => None,
+            };
+            lingering?.due
+        };
         self.timers.retain(|Reverse((at, timer))| match timer {
             Timer::Link(key) => links.get(*key).is_some_and(|link| link.timer == Some(*at)),
             Timer::Dialer(key) => dialers.get(*key).is_some_and(|dialer| dialer.state == Dialing::Waiting(*at)),
             Timer::Binding(key) => bindings.get(*key).is_some_and(|binding| binding.paused == Some(*at)),
-            Timer::Ending => next_sweep == Some(*at) || endings.iter().any(|ending| ending.deadline == Some(*at)),
+            Timer::Linger(scope) => due(*scope) == Some(*at),
             Timer::Holders => watched,
         });
     }
@@ -833,6 +874,31 @@ impl Reactor {
         }
     }
 
+    /// Whether it belongs to a closed socket, which no caller will drive any more, and has a poll of its own all the same.
+    pub(crate) fn may_move_in(&self) -> bool {
+        self.lingering.is_some() && self.has_own_poll()
+    }
+
+    pub(crate) fn has_own_poll(&self) -> bool {
+        matches!(self.sources, Sources::Own(_))
+    }
+
+    /// Gives its own poll back and registers what it has with that of an engine thread.
+    pub(crate) fn move_in(&mut self, host: &dyn Host, registry: Arc<Registry>, prefix: usize) {
+        let own = std::mem::replace(&mut self.sources, Sources::Shared(registry));
+        self.prefix = prefix;
+        self.events = mio::Events::with_capacity(1);
+        for key in self.links.keys() {
+            let Some(link) = self.links.get(key) else { continue };
+            let _ = link.stream.deregister(own.registry());
+            let registered =
+                link.stream.register(self.sources.registry(), token(prefix, Ready::Link(key)), link.interest());
+            if let Err(error) = registered {
+                self.lose(host, key, Loss::Link(error.into()));
+            }
+        }
+    }
+
     fn link_of(&self, peer: PeerId) -> Option<Key> {
         let key = (*self.by_slot.get(peer.slot() as usize)?)?;
         self.links.get(key).filter(|link| link.peer == Some(peer)).map(|_| key)
@@ -844,11 +910,14 @@ fn dialer_closing(dialers: &Slab<Dialer>, key: Key) -> bool {
     dialers.get(key).is_some_and(|dialer| dialer.closing)
 }
 
-/// Where a token's bits are: the place below, its generation above, then which kind of source it is.
-const INDEX_BITS: u32 = 24;
-const BINDING: usize = 1 << (2 * INDEX_BITS);
+/// Where a token's bits are: the place below, the lower part of its generation above, then which kind of source it is. A report is
+/// late by a turn at most, in which no place changes hands so often that the same part comes again.
+const INDEX_BITS: u32 = 22;
+const GENERATION_BITS: u32 = 16;
+const GENERATIONS: usize = (1 << GENERATION_BITS) - 1;
+const BINDING: usize = 1 << (INDEX_BITS + GENERATION_BITS);
 /// Tokens of different reactors in a shared poll differ from here up.
-pub(crate) const PREFIX_SHIFT: u32 = 2 * INDEX_BITS + 1;
+pub(crate) const PREFIX_SHIFT: u32 = INDEX_BITS + GENERATION_BITS + 1;
 
 const _: () = assert!(usize::BITS >= 64, "wiremesh needs a 64-bit target: tokens hold a place and a generation");
 
@@ -857,13 +926,7 @@ fn token(prefix: usize, source: Ready) -> Token {
         Ready::Link(key) => (key, 0),
         Ready::Binding(key) => (key, BINDING),
     };
-    Token(prefix | kind | (key.generation as usize) << INDEX_BITS | key.index as usize)
-}
-
-fn source(token: Token) -> Ready {
-    const MASK: usize = (1 << INDEX_BITS) - 1;
-    let key = Key { index: (token.0 & MASK) as u32, generation: (token.0 >> INDEX_BITS & MASK) as u32 };
-    if token.0 & BINDING == 0 { Ready::Link(key) } else { Ready::Binding(key) }
+    Token(prefix | kind | (key.generation as usize & GENERATIONS) << INDEX_BITS | key.index as usize)
 }
 
 /// Resolving needs the pieces of a dialer on another thread.

@@ -2,9 +2,10 @@
 
 use super::Host;
 use super::contain::contain;
-use super::port::{NEVER, Patrol, Turn};
+use super::port::{Command, NEVER, Patrol, Turn};
 use super::reactor::PREFIX_SHIFT;
 use super::resolver::Resolver;
+use super::shortage::{Promise, Returns, is_shortage};
 use crate::slab::{Key, Slab};
 use mio::{Events, Poll, Registry, Token, Waker};
 use std::collections::BTreeSet;
@@ -47,6 +48,8 @@ pub(crate) struct Engine {
     resolver: Resolver,
     /// Kept for the moment when descriptors run out.
     reserve: Mutex<Option<Spare>>,
+    /// What closed sockets are about to give back.
+    returns: Arc<Returns>,
     /// The process ends: the first thread is to close all sockets, once.
     process_ends: AtomicBool,
 }
@@ -84,6 +87,7 @@ impl Engine {
             workers: OnceLock::new(),
             resolver: Resolver::default(),
             reserve: Mutex::new(None),
+            returns: Arc::default(),
             process_ends: AtomicBool::new(false),
         })
     }
@@ -217,7 +221,7 @@ impl Engine {
     /// Nests a reactor's poll in that of the thread that is to drive it.
     pub(crate) fn nest(&self, poll: &Poll, number: usize) -> io::Result<Nest> {
         let worker = self.worker(number).ok_or(io::ErrorKind::NotConnected)?;
-        let nest = Nest::attach(&worker.registry, poll, Token(number))?;
+        let nest = Nest::attach(&worker.registry, poll, Token(number & PLACE))?;
         nest.arm()?;
         Ok(nest)
     }
@@ -247,7 +251,43 @@ impl Engine {
         if index >= 1 << (usize::BITS - 1 - PREFIX_SHIFT) {
             return Err(io::Error::other("too many sockets for one engine"));
         }
-        Ok((Arc::clone(&worker.registry), index << PREFIX_SHIFT))
+        Ok((Arc::clone(&worker.registry), SOURCE | index << PREFIX_SHIFT))
+    }
+
+    /// A closed socket is about to give descriptors back.
+    pub(crate) fn promise(&self) -> Promise {
+        Promise::new(&self.returns)
+    }
+
+    /// Makes something that needs descriptors. Where they have run out it waits, for a second at most, for those that closed sockets are
+    /// about to give back; if there are none, attempts that such sockets have under way make way.
+    pub(crate) fn with_descriptors<T>(&self, mut make: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        let mut until = None;
+        loop {
+            let seen = self.returns.count();
+            match make() {
+                Err(error) if is_shortage(&error) => {
+                    let until = *until.get_or_insert_with(|| Instant::now() + SHORTAGE);
+                    if !self.returns.are_promised() {
+                        self.ask_for_way();
+                    }
+                    if !self.returns.await_one(seen, until) {
+                        return Err(error);
+                    }
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn ask_for_way(&self) {
+        let lodgers: Vec<_> = (self.hosts().iter())
+            .filter(|(_, host)| host.port().has_moved_in())
+            .map(|(_, host)| (Arc::clone(host), self.promise()))
+            .collect();
+        for (host, promise) in lodgers {
+            host.port().submit(Command::MakeWay(promise));
+        }
     }
 
     /// Asks the thread of that socket to give it a turn.
@@ -371,9 +411,9 @@ impl Loop {
             for event in &events {
                 match event.token() {
                     WAKER => {}
-                    Token(number) if self.engine.nests() => self.serve(number),
-                    // Without nesting the token names the socket in its upper part.
-                    Token(token) => self.note(token >> PREFIX_SHIFT, event),
+                    Token(token) if token & SOURCE == 0 => self.serve(token | self.index << THREAD_SHIFT),
+                    // The token of a stream or listener names the socket in its upper part.
+                    Token(token) => self.note((token & !SOURCE) >> PREFIX_SHIFT, event),
                 }
             }
             for number in std::mem::take(&mut self.noted) {
@@ -528,7 +568,7 @@ impl RetainOne for BTreeSet<(Instant, usize)> {
 /// A socket's number holds its place and generation, so that an event for one that is gone reaches nobody else, and above them,
 /// as a generation has 24 bits, the thread that drives it.
 fn number(key: Key, thread: usize) -> usize {
-    thread << 56 | (key.generation as usize) << 32 | key.index as usize
+    thread << THREAD_SHIFT | (key.generation as usize) << 32 | key.index as usize
 }
 
 fn key(number: usize) -> Key {
@@ -536,8 +576,16 @@ fn key(number: usize) -> Key {
 }
 
 fn thread(number: usize) -> usize {
-    number >> 56
+    number >> THREAD_SHIFT
 }
+
+const THREAD_SHIFT: u32 = 56;
+/// What of a number is left where the thread is known: the token of a reactor's own poll.
+const PLACE: usize = (1 << THREAD_SHIFT) - 1;
+/// Marks the token of a stream or listener that is registered with the thread's poll itself.
+const SOURCE: usize = 1 << (usize::BITS - 1);
+/// How long whoever needs descriptors waits for those of closed sockets.
+const SHORTAGE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -245,10 +245,16 @@ options! {
     adaptive_spin AdaptiveSpin: bool = true, "true";
     "none" 0, "switch", "true or false", Live, ALL;
 
-    /// How long a closed socket or endpoint goes on delivering what it has accepted, in the background. `None` sets no
-    /// limit of its own; the last context handle then waits while data moves (see [`Context`](crate::Context)).
+    /// How long in all a closed socket or endpoint goes on delivering what it has accepted, in the background. Zero gives everything
+    /// up at once. `None` goes on as long as `linger_patience` says. What is given up is counted, told by the event
+    /// [`Unsent`](crate::EventKind::Unsent) and by [`Context::close`](crate::Context::close).
     linger Linger: Option<Duration> = None, "none (zero for SUB and XSUB)";
-    "ZMQ_LINGER" 17, "time", "any, or none for no limit", Live, ALL;
+    "ZMQ_LINGER" 17, "time", "any, or none for as long as something moves", Live, ALL;
+
+    /// How long a closed socket or endpoint whose `linger` is none goes on without getting anything on its way, as when its peer is
+    /// down. With `None` it waits for ever.
+    linger_patience LingerPatience: Option<Duration> = Some(Duration::from_secs(30)), "30 s";
+    "none" 0, "time", "any, or none for ever", Live, ALL;
 
     // Connecting.
 

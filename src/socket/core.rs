@@ -8,6 +8,7 @@ use crate::budget::Held;
 use crate::context::Inner;
 use crate::engine::listener::SharedListener;
 use crate::engine::port::{Command, Drive, Pace, Port};
+use crate::engine::reactor::Linger;
 use crate::engine::waiters::{Interest, Waiters};
 use crate::engine::{EndpointId, Host};
 use crate::error::{Error, RecvError, SendError, SendFailure};
@@ -19,7 +20,7 @@ use crate::profile::Profile;
 use crate::protocol;
 use crate::queue::gate::Gate;
 use crate::queue::{BORROWED_COPY_LIMIT, COPY_LIMIT};
-use crate::stats::Stats;
+use crate::stats::{Stats, Unsent};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -743,9 +744,7 @@ impl Core {
         self.leave_inproc();
         self.close_listeners();
         if self.port.is_open() {
-            let linger = self.lock_options().linger;
-            let deadline = linger.and_then(|linger| Instant::now().checked_add(linger));
-            self.port.submit(Command::End { scope: None, deadline });
+            self.port.close(self.linger());
         } else {
             self.finished();
         }
@@ -754,7 +753,17 @@ impl Core {
     /// Gives up lingering at once.
     pub(crate) fn cut_linger(&self) {
         if self.port.is_open() {
-            self.port.submit(Command::End { scope: None, deadline: Some(Instant::now()) });
+            self.port.submit(Command::End { scope: None, linger: Linger::Until(Instant::now()) });
+        }
+    }
+
+    /// How long what is closed now goes on delivering.
+    pub(super) fn linger(&self) -> Linger {
+        let options = self.lock_options();
+        match (options.linger, options.profile.linger_patience(options.linger_patience)) {
+            (Some(total), _) => Instant::now().checked_add(total).map_or(Linger::Forever, Linger::Until),
+            (None, Some(patience)) => Linger::Patience(patience),
+            (None, None) => Linger::Forever,
         }
     }
 
@@ -774,9 +783,9 @@ impl Core {
     }
 
     /// How many messages and octets were dropped because the linger time ran out.
-    pub(crate) fn unsent(&self) -> (u64, u64) {
+    pub(crate) fn unsent(&self) -> Unsent {
         let side = self.lock_send();
-        (side.counts.dropped.linger, side.counts.lingered_bytes)
+        Unsent::new(side.counts.dropped.linger, side.counts.lingered_bytes)
     }
 
     // ----- subscriptions upstream -----
@@ -830,8 +839,7 @@ pub(super) enum Deadline {
 }
 
 fn progress_of(side: &SendSide) -> u64 {
-    let left = |peer: &Peer| (peer.unsent() + peer.outbox.pending()) as u64;
-    let draining: u64 = side.peers.iter().map(|(_, peer)| left(peer)).sum();
+    let draining: u64 = side.peers.iter().map(|(_, peer)| peer.left()).sum();
     side.counts.written.wrapping_sub(draining)
 }
 

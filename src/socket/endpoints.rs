@@ -16,7 +16,6 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 use wiremesh_transports::sys::random_octets;
 use wiremesh_transports::{LinkOptions, Listener, Purpose, Transport};
 
@@ -50,7 +49,8 @@ impl Core {
         }
         let transport = self.transport(&endpoint, Purpose::Bind)?;
         let settings = Arc::new(self.settings());
-        let listener = transport.bind(endpoint.address(), &settings.link).map_err(|source| match source.kind() {
+        let bound = self.port.with_descriptors(|| transport.bind(endpoint.address(), &settings.link));
+        let listener = bound.map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => Error::AddressInUse { endpoint: text.to_owned() },
             _ => Error::System { action: "binding", subject: text.to_owned(), source },
         })?;
@@ -204,10 +204,11 @@ impl Core {
         let endpoint: Endpoint = text.parse()?;
         let (id, listener) = {
             let mut endpoints = self.lock_endpoints();
-            let given = endpoints.given.clone();
+            let given: Vec<EndpointId> =
+                endpoints.given.iter().filter(|(_, given)| *given == text).map(|(id, _)| *id).collect();
             let list = list(&mut endpoints);
             let exact = list.iter().find(|(_, known)| *known == text).map(|(id, _)| *id);
-            let as_given = || list.keys().find(|id| given.get(*id).is_some_and(|given| given == text)).copied();
+            let as_given = || given.iter().find(|id| list.contains_key(id)).copied();
             let at_any = || list.iter().find(|(_, known)| is_wildcard_of(text, known)).map(|(id, _)| *id);
             let Some(id) = exact.or_else(as_given).or_else(at_any) else {
                 let known: Vec<&str> = list.values().map(String::as_str).take(8).collect();
@@ -225,9 +226,7 @@ impl Core {
             return Ok(());
         }
         self.retire_peers(id);
-        let linger = self.lock_options().linger;
-        let deadline = linger.and_then(|linger| Instant::now().checked_add(linger));
-        self.port.submit(Command::End { scope: Some(id), deadline });
+        self.port.submit(Command::End { scope: Some(id), linger: self.linger() });
         Ok(())
     }
 

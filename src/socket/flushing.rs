@@ -186,11 +186,11 @@ impl Core {
             let spent = effort.is_spent();
             return if spent { ControlFlow::Break(Flush::Again) } else { ControlFlow::Continue(guard) };
         }
-        let ends = peer.retired || side.closed;
+        // An endpoint that ends waits for this, and the reactor may not have seen it.
+        let ends = (peer.retired || side.closed) && side.mark_dirty(id);
         drop(guard);
         self.tell_waiters(Interest::CHANGE);
         if ends {
-            // An endpoint that ends waits for this, and the reactor has not seen it.
             self.port.ring();
         }
         ControlFlow::Break(Flush::Done)

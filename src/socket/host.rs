@@ -13,7 +13,7 @@ use crate::event::{Cause, Event, EventKind};
 use crate::kind::SocketKind;
 use crate::peer::PeerId;
 use crate::protocol;
-use crate::queue::outbox::Settled;
+use crate::stats::Unsent;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -100,14 +100,21 @@ impl Host for Core {
         self.lock_send().peer(peer).map_or(0, |peer| peer.outbox.pending())
     }
 
-    fn abandon(&self, peer: PeerId) -> Settled {
+    fn progress_of(&self, peer: Option<PeerId>) -> u64 {
+        match peer {
+            None => self.progress(),
+            Some(peer) => self.lock_send().peer(peer).map_or(0, |peer| peer.counts.written.wrapping_sub(peer.left())),
+        }
+    }
+
+    fn abandon(&self, peer: PeerId) -> Unsent {
         let mut guard = self.lock_send();
         let side = &mut *guard;
-        let Some(entry) = side.peers.get_mut(peer.key()) else { return Settled::default() };
+        let Some(entry) = side.peers.get_mut(peer.key()) else { return Unsent::default() };
         entry.lingered = true;
         let settled = entry.outbox.clear();
         entry.settle(settled, &mut side.counts);
-        settled
+        Unsent::new(settled.dropped as u64, settled.dropped_bytes as u64)
     }
 
     fn has_waiters(&self) -> bool {
@@ -125,6 +132,9 @@ impl Host for Core {
     fn event(&self, event: Event) {
         #[cfg(feature = "tracing")]
         tracing::debug!(kind = ?event.kind, endpoint = %event.endpoint, address = ?event.address, "wiremesh event");
+        if let EventKind::Unsent(unsent) = event.kind {
+            self.lock_send().told.add(unsent);
+        }
         self.feed.push(event);
     }
 
@@ -140,6 +150,11 @@ impl Host for Core {
         let peers: Vec<PeerId> = self.lock_send().peers.iter().map(|(_, peer)| peer.id).collect();
         for peer in peers {
             self.dismiss(peer, true);
+        }
+        let (unsent, told) = (self.unsent(), self.lock_send().told);
+        if unsent.messages > told.messages {
+            let unsent = Unsent::new(unsent.messages - told.messages, unsent.bytes.saturating_sub(told.bytes));
+            self.event(Event { kind: EventKind::Unsent(unsent), endpoint: Arc::from(""), address: None, peer: None });
         }
         self.lock_recv().clear();
         let unread = self.lock_arrivals().clear();

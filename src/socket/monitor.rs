@@ -35,6 +35,13 @@ impl Shared {
     }
 }
 
+/// Monitors end with their socket, however that ends.
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
 impl Feed {
     pub(super) fn push(&self, event: Event) {
         let mut state = self.shared.lock();

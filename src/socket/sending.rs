@@ -22,7 +22,7 @@ use crate::queue::gate::Pass;
 use crate::queue::outbox::{Outbox, Pool, Settled};
 use crate::queue::{COPY_LIMIT, PIECE};
 use crate::slab::Slab;
-use crate::stats::{Dropped, PeerStats, Reason};
+use crate::stats::{Dropped, PeerStats, Reason, Unsent};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -46,6 +46,8 @@ pub(crate) struct SendSide {
     pub(super) departed: VecDeque<crate::PeerInfo>,
     pub(super) connections: u64,
     pub(super) reconnects: u64,
+    /// What monitors have been told of what was given up.
+    pub(super) told: Unsent,
     /// The socket is done but for what flushers have in hand.
     pub(super) finishing: bool,
 }
@@ -228,6 +230,7 @@ impl SendSide {
             departed: VecDeque::new(),
             connections: 0,
             reconnects: 0,
+            told: Unsent::default(),
             finishing: false,
         }
     }
@@ -591,6 +594,11 @@ impl Peer {
             Wire::Stream(stream) => stream.unsent(),
             Wire::None | Wire::Inproc { .. } => 0,
         }
+    }
+
+    /// How many octets wait here or in the system for the peer's to take them.
+    pub(super) fn left(&self) -> u64 {
+        (self.unsent() + self.outbox.pending()) as u64
     }
 
     pub(super) fn info(&self) -> crate::PeerInfo {

@@ -1,107 +1,106 @@
 //! The end of an endpoint or of the socket: what has been accepted still goes out within the linger time, and each connection stays
 //! until its peer's system has taken everything.
 
-use super::{Ending, Loss, Reactor, Timer};
+use super::{Loss, Reactor, Timer};
 use crate::engine::contain::contain;
 use crate::engine::dialer::Dialing;
 use crate::engine::link::{Origin, Standstill, State};
+use crate::engine::listener::Binding;
 use crate::engine::{EndpointId, Host};
 use crate::event::{Cause, Event, EventKind};
-use crate::peer::PeerId;
 use crate::slab::Key;
+use crate::stats::Unsent;
 use std::cmp::Reverse;
+use std::io;
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 impl Reactor {
-    pub(super) fn end(&mut self, host: &dyn Host, scope: Option<EndpointId>, deadline: Option<Instant>) {
-        let concerns = |id: EndpointId| scope.is_none_or(|scope| scope == id);
-        for (_, binding) in self.bindings.iter_mut().filter(|(_, binding)| concerns(binding.id)) {
-            if let Some(listener) = binding.listener.take() {
-                listener.close(Some(self.sources.registry()));
-                let endpoint = Arc::clone(&binding.endpoint);
-                host.event(Event { kind: EventKind::Closed(Cause::Local), endpoint, address: None, peer: None });
-            }
-        }
-        for (_, dialer) in self.dialers.iter_mut().filter(|(_, dialer)| concerns(dialer.id)) {
-            dialer.closing = true;
-        }
-        if let Some(deadline) = deadline {
-            self.timers.push(Reverse((deadline, Timer::Ending)));
-        }
-        // The newest word counts.
-        self.endings.retain(|ending| scope.is_some() && ending.scope != scope);
-        self.endings.push(Ending { scope, deadline });
-        for key in self.links.keys() {
-            self.list(key);
-        }
-    }
-
-    /// A sweep looks at all connections. Where they are many, not every round has one.
-    pub(super) fn sweep_in_turn(&mut self, host: &dyn Host) {
-        let begin = Instant::now();
-        let many = self.links.len() + self.dialers.len() > FEW_LINKS;
-        if let Some(next) = self.next_sweep.filter(|next| many && begin < *next) {
-            if !std::mem::replace(&mut self.sweep_put_off, true) {
-                self.timers.push(Reverse((next, Timer::Ending)));
-            }
-            return;
-        }
-        self.sweep(host, begin);
-        self.sweep_put_off = false;
-        self.next_sweep = Some(begin + SWEEPS_APART);
-    }
-
-    /// Looks what is left of the endpoints being closed, and closes what is done or out of time.
-    fn sweep(&mut self, host: &dyn Host, now: Instant) {
-        // They stay where they are meanwhile: whoever clears up among the timers asks for their deadlines.
-        let mut next = 0;
-        while let Some(ending) = self.endings.get(next).copied() {
-            let concerns = |id: EndpointId| ending.scope.is_none_or(|scope| scope == id);
-            let expired = ending.deadline.is_some_and(|deadline| deadline <= now);
-            for key in self.links.keys() {
-                let Some(link) = self.links.get(key).filter(|link| concerns(link.endpoint_id)) else { continue };
-                self.sweep_link(host, key, link.peer, expired, now);
-            }
-            for key in self.dialers.keys() {
-                let Some(dialer) = self.dialers.get(key).filter(|dialer| concerns(dialer.id)) else { continue };
-                let flushed = dialer.peer.is_none_or(|peer| host.is_flushed(peer));
-                if matches!(dialer.state, Dialing::Linked(_)) {
-                    continue;
+    /// Closes an endpoint, or all of them: what waits for their peers still goes out, as long as `linger` allows. Each connection and
+    /// each dialer is looked at here once. From then on only those are looked at that something happens to.
+    pub(super) fn end(&mut self, host: &dyn Host, scope: Option<EndpointId>, linger: Linger) {
+        let now = Instant::now();
+        match scope {
+            None => {
+                for key in self.bindings.keys() {
+                    self.stop_listening(host, key);
                 }
-                if flushed || expired {
-                    if let Some(peer) = dialer.peer {
-                        host.abandon(peer);
+                for (_, dialer) in self.dialers.iter_mut() {
+                    (dialer.closing, dialer.lingering) = (true, None);
+                }
+                for (_, binding) in self.bindings.iter_mut() {
+                    binding.lingering = None;
+                }
+                self.lingering = Some(Lingering::new(linger, now));
+                for key in self.links.keys() {
+                    self.end_link(host, key, now);
+                }
+                for key in self.dialers.keys() {
+                    self.settle_dialer(host, key);
+                }
+            }
+            Some(id) => match self.endpoints.get(&id).copied() {
+                // It has ended by itself.
+                None => return,
+                Some(Origin::Dialer(key)) => {
+                    let lingering = self.lingering.is_none().then(|| Lingering::new(linger, now));
+                    let Some(dialer) = self.dialers.get_mut(key) else { return };
+                    (dialer.closing, dialer.lingering) = (true, lingering);
+                    if let Dialing::Linked(link) = dialer.state {
+                        self.end_link(host, link, now);
                     }
-                    self.remove_dialer(host, key, false);
+                    self.settle_dialer(host, key);
                 }
-            }
-            let left = self.links.iter().any(|(_, link)| concerns(link.endpoint_id))
-                || self.dialers.iter().any(|(_, dialer)| concerns(dialer.id));
-            if left {
-                next += 1;
-                continue;
-            }
-            self.endings.remove(next);
-            for key in self.bindings.keys() {
-                if self.bindings.get(key).is_some_and(|binding| concerns(binding.id)) {
-                    self.bindings.remove(key);
+                Some(Origin::Listener(key)) => {
+                    self.stop_listening(host, key);
+                    if let (Some(binding), None) = (self.bindings.get_mut(key), &self.lingering) {
+                        binding.lingering = Some(Lingering::new(linger, now));
+                    }
+                    for link in self.links_of(Origin::Listener(key)) {
+                        self.end_link(host, link, now);
+                    }
+                    self.forget_binding(key);
                 }
-            }
-            self.finished |= ending.scope.is_none();
+            },
+        }
+        self.look_at_linger(host, scope, now);
+    }
+
+    fn stop_listening(&mut self, host: &dyn Host, key: Key) {
+        let Some(binding) = self.bindings.get_mut(key) else { return };
+        let Some(listener) = binding.listener.take() else { return };
+        listener.close(Some(self.sources.registry()));
+        let endpoint = Arc::clone(&binding.endpoint);
+        host.event(Event { kind: EventKind::Closed(Cause::Local), endpoint, address: None, peer: None });
+    }
+
+    /// A listener that is closed goes with its last connection.
+    pub(super) fn forget_binding(&mut self, key: Key) {
+        let over = |binding: &&mut Binding| binding.listener.is_none() && binding.links == 0;
+        if let Some(id) = self.bindings.get_mut(key).filter(over).map(|binding| binding.id) {
+            self.bindings.remove(key);
+            self.endpoints.remove(&id);
         }
     }
 
-    fn sweep_link(&mut self, host: &dyn Host, key: Key, peer: Option<PeerId>, expired: bool, now: Instant) {
+    fn end_link(&mut self, host: &dyn Host, key: Key, now: Instant) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        link.closing = true;
+        self.settle_link(host, key, now);
+        self.list(key);
+    }
+
+    /// Closes a connection of an endpoint that ends if all is written. Asked when the end begins, when the connection comes up and
+    /// whenever its outbox has become empty.
+    pub(super) fn settle_link(&mut self, host: &dyn Host, key: Key, now: Instant) {
         let unattended = self.is_unattended();
         let Some(link) = self.links.get_mut(key) else { return };
-        let flushed = peer.is_none_or(|peer| host.is_flushed(peer));
+        let flushed = link.peer.is_none_or(|peer| host.is_flushed(peer));
         let dialed = matches!(link.origin, Origin::Dialer(_));
         match link.state {
-            State::Draining if !expired => {}
-            State::Draining => self.lose(host, key, Loss::Local(Cause::Local)),
-            State::Up if flushed && !expired => {
+            State::Draining => {}
+            State::Up if flushed => {
                 if link.stream.shutdown(Shutdown::Write).is_err() || link.stream.unsent() == 0 {
                     self.lose(host, key, Loss::Local(Cause::Local));
                     return;
@@ -112,18 +111,123 @@ impl Reactor {
                 self.list(key);
                 self.retime(key);
             }
-            State::Connecting { .. } | State::Handshaking | State::Settling(_) if dialed && !flushed && !expired => {}
-            State::Up if !expired => {
-                if let (None, Some(peer), true) = (&link.standstill, peer, unattended) {
+            State::Up => {
+                if let (None, Some(peer), true) = (&link.standstill, link.peer, unattended) {
                     link.standstill = Some(Standstill::new(now, (host.pending(peer), link.stream.unsent())));
                     self.retime(key);
                 }
             }
-            State::Up | State::Connecting { .. } | State::Handshaking | State::Settling(_) => {
-                if let Some(peer) = peer {
+            State::Connecting { .. } | State::Handshaking | State::Settling(_) if dialed && !flushed => {}
+            State::Connecting { .. } | State::Handshaking | State::Settling(_) => {
+                if let Some(peer) = link.peer {
                     host.abandon(peer);
                 }
                 self.lose(host, key, Loss::Local(Cause::Local));
+            }
+        }
+    }
+
+    /// Ends a dialer that is being closed and has nothing left to deliver; whether it is gone.
+    pub(super) fn settle_dialer(&mut self, host: &dyn Host, key: Key) -> bool {
+        let Some(dialer) = self.dialers.get(key) else { return true };
+        let linked = matches!(dialer.state, Dialing::Linked(_));
+        if !dialer.closing || linked || !dialer.peer.is_none_or(|peer| host.is_flushed(peer)) {
+            return false;
+        }
+        self.remove_dialer(host, key, false);
+        true
+    }
+
+    fn links_of(&self, origin: Origin) -> Vec<Key> {
+        self.links.iter().filter(|(_, link)| link.origin == origin).map(|(key, _)| key).collect()
+    }
+
+    /// A look at what has been delivered of an endpoint that ends, or of the socket: gives up if it has lingered long enough, else says
+    /// when to look again.
+    pub(super) fn look_at_linger(&mut self, host: &dyn Host, scope: Option<EndpointId>, now: Instant) {
+        let progress = match scope.map(|id| self.endpoints.get(&id).copied()) {
+            None => host.progress_of(None),
+            Some(Some(Origin::Dialer(key))) => {
+                let peer = self.dialers.get(key).and_then(|dialer| dialer.peer);
+                peer.map_or(0, |peer| host.progress_of(Some(peer)))
+            }
+            Some(Some(binding)) => {
+                let peers =
+                    self.links.iter().filter(|(_, link)| link.origin == binding).filter_map(|(_, link)| link.peer);
+                peers.fold(0u64, |sum, peer| sum.wrapping_add(host.progress_of(Some(peer))))
+            }
+            Some(None) => return,
+        };
+        let Some(lingering) = self.lingering_of(scope) else { return };
+        if lingering.is_over(now, progress) {
+            self.give_up(host, scope);
+        } else if let Some(due) = lingering.due {
+            self.timers.push(Reverse((due, Timer::Linger(scope))));
+            self.forget_stale_timers();
+        }
+    }
+
+    /// The clock of an endpoint that ends, or of the socket.
+    pub(super) fn lingering_of(&mut self, scope: Option<EndpointId>) -> Option<&mut Lingering> {
+        match scope {
+            None => self.lingering.as_mut(),
+            Some(id) => match *self.endpoints.get(&id)? {
+                Origin::Dialer(key) => self.dialers.get_mut(key)?.lingering.as_mut(),
+                Origin::Listener(key) => self.bindings.get_mut(key)?.lingering.as_mut(),
+            },
+        }
+    }
+
+    /// An endpoint, or the socket, has lingered long enough: what is left is dropped, counted and told.
+    fn give_up(&mut self, host: &dyn Host, scope: Option<EndpointId>) {
+        let origin = scope.and_then(|id| self.endpoints.get(&id).copied());
+        let mut unsent = Unsent::default();
+        let mut name: Arc<str> = Arc::from("");
+        let links = match origin {
+            None if scope.is_some() => return,
+            None => self.links.keys(),
+            Some(origin) => self.links_of(origin),
+        };
+        for key in links {
+            let Some(link) = self.links.get(key) else { continue };
+            name = Arc::clone(&link.endpoint);
+            if let Some(peer) = link.peer.filter(|_| !matches!(link.state, State::Draining)) {
+                unsent.add(host.abandon(peer));
+            }
+            self.lose(host, key, Loss::Local(Cause::Local));
+        }
+        let dialers = match origin {
+            None => self.dialers.keys(),
+            Some(Origin::Dialer(key)) => vec![key],
+            Some(Origin::Listener(_)) => Vec::new(),
+        };
+        for key in dialers {
+            let Some(dialer) = self.dialers.get(key) else { continue };
+            name = Arc::clone(&dialer.endpoint);
+            if let Some(peer) = dialer.peer {
+                unsent.add(host.abandon(peer));
+            }
+            self.remove_dialer(host, key, false);
+        }
+        if unsent.messages > 0 {
+            let endpoint = if scope.is_some() { name } else { Arc::from("") };
+            host.event(Event { kind: EventKind::Unsent(unsent), endpoint, address: None, peer: None });
+        }
+    }
+
+    /// Whether the socket is closed and nothing is left of it.
+    pub(super) fn is_over(&self) -> bool {
+        self.lingering.is_some() && self.links.len() == 0 && self.dialers.len() == 0
+    }
+
+    /// Attempts of endpoints that end make way while descriptors are short: their messages stay, and they try again.
+    pub(super) fn make_way(&mut self, host: &dyn Host) {
+        for key in self.links.keys() {
+            let Some(link) = self.links.get(key) else { continue };
+            let attempt = matches!(link.state, State::Connecting { .. } | State::Handshaking);
+            if attempt && link.closing && matches!(link.origin, Origin::Dialer(_)) {
+                let error = io::Error::other("the attempt made way, as descriptors are short");
+                self.lose(host, key, Loss::Link(error.into()));
             }
         }
     }
@@ -140,8 +244,7 @@ impl Reactor {
 
     /// Whether nobody receives any more who could let a paused link go on.
     pub(super) fn is_unattended(&self) -> bool {
-        // The end of the socket stands alone, or before the endpoint that somebody gave up at the same moment.
-        self.endings.first().is_some_and(|ending| ending.scope.is_none())
+        self.lingering.is_some()
     }
 
     /// Lets everything go after a panic. A stream or listener that panics once more keeps no other from being closed.
@@ -161,6 +264,108 @@ impl Reactor {
     }
 }
 
-/// A sweep over so few connections costs nothing; those over more are so far apart.
-const FEW_LINKS: usize = 64;
-const SWEEPS_APART: Duration = Duration::from_millis(20);
+/// How long an endpoint or socket that is closed goes on delivering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Linger {
+    /// Until a moment, whatever moves.
+    Until(Instant),
+    /// As long as something moves within each such time.
+    Patience(Duration),
+    /// Until everything is delivered.
+    Forever,
+}
+
+/// The clock of an endpoint that ends, or of the socket.
+#[derive(Debug)]
+pub(crate) struct Lingering {
+    linger: Linger,
+    /// A number that changes while something moves, and since when it has not.
+    progress: Option<u64>,
+    since: Instant,
+    /// When it is looked at again.
+    pub(super) due: Option<Instant>,
+}
+
+impl Lingering {
+    /// A patient end is looked at so often while it waits in vain.
+    const LOOKS: u32 = 8;
+
+    fn new(linger: Linger, now: Instant) -> Lingering {
+        Lingering { linger, progress: None, since: now, due: None }
+    }
+
+    /// A look: whether it has lingered long enough.
+    fn is_over(&mut self, now: Instant, progress: u64) -> bool {
+        let patience = match self.linger {
+            Linger::Forever => return false,
+            Linger::Until(end) => {
+                self.due = Some(end);
+                return end <= now;
+            }
+            Linger::Patience(patience) => patience,
+        };
+        let step = (patience / Lingering::LOOKS).max(Duration::from_millis(1));
+        // A process that was stopped could not have written anything: only the time in which it ran counts.
+        let stopped = self.due.map_or(Duration::ZERO, |due| now.saturating_duration_since(due).saturating_sub(step));
+        self.since = (self.since + stopped).min(now);
+        if self.progress.replace(progress) != Some(progress) {
+            self.since = now;
+        }
+        let end = self.since.checked_add(patience);
+        self.due = end.map(|end| end.min(now + step));
+        end.is_some_and(|end| end <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(8);
+
+    /// When it gives up, if the number is `progress` of the time that has passed.
+    fn lasts(progress: impl Fn(Duration) -> u64) -> Duration {
+        let begin = Instant::now();
+        let mut lingering = Lingering::new(Linger::Patience(PATIENCE), begin);
+        let mut now = begin;
+        while !lingering.is_over(now, progress(now - begin)) {
+            now = lingering.due.expect("it looks again");
+            assert!(now - begin < PATIENCE * 100, "it ends");
+        }
+        now - begin
+    }
+
+    #[test]
+    fn who_waits_in_vain_is_given_up_when_the_patience_is_over_and_not_before() {
+        assert_eq!(lasts(|_| 7), PATIENCE);
+    }
+
+    #[test]
+    fn each_step_forward_begins_the_patience_anew() {
+        // The last message leaves after twenty seconds.
+        let took = lasts(|at| at.as_secs().min(20));
+        assert!((PATIENCE + Duration::from_secs(20)..=PATIENCE + Duration::from_secs(21)).contains(&took), "{took:?}");
+    }
+
+    #[test]
+    fn a_total_time_ends_whatever_moves_and_for_ever_never() {
+        let begin = Instant::now();
+        let mut total = Lingering::new(Linger::Until(begin + PATIENCE), begin);
+        assert!(!total.is_over(begin, 1) && total.due == Some(begin + PATIENCE));
+        assert!(total.is_over(begin + PATIENCE, 2));
+        let mut forever = Lingering::new(Linger::Forever, begin);
+        assert!(!forever.is_over(begin + PATIENCE * 1000, 1) && forever.due.is_none());
+        let mut none = Lingering::new(Linger::Patience(Duration::ZERO), begin);
+        assert!(none.is_over(begin, 1));
+    }
+
+    #[test]
+    fn time_in_which_the_process_was_stopped_does_not_count() {
+        let begin = Instant::now();
+        let mut lingering = Lingering::new(Linger::Patience(PATIENCE), begin);
+        assert!(!lingering.is_over(begin, 1));
+        let woken = begin + PATIENCE * 10;
+        assert!(!lingering.is_over(woken, 1), "it has had no time yet");
+        assert!(lingering.due.is_some_and(|due| due > woken && due <= woken + PATIENCE));
+    }
+}

@@ -70,6 +70,7 @@ impl Reactor {
                 now,
             );
             link.address = address.into();
+            link.closing = dialer.closing;
             let (prefix, registry) = (self.prefix, self.sources.registry());
             let mut failed = None;
             let link_key = self.links.insert_with(|key| {
@@ -129,6 +130,9 @@ impl Reactor {
                 let at = Instant::now() + wait;
                 dialer.state = Dialing::Waiting(at);
                 dialer.candidates.clear();
+                if self.settle_dialer(host, key) {
+                    return;
+                }
                 self.timers.push(Reverse((at, Timer::Dialer(key))));
                 host.event(Event { kind: EventKind::ConnectRetried(wait), endpoint, address: None, peer });
             }
@@ -141,6 +145,7 @@ impl Reactor {
 
     pub(super) fn remove_dialer(&mut self, host: &dyn Host, key: Key, unasked: bool) {
         if let Some(dialer) = self.dialers.remove(key) {
+            self.endpoints.remove(&dialer.id);
             if let Some(peer) = dialer.peer {
                 host.detach(peer, false);
             }
