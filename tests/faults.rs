@@ -11,6 +11,7 @@
 //! | `first_steps.rs` | loops that end in silence, endpoints that stay in use |
 //! | `turns.rs` | sockets that share an engine thread, and one is busy |
 //! | `requests.rs` | an answer that came late was taken for another's |
+//! | `names.rs` | names whose server does not answer |
 
 mod support;
 
@@ -31,6 +32,9 @@ mod identity;
 mod requests;
 #[path = "faults/turns.rs"]
 mod turns;
+
+#[path = "faults/names.rs"]
+mod names;
 
 use support::child;
 

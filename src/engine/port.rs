@@ -354,13 +354,18 @@ impl Port {
         settings: Arc<Settings>,
     ) {
         let Some(host) = self.seat.get().and_then(|seat| self.engine.host(seat.number)) else { return };
-        self.engine.resolver().submit(move |ready| {
+        // A look-up may take longer than the socket lives.
+        let host = Arc::downgrade(&host);
+        let name = format!("{}://{address} {:?}", transport.scheme(), settings.link).into();
+        let look_up = move || {
             // A panic is a look-up that failed; the helper thread is needed for others.
-            let look_up = || contain(|| look_up(&*transport, &address, &settings));
-            let addresses = ready.and_then(|()| {
-                look_up().unwrap_or_else(|panic| Err(io::Error::other(format!("the transport panicked: {panic}"))))
-            });
-            host.port().submit(Command::Resolved { dialer, addresses });
+            let addresses = contain(|| look_up(&*transport, &address, &settings));
+            addresses.unwrap_or_else(|panic| Err(io::Error::other(format!("the transport panicked: {panic}"))))
+        };
+        self.engine.resolver().submit(name, look_up, move |addresses| {
+            if let Some(host) = host.upgrade() {
+                host.port().submit(Command::Resolved { dialer, addresses });
+            }
         });
     }
 
