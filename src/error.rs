@@ -150,6 +150,17 @@ pub enum SendFailure {
     /// The message has a form the pattern has no use for: a ROUTER's that begins with no routing id.
     #[error("the message is not acceptable: {0}")]
     Unacceptable(&'static str),
+    /// The message is larger than what the socket sends (its option `max_message_size`), or than what any of its peers accepts: those
+    /// of this library announce theirs.
+    #[error(
+        "the message has {size} octets, and no more than {limit} are accepted (option `max_message_size`, ours or the peer's)"
+    )]
+    TooLarge {
+        /// How many octets its frames have together.
+        size: u64,
+        /// How many are accepted.
+        limit: u64,
+    },
     /// An [`AnySocket`](crate::AnySocket) of a kind that does not send in this way: at all, by routing id, as a request, or into
     /// room reserved like that.
     #[error("sockets of this kind do not send, or reserve no room in this way")]
@@ -167,7 +178,7 @@ impl SendFailure {
             SendFailure::Closed => io::ErrorKind::NotConnected,
             SendFailure::WrongState(_) | SendFailure::Failed | SendFailure::Forked => io::ErrorKind::Other,
             SendFailure::Unroutable => io::ErrorKind::HostUnreachable,
-            SendFailure::Unacceptable(_) => io::ErrorKind::InvalidInput,
+            SendFailure::Unacceptable(_) | SendFailure::TooLarge { .. } => io::ErrorKind::InvalidInput,
             SendFailure::NotSupported => io::ErrorKind::Unsupported,
         }
     }

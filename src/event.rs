@@ -50,8 +50,42 @@ pub enum EventKind {
     Closed(Cause),
     /// What was closed, an endpoint or, where none is named, the socket, has lingered long enough: these messages are given up.
     Unsent(Unsent),
+    /// A message was given up, because its peer does not take it. Those behind it go on.
+    GivenUp {
+        /// How many octets its frames have together.
+        octets: u64,
+        /// What the peer did.
+        refusal: Refusal,
+    },
     /// The last event of a monitor: the socket was closed.
     MonitorStopped,
+}
+
+/// How a peer shows that it does not take a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// It has announced that it accepts no more than this.
+    Announced {
+        /// Its `max_message_size` in octets.
+        limit: u64,
+    },
+    /// It ended so many connections in a row, each after a second or more, while the message was being written.
+    Closed {
+        /// How many.
+        times: u32,
+    },
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Announced { limit } => write!(f, "the peer accepts no more than {limit} octets"),
+            Refusal::Closed { times } => {
+                write!(f, "the peer closed the connection {times} times in a row while the message was being written")
+            }
+        }
+    }
 }
 
 impl fmt::Display for Event {
@@ -79,6 +113,7 @@ impl fmt::Display for EventKind {
             EventKind::Disconnected(cause) => write!(f, "disconnected: {cause}"),
             EventKind::Closed(cause) => write!(f, "closed: {cause}"),
             EventKind::Unsent(unsent) => write!(f, "given up: {unsent}"),
+            EventKind::GivenUp { octets, refusal } => write!(f, "a message of {octets} octets was given up: {refusal}"),
             EventKind::MonitorStopped => f.write_str("monitor stopped"),
         }
     }
@@ -142,6 +177,8 @@ impl EventKind {
             EventKind::HandshakeFailed(Cause::Protocol(_)) => 0x2000,
             EventKind::HandshakeFailed(_) => 0x0800,
             EventKind::HandshakeSucceeded => 0x1000,
+            // libzmq has no such event.
+            EventKind::GivenUp { .. } => 0,
         }
     }
 }

@@ -112,6 +112,11 @@ impl SocketKind {
         matches!(self, SocketKind::Pair | SocketKind::Router)
     }
 
+    /// Whether messages wait for a peer instead of being dropped for it.
+    pub(crate) const fn waits_for_peers(self) -> bool {
+        matches!(self, SocketKind::Push | SocketKind::Dealer | SocketKind::Pair | SocketKind::Req)
+    }
+
     /// Whether subscriptions travel upstream from this kind.
     pub const fn subscribes(self) -> bool {
         matches!(self, SocketKind::Sub | SocketKind::XSub)

@@ -141,7 +141,7 @@ mod stats;
 pub use context::{Context, ContextBuilder};
 pub use endpoint::Endpoint;
 pub use error::{Error, RecvError, SendError, SendFailure};
-pub use event::{Cause, Event, EventKind};
+pub use event::{Cause, Event, EventKind, Refusal};
 pub use kind::SocketKind;
 pub use message::{Frame, FrameCountError, IntoFrame, IntoMessage, Message, MessageError};
 pub use options::{Options, Setting};

@@ -22,6 +22,17 @@ impl Profile {
         matches!(self, Profile::Wiremesh)
     }
 
+    /// Whether a message above the socket's own `max_message_size` is refused when it is sent. In libzmq the limit is for what comes.
+    pub const fn limits_sends(self) -> bool {
+        matches!(self, Profile::Wiremesh)
+    }
+
+    /// Whether a message is given up that its peer never takes: it ends one connection after the other while that message is being
+    /// written. libzmq sends it again for ever, and all behind it waits.
+    pub const fn gives_messages_up(self) -> bool {
+        matches!(self, Profile::Wiremesh)
+    }
+
     /// Whether a ROUTER that has connected takes a server that announces another routing id for another peer, which gets nothing
     /// of what waits for the first. libzmq goes on under the first id.
     pub const fn new_identity_is_new_peer(self) -> bool {

@@ -18,6 +18,13 @@ pub struct Dropped {
     /// The [byte budget](crate::ContextBuilder::byte_budget) of the context was used up, by whichever sockets, when the peer
     /// they were for was below its own mark.
     pub limit: u64,
+    /// The peer they were for has announced that it accepts no message of their size
+    /// ([`max_message_size`](crate::Options::max_message_size)): of PUB, XPUB, ROUTER, REP, or upstream of XSUB; of the others
+    /// those that were queued before it said so.
+    pub too_large: u64,
+    /// The peer they were for has ended one connection after the other while they were being written
+    /// ([`give_up_after`](crate::Options::give_up_after)).
+    pub given_up: u64,
 }
 
 /// Why a message is dropped, where that depends on its peer.
@@ -27,6 +34,8 @@ pub(crate) enum Reason {
     Disconnect,
     Linger,
     Limit,
+    TooLarge,
+    GivenUp,
 }
 
 impl Dropped {
@@ -36,13 +45,16 @@ impl Dropped {
             Reason::Disconnect => &mut self.disconnect,
             Reason::Linger => &mut self.linger,
             Reason::Limit => &mut self.limit,
+            Reason::TooLarge => &mut self.too_large,
+            Reason::GivenUp => &mut self.given_up,
         };
         *count += messages as u64;
     }
 
     /// All of them.
     pub fn total(&self) -> u64 {
-        self.high_water_mark + self.disconnect + self.unroutable + self.linger + self.conflate + self.limit
+        let Dropped { high_water_mark, disconnect, unroutable, linger, conflate, limit, too_large, given_up } = *self;
+        high_water_mark + disconnect + unroutable + linger + conflate + limit + too_large + given_up
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `turns.rs` | sockets that share an engine thread, and one is busy |
 //! | `requests.rs` | an answer that came late was taken for another's |
 //! | `names.rs` | names whose server does not answer |
+//! | `untaken.rs` | a message that its peer will not take |
 
 mod support;
 
@@ -27,6 +28,8 @@ mod first_steps;
 mod handling;
 #[path = "faults/identity.rs"]
 mod identity;
+#[path = "faults/untaken.rs"]
+mod untaken;
 
 #[path = "faults/requests.rs"]
 mod requests;

@@ -95,7 +95,8 @@ const LIBZMQ: &[(u16, &str, &str, Option<&str>)] = &[
 const OURS: &[(&str, &str)] = &[
     ("send_byte_mark", "64 MiB"),
     ("receive_byte_mark", "64 MiB"),
-    ("max_message_frames", "65536"),
+    ("max_message_frames", "16777216"),
+    ("give_up_after", "3"),
     ("max_subscriptions", "1000000"),
     ("profile", "wiremesh"),
     ("spin", "0"),
@@ -182,6 +183,7 @@ fn every_option_has_a_builder_method() {
         .send_byte_mark(2u64)
         .max_message_size(5u64)
         .max_message_frames(6u32)
+        .give_up_after(8u32)
         .conflate(true)
         .affinity(6u64)
         .profile(Profile::Libzmq)
@@ -220,7 +222,7 @@ fn every_option_has_a_builder_method() {
         .unwrap()
         .options();
     assert_eq!((options.send_mark, options.send_byte_mark, options.affinity), (1, 2, 6));
-    assert_eq!((options.max_message_size, options.max_message_frames), (5, 6));
+    assert_eq!((options.max_message_size, options.max_message_frames, options.give_up_after), (5, 6, 8));
     assert_eq!(options.send_timeout, Some(second));
     assert_eq!((options.spin, options.linger), (second / 2, Some(second * 3)));
     assert_eq!(options.linger_patience, Some(second * 16));
@@ -305,6 +307,7 @@ fn one_of_each() -> Vec<Setting> {
         Setting::ReceiveByteMark(1),
         Setting::MaxMessageSize(1),
         Setting::MaxMessageFrames(1),
+        Setting::GiveUpAfter(1),
         Setting::MaxSubscriptions(1),
         Setting::Conflate(true),
         Setting::Affinity(1),

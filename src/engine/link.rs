@@ -2,8 +2,11 @@
 
 use super::reactor::Gulp;
 use super::{EndpointId, Settings};
+use crate::event::Cause;
 use crate::peer::PeerId;
 use crate::protocol::{Connection, PeerDescription};
+use crate::queue::doubt::{Ending, LASTS};
+use crate::queue::outbox::Lost;
 use crate::slab::Key;
 use bytes::{Buf, Bytes, BytesMut};
 use mio::{Interest, Registry, Token};
@@ -72,6 +75,8 @@ pub(crate) struct Link {
     /// When its entry in the timer queue is due.
     pub(crate) timer: Option<Instant>,
     pub(crate) opened: Instant,
+    /// Until when a message is held back that the last connections ended in.
+    pub(crate) held_until: Option<Instant>,
 }
 
 /// How far a connection has come.
@@ -186,6 +191,7 @@ impl Link {
             wants_write: false,
             timer: None,
             opened: now,
+            held_until: None,
         }
     }
 
@@ -244,7 +250,25 @@ impl Link {
             State::Handshaking | State::Up => self.machine.poll_timeout(),
         };
         let look = self.standstill.as_ref().map(|standstill| standstill.next);
-        [self.rests, look, self.stream.deadline()].into_iter().fold(own, super::earlier)
+        [self.rests, look, self.held_until, self.stream.deadline()].into_iter().fold(own, super::earlier)
+    }
+
+    /// Whose messages are not to be held back any longer.
+    pub(crate) fn release(&mut self, now: Instant) -> Option<PeerId> {
+        self.held_until.take_if(|until| *until <= now).and(self.peer)
+    }
+
+    /// What its end says of the messages written to it: whether the peer made it, and what that peer has certainly not read. It has
+    /// read no more only if it reset the connection; one that has closed its own side may still read.
+    pub(crate) fn lost(&self, cause: Option<&Cause>) -> Lost {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+        let lasted = self.opened.elapsed() >= LASTS;
+        let reset = self.broken
+            || matches!(cause, Some(Cause::System(error)) if matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset));
+        if !reset && !matches!(cause, Some(Cause::Peer)) {
+            return Lost::default();
+        }
+        Lost { ending: Ending::ByPeer { lasted }, unacknowledged: if reset { self.stream.unsent() } else { 0 } }
     }
 
     /// Until when our part of the handshake must be written. The machine's own limit ends with the peer's part.

@@ -37,6 +37,7 @@ use crate::budget::Budget;
 use crate::event::Event;
 use crate::peer::PeerId;
 use crate::protocol::{Config, PeerDescription};
+use crate::queue::outbox::Lost;
 use crate::stats::Unsent;
 use bytes::Bytes;
 use port::Port;
@@ -87,10 +88,20 @@ pub(crate) trait Host: Send + Sync + 'static {
     fn admits(&self, newcomer: &PeerDescription) -> Result<(), &'static str>;
 
     /// A connection finished its handshake. The socket answers with the peer it belongs to, or refuses it.
-    fn attach(&self, newcomer: Newcomer) -> Result<PeerId, &'static str>;
+    fn attach(&self, newcomer: Newcomer) -> Result<Joined, &'static str>;
 
-    /// The connection of a peer is gone; `returns` says that its endpoint will connect again.
-    fn detach(&self, peer: PeerId, returns: bool);
+    /// The connection of a peer is gone.
+    fn detach(&self, peer: PeerId, departure: Departure);
+
+    /// An attempt to connect to a peer again failed, or the handshake did.
+    fn attempt_failed(&self, peer: PeerId);
+
+    /// A message that was held back may be written now.
+    fn release(&self, peer: PeerId);
+
+    /// Whether a message was written whole over the present connection of a peer, all but the last `missing` octets of which its
+    /// system has.
+    fn has_taken(&self, peer: PeerId, missing: usize) -> bool;
 
     /// Something came from a peer; whether to go on reading from it.
     fn deliver(&self, peer: PeerId, incoming: Incoming) -> bool;
@@ -165,6 +176,21 @@ pub(crate) struct Newcomer {
     pub(crate) description: PeerDescription,
     pub(crate) address: Arc<str>,
     pub(crate) reconnected: bool,
+}
+
+/// The place of a newcomer.
+pub(crate) struct Joined {
+    pub(crate) peer: PeerId,
+    /// What waits for it is held back until its connection has lasted: its last connections ended in the middle of it.
+    pub(crate) held: bool,
+}
+
+/// What becomes of a peer whose connection is gone.
+pub(crate) enum Departure {
+    /// It is no peer any more.
+    Gone,
+    /// Its endpoint will connect again.
+    Returns(Lost),
 }
 
 /// What can come from a peer.

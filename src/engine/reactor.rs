@@ -12,10 +12,11 @@ use super::dialer::{Dialer, Dialing, Jitter};
 use super::link::{Link, Origin, State};
 use super::listener::{Binding, SharedListener};
 use super::port::{Command, Habit};
-use super::{EndpointId, Flush, Host, Newcomer, Settings};
+use super::{Departure, EndpointId, Flush, Host, Joined, Newcomer, Settings};
 use crate::event::{Cause, Event, EventKind};
 use crate::peer::PeerId;
 use crate::protocol;
+use crate::queue::doubt::LASTS;
 use crate::slab::{Key, Slab};
 pub(crate) use closing::{Linger, Lingering};
 use mio::{Interest, Poll, Registry, Token};
@@ -590,11 +591,12 @@ impl Reactor {
             reconnected,
         };
         match host.attach(newcomer) {
-            Ok(peer) => {
+            Ok(Joined { peer, held }) => {
                 link.state = State::Up;
                 link.peer = Some(peer);
                 link.readable |= link.undigested;
                 link.opened = now;
+                link.held_until = held.then(|| now + LASTS);
                 let slot = peer.slot() as usize;
                 if self.by_slot.len() <= slot {
                     self.by_slot.resize(slot + 1, None);
@@ -604,6 +606,8 @@ impl Reactor {
                 if let Origin::Dialer(dialer) = link.origin {
                     if let Some(dialer) = self.dialers.get_mut(dialer) {
                         dialer.was_up = true;
+                        // It may be another peer now.
+                        dialer.peer = dialer.peer.map(|_| peer);
                     }
                 }
                 host.event(Event { kind: EventKind::HandshakeSucceeded, endpoint, address, peer: Some(peer) });
@@ -612,6 +616,7 @@ impl Reactor {
                     self.settle_link(host, key, now);
                 }
                 self.list(key);
+                self.retime(key);
             }
             Err(reason) => self.lose(host, key, Loss::Local(Cause::Refused(reason))),
         }
@@ -626,6 +631,10 @@ impl Reactor {
         if link.counted > 0 {
             self.recount(host, link.counted, 0);
         }
+        let lost = link.lost(match &loss {
+            Loss::Link(cause) => Some(cause),
+            Loss::Protocol(_) | Loss::Local(_) => None,
+        });
         let (cause, refusal, local) = match loss {
             Loss::Link(cause) => (cause, false, false),
             Loss::Protocol(error) => {
@@ -658,7 +667,7 @@ impl Reactor {
         match link.origin {
             Origin::Listener(binding) => {
                 if let Some(peer) = link.peer {
-                    host.detach(peer, false);
+                    host.detach(peer, Departure::Gone);
                 }
                 tell(host);
                 if let Some(binding) = self.bindings.get_mut(binding) {
@@ -671,8 +680,12 @@ impl Reactor {
                     tell(host);
                     return;
                 };
-                // A connection that lasted proves the way good, whatever came over it.
-                if up && link.opened.elapsed() >= Duration::from_secs(1) {
+                // A connection that lasted proves the way good, and so does a message that the peer has read: it closed, and left nothing
+                // unread of what its system had, else it would be a reset.
+                let lasted = link.opened.elapsed() >= LASTS;
+                let closed = matches!(cause, Cause::Peer) && !link.broken;
+                let taken = |peer| host.has_taken(peer, link.stream.unsent());
+                if up && (lasted || (closed && link.peer.is_some_and(taken))) {
                     dialer.proved();
                 }
                 let stop = refusal
@@ -680,8 +693,9 @@ impl Reactor {
                     || (local && dialer.closing);
                 // Under `immediate` each connection is a peer of its own; else the endpoint's peer stays and its messages wait.
                 match (link.peer, dialer.peer) {
-                    (Some(peer), None) => host.detach(peer, false),
-                    (Some(peer), Some(_)) if !stop && up => host.detach(peer, true),
+                    (Some(peer), None) => host.detach(peer, Departure::Gone),
+                    (Some(peer), Some(_)) if !stop && up => host.detach(peer, Departure::Returns(lost)),
+                    (Some(peer), Some(_)) if !up => host.attempt_failed(peer),
                     (Some(_), Some(_)) | (None, _) => {}
                 }
                 tell(host);
@@ -784,6 +798,11 @@ impl Reactor {
         link.timer = None;
         link.rests = link.rests.filter(|until| *until > now);
         link.look_at_peer(now, |peer| host.pending(peer));
+        if let Some(peer) = link.release(now) {
+            host.release(peer);
+            self.flush_peer(host, peer);
+        }
+        let Some(link) = self.links.get_mut(key) else { return };
         let connecting = matches!(link.state, State::Connecting { .. });
         if !connecting && link.stream.deadline().is_some_and(|deadline| deadline <= now) {
             link.stream.on_deadline(now);

@@ -199,13 +199,24 @@ options! {
     receive_byte_mark ReceiveByteMark: u64 = 64 << 20, "64 MiB";
     "none" 0, "octets", "0 (no limit) or more", Live, RECEIVERS;
 
-    /// The largest message a peer may send; a larger one closes its connection before anything is allocated for it.
+    /// The largest message a peer may send, and the largest that may be sent. A larger one of a peer closes its connection before
+    /// anything is allocated for it; a send of one fails with [`TooLarge`](crate::SendFailure::TooLarge), at once after a change. Peers of
+    /// this library are told, and do not send more.
     max_message_size MaxMessageSize: u64 = 1 << 30, "1 GiB";
     "ZMQ_MAXMSGSIZE" 22, "octets of all frames of a message", "0 (no limit) or more", NewEndpoints, ALL;
 
-    /// The largest number of frames of one message a peer may send.
-    max_message_frames MaxMessageFrames: u32 = 65_536, "65536";
+    /// The largest number of frames of one message a peer may send. It guards memory: a frame takes 64 octets beside its body. So no more
+    /// are allowed than a 64th of `max_message_size`, or 262,144 if that is more.
+    max_message_frames MaxMessageFrames: u32 = 16_777_216, "16777216";
     "none" 0, "frames", "1 or more", NewEndpoints, ALL, check |frames| *frames > 0;
+
+    /// After how many connections in a row that the peer ended while the same message was being written to it, each a second or
+    /// more after its handshake, that message is given up: it is dropped, counted ([`Dropped::given_up`](crate::Dropped::given_up)) and
+    /// told by an event ([`GivenUp`](crate::EventKind::GivenUp)), and what waits behind it goes on. A refused attempt to connect, another
+    /// end of a connection, or another message that was taken starts the count anew. Peers of this library announce what they
+    /// accept, so that it does not come to this with them.
+    give_up_after GiveUpAfter: u32 = 3, "3";
+    "none" 0, "connections", "0 (never) or more", Live, SENDERS;
 
     /// How many subscriptions one peer may have at a publisher; further ones are ignored and counted.
     max_subscriptions MaxSubscriptions: u32 = 1_000_000, "1000000";

@@ -7,10 +7,13 @@
 mod append;
 pub(crate) mod chunk;
 pub(crate) mod credit;
+pub(crate) mod doubt;
 pub(crate) mod gate;
 pub(crate) mod inbox;
 pub(crate) mod outbox;
 pub(crate) mod piece;
+mod sent;
+mod sift;
 
 /// Bodies up to this size are copied beside their header; longer ones are kept as shared pieces. Measured: below it a
 /// copy costs less than another reference count and iovec, above it the copy shows.

@@ -2,7 +2,10 @@
 
 use super::append::append;
 use super::chunk::{Extent, Mark};
+use super::doubt::{Doubt, Ending};
 use super::piece::{Piece, Walk};
+use super::sent::{KEPT, Sent};
+use super::sift::{Sifted, sift};
 use super::{BATCH, COPY_LIMIT, PIECE};
 use crate::message::wire;
 use crate::message::{Frame, Message};
@@ -62,6 +65,19 @@ pub(crate) struct Outbox {
     open: bool,
     /// What happened to the connection while a flusher had the batch.
     verdict: Verdict,
+    /// Whether long messages are kept until the peer's system has acknowledged them, and those that are.
+    keeps_sent: bool,
+    sent: Sent,
+    /// A doubtful message is in front, and waits: only commands and greetings leave.
+    held: bool,
+}
+
+/// A connection is gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lost {
+    pub(crate) ending: Ending,
+    /// How many of the octets written its peer's system had not acknowledged.
+    pub(crate) unacknowledged: usize,
 }
 
 /// What is to become of a batch that is out when its connection goes.
@@ -71,7 +87,7 @@ enum Verdict {
     #[default]
     Keep,
     /// The connection was lost and will come back: what is not written waits again.
-    Rewind,
+    Rewind(Lost),
     /// The peer is gone: what is not written is dropped.
     Drop,
 }
@@ -87,6 +103,10 @@ pub(crate) struct Settled {
     pub(crate) dropped: usize,
     /// The octets dropped.
     pub(crate) dropped_bytes: usize,
+    /// Counted as written before, and waiting again: the kernel had them, and the peer never read them.
+    pub(crate) recalled: usize,
+    /// A batch came back whose connection had been lost: what was not written waits again.
+    pub(crate) rewound: bool,
 }
 
 impl Outbox {
@@ -222,10 +242,11 @@ impl Outbox {
     /// Hands up to one batch to a flusher, which must bring it back with [`finish`](Outbox::finish). `None` when there is nothing to write
     /// or someone is writing already.
     pub(crate) fn begin(&mut self) -> Option<Batch> {
-        if self.flushing || !self.has_work() {
+        if self.flushing || !self.has_work() || (self.held && !self.may_pass_held()) {
             return None;
         }
         let mut batch = std::mem::take(&mut self.batch);
+        batch.keeps = self.keeps();
         let mut size = batch.remaining();
         if size < BATCH && !self.tail.is_empty() && self.sealed.is_empty() {
             self.seal();
@@ -233,6 +254,9 @@ impl Outbox {
         while size < BATCH || !batch.pieces.back().is_none_or(|piece| piece.ends) {
             if self.sealed.is_empty() {
                 self.seal();
+            }
+            if self.held && !self.may_pass_held() {
+                break;
             }
             let Some(piece) = self.sealed.pop_front() else { break };
             size += piece.len();
@@ -252,7 +276,9 @@ impl Outbox {
     pub(crate) fn bypass(&mut self) -> Batch {
         self.flushing = true;
         self.in_flight += 1;
-        std::mem::take(&mut self.batch)
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.keeps = self.keeps();
+        batch
     }
 
     /// Takes the batch back and says what became of its messages since it was handed out.
@@ -266,13 +292,19 @@ impl Outbox {
             ..Settled::default()
         };
         self.in_flight -= settled.written.min(self.in_flight);
+        self.sent.push(std::mem::take(&mut batch.sent));
         self.batch = batch;
         self.flushing = false;
         match std::mem::take(&mut self.verdict) {
             Verdict::Keep => {}
-            Verdict::Rewind => settled.written += self.requeue(),
+            Verdict::Rewind(lost) => {
+                settled.rewound = true;
+                let (written, recalled) = self.requeue(lost);
+                settled.written += written;
+                settled.recalled = recalled;
+            }
             Verdict::Drop => {
-                let written = self.batch.rewind();
+                let Rewound { messages: written, .. } = self.batch.rewind();
                 settled.written += written;
                 settled.dropped = self.in_flight - written.min(self.in_flight);
                 settled.dropped_bytes = self.batch.remaining();
@@ -284,9 +316,10 @@ impl Outbox {
     }
 
     /// Forgets the connection: commands and what the kernel took whole are gone; a message that was not written whole goes
-    /// to the front again. Says how many messages had been written without being counted yet. What a flusher has out takes its
-    /// place when it comes back.
-    pub(crate) fn rewind(&mut self) -> usize {
+    /// to the front again. Says how many messages had been written without being counted yet, and how many had been counted that the
+    /// peer never read. What a flusher has out takes its place when it comes back.
+    pub(crate) fn lose(&mut self, lost: Lost) -> Settled {
+        self.held = false;
         self.seal();
         let mut dropped = 0;
         self.sealed.retain(|piece| {
@@ -297,17 +330,31 @@ impl Outbox {
         if self.flushing {
             // What was given up before stays so.
             if self.verdict == Verdict::Keep {
-                self.verdict = Verdict::Rewind;
+                self.verdict = Verdict::Rewind(lost);
             }
-            return 0;
+            return Settled::default();
         }
-        self.requeue()
+        let (written, recalled) = self.requeue(lost);
+        Settled { written, recalled, rewound: true, ..Settled::default() }
+    }
+
+    #[cfg(test)]
+    fn rewind(&mut self) -> usize {
+        self.lose(Lost::default()).written
     }
 
     /// Puts what was not written whole of the batch back in front, behind what the next connection is sent first and the commands
-    /// before that, which may be there already.
-    fn requeue(&mut self) -> usize {
-        let written = self.batch.rewind();
+    /// before that, which may be there already. Says how many messages were written and not counted, and how many counted as written
+    /// were not read.
+    fn requeue(&mut self, lost: Lost) -> (usize, usize) {
+        let recalled = self.sent.recall(self.batch.begun(), lost.unacknowledged, &mut self.batch);
+        let Rewound { messages: written, begun } = self.batch.rewind();
+        let first = self.batch.pieces.iter_mut().find(|piece| !piece.control);
+        if let Some(first) = first {
+            first.doubt = first.doubt.after(lost.ending, begun || recalled > 0);
+        } else if let Some(waiting) = self.front_mut() {
+            waiting.doubt = Doubt::default();
+        }
         self.in_flight = 0;
         let mut greetings = self.greetings;
         let ahead = self.sealed.iter().take_while(|piece| {
@@ -322,7 +369,108 @@ impl Outbox {
             self.sealed.push_back(piece);
         }
         self.sealed.extend(behind);
-        written
+        (written, recalled)
+    }
+
+    /// The piece that begins with the first message behind commands and greetings, as far as it is sealed.
+    fn front_mut(&mut self) -> Option<&mut Piece> {
+        let place = self.front()?;
+        self.sealed.get_mut(place)
+    }
+
+    fn front(&self) -> Option<usize> {
+        let mut greetings = self.greetings;
+        self.sealed.iter().position(|piece| {
+            let ahead = piece.control || greetings > 0;
+            greetings -= greetings.min(piece.messages as usize);
+            !ahead
+        })
+    }
+
+    /// What is doubtful of the message in front.
+    pub(crate) fn doubt(&self) -> Doubt {
+        self.front().and_then(|place| self.sealed.get(place)).map_or(Doubt::default(), |piece| piece.doubt)
+    }
+
+    /// A connection attempt failed: that the peer was gone tells nothing of the message it was sent last.
+    pub(crate) fn forget_doubt(&mut self) {
+        if let Some(front) = self.front_mut() {
+            front.doubt = Doubt::default();
+        }
+    }
+
+    /// Gives the message in front up, which no flusher has; says how many octets its bodies have.
+    pub(crate) fn drop_front(&mut self) -> Option<usize> {
+        let place = self.front()?;
+        let mut walk = Walk::new();
+        let behind = self.sealed.split_off(place);
+        walk.advance(|index| behind.get(index).map(Piece::as_slice), (behind.len(), 0))?;
+        let mut behind = behind;
+        let before: usize = behind.iter().map(Piece::len).sum();
+        behind.drain(..walk.piece);
+        if let Some(front) = behind.front_mut() {
+            front.trim(walk.offset, walk.ended_here);
+        }
+        behind.retain(|piece| piece.len() > 0);
+        self.bytes -= before - behind.iter().map(Piece::len).sum::<usize>();
+        self.messages -= 1;
+        self.sealed.extend(behind);
+        Some(walk.bodies)
+    }
+
+    /// Drops the messages that wait and have more than `limit` octets; says how many each of them has.
+    pub(crate) fn drop_larger(&mut self, limit: usize) -> Vec<usize> {
+        if self.bytes <= limit {
+            return Vec::new();
+        }
+        self.seal();
+        let Sifted { pieces, dropped, dropped_ahead } = sift(std::mem::take(&mut self.sealed), limit, self.greetings);
+        self.sealed = pieces;
+        self.messages -= dropped.len();
+        self.greetings -= dropped_ahead;
+        self.bytes = self.sealed.iter().map(Piece::len).sum();
+        dropped
+    }
+
+    /// Whether long messages are kept until the peer's system has acknowledged them.
+    pub(crate) fn keep_sent(&mut self, keeps: bool) {
+        self.keeps_sent = keeps;
+    }
+
+    pub(crate) fn has_sent(&self) -> bool {
+        !self.sent.is_empty()
+    }
+
+    /// The peer's system lacks the last `missing` octets that were written.
+    pub(crate) fn acknowledge(&mut self, missing: usize) {
+        self.sent.acknowledge(self.batch.begun(), missing);
+    }
+
+    /// Holds messages back until [`release`](Outbox::release).
+    pub(crate) fn hold(&mut self) {
+        self.held = true;
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.held
+    }
+
+    pub(crate) fn release(&mut self) {
+        self.held = false;
+    }
+
+    /// Whether what is first may leave although messages are held back.
+    fn may_pass_held(&self) -> bool {
+        self.batch.pieces.front().is_some_and(|piece| piece.control)
+            || self.sealed.front().is_some_and(|piece| piece.control || self.greetings > 0)
+    }
+
+    fn keeps(&self) -> Keeps {
+        match (self.keeps_sent, self.sent.is_empty()) {
+            (false, _) => Keeps::Nothing,
+            (true, true) => Keeps::Long,
+            (true, false) => Keeps::All,
+        }
     }
 
     /// Drops everything, for good. What a flusher has out is settled when it comes back.
@@ -332,7 +480,7 @@ impl Outbox {
         if self.flushing {
             in_flight = self.in_flight;
         } else {
-            settled.written = self.batch.rewind();
+            settled.written = self.batch.rewind().messages;
             settled.dropped += self.in_flight - settled.written.min(self.in_flight);
             settled.dropped_bytes += self.batch.remaining();
         }
@@ -445,6 +593,28 @@ pub(crate) struct Batch {
     written: usize,
     written_bytes: usize,
     spent: Vec<Vec<u8>>,
+    /// What of it is kept once it is written, and what was.
+    keeps: Keeps,
+    sent: Vec<Piece>,
+}
+
+/// What is kept of what is written.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Keeps {
+    #[default]
+    Nothing,
+    /// Messages with long bodies, and all behind them.
+    Long,
+    /// All, because something before it is kept.
+    All,
+}
+
+/// What became of a batch whose connection was lost.
+struct Rewound {
+    /// Messages written whole and not counted yet.
+    messages: usize,
+    /// Whether something of the first message that is left was written.
+    begun: bool,
 }
 
 impl Batch {
@@ -467,6 +637,11 @@ impl Batch {
         if written >= header.len() + body.len() {
             self.written += 1;
             self.written_bytes += written;
+            if self.keeps != Keeps::Nothing && (body.len() >= KEPT || self.keeps == Keeps::All) {
+                self.keeps = Keeps::All;
+                self.sent.push(Piece::owned(header.to_vec(), 0, false));
+                self.sent.push(Piece::shared(Bytes::copy_from_slice(body), 1, true));
+            }
             return;
         }
         self.pieces.push_back(Piece::owned(header.to_vec(), 0, false));
@@ -506,17 +681,39 @@ impl Batch {
             self.index += 1;
             self.offset = 0;
             if ends {
-                for piece in self.pieces.drain(..self.index) {
-                    self.spent.extend(piece.into_buffer());
+                if self.keeps != Keeps::Nothing && self.is_kept() {
+                    self.keeps = Keeps::All;
+                    self.sent.extend(self.pieces.drain(..self.index));
+                } else {
+                    for piece in self.pieces.drain(..self.index) {
+                        self.spent.extend(piece.into_buffer());
+                    }
                 }
                 self.index = 0;
             }
         }
     }
 
+    /// Whether what was written just now is kept.
+    fn is_kept(&self) -> bool {
+        self.keeps == Keeps::All || self.pieces.iter().take(self.index).any(|piece| piece.len() >= KEPT)
+    }
+
+    /// Octets of it that are written and not yet settled.
+    fn begun(&self) -> usize {
+        self.pieces.iter().take(self.index).map(Piece::len).sum::<usize>() + self.offset
+    }
+
+    /// Messages that were written before are to be written again, before all of this, of which nothing counts as written any more.
+    pub(super) fn put_in_front(&mut self, mut pieces: VecDeque<Piece>) {
+        pieces.append(&mut self.pieces);
+        self.pieces = pieces;
+        (self.index, self.offset) = (0, 0);
+    }
+
     /// Goes back to the start of the first message that is not written whole; says how many messages before it were
     /// written and not counted by [`advance`](Batch::advance).
-    fn rewind(&mut self) -> usize {
+    fn rewind(&mut self) -> Rewound {
         let limit = (self.index, self.offset);
         let mut walk = Walk::new();
         let mut messages = 0usize;
@@ -530,6 +727,8 @@ impl Batch {
                 None => break,
             }
         }
+        let whole: usize = self.pieces.iter().take(walk.piece).map(Piece::len).sum::<usize>() + walk.offset;
+        let begun = self.begun() > whole;
         // Of the pieces before `index`, the messages that ended in them were counted when they were written.
         let counted: usize = self.pieces.iter().take(self.index).map(|piece| piece.messages as usize).sum();
         self.pieces.drain(..walk.piece.min(self.pieces.len()));
@@ -538,7 +737,7 @@ impl Batch {
         }
         self.pieces.retain(|piece| piece.len() > 0);
         (self.index, self.offset) = (0, 0);
-        messages.saturating_sub(counted)
+        Rewound { messages: messages.saturating_sub(counted), begun }
     }
 }
 

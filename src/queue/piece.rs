@@ -1,6 +1,7 @@
 //! A piece of a queue: contiguous wire form, or one large body.
 
 use super::chunk::Extent;
+use super::doubt::Doubt;
 use crate::message::wire::Header;
 use bytes::Bytes;
 
@@ -15,6 +16,8 @@ pub(crate) struct Piece {
     pub(crate) ends: bool,
     /// Whether this piece holds commands only: they are exempt from marks and not carried over to the next connection.
     pub(crate) control: bool,
+    /// What is doubtful of the message that begins this piece.
+    pub(crate) doubt: Doubt,
 }
 
 enum Data {
@@ -25,19 +28,19 @@ enum Data {
 
 impl Piece {
     pub(crate) fn owned(bytes: Vec<u8>, messages: u32, ends: bool) -> Piece {
-        Piece { data: Data::Owned(bytes), start: 0, messages, ends, control: false }
+        Piece { data: Data::Owned(bytes), start: 0, messages, ends, control: false, doubt: Doubt::default() }
     }
 
     pub(crate) fn shared(bytes: Bytes, messages: u32, ends: bool) -> Piece {
-        Piece { data: Data::Shared(bytes), start: 0, messages, ends, control: false }
+        Piece { data: Data::Shared(bytes), start: 0, messages, ends, control: false, doubt: Doubt::default() }
     }
 
     pub(crate) fn extent(extent: Extent) -> Piece {
-        Piece { data: Data::Extent(extent), start: 0, messages: 1, ends: true, control: false }
+        Piece { data: Data::Extent(extent), start: 0, messages: 1, ends: true, control: false, doubt: Doubt::default() }
     }
 
     pub(crate) fn commands(bytes: Vec<u8>) -> Piece {
-        Piece { data: Data::Owned(bytes), start: 0, messages: 0, ends: true, control: true }
+        Piece { data: Data::Owned(bytes), start: 0, messages: 0, ends: true, control: true, doubt: Doubt::default() }
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
@@ -78,6 +81,9 @@ impl Piece {
 
     /// Forgets the first `octets`, in which `messages` messages ended.
     pub(crate) fn trim(&mut self, octets: usize, messages: u32) {
+        if octets > 0 {
+            self.doubt = Doubt::default();
+        }
         self.start += octets;
         self.messages = self.messages.saturating_sub(messages);
     }
@@ -108,11 +114,13 @@ pub(crate) struct Walk {
     pub(crate) offset: usize,
     /// How many messages ended in `piece` before `offset`.
     pub(crate) ended_here: u32,
+    /// The octets of the bodies of the last message, or the body of the last command.
+    pub(crate) bodies: usize,
 }
 
 impl Walk {
     pub(crate) fn new() -> Walk {
-        Walk { piece: 0, offset: 0, ended_here: 0 }
+        Walk { piece: 0, offset: 0, ended_here: 0, bodies: 0 }
     }
 
     /// Goes behind the next message or command if it ends at or before octet `limit.1` of piece `limit.0`; says whether it was a
@@ -122,7 +130,7 @@ impl Walk {
         piece: impl Fn(usize) -> Option<&'a [u8]>,
         limit: (usize, usize),
     ) -> Option<bool> {
-        let (mut at, mut offset) = (self.piece, self.offset);
+        let (mut at, mut offset, mut bodies) = (self.piece, self.offset, 0usize);
         let command = loop {
             let mut bytes = piece(at)?;
             while offset == bytes.len() {
@@ -133,6 +141,7 @@ impl Walk {
             let header = Header::read(bytes.get(offset..)?)?;
             offset += header.size;
             let body = usize::try_from(header.body).ok()?;
+            bodies = bodies.saturating_add(body);
             if offset == bytes.len() && body > 0 {
                 at += 1;
                 offset = body;
@@ -149,7 +158,7 @@ impl Walk {
         if at != self.piece {
             self.ended_here = 0;
         }
-        (self.piece, self.offset) = (at, offset);
+        (self.piece, self.offset, self.bodies) = (at, offset, bodies);
         self.ended_here += u32::from(!command);
         Some(!command)
     }

@@ -3,7 +3,7 @@
 use super::long::Long;
 use super::monitor::Feed;
 use super::receiving::{Arrivals, Reader};
-use super::sending::{After, Marks, Payload, Peer, Recipient, Routing, SendSide, Wire};
+use super::sending::{After, Marks, Payload, Peer, Recipient, Routing, SendSide, Wire, own_limit};
 use crate::budget::Held;
 use crate::context::Inner;
 use crate::engine::listener::SharedListener;
@@ -280,6 +280,7 @@ impl Core {
         let peers: Vec<PeerId> = {
             let mut side = self.lock_send();
             side.marks = Marks::of(&options);
+            side.largest = own_limit(&options);
             side.peers.iter().map(|(_, peer)| peer.id).collect()
         };
         // A raised mark makes room at once, here and at the other end of inproc peers.

@@ -342,13 +342,19 @@ fn link_options(options: &Options) -> LinkOptions {
     link
 }
 
+/// What a frame takes beside its body, and how many frames are allowed in any message.
+const FRAME: u64 = 64;
+const FEW_FRAMES: u32 = 1 << 18;
+
 pub(super) fn protocol_config(kind: SocketKind, options: &Options) -> Config {
     let mut config = Config::new(kind);
     config.identity = options.routing_id.clone();
     config.properties = options.metadata.clone();
     config.profile = options.profile;
     config.max_message = if options.max_message_size == 0 { u64::MAX } else { options.max_message_size };
-    config.max_frames = options.max_message_frames;
+    // Frames take memory that their octets do not tell of.
+    let frames = u32::try_from(config.max_message / FRAME).unwrap_or(u32::MAX).max(FEW_FRAMES);
+    config.max_frames = options.max_message_frames.min(frames);
     config.handshake_timeout = options.handshake_timeout;
     if !options.heartbeat_interval.is_zero() {
         config.heartbeat = Some(Heartbeat {

@@ -169,6 +169,17 @@ impl Core {
         // What comes back after the connection was lost counts against the mark again.
         peer.note_fill(side.marks);
         peer.settle(settled, &mut side.counts);
+        if peer.outbox.has_sent() {
+            let unsent = peer.unsent();
+            peer.outbox.acknowledge(unsent);
+        }
+        if settled.rewound && !peer.condemned {
+            let given_up = self.judge(side, id);
+            drop(guard);
+            self.tell_given_up(given_up);
+            // What was lost waits for the next connection, which may be there already.
+            return ControlFlow::Break(Flush::Again);
+        }
         if peer.condemned {
             side.remove(id);
             let finished = side.finishing && !side.is_settling();

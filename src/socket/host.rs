@@ -8,7 +8,7 @@ use crate::budget::Budget;
 use crate::engine::contain::contain;
 use crate::engine::port::Port;
 use crate::engine::waiters::Interest;
-use crate::engine::{EndpointId, Flush, Host, Incoming, Newcomer};
+use crate::engine::{Departure, EndpointId, Flush, Host, Incoming, Joined, Newcomer};
 use crate::event::{Cause, Event, EventKind};
 use crate::kind::SocketKind;
 use crate::peer::PeerId;
@@ -49,12 +49,34 @@ impl Host for Core {
         }
     }
 
-    fn attach(&self, newcomer: Newcomer) -> Result<PeerId, &'static str> {
+    fn attach(&self, newcomer: Newcomer) -> Result<Joined, &'static str> {
         self.join(newcomer)
     }
 
-    fn detach(&self, peer: PeerId, returns: bool) {
-        if returns { self.await_return(peer) } else { self.dismiss(peer, self.is_closed()) }
+    fn detach(&self, peer: PeerId, departure: Departure) {
+        match departure {
+            Departure::Returns(lost) => self.await_return(peer, lost),
+            Departure::Gone => self.dismiss(peer, self.is_closed()),
+        }
+    }
+
+    fn attempt_failed(&self, peer: PeerId) {
+        if let Some(entry) = self.lock_send().peer_mut(peer) {
+            entry.outbox.forget_doubt();
+        }
+    }
+
+    fn release(&self, peer: PeerId) {
+        if let Some(entry) = self.lock_send().peer_mut(peer) {
+            entry.outbox.release();
+        }
+    }
+
+    fn has_taken(&self, peer: PeerId, missing: usize) -> bool {
+        let side = self.lock_send();
+        let Some(peer) = side.peer(peer) else { return false };
+        let (messages, octets) = peer.about.written_before;
+        peer.counts.written > messages && peer.counts.written_bytes > octets + missing as u64
     }
 
     fn deliver(&self, peer: PeerId, incoming: Incoming) -> bool {

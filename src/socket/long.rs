@@ -95,9 +95,12 @@ impl Core {
     fn place_long<'a>(&self, message: Long<'a>) -> Place<'a> {
         let mut guard = self.lock_send();
         let side = &mut *guard;
-        let SendSide { routing: Routing::Balance(balance), peers, marks, closed: false, .. } = side else {
+        let SendSide { routing: Routing::Balance(balance), peers, marks, largest, closed: false, .. } = side else {
             return Place::Elsewhere;
         };
+        if message.size() > *largest {
+            return Place::Elsewhere;
+        }
         let has_room = |slot| peers.at(slot).is_some_and(|peer| peer.has_room(message.size(), *marks, self));
         let Some(slot) = balance.candidate(has_room) else { return Place::Elsewhere };
         let Some(peer) = peers.at_mut(slot) else { return Place::Elsewhere };

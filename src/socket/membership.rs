@@ -2,16 +2,18 @@
 
 use super::core::Core;
 use super::patience::Trust;
-use super::sending::{About, Routing, SendSide, Wire};
+use super::sending::{About, Routing, SendSide, Wire, largest};
 use crate::engine::port::Command;
 use crate::engine::waiters::Interest;
-use crate::engine::{EndpointId, Newcomer};
-use crate::event::Cause;
+use crate::engine::{EndpointId, Host, Joined, Newcomer};
+use crate::event::{Cause, Event, EventKind, Refusal};
 use crate::kind::SocketKind;
 use crate::message::Message;
 use crate::patterns::router::Claim;
 use crate::peer::PeerId;
-use crate::queue::outbox::Settled;
+use crate::protocol::Announcement;
+use crate::queue::outbox::Lost;
+use crate::stats::Reason;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,6 +37,7 @@ impl About {
             announced_id: None,
             immediate: false,
             greeted: None,
+            written_before: (0, 0),
             trust: Trust::default(),
         }
     }
@@ -44,7 +47,7 @@ impl Core {
     // ----- joining -----
 
     /// A connection finished its handshake: the peer it belongs to, or why there is no place for it.
-    pub(super) fn join(&self, newcomer: Newcomer) -> Result<PeerId, &'static str> {
+    pub(super) fn join(&self, newcomer: Newcomer) -> Result<Joined, &'static str> {
         let reader = self.lock_recv();
         let mut side = self.lock_send();
         let known = newcomer.peer.filter(|peer| side.peer(*peer).is_some());
@@ -80,13 +83,17 @@ impl Core {
             entry.about.address = newcomer.address;
             entry.about.credentials = newcomer.stream.credentials();
             entry.about.trust = Trust::default();
+            entry.about.written_before = (entry.counts.written, entry.counts.written_bytes);
             entry.counts.reconnects += u64::from(newcomer.reconnected);
             entry.wire = Wire::Stream(newcomer.stream);
         }
+        let announced = newcomer.description.announced.filter(|_| self.profile.announces());
         self.mute(peer, false);
         side.connections += 1;
         side.reconnects += u64::from(newcomer.reconnected);
         self.greet(&mut side, peer);
+        let unfit = self.note_limit(&mut side, peer, announced);
+        let held = side.peer(peer).is_some_and(|entry| entry.outbox.is_held());
         if self.kind.subscribes() {
             self.replay(&reader, &mut side, peer);
         }
@@ -94,6 +101,7 @@ impl Core {
         drop(side);
         drop(reader);
         self.announce();
+        self.tell_given_up(unfit);
         if let Some(old) = replaced {
             self.oust(old);
         }
@@ -102,7 +110,7 @@ impl Core {
         }
         self.tell_waiters(Interest::CHANGE);
         self.tell_waiters(Interest::ROOM);
-        Ok(peer)
+        Ok(Joined { peer, held })
     }
 
     /// What is known of a newcomer that has no peer yet, unless its endpoint has been closed meanwhile.
@@ -199,18 +207,96 @@ impl Core {
         }
     }
 
+    // ----- messages that a peer does not take -----
+
+    /// Remembers the largest message a peer accepts, by what it has announced, and drops what waits for it in vain. A message that its
+    /// last connections were cut in is held back for a while.
+    fn note_limit(&self, side: &mut SendSide, peer: PeerId, announced: Option<Announcement>) -> Vec<Event> {
+        let gives_up = self.gives_up_after().is_some();
+        let Some(entry) = side.peer_mut(peer) else { return Vec::new() };
+        entry.largest = largest(announced.and_then(|announced| announced.max_message));
+        if gives_up && entry.outbox.doubt().holds_back() {
+            entry.outbox.hold();
+        }
+        // What ours accept is known before it is sent. A greeting would go out twice.
+        let keeps = gives_up && announced.is_none() && !self.conflate && !entry.outbox.is_greeting();
+        entry.outbox.keep_sent(keeps && self.kind.waits_for_peers());
+        self.drop_unfit(side, peer)
+    }
+
+    /// Drops what waits for a peer that does not accept so much.
+    fn drop_unfit(&self, side: &mut SendSide, peer: PeerId) -> Vec<Event> {
+        let Some(entry) = side.peers.get_mut(peer.key()) else { return Vec::new() };
+        let limit = entry.largest;
+        let sizes = entry.outbox.drop_larger(limit);
+        for counted in [&mut entry.counts.dropped, &mut side.counts.dropped] {
+            counted.add(Reason::TooLarge, sizes.len());
+        }
+        self.after_drop(side, peer, &sizes, Refusal::Announced { limit: limit as u64 })
+    }
+
+    /// What waited for a peer whose connection was lost is in its queue again: gives up what that peer never takes.
+    pub(super) fn judge(&self, side: &mut SendSide, peer: PeerId) -> Vec<Event> {
+        let unfit = self.drop_unfit(side, peer);
+        let Some(entry) = side.peers.get_mut(peer.key()) else { return unfit };
+        let closings = u32::from(entry.outbox.doubt().lasted());
+        if self.gives_up_after().is_none_or(|limit| closings < limit) {
+            return unfit;
+        }
+        let Some(size) = entry.outbox.drop_front() else { return unfit };
+        for counted in [&mut entry.counts.dropped, &mut side.counts.dropped] {
+            counted.add(Reason::GivenUp, 1);
+        }
+        let mut events = self.after_drop(side, peer, &[size], Refusal::Closed { times: closings });
+        events.extend(unfit);
+        events
+    }
+
+    /// Messages of these sizes were taken out of a peer's queue: what is told of that.
+    fn after_drop(&self, side: &mut SendSide, peer: PeerId, sizes: &[usize], refusal: Refusal) -> Vec<Event> {
+        let Some(entry) = side.peers.get_mut(peer.key()).filter(|_| !sizes.is_empty()) else { return Vec::new() };
+        self.context.release(entry.uncharge());
+        let (endpoint, address) = (&entry.about.endpoint, &entry.about.address);
+        let event = |size: &usize| Event {
+            kind: EventKind::GivenUp { octets: *size as u64, refusal },
+            endpoint: Arc::clone(endpoint),
+            address: Some(Arc::clone(address)),
+            peer: Some(peer),
+        };
+        let events = sizes.iter().map(event).collect();
+        side.marks_changed(peer);
+        events
+    }
+
+    /// Tells of messages that were given up, with no gate held.
+    pub(super) fn tell_given_up(&self, events: Vec<Event>) {
+        if events.is_empty() {
+            return;
+        }
+        events.into_iter().for_each(|event| self.event(event));
+        self.tell_waiters(Interest::ROOM);
+        self.tell_waiters(Interest::CHANGE);
+    }
+
+    /// After how many connections that the peer ended in the middle of a message that is given up.
+    fn gives_up_after(&self) -> Option<u32> {
+        let limit = self.lock_options().give_up_after;
+        Some(limit).filter(|limit| *limit > 0 && self.profile.gives_messages_up())
+    }
+
     // ----- leaving -----
 
     /// The connection of a peer is gone, and its endpoint will connect again: what waits for it stays.
-    pub(super) fn await_return(&self, peer: PeerId) {
-        let (shown, was_up) = {
+    pub(super) fn await_return(&self, peer: PeerId, lost: Lost) {
+        let (shown, was_up, given_up) = {
             let mut side = self.lock_send();
             let side = &mut *side;
             let Some(entry) = side.peers.get_mut(peer.key()) else { return };
             let was_up = !matches!(entry.wire, Wire::None);
             entry.wire = Wire::None;
-            let written = entry.outbox.rewind();
-            entry.settle(Settled { written, ..Settled::default() }, &mut side.counts);
+            let settled = entry.outbox.lose(lost);
+            entry.settle(settled, &mut side.counts);
+            let given_up = if settled.rewound { self.judge(side, peer) } else { Vec::new() };
             side.marks_changed(peer);
             side.connections -= u64::from(was_up);
             let shown = match &mut side.routing {
@@ -225,8 +311,9 @@ impl Core {
                 }
                 Routing::Nowhere | Routing::Balance(_) | Routing::Router(_) | Routing::Upstream => Vec::new(),
             };
-            (shown, was_up)
+            (shown, was_up, given_up)
         };
+        self.tell_given_up(given_up);
         if was_up {
             self.note_down(peer, true);
         }

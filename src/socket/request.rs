@@ -1,8 +1,7 @@
 //! Whole exchanges of a REQ, with a time limit and retries (the lazy-pirate pattern), and an XSUB's send.
 
 use super::core::{Core, Wait};
-use super::sending::{Payload, Peer, Recipient, Routing, Wire};
-use crate::engine::Host;
+use super::sending::{NUMBER, Payload, Peer, Recipient, Routing, Wire};
 use crate::engine::port::Command;
 use crate::engine::waiters::Interest;
 use crate::error::{RecvError, SendError, SendFailure};
@@ -10,6 +9,7 @@ use crate::event::Cause;
 use crate::kind::SocketKind;
 use crate::message::Message;
 use crate::peer::PeerId;
+use crate::queue::outbox::Lost;
 use crate::queue::outbox::Settled;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -101,14 +101,16 @@ impl Core {
         if !again && !requests.may_send(self.switch().relaxed) {
             return Err(SendFailure::WrongState("the reply to the last request has not been received"));
         }
-        let (peers, marks, size) = (&side.peers, side.marks, message.byte_len());
+        let size = message.byte_len();
+        if size > side.largest {
+            return Err(SendFailure::TooLarge { size: size as u64, limit: side.largest as u64 });
+        }
+        // The request number counts against the peer's limit as well.
+        let (peers, marks, size) = (&side.peers, side.marks, size + NUMBER);
         let is_up = |peer: &Peer| !matches!(peer.wire, Wire::None);
         let room = |slot| peers.at(slot).is_some_and(|peer| is_up(peer) && peer.has_room(size, marks, self));
         let chosen = balance.choose(room).and_then(|slot| Some((slot, peers.at(slot)?)));
-        let Some((slot, peer)) = chosen else {
-            side.hungry = true;
-            return Err(SendFailure::WouldBlock);
-        };
+        let Some((slot, peer)) = chosen else { return Err(side.no_room(size)) };
         // A REP sends back what stands before the delimiter. Servers behind a ROUTER unpack what they know, and it is left as it is.
         let is_numbered = self.correlate || peer.about.kind == Some(SocketKind::Rep);
         let envelope =
@@ -141,7 +143,7 @@ impl Core {
         if !self.reconnect_inproc(peer) && self.port.is_open() {
             // At once, so that the next request does not go out over the connection that is to go.
             self.mute(peer, true);
-            self.detach(peer, true);
+            self.await_return(peer, Lost::default());
             self.port.submit(Command::Drop { peer, cause: Cause::Local });
         }
         self.take_back(peer);

@@ -212,6 +212,10 @@ impl Core {
         if side.closed {
             return Err(self.why_unsent(SendFailure::Closed));
         }
+        let size = message.byte_len();
+        if size > side.largest {
+            return Err(SendFailure::TooLarge { size: size as u64, limit: side.largest as u64 });
+        }
         let relaxed = self.switch().relaxed;
         match &side.routing {
             Routing::Publish(_) => return self.commit_to_all(guard, claim, message),
@@ -235,6 +239,9 @@ impl Core {
         };
         let place = if claim.places.last().is_some_and(leads_there) { claim.places.pop() } else { None };
         let kept = place.and_then(|place| side.peer_mut(place.peer)?.vacate());
+        // One that turned out not to accept so much is left out, as if it had gone.
+        let fits = |peer: &PeerId| side.peers.get(peer.key()).is_some_and(|peer| size <= peer.largest);
+        let kept = kept.filter(fits);
         let (peer, envelope) = match (&mut side.routing, kept) {
             (Routing::Balance(_) | Routing::Router(_), Some(peer)) => (peer, Envelope::new()),
             (Routing::Request(_, requests), Some(peer)) => (peer, requests.ask(peer, self.correlate)),

@@ -38,6 +38,8 @@ pub(crate) struct SendSide {
     pub(super) dirty: Vec<PeerId>,
     pub(super) tempo: Tempo,
     pub(super) marks: Marks,
+    /// The octets of the largest message that may be sent.
+    pub(super) largest: usize,
     pub(super) counts: Counts,
     pub(super) closed: bool,
     /// A sender found no room and waits, or tries again later.
@@ -103,6 +105,8 @@ pub(super) struct Peer {
     /// The routing id it is known by.
     pub(super) routing_id: Bytes,
     pub(super) credit: Credit,
+    /// The octets of the largest message it has said that it accepts.
+    pub(super) largest: usize,
     /// What of its queue is charged to the context's budget.
     charged: usize,
     /// It is on the dirty list.
@@ -146,6 +150,8 @@ pub(super) struct About {
     pub(super) immediate: bool,
     /// How many messages were written or dropped when it was greeted last.
     pub(super) greeted: Option<u64>,
+    /// How many messages and octets had been written when its connection came up.
+    pub(super) written_before: (u64, u64),
     /// Whether senders of long messages wait for it.
     pub(super) trust: Trust,
 }
@@ -196,6 +202,8 @@ const HANDFUL: usize = 128;
 const HANDFUL_BYTES: usize = 32 * 1024;
 /// Steps in which queued octets are charged to the context.
 const CHARGE: usize = 64 * 1024;
+/// The octets of a request number.
+pub(super) const NUMBER: usize = 4;
 /// How many peers are remembered after they are gone.
 const DEPARTED: usize = 256;
 
@@ -224,6 +232,7 @@ impl SendSide {
             dirty: Vec::new(),
             tempo: Tempo::new(),
             marks: Marks::of(options),
+            largest: own_limit(options),
             counts: Counts::default(),
             closed: false,
             hungry: false,
@@ -251,6 +260,7 @@ impl SendSide {
             wire: Wire::None,
             routing_id: Bytes::new(),
             credit: Credit::default(),
+            largest: usize::MAX,
             charged: 0,
             dirty: false,
             deferred: false,
@@ -392,6 +402,23 @@ impl SendSide {
         })
     }
 
+    /// Why nobody among these peers can be sent a message of that size now.
+    #[cold]
+    pub(super) fn no_room(&mut self, size: usize) -> SendFailure {
+        let peers = match &self.routing {
+            Routing::Balance(balance) | Routing::Request(balance, _) => balance.peers(),
+            Routing::Nowhere | Routing::Reply(_) | Routing::Router(_) | Routing::Publish(_) | Routing::Upstream => &[],
+        };
+        let largest = peers.iter().filter_map(|slot| self.peers.at(*slot)).map(|peer| peer.largest).max();
+        match largest {
+            Some(limit) if limit < size => SendFailure::TooLarge { size: size as u64, limit: limit as u64 },
+            Some(_) | None => {
+                self.hungry = true;
+                SendFailure::WouldBlock
+            }
+        }
+    }
+
     /// Counts a message that a peer has no room for.
     #[cold]
     fn refuse(&mut self, slot: u32, size: usize) {
@@ -406,6 +433,16 @@ impl SendSide {
             Payload::Message(message) => message.byte_len(),
         }
     }
+}
+
+/// The octets of the largest message the socket sends.
+pub(super) fn own_limit(options: &Options) -> usize {
+    largest(Some(options.max_message_size).filter(|size| *size != 0 && options.profile.limits_sends()))
+}
+
+/// A limit on messages as what it is compared with.
+pub(super) fn largest(limit: Option<u64>) -> usize {
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 impl Marks {
@@ -452,7 +489,7 @@ impl Peer {
     #[inline(always)]
     pub(super) fn has_room(&self, size: usize, own: Marks, core: &Core) -> bool {
         let bytes = self.outbox.waiting_bytes() + self.unread_bytes;
-        if self.credit.is_full() || (bytes > 0 && core.context.budget.is_over()) {
+        if self.credit.is_full() || size > self.largest || (bytes > 0 && core.context.budget.is_over()) {
             return false;
         }
         own.admit(bytes, size) || self.fits_added(bytes, size, own)
@@ -466,6 +503,9 @@ impl Peer {
 
     /// What stands in the way of a message there is no room for.
     pub(super) fn obstacle(&self, size: usize, own: Marks) -> Reason {
+        if size > self.largest {
+            return Reason::TooLarge;
+        }
         let bytes = self.outbox.waiting_bytes() + self.unread_bytes;
         let at_mark = self.credit.is_full() || !self.fits_added(bytes, size, own);
         if at_mark { Reason::HighWaterMark } else { Reason::Limit }
@@ -485,9 +525,11 @@ impl Peer {
     pub(super) fn settle(&mut self, settled: Settled, counts: &mut Counts) {
         let reason = if self.lingered { Reason::Linger } else { Reason::Disconnect };
         self.counts.written += settled.written as u64;
+        self.counts.written -= (settled.recalled as u64).min(self.counts.written);
         self.counts.written_bytes += settled.written_bytes as u64;
         self.counts.dropped.add(reason, settled.dropped);
         counts.written += settled.written as u64;
+        counts.written -= (settled.recalled as u64).min(counts.written);
         counts.written_bytes += settled.written_bytes as u64;
         counts.dropped.add(reason, settled.dropped);
         if self.lingered {
@@ -632,17 +674,17 @@ impl Core {
         if side.closed {
             return Err(SendFailure::Closed);
         }
+        let size = SendSide::size_of(payload);
+        if size > side.largest {
+            return self.refuse_large(guard, payload, to, size);
+        }
         let after = match &mut side.routing {
             Routing::Balance(balance) => {
                 let (peers, marks) = (&side.peers, side.marks);
-                let size = SendSide::size_of(payload);
                 let room = |slot| peers.at(slot).is_some_and(|peer| self.conflate || peer.has_room(size, marks, self));
                 match balance.choose(room) {
                     Some(slot) => side.push(slot, &[], payload, self),
-                    None => {
-                        side.hungry = true;
-                        return Err(SendFailure::WouldBlock);
-                    }
+                    None => return Err(side.no_room(size)),
                 }
             }
             Routing::Nowhere
@@ -655,6 +697,28 @@ impl Core {
         drop(guard);
         self.follow(after);
         Ok(())
+    }
+
+    /// Refuses a message above the socket's own limit. The routing id in front of a ROUTER's does not count.
+    #[cold]
+    fn refuse_large(
+        &self,
+        guard: Pass<'_, SendSide>,
+        payload: Payload<'_>,
+        to: Recipient<'_>,
+        size: usize,
+    ) -> Result<(), SendFailure> {
+        let address = match (payload, to) {
+            (Payload::Message(message), Recipient::Pattern) if self.kind == SocketKind::Router => {
+                message.frame(0).map_or(0, |id| id.len())
+            }
+            (Payload::Message(_) | Payload::Body(_), _) => 0,
+        };
+        let (size, limit) = (size - address, guard.largest);
+        if size <= limit {
+            return self.offer_otherwise(guard, payload, to);
+        }
+        Err(SendFailure::TooLarge { size: size as u64, limit: limit as u64 })
     }
 
     #[inline(never)]
@@ -674,11 +738,10 @@ impl Core {
                     return Err(SendFailure::WrongState("the reply to the last request has not been received"));
                 }
                 let peers = &side.peers;
+                // The request number counts against the peer's limit as well.
+                let size = size + if self.correlate { NUMBER } else { 0 };
                 let room = |slot| peers.at(slot).is_some_and(|peer| peer.has_room(size, marks, self));
-                let Some(slot) = balance.choose(room) else {
-                    side.hungry = true;
-                    return Err(SendFailure::WouldBlock);
-                };
+                let Some(slot) = balance.choose(room) else { return Err(side.no_room(size)) };
                 let Some(peer) = peers.at(slot) else { return Err(SendFailure::WouldBlock) };
                 let envelope = requests.ask(peer.id, self.correlate);
                 side.push(slot, &envelope, payload, self)
@@ -688,6 +751,7 @@ impl Core {
                     return Err(SendFailure::WrongState("there is no request to answer"));
                 };
                 let asker = request.peer;
+                let size = size + request.envelope.iter().map(Bytes::len).sum::<usize>();
                 match side.peers.get_mut(asker.key()).filter(|peer| !peer.condemned) {
                     // A REQ that counts its requests asks again by itself. Another can only wait for what its new connection brings.
                     Some(peer)
@@ -729,7 +793,13 @@ impl Core {
                     }
                 };
                 let mandatory = self.switch().mandatory;
+                let size = SendSide::size_of(payload);
+                let limit = |slot: &u32| side.peers.at(*slot).map(|peer| peer.largest).filter(|limit| *limit < size);
                 match slot.filter(|slot| side.peers.at(*slot).is_some()) {
+                    Some(slot) if mandatory && limit(&slot).is_some() => {
+                        let limit = limit(&slot).unwrap_or_default() as u64;
+                        return Err(SendFailure::TooLarge { size: size as u64, limit });
+                    }
                     Some(slot) if side.peers.at(slot).is_some_and(|peer| peer.has_room(size, marks, self)) => {
                         side.push(slot, &[], payload, self)
                     }
@@ -768,8 +838,9 @@ impl Core {
         publisher.find(topic, peers, self.invert);
         if self.switch().nodrop {
             let size = SendSide::size_of(payload);
-            let full =
-                |slot: &u32| peers.at(*slot).is_some_and(|peer| !self.conflate && !peer.has_room(size, *marks, self));
+            // There is no use in waiting for one that does not accept so much.
+            let waits = |peer: &Peer| !self.conflate && size <= peer.largest && !peer.has_room(size, *marks, self);
+            let full = |slot: &u32| peers.at(*slot).is_some_and(waits);
             if publisher.matched.iter().any(full) {
                 *hungry = true;
                 return Err(SendFailure::WouldBlock);
@@ -807,7 +878,8 @@ impl Core {
         let mut notices: smallvec::SmallVec<[(Weak<Core>, PeerId); 4]> = smallvec::SmallVec::new();
         for slot in matched.drain(..) {
             let Some(peer) = peers.at_mut(slot) else { continue };
-            if !reserved && !self.conflate && !peer.has_room(size, *marks, self) {
+            let full = !reserved && !self.conflate && !peer.has_room(size, *marks, self);
+            if full || size > peer.largest {
                 peer.refuse(size, *marks, counts);
                 continue;
             }

@@ -2,9 +2,9 @@
 //! next round.
 
 use super::{Loss, Reactor, Ready, Timer, token};
-use crate::engine::Host;
 use crate::engine::dialer::Dialing;
 use crate::engine::link::{Link, Origin, State};
+use crate::engine::{Departure, Host};
 use crate::event::{Cause, Event, EventKind};
 use crate::protocol::Connection;
 use crate::slab::Key;
@@ -36,7 +36,12 @@ impl Reactor {
                 dialer.candidates = addresses;
                 self.attempt(host, key, None);
             }
-            Err(error) => self.retry(host, key, error.into()),
+            Err(error) => {
+                if let Some(peer) = dialer.peer {
+                    host.attempt_failed(peer);
+                }
+                self.retry(host, key, error.into());
+            }
         }
     }
 
@@ -47,6 +52,9 @@ impl Reactor {
             let Some(dialer) = self.dialers.get_mut(key) else { return };
             let Some(address) = dialer.candidates.pop() else {
                 let cause = last.unwrap_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable).into());
+                if let Some(peer) = dialer.peer {
+                    host.attempt_failed(peer);
+                }
                 self.retry(host, key, cause);
                 return;
             };
@@ -147,7 +155,7 @@ impl Reactor {
         if let Some(dialer) = self.dialers.remove(key) {
             self.endpoints.remove(&dialer.id);
             if let Some(peer) = dialer.peer {
-                host.detach(peer, false);
+                host.detach(peer, Departure::Gone);
             }
             if unasked {
                 host.endpoint_ended(dialer.id);

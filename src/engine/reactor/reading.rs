@@ -208,6 +208,8 @@ impl Reactor {
             // The machine gives nothing else before it is ready.
             let (State::Up, Some(peer)) = (&link.state, link.peer) else { continue };
             let origin = link.origin;
+            // Subscriptions prove nothing: a peer that never takes a message sends them at once.
+            let proves = matches!(incoming, Incoming::Messages(..) | Incoming::Message(_));
             if link.counted > 0 {
                 // What was counted here is whole now and counted where it waits.
                 self.count(host, key, now);
@@ -217,7 +219,7 @@ impl Reactor {
                     link.paused = true;
                 }
             }
-            if let Origin::Dialer(dialer) = origin {
+            if let (Origin::Dialer(dialer), true) = (origin, proves) {
                 if let Some(dialer) = self.dialers.get_mut(dialer) {
                     dialer.proved();
                 }

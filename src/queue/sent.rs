@@ -1,0 +1,82 @@
+//! What was written to a stream last, kept while the peer's system may not have it.
+//!
+//! A long message fits into the system's send buffer although the peer refuses it. When the peer then ends the connection, the
+//! message has been counted as written, and what was written behind it is gone with it. The system says how many of the octets
+//! written it has had no acknowledgement for: a message that lacks many of them was not read by the peer, so it can go out again
+//! without being received twice.
+
+use super::outbox::Batch;
+use super::piece::{Piece, Walk};
+use std::collections::VecDeque;
+
+/// Messages with bodies from this size on are kept, and what is written behind them.
+pub(crate) const KEPT: usize = 512 * 1024;
+/// A message of which this many octets are not acknowledged was not read: systems put acknowledgements off, but by a few segments at
+/// most once their application has read what came.
+const MARGIN: usize = 256 * 1024;
+
+/// See the module. Empty as a rule; it holds no more than the system's send buffer does.
+#[derive(Default)]
+pub(crate) struct Sent {
+    /// Whole messages, and commands between them.
+    pieces: VecDeque<Piece>,
+    octets: usize,
+}
+
+impl Sent {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Keeps what is written whole now.
+    pub(crate) fn push(&mut self, pieces: impl IntoIterator<Item = Piece>) {
+        for piece in pieces {
+            self.octets += piece.len();
+            self.pieces.push_back(piece);
+        }
+    }
+
+    /// The peer's system lacks the last `missing` octets of these and `begun` more: forgets what it has.
+    pub(crate) fn acknowledge(&mut self, begun: usize, missing: usize) {
+        let mut acknowledged = (self.octets + begun).saturating_sub(missing);
+        while let Some(ends) = self.pieces.iter().position(|piece| piece.ends) {
+            let group: usize = self.pieces.iter().take(ends + 1).map(Piece::len).sum();
+            if group > acknowledged {
+                return;
+            }
+            acknowledged -= group;
+            self.octets -= group;
+            self.pieces.drain(..=ends);
+        }
+    }
+
+    /// The connection is gone, and the peer's system lacked the last `missing` octets of these and `begun` more. Puts what was not
+    /// read, from the first such message on, in front of what is to be written; how many messages those were.
+    pub(crate) fn recall(&mut self, begun: usize, missing: usize, batch: &mut Batch) -> usize {
+        let Sent { mut pieces, octets } = std::mem::take(self);
+        let acknowledged = (octets + begun).saturating_sub(missing);
+        let mut walk = Walk::new();
+        let mut position = 0;
+        loop {
+            let (piece, offset, ended) = (walk.piece, walk.offset, walk.ended_here);
+            let start = position;
+            let last = (pieces.len(), 0);
+            if walk.advance(|index| pieces.get(index).map(Piece::as_slice), last).is_none() {
+                return 0;
+            }
+            let before: usize = pieces.iter().take(walk.piece).map(Piece::len).sum();
+            position = before + walk.offset;
+            if position - start.max(acknowledged).min(position) > MARGIN {
+                // `offset` may stand at the end of a piece: then the message begins with the next one.
+                pieces.drain(..piece);
+                if let Some(front) = pieces.front_mut() {
+                    front.trim(offset, ended);
+                }
+                pieces.retain(|piece| piece.len() > 0);
+                let messages = pieces.iter().map(|piece| piece.messages as usize).sum();
+                batch.put_in_front(pieces);
+                return messages;
+            }
+        }
+    }
+}

@@ -1,0 +1,482 @@
+//! One message that the peer will not take: it stops nothing else, and what becomes of it is counted and told.
+
+use crate::support::raw::{Raw, command, greeting, ready};
+use crate::support::{Over, PATIENCE, eventually, is_full};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+use wiremesh::{
+    AnySocket, Context, Dealer, EventKind, Message, Pub, Pull, Push, Refusal, Rep, Req, Router, SendFailure,
+    SocketKind, Stats, Sub,
+};
+
+const MIB: usize = 1 << 20;
+
+fn limited_pull(context: &Context) -> Pull {
+    Pull::builder().context(context).max_message_size(MIB as u64).build().expect("good options")
+}
+
+fn too_large(reason: SendFailure, wanted: usize) -> bool {
+    matches!(reason, SendFailure::TooLarge { size, limit } if size == wanted as u64 && limit == MIB as u64)
+}
+
+// ----- between our own ends -----
+
+#[test]
+fn a_push_refuses_what_its_peer_has_announced_not_to_accept_and_goes_on() {
+    for over in Over::STREAMS {
+        let (context, other) = (Context::new(), Context::new());
+        let (push, pull) = (Push::in_context(&context), limited_pull(&other));
+        push.connect(pull.bind(over.wildcard()).expect("bound")).expect("a good endpoint");
+        push.wait_for_peers(1, PATIENCE).expect("the peer");
+        for size in [20 * MIB, 2 * MIB, MIB + 1] {
+            let borrowed = push.send(&vec![1; size][..]).expect_err("more than the peer accepts");
+            assert!(too_large(borrowed.reason, size) && borrowed.message.byte_len() == size, "{:?}", borrowed.reason);
+            assert!(too_large(push.try_send(vec![1; size]).expect_err("likewise").reason, size));
+            push.send("behind it").expect("accepted");
+            assert_eq!(pull.recv_timeout(PATIENCE).expect("what stands behind it"), "behind it");
+        }
+        push.send(vec![2; MIB]).expect("as much as it accepts");
+        assert_eq!(pull.recv_timeout(PATIENCE).expect("the largest").byte_len(), MIB);
+        assert_eq!(push.stats().reconnects, 0);
+    }
+}
+
+#[test]
+fn dealers_and_pushes_pass_over_peers_that_accept_less() {
+    for (sender, receiver) in [(SocketKind::Push, SocketKind::Pull), (SocketKind::Dealer, SocketKind::Dealer)] {
+        let (context, other) = (Context::new(), Context::new());
+        let sender = AnySocket::in_context(sender, &context);
+        let small = AnySocket::builder(receiver).context(&other).max_message_size(MIB as u64).build().expect("good");
+        let large = AnySocket::in_context(receiver, &other);
+        let endpoint = sender.bind("tcp://127.0.0.1:*").expect("bound");
+        small.connect(&endpoint).expect("good");
+        large.connect(&endpoint).expect("good");
+        sender.wait_for_peers(2, PATIENCE).expect("both");
+        for _ in 0..4 {
+            sender.send(vec![1; 2 * MIB]).expect("one accepts it");
+        }
+        for _ in 0..4 {
+            assert_eq!(large.recv_timeout(PATIENCE).expect("a message").byte_len(), 2 * MIB);
+        }
+        sender.send_many(["a", "b", "c", "d"]).expect("accepted");
+        for socket in [&small, &large] {
+            for _ in 0..2 {
+                socket.recv_timeout(PATIENCE).expect("both have their turns");
+            }
+        }
+        drop(large);
+        eventually(PATIENCE, "one is left", || sender.stats().connections == 1);
+        assert!(too_large(sender.try_send(vec![1; 2 * MIB]).expect_err("all accept less").reason, 2 * MIB));
+    }
+}
+
+#[test]
+fn what_was_queued_before_the_peer_said_what_it_accepts_is_counted_and_told() {
+    let (context, other) = (Context::new(), Context::new());
+    let pull = limited_pull(&other);
+    let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound");
+    let push = Push::in_context(&context);
+    let monitor = push.monitor();
+    // Queued on the one connection that there may be later.
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let relay = format!("tcp://{}", taken.local_addr().expect("bound"));
+    push.connect(&relay).expect("a good endpoint");
+    for message in [&vec![1; 10][..], &vec![2; 20 * MIB], &[3; 20], &vec![4; MIB + 1], &vec![5; MIB]] {
+        push.send(message).expect("accepted");
+    }
+    relay_once(&taken, &endpoint.as_str()["tcp://".len()..]);
+    let sizes: Vec<usize> = (0..3).map(|_| pull.recv_timeout(PATIENCE).expect("a message").byte_len()).collect();
+    assert_eq!(sizes, [10, 20, MIB]);
+    let stats = push.stats();
+    assert_eq!((stats.dropped.too_large, stats.dropped.total(), stats.written), (2, 2, 3));
+    assert!(stats.is_balanced(), "{stats:?}");
+    let told: Vec<u64> = (0..)
+        .map_while(|_| monitor.try_recv())
+        .filter_map(|event| match event.kind {
+            EventKind::GivenUp { octets, refusal: Refusal::Announced { limit } } if limit == MIB as u64 => Some(octets),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [20 * MIB as u64, MIB as u64 + 1]);
+}
+
+/// Passes everything on, both ways, for one connection.
+fn relay_once(listener: &TcpListener, to: &str) {
+    let (near, _) = listener.accept().expect("a connection");
+    let far = TcpStream::connect(to).expect("a listener");
+    for (mut from, mut to) in [(near.try_clone(), far.try_clone()), (far.try_clone(), near.try_clone())]
+        .map(|(from, to)| (from.expect("a handle"), to.expect("a handle")))
+    {
+        std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+    }
+}
+
+#[test]
+fn a_publisher_drops_for_the_peer_that_accepts_less_and_for_no_other() {
+    for nodrop in [false, true] {
+        let (context, other) = (Context::new(), Context::new());
+        let publisher = Pub::builder().context(&context).nodrop(nodrop).build().expect("good options");
+        let endpoint = publisher.bind("tcp://127.0.0.1:*").expect("bound");
+        let subs: Vec<Sub> = (0..4)
+            .map(|number| {
+                let limit = if number == 0 { MIB } else { 64 * MIB };
+                let sub = Sub::builder().context(&other).max_message_size(limit as u64).build().expect("good");
+                sub.subscribe("").expect("open");
+                sub.connect(&endpoint).expect("good");
+                sub
+            })
+            .collect();
+        publisher.wait_for_subscribers(4, PATIENCE).expect("all");
+        publisher.send_timeout(vec![1; 2 * MIB], PATIENCE).expect("accepted");
+        publisher.send("behind it").expect("accepted");
+        for (number, sub) in subs.iter().enumerate() {
+            if number > 0 {
+                assert_eq!(sub.recv_timeout(PATIENCE).expect("the large one").byte_len(), 2 * MIB);
+            }
+            assert_eq!(sub.recv_timeout(PATIENCE).expect("the small one"), "behind it");
+        }
+        let stats = publisher.stats();
+        assert_eq!((stats.accepted, stats.dropped.too_large, stats.dropped.total()), (8, 1, 1), "{stats:?}");
+        assert!(stats.is_balanced());
+    }
+}
+
+#[test]
+fn routers_and_reps_drop_what_the_addressee_does_not_accept_or_refuse_it_where_they_are_to() {
+    let (context, other) = (Context::new(), Context::new());
+    for mandatory in [false, true] {
+        let router = Router::builder().context(&context).mandatory(mandatory).build().expect("good");
+        let dealer =
+            Dealer::builder().context(&other).routing_id("D").max_message_size(MIB as u64).build().expect("good");
+        dealer.connect(router.bind("tcp://127.0.0.1:*").expect("bound")).expect("good");
+        router.wait_for_peers(1, PATIENCE).expect("the peer");
+        let sent = router.send_to("D", vec![1; 2 * MIB]);
+        match (mandatory, sent) {
+            (true, Err(error)) => assert!(too_large(error.reason, 2 * MIB), "{:?}", error.reason),
+            (false, Ok(())) => assert_eq!(router.stats().dropped.too_large, 1),
+            (_, other) => panic!("{other:?}"),
+        }
+        router.send_to("D", "behind it").expect("accepted");
+        assert_eq!(dealer.recv_timeout(PATIENCE).expect("a message"), "behind it");
+        assert!(router.stats().is_balanced());
+    }
+    let rep = Rep::in_context(&context);
+    let req = Req::builder().context(&other).max_message_size(MIB as u64).build().expect("good");
+    req.connect(rep.bind("tcp://127.0.0.1:*").expect("bound")).expect("good");
+    req.send("much, please").expect("accepted");
+    rep.recv_timeout(PATIENCE).expect("the request");
+    rep.send(vec![1; 2 * MIB]).expect("a REP never waits for its peer");
+    assert_eq!(rep.stats().dropped.too_large, 1);
+}
+
+#[test]
+fn no_kind_sends_what_is_above_its_own_limit() {
+    let context = Context::new();
+    for kind in SocketKind::ALL {
+        if matches!(kind, SocketKind::Pull | SocketKind::Sub) {
+            continue;
+        }
+        let socket = AnySocket::builder(kind).context(&context).max_message_size(100_u64).build().expect("good");
+        let sent = if kind == SocketKind::Router {
+            socket.try_send(Message::from_iter([vec![1; 50], vec![2; 101]]))
+        } else {
+            socket.try_send(vec![2; 101])
+        };
+        let reason = sent.expect_err("too large").reason;
+        assert_eq!(reason, SendFailure::TooLarge { size: 101, limit: 100 }, "{kind}");
+        socket.set(wiremesh::Setting::MaxMessageSize(101)).expect("it may change");
+        let sent = socket.try_send(vec![2; 101]).err().map(|error| error.reason);
+        assert!(!matches!(sent, Some(SendFailure::TooLarge { .. })), "{kind}: {sent:?}");
+    }
+}
+
+#[test]
+fn messages_of_a_hundred_thousand_frames_are_delivered() {
+    for over in Over::ALL {
+        let (context, other) = (Context::new(), Context::new());
+        let other = if over == Over::Inproc { &context } else { &other };
+        let (push, pull) = (Push::in_context(&context), Pull::in_context(other));
+        push.connect(pull.bind(over.wildcard()).expect("bound")).expect("good");
+        let message: Message = (0..100_000_u32).map(|number| number.to_be_bytes().to_vec()).collect();
+        push.send(message.clone()).expect("accepted");
+        push.send("behind it").expect("accepted");
+        assert!(pull.recv_timeout(PATIENCE).expect("a message") == message, "{over:?}");
+        assert_eq!(pull.recv_timeout(PATIENCE).expect("a message"), "behind it");
+    }
+}
+
+// ----- against others -----
+
+/// A peer that ends the connection as soon as it sees the header of a frame above a mebibyte, and passes on all others.
+struct Picky {
+    taken: Receiver<Vec<u8>>,
+    /// When it ended a connection.
+    closed: Receiver<Instant>,
+    endpoint: String,
+}
+
+impl Picky {
+    fn start(kind: &'static str) -> Picky {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let endpoint = format!("tcp://{}", listener.local_addr().expect("bound"));
+        let ((to_taken, taken), (to_closed, closed)) = (channel(), channel());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let mut raw = Raw::accepted(stream);
+                if raw.shake_hands(kind).is_err() {
+                    continue;
+                }
+                while let Ok(body) = frame(&mut raw) {
+                    if to_taken.send(body).is_err() {
+                        return;
+                    }
+                }
+                drop(raw);
+                if to_closed.send(Instant::now()).is_err() {
+                    return;
+                }
+            }
+        });
+        Picky { taken, closed, endpoint }
+    }
+
+    fn takes(&self) -> Vec<u8> {
+        self.taken.recv_timeout(PATIENCE).expect("it takes a message")
+    }
+}
+
+/// The body of the next frame, unless it is too long.
+fn frame(raw: &mut Raw) -> std::io::Result<Vec<u8>> {
+    let mut head = [0; 2];
+    raw.read_exact(&mut head)?;
+    let mut size = u64::from(head[1]);
+    if head[0] & 2 != 0 {
+        let mut rest = [0; 8];
+        rest[0] = head[1];
+        raw.read_exact(&mut rest[1..])?;
+        size = u64::from_be_bytes(rest);
+    }
+    if size > MIB as u64 {
+        return Err(std::io::ErrorKind::InvalidData.into());
+    }
+    let mut body = vec![0; size as usize];
+    raw.read_exact(&mut body)?;
+    Ok(body)
+}
+
+fn quick(builder: wiremesh::Builder<Push>, context: &Context) -> wiremesh::Builder<Push> {
+    builder.context(context).reconnect_interval(Duration::from_millis(10))
+}
+
+/// A PUSH sends a message of that size to a peer that never takes it, and a small one behind it.
+fn against_picky(size: usize, borrowed: bool) -> (Stats, Vec<Instant>) {
+    let context = Context::new();
+    let picky = Picky::start("PULL");
+    let push = quick(Push::builder(), &context).build().expect("good options");
+    let monitor = push.monitor();
+    push.connect(&picky.endpoint).expect("good");
+    push.send("first").expect("accepted");
+    assert_eq!(picky.takes(), b"first");
+    if borrowed { push.send(&vec![7; size][..]) } else { push.send(vec![7; size]) }.expect("accepted");
+    push.send("behind it").expect("accepted");
+    assert_eq!(picky.takes(), b"behind it");
+    push.flush(PATIENCE).expect("nothing is left");
+    let stats = push.stats();
+    assert!(stats.is_balanced(), "{stats:?}");
+    assert_eq!(
+        (stats.accepted, stats.written, stats.dropped.given_up, stats.dropped.total()),
+        (3, 2, 1, 1),
+        "{stats:?}"
+    );
+    let told: Vec<_> = (0..)
+        .map_while(|_| monitor.try_recv())
+        .filter_map(|event| match event.kind {
+            EventKind::GivenUp { octets, refusal } => Some((octets, refusal)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [(size as u64, Refusal::Closed { times: 3 })]);
+    (stats, picky.closed.try_iter().collect())
+}
+
+#[test]
+fn a_message_that_a_foreign_peer_never_takes_is_given_up_after_three_closings_of_good_connections() {
+    for borrowed in [true, false].into_iter().take(if is_full() { 2 } else { 1 }) {
+        let (_, closed) = against_picky(20 * MIB, borrowed);
+        // The last three connections were let live for a second first.
+        let apart: Vec<Duration> = closed.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(closed.len() >= 4, "{apart:?}");
+        assert!(apart.iter().rev().take(3).all(|apart| *apart >= Duration::from_millis(990)), "{apart:?}");
+    }
+}
+
+#[test]
+fn a_message_that_fits_into_the_send_buffer_takes_nothing_along_that_stands_behind_it() {
+    std::thread::scope(|scope| {
+        for borrowed in [true, false] {
+            scope.spawn(move || against_picky(2 * MIB, borrowed));
+        }
+    });
+}
+
+#[test]
+fn a_dealer_gives_up_as_a_push_does_and_keeps_all_that_is_behind() {
+    let context = Context::new();
+    let picky = Picky::start("ROUTER");
+    let dealer = Dealer::builder()
+        .context(&context)
+        .reconnect_interval(Duration::from_millis(10))
+        .give_up_after(1_u32)
+        .build()
+        .expect("good options");
+    dealer.connect(&picky.endpoint).expect("good");
+    dealer.send(Message::from_iter([vec![1; 10], vec![2; 9 * MIB], vec![3; 10]])).expect("accepted");
+    for number in 0..1000_u32 {
+        dealer.send(number.to_be_bytes().to_vec()).expect("accepted");
+    }
+    // Its first frame is read again and again.
+    let mut next = 0_u32;
+    while next < 1000 {
+        let body = picky.takes();
+        if body != [1; 10] {
+            assert_eq!(body, next.to_be_bytes());
+            next += 1;
+        }
+    }
+    assert_eq!(dealer.stats().dropped.given_up, 1);
+}
+
+#[test]
+fn a_message_is_never_given_up_where_that_is_switched_off() {
+    let context = Context::new();
+    let picky = Picky::start("PULL");
+    let push = quick(Push::builder(), &context).give_up_after(0_u32).build().expect("good options");
+    push.connect(&picky.endpoint).expect("good");
+    push.send(vec![7; 20 * MIB]).expect("accepted");
+    push.send("behind it").expect("accepted");
+    for _ in 0..6 {
+        picky.closed.recv_timeout(PATIENCE).expect("it is tried again");
+    }
+    let stats = push.stats();
+    assert_eq!((stats.queued, stats.dropped.total()), (2, 0), "{stats:?}");
+}
+
+#[test]
+fn a_server_that_is_restarted_in_the_middle_of_a_message_again_and_again_loses_nothing() {
+    let context = Context::new();
+    let push = quick(Push::builder(), &context).build().expect("good options");
+    let port = {
+        // A port that is free between the lives of the server.
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.local_addr().expect("bound")
+    };
+    push.connect(format!("tcp://{port}")).expect("good");
+    push.send(vec![7; 20 * MIB]).expect("accepted");
+    push.send("behind it").expect("accepted");
+    for _ in 0..3 {
+        let listener = listen_again(port);
+        let mut raw = Raw::accepted(listener.accept().expect("a connection").0);
+        raw.shake_hands("PULL").expect("good");
+        // In the middle of the message, on a connection that is a second old, …
+        let begin = Instant::now();
+        let mut some = vec![0; 65536];
+        let mut got = 0;
+        while got < 4 * MIB || begin.elapsed() < Duration::from_millis(1050) {
+            got += raw.read(&mut some[..if got < 4 * MIB { 65536 } else { 64 }]).expect("it goes on");
+            if got >= 4 * MIB {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        // … it dies, and for a while nobody listens.
+        let refused = push.monitor();
+        drop((raw, listener));
+        eventually(PATIENCE, "an attempt is refused", || {
+            std::iter::from_fn(|| refused.try_recv()).any(|event| matches!(event.kind, EventKind::Closed(_)))
+        });
+    }
+    let listener = listen_again(port);
+    let mut raw = Raw::accepted(listener.accept().expect("a connection").0);
+    raw.shake_hands("PULL").expect("good");
+    let mut message = vec![0; 9 + 20 * MIB + 2 + 9];
+    raw.read_exact(&mut message).expect("all of it");
+    assert!(message[9..][..20 * MIB].iter().all(|octet| *octet == 7) && message.ends_with(b"behind it"));
+    assert_eq!(push.stats().dropped.total(), 0);
+}
+
+fn listen_again(address: std::net::SocketAddr) -> TcpListener {
+    let mut listener = None;
+    eventually(PATIENCE, "the port is free", || {
+        listener = TcpListener::bind(address).ok();
+        listener.is_some()
+    });
+    listener.expect("bound")
+}
+
+// ----- the wait before a new attempt -----
+
+/// How many connections a peer gets within that time that lets `serve` do something and closes each.
+fn attempts(kind: SocketKind, during: Duration, serve: impl Fn(&mut Raw) + Send + 'static) -> usize {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let context = Context::new();
+    let socket = AnySocket::builder(kind)
+        .context(&context)
+        .reconnect_interval(Duration::from_millis(2))
+        .reconnect_max(Duration::from_secs(60))
+        .build()
+        .expect("good options");
+    socket.connect(format!("tcp://{address}")).expect("good");
+    let sending = kind == SocketKind::Push;
+    let end = Instant::now() + during;
+    let mut count = 0;
+    listener.set_nonblocking(true).expect("a listener");
+    while Instant::now() < end {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false).expect("a stream");
+                let mut raw = Raw::accepted(stream);
+                if sending {
+                    // There is always something to take.
+                    let _ = socket.try_send("message");
+                }
+                serve(&mut raw);
+                count += 1;
+            }
+            Err(_) => std::thread::sleep(Duration::from_micros(200)),
+        }
+    }
+    count
+}
+
+/// As a socket of that kind, with what it says besides in the same breath.
+fn greet(raw: &mut Raw, kind: &str, more: &[u8]) {
+    raw.write_all(&[&greeting()[..], &ready(kind), more].concat()).expect("open");
+    let mut theirs = [0; 66];
+    raw.read_exact(&mut theirs).expect("a greeting");
+    let mut body = vec![0; theirs[65].into()];
+    raw.read_exact(&mut body).expect("a READY");
+}
+
+#[test]
+fn what_proves_nothing_of_a_peer_lets_the_waits_for_it_grow_and_a_message_that_it_has_taken_does_not() {
+    let during = Duration::from_millis(700);
+    let subscribes = attempts(SocketKind::Pub, during, |raw| greet(raw, "SUB", &command(b"\x09SUBSCRIBEtopic")));
+    let takes_half = attempts(SocketKind::Push, during, |raw| {
+        greet(raw, "PULL", &[]);
+        let _ = raw.read(&mut [0]);
+    });
+    let takes = attempts(SocketKind::Push, during, |raw| {
+        greet(raw, "PULL", &[]);
+        let _ = raw.read_exact(&mut [0; 9]);
+        // What else has come is read as well, so that its end is not a reset.
+        raw.set_read_timeout(Duration::from_millis(1));
+        while raw.read(&mut [0; 4096]).is_ok_and(|got| got > 0) {}
+    });
+    let sends = attempts(SocketKind::Pull, during, |raw| greet(raw, "PUSH", b"\x00\x01m"));
+    // Waits of 2 to 20 ms, or such that double with each.
+    for (grown, name) in [(subscribes, "subscribes"), (takes_half, "takes half a message")] {
+        assert!(grown * 2 < takes && grown * 2 < sends, "{name}: {grown}, beside {takes} and {sends}");
+    }
+}
