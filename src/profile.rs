@@ -59,4 +59,10 @@ impl Profile {
             Profile::Libzmq => None,
         }
     }
+
+    /// Whether an XPUB looks for subscriptions in every frame of a message that comes upstream, unless `only_first_subscribe` is set.
+    /// Without it only a message that begins with a subscription has any, and all others stay whole.
+    pub const fn examines_every_frame(self) -> bool {
+        matches!(self, Profile::Libzmq)
+    }
 }

@@ -13,6 +13,7 @@
 //! | `requests.rs` | an answer that came late was taken for another's |
 //! | `names.rs` | names whose server does not answer |
 //! | `untaken.rs` | a message that its peer will not take |
+//! | `old_peers.rs` | peers that close without a word |
 
 mod support;
 
@@ -31,6 +32,8 @@ mod identity;
 #[path = "faults/untaken.rs"]
 mod untaken;
 
+#[path = "faults/old_peers.rs"]
+mod old_peers;
 #[path = "faults/requests.rs"]
 mod requests;
 #[path = "faults/turns.rs"]

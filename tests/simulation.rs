@@ -287,7 +287,8 @@ impl World {
             Fault::Cut(at) => Some(self.judge_cut(side, at)),
             Fault::Stall(at) => Some(self.judge_stall(side, at)),
             Fault::Flip(_) | Fault::Drop(_) | Fault::Insert(_) => Some(match &node.failure {
-                Some(ProtocolError::HandshakeCut | ProtocolError::MessageCut) | None => "corrupted, not noticed",
+                Some(failure) if failure.is_cut() => "corrupted, not noticed",
+                None => "corrupted, not noticed",
                 Some(_) => "corrupted, noticed",
             }),
         }
@@ -296,7 +297,8 @@ impl World {
     fn judge_cut(&self, side: usize, at: u64) -> &'static str {
         let (node, peer) = (&self.nodes[side], &self.nodes[1 - side]);
         if peer.greeted.is_none_or(|greeted| at < greeted) {
-            assert_eq!(node.failure, Some(ProtocolError::HandshakeCut));
+            let cut = Some(ProtocolError::HandshakeCut);
+            assert!(node.failure == cut || node.failure == Some(ProtocolError::ClosedUnheard { times: 1 }));
             assert!(!node.ready && node.seen.is_empty());
             "cut in the handshake"
         } else if peer.boundaries.contains(&at) {

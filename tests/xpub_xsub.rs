@@ -14,7 +14,8 @@ use common::{LONG, Net, until};
 use full::fill;
 use raw::Raw;
 use wiremesh::{
-    AnySocket, Context, Error, Message, Pub, Push, RecvError, SendFailure, Setting, SocketKind, Sub, XPub, XSub,
+    AnySocket, Context, Error, Message, Profile, Pub, Push, RecvError, SendFailure, Setting, SocketKind, Sub, XPub,
+    XSub,
 };
 
 over!([tcp ipc inproc]:
@@ -36,7 +37,9 @@ over!([tcp ipc inproc]:
     under_verbose_unsubscribe_every_cancellation_goes_up
     an_untyped_xsub_has_the_same_verbs
     the_publisher_keeps_one_subscription_per_peer_and_topic
-    every_frame_of_an_upstream_message_is_examined
+    a_message_stays_whole_whatever_its_later_frames_begin_with
+    a_message_that_begins_with_a_subscription_may_have_more
+    libzmq_examines_every_frame_of_an_upstream_message
     under_only_first_subscribe_the_first_frame_decides
     under_manual_the_application_decides_what_is_subscribed
     under_manual_a_request_of_a_lost_peer_cannot_be_granted
@@ -305,8 +308,33 @@ fn the_publisher_keeps_one_subscription_per_peer_and_topic(net: &Net) {
     assert_eq!(xpub.topic_count(), 0);
 }
 
-fn every_frame_of_an_upstream_message_is_examined(net: &Net) {
+fn a_message_stays_whole_whatever_its_later_frames_begin_with(net: &Net) {
     let (xpub, xsub) = (xpub(net), XSub::in_context(&net.context));
+    net.join(&xpub, &[&xsub]);
+    let large = vec![1; 100_000];
+    for message in [
+        Message::from_iter([&b"data"[..], b"\x01a", b"more", b"\x00b"]),
+        Message::from_iter([&b""[..], b"\x01"]),
+        Message::from_iter([&b"\x02"[..], b"\x00", &large]),
+    ] {
+        xsub.send(message.clone()).unwrap();
+        assert_eq!(xpub.recv_timeout(LONG).unwrap(), message);
+    }
+    assert_eq!(xpub.topic_count(), 0);
+}
+
+fn a_message_that_begins_with_a_subscription_may_have_more(net: &Net) {
+    let (xpub, xsub) = (xpub(net), XSub::in_context(&net.context));
+    net.join(&xpub, &[&xsub]);
+    xsub.send(Message::from_iter([&b"\x01a"[..], b"\x01b"])).unwrap();
+    shown(&xpub, b"\x01a");
+    shown(&xpub, b"\x01b");
+    assert_eq!(xpub.topic_count(), 2);
+}
+
+fn libzmq_examines_every_frame_of_an_upstream_message(net: &Net) {
+    let xpub = XPub::builder().context(&net.context).profile(Profile::Libzmq).build().unwrap();
+    let xsub = XSub::in_context(&net.context);
     net.join(&xpub, &[&xsub]);
     xsub.send(Message::from_iter([&b"data"[..], b"\x01a", b"more", b"\x01b"])).unwrap();
     let got: Vec<Message> = (0..3).map(|_| xpub.recv_timeout(LONG).unwrap()).collect();
@@ -315,7 +343,8 @@ fn every_frame_of_an_upstream_message_is_examined(net: &Net) {
 }
 
 fn under_only_first_subscribe_the_first_frame_decides(net: &Net) {
-    let xpub = XPub::builder().context(&net.context).only_first_subscribe(true).build().unwrap();
+    let builder = XPub::builder().context(&net.context).profile(Profile::Libzmq);
+    let xpub = builder.only_first_subscribe(true).build().unwrap();
     let xsub = XSub::in_context(&net.context);
     net.join(&xpub, &[&xsub]);
     let message = Message::from_iter([&b"data"[..], b"\x01a", b"\x00b"]);

@@ -1,6 +1,7 @@
 //! A connecting endpoint: attempts over all addresses of a name, with full-jitter backoff between rounds.
 
 use super::reactor::Lingering;
+use super::unheard::Unheard;
 use super::{EndpointId, Settings};
 use crate::peer::PeerId;
 use crate::slab::Key;
@@ -23,6 +24,8 @@ pub(crate) struct Dialer {
     pub(crate) candidates: Vec<String>,
     /// Rounds that failed since the last good connection.
     pub(crate) failures: u32,
+    /// Connections that the peer closed without a word, one after the other.
+    pub(crate) unheard: Unheard,
     /// Whether a connection has ever been up.
     pub(crate) was_up: bool,
     /// The endpoint was closed; it goes on only to deliver what is queued.
@@ -173,6 +176,7 @@ mod tests {
             was_up: false,
             closing: false,
             lingering: None,
+            unheard: Unheard::default(),
         }
     }
 

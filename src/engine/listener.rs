@@ -1,6 +1,7 @@
 //! A binding endpoint: accepts with limits, and pauses instead of spinning when descriptors run out.
 
 use super::reactor::Lingering;
+use super::unheard::Unheard;
 use super::{EndpointId, Settings};
 use crate::slab::Key;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -47,6 +48,8 @@ pub(crate) struct Binding {
     pub(crate) lingering: Option<Lingering>,
     /// Connections whose handshake is not done, oldest first; may hold keys of links that are gone.
     pub(crate) half_open: Vec<Key>,
+    /// Connections that a peer closed without a word, one after the other.
+    pub(crate) unheard: Unheard,
     /// It is on the ready list.
     pub(crate) listed: bool,
     /// Accepting goes on at this moment.

@@ -14,6 +14,7 @@
 //! | `reactor/closing.rs` | the end of an endpoint or of the socket |
 //! | `link.rs` | one connection: a stream and its protocol machine |
 //! | `dialer.rs`, `listener.rs` | connecting with backoff; accepting with limits |
+//! | `unheard.rs` | peers that close without a word |
 //! | `resolver.rs` | names are looked up elsewhere |
 //! | `shortage.rs` | descriptors run short: whoever needs one waits for those that closed sockets give back |
 //! | `thread.rs` | the engine threads |
@@ -31,6 +32,7 @@ pub(crate) mod resolver;
 mod shortage;
 pub(crate) mod signal;
 pub(crate) mod thread;
+mod unheard;
 pub(crate) mod waiters;
 
 use crate::budget::Budget;

@@ -12,6 +12,7 @@ use super::dialer::{Dialer, Dialing, Jitter};
 use super::link::{Link, Origin, State};
 use super::listener::{Binding, SharedListener};
 use super::port::{Command, Habit};
+use super::unheard::Unheard;
 use super::{Departure, EndpointId, Flush, Host, Joined, Newcomer, Settings};
 use crate::event::{Cause, Event, EventKind};
 use crate::peer::PeerId;
@@ -322,6 +323,7 @@ impl Reactor {
                     was_up: false,
                     closing: false,
                     lingering: None,
+                    unheard: Unheard::default(),
                 };
                 let key = self.dialers.insert(dialer);
                 self.endpoints.insert(id, Origin::Dialer(key));
@@ -375,6 +377,7 @@ impl Reactor {
                 links: 0,
                 lingering: None,
                 half_open: Vec::new(),
+                unheard: Unheard::default(),
                 listed: false,
                 paused: None,
                 pause: Binding::SHORTEST_PAUSE,
@@ -603,11 +606,19 @@ impl Reactor {
                 }
                 self.by_slot[slot] = Some(key);
                 let (endpoint, address) = (Arc::clone(&link.endpoint), Some(Arc::clone(&link.address)));
-                if let Origin::Dialer(dialer) = link.origin {
-                    if let Some(dialer) = self.dialers.get_mut(dialer) {
-                        dialer.was_up = true;
-                        // It may be another peer now.
-                        dialer.peer = dialer.peer.map(|_| peer);
+                match link.origin {
+                    Origin::Dialer(dialer) => {
+                        if let Some(dialer) = self.dialers.get_mut(dialer) {
+                            dialer.was_up = true;
+                            // It may be another peer now.
+                            dialer.peer = dialer.peer.map(|_| peer);
+                            dialer.unheard.forget(&link.address);
+                        }
+                    }
+                    Origin::Listener(binding) => {
+                        if let Some(binding) = self.bindings.get_mut(binding) {
+                            binding.unheard.forget(&link.address);
+                        }
                     }
                 }
                 host.event(Event { kind: EventKind::HandshakeSucceeded, endpoint, address, peer: Some(peer) });
@@ -638,6 +649,7 @@ impl Reactor {
         let (cause, refusal, local) = match loss {
             Loss::Link(cause) => (cause, false, false),
             Loss::Protocol(error) => {
+                let error = self.count_unheard(&link, error);
                 let refusal = error.is_refusal();
                 (Cause::Protocol(error), refusal, false)
             }
@@ -707,6 +719,20 @@ impl Reactor {
                     self.retry(host, dialer_key, cause);
                 }
             }
+        }
+    }
+
+    /// Says of a peer that closed without a word how often in a row it did so.
+    fn count_unheard(&mut self, link: &Link, error: protocol::ProtocolError) -> protocol::ProtocolError {
+        let unheard = match link.origin {
+            Origin::Listener(key) => self.bindings.get_mut(key).map(|binding| &mut binding.unheard),
+            Origin::Dialer(key) => self.dialers.get_mut(key).map(|dialer| &mut dialer.unheard),
+        };
+        match (unheard, error) {
+            (Some(unheard), protocol::ProtocolError::ClosedUnheard { .. }) => {
+                protocol::ProtocolError::ClosedUnheard { times: unheard.note(&link.address) }
+            }
+            (_, error) => error,
         }
     }
 

@@ -405,7 +405,8 @@ options! {
     invert_matching InvertMatching: bool = false, "false";
     "ZMQ_INVERT_MATCHING" 74, "switch", "true or false", WhenMade, BY_TOPIC;
 
-    /// Takes only the first frame of an upstream message for a subscription.
+    /// Under [`Profile::Libzmq`]: takes frames of an upstream message for subscriptions only if its first frame is one. Otherwise that is
+    /// so in any case.
     only_first_subscribe OnlyFirstSubscribe: bool = false, "false";
     "ZMQ_ONLY_FIRST_SUBSCRIBE" 108, "switch", "true or false", Live, PUBLISHERS;
 

@@ -198,12 +198,18 @@ impl Connection {
     /// It ended within the handshake or within a message.
     pub fn ended(&mut self) -> Result<(), ProtocolError> {
         let error = match &self.state {
+            _ if self.is_unheard() => ProtocolError::ClosedUnheard { times: 1 },
             State::Greeting(_) | State::Handshake(_) => ProtocolError::HandshakeCut,
             State::Traffic(traffic) if traffic.decoder.between_messages() && self.unread == 0 => return Ok(()),
             State::Traffic(_) => ProtocolError::MessageCut,
             State::Failed(error) => error.clone(),
         };
         Err(self.fail(error))
+    }
+
+    /// Returns true if the peer has not sent an octet.
+    pub fn is_unheard(&self) -> bool {
+        matches!(self.state, State::Greeting(_)) && self.unread == 0
     }
 
     /// Refuses the peer for a reason outside the protocol, such as a routing id that is taken: an ERROR with the reason waits to be

@@ -111,6 +111,13 @@ pub enum ProtocolError {
     /// The stream ended before the peer was ready.
     #[error("the connection ended within the handshake")]
     HandshakeCut,
+    /// The peer took our greeting and closed the stream without having sent an octet. Peers that speak only ZMTP 1.0 or 2.0 do that,
+    /// each time.
+    #[error("the peer closed the connection without a word after our greeting{}", unheard(*.times))]
+    ClosedUnheard {
+        /// How often in a row that has happened at this endpoint.
+        times: u32,
+    },
     /// The stream ended within a frame, or between two frames of one message.
     #[error("the connection ended within a message")]
     MessageCut,
@@ -150,7 +157,7 @@ impl ProtocolError {
 
     /// Whether the stream ended where it should not have. Connecting again is sensible.
     pub fn is_cut(&self) -> bool {
-        matches!(self, ProtocolError::HandshakeCut | ProtocolError::MessageCut)
+        matches!(self, ProtocolError::HandshakeCut | ProtocolError::ClosedUnheard { .. } | ProtocolError::MessageCut)
     }
 
     /// The number libzmq's monitor gives for this (`ZMQ_PROTOCOL_ERROR_ZMTP_…`); the nearest one where it has none.
@@ -175,6 +182,7 @@ impl ProtocolError {
             | ProtocolError::HeartbeatTimeout { .. }
             | ProtocolError::TtlExpired { .. }
             | ProtocolError::HandshakeCut
+            | ProtocolError::ClosedUnheard { .. }
             | ProtocolError::MessageCut
             | ProtocolError::OutOfMemory { .. } => 0x1000_0000,
         }
@@ -209,6 +217,15 @@ fn old_version(revision: Option<u8>) -> String {
     match revision {
         None => "it sent no ZMTP signature, or that of version 1.0".to_owned(),
         Some(revision) => format!("its greeting has the revision {revision} of version 2.0 or older"),
+    }
+}
+
+fn unheard(times: u32) -> String {
+    match times {
+        0 | 1 => String::new(),
+        times => format!(
+            ", {times} times in a row: it probably speaks only ZMTP 1.0 or 2.0, of libzmq 3 or older, or is no ZeroMQ peer"
+        ),
     }
 }
 

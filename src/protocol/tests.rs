@@ -444,6 +444,7 @@ fn the_end_is_clean_only_between_messages() {
                 fed.feed(chunk);
             }
             let expected = match cut {
+                0 => Err(ProtocolError::ClosedUnheard { times: 1 }),
                 _ if cut < hello => Err(ProtocolError::HandshakeCut),
                 _ if cut == hello || cut == first || cut == stream.len() => Ok(()),
                 _ => Err(ProtocolError::MessageCut),

@@ -450,12 +450,12 @@ impl Core {
         for piece in pieces {
             inbox.push(piece);
         }
-        let first_only = self.switch().only_first_subscribe;
+        let every_frame = self.profile.examines_every_frame() && !self.switch().only_first_subscribe;
         while let Some(message) = inbox.next(Some(peer)) {
             let mut rest: Vec<crate::Frame> = Vec::new();
             let mut first_is_subscription = false;
             for (index, frame) in message.into_frames().enumerate() {
-                let examined = index == 0 || !first_only || first_is_subscription;
+                let examined = index == 0 || every_frame || first_is_subscription;
                 match frame.split_first() {
                     Some((mark @ (0 | 1), topic)) if examined => {
                         first_is_subscription |= index == 0;

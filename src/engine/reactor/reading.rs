@@ -92,6 +92,10 @@ impl Reactor {
                                 .map_err(|error| Loss::Link(error.into()));
                         }
                         io::ErrorKind::Interrupted => continue,
+                        // The system resets a connection whose peer closes it with our greeting unread.
+                        io::ErrorKind::ConnectionReset if link.machine.is_unheard() => {
+                            break Err(Loss::Protocol(protocol::ProtocolError::ClosedUnheard { times: 1 }));
+                        }
                         _ => break Err(Loss::Link(error.into())),
                     }
                 }
