@@ -165,6 +165,11 @@ impl Context {
     }
 }
 
+/// As for [`Socket`](crate::Socket).
+impl std::panic::UnwindSafe for Context {}
+
+impl std::panic::RefUnwindSafe for Context {}
+
 /// The same as [`Context::new`].
 impl Default for Context {
     fn default() -> Context {

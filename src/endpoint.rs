@@ -39,6 +39,23 @@ impl Endpoint {
         self.text.get(self.scheme + 3..).unwrap_or_default()
     }
 
+    /// The port of a tcp endpoint; `None` for one that names none (`*`), and for other schemes.
+    ///
+    /// # Examples
+    /// ```
+    /// let pull = wiremesh::Pull::new();
+    /// let endpoint = pull.bind("tcp://127.0.0.1:*")?; // `bind` says what the wildcard became
+    /// assert!(endpoint.port().is_some_and(|port| port > 0));
+    /// # Ok::<(), wiremesh::Error>(())
+    /// ```
+    pub fn port(&self) -> Option<u16> {
+        if self.scheme() != "tcp" {
+            return None;
+        }
+        let (_, port) = self.address().rsplit_once(':')?;
+        port.parse().ok()
+    }
+
     /// The whole text.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -107,6 +124,22 @@ mod tests {
         for text in ["tcp://*:*", "ipc:///tmp/a b", "ipc://@x", "inproc://a://b", "my-scheme.1+x://y"] {
             let endpoint: Endpoint = text.parse().expect("good");
             assert_eq!(endpoint.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn only_tcp_endpoints_have_a_port() {
+        for (text, port) in [
+            ("tcp://127.0.0.1:5555", Some(5555)),
+            ("tcp://[::1]:80", Some(80)),
+            ("tcp://eth0:0;server.example:65535", Some(65535)),
+            ("tcp://*:*", None),
+            ("tcp://server:65536", None),
+            ("tcp://server", None),
+            ("ipc:///tmp/a:80", None),
+            ("inproc://a:80", None),
+        ] {
+            assert_eq!(text.parse::<Endpoint>().expect("good").port(), port, "{text}");
         }
     }
 

@@ -1,6 +1,8 @@
 //! The numbers of a socket and of a peer. The accounting law holds whenever they are read:
 //! accepted = written + queued + dropped.
 
+use std::fmt;
+
 /// How many messages were dropped, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -51,10 +53,36 @@ impl Dropped {
         *count += messages as u64;
     }
 
+    fn by_reason(&self) -> [(u64, &'static str); 8] {
+        let Dropped { high_water_mark, disconnect, unroutable, linger, conflate, limit, too_large, given_up } = *self;
+        [
+            (high_water_mark, "high-water mark"),
+            (disconnect, "disconnect"),
+            (unroutable, "unroutable"),
+            (linger, "linger"),
+            (conflate, "conflate"),
+            (limit, "byte budget"),
+            (too_large, "too large"),
+            (given_up, "given up"),
+        ]
+    }
+
     /// All of them.
     pub fn total(&self) -> u64 {
-        let Dropped { high_water_mark, disconnect, unroutable, linger, conflate, limit, too_large, given_up } = *self;
-        high_water_mark + disconnect + unroutable + linger + conflate + limit + too_large + given_up
+        self.by_reason().into_iter().map(|(count, _)| count).sum()
+    }
+}
+
+/// The total, and what it is made of: `3 (2 high-water mark, 1 linger)`.
+impl fmt::Display for Dropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.total())?;
+        let mut separator = " (";
+        for (count, reason) in self.by_reason().into_iter().filter(|(count, _)| *count > 0) {
+            write!(f, "{separator}{count} {reason}")?;
+            separator = ", ";
+        }
+        f.write_str(if self.total() > 0 { ")" } else { "" })
     }
 }
 
@@ -79,8 +107,8 @@ impl Unsent {
     }
 }
 
-impl std::fmt::Display for Unsent {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Unsent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.messages == 1 { "" } else { "s" };
         write!(f, "{} message{plural} ({} octets)", self.messages, self.bytes)
     }
@@ -130,6 +158,29 @@ impl Stats {
     }
 }
 
+/// One line: what was sent and what became of it, what was received, and what else is not zero.
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Stats { accepted, written, written_bytes, queued, queued_bytes, dropped, .. } = self;
+        write!(
+            f,
+            "accepted {accepted}: written {written} ({written_bytes} bytes), queued {queued} ({queued_bytes} bytes), dropped {dropped}; "
+        )?;
+        write!(f, "received {} ({} bytes)", self.received, self.received_bytes)?;
+        let others = [
+            (self.unread, "unread"),
+            (self.discarded, "discarded"),
+            (self.refused_subscriptions, "subscriptions refused"),
+            (self.reconnects, "reconnects"),
+            (self.events_lost, "events lost"),
+        ];
+        for (count, what) in others.into_iter().filter(|(count, _)| *count > 0) {
+            write!(f, ", {count} {what}")?;
+        }
+        write!(f, "; connections {}", self.connections)
+    }
+}
+
 /// The counters of one peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -160,5 +211,46 @@ impl PeerStats {
     /// Whether the accounting law holds: it always does.
     pub fn is_balanced(&self) -> bool {
         self.accepted == self.written + self.queued + self.dropped.total()
+    }
+}
+
+/// One line, as that of [`Stats`].
+impl fmt::Display for PeerStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PeerStats { accepted, written, written_bytes, queued, queued_bytes, dropped, .. } = self;
+        write!(
+            f,
+            "accepted {accepted}: written {written} ({written_bytes} bytes), queued {queued} ({queued_bytes} bytes), dropped {dropped}; "
+        )?;
+        write!(f, "received {} ({} bytes)", self.received, self.received_bytes)?;
+        let others = [(self.refused_subscriptions, "subscriptions refused"), (self.reconnects, "reconnects")];
+        for (count, what) in others.into_iter().filter(|(count, _)| *count > 0) {
+            write!(f, ", {count} {what}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_print_themselves_on_one_line() {
+        let dropped = Dropped { high_water_mark: 2, linger: 1, ..Dropped::default() };
+        assert_eq!(Dropped::default().to_string(), "0");
+        assert_eq!(dropped.to_string(), "3 (2 high-water mark, 1 linger)");
+        let stats = Stats { accepted: 5, written: 1, queued: 1, dropped, received: 7, unread: 4, ..Stats::default() };
+        assert!(stats.is_balanced());
+        assert_eq!(
+            stats.to_string(),
+            "accepted 5: written 1 (0 bytes), queued 1 (0 bytes), dropped 3 (2 high-water mark, 1 linger); \
+             received 7 (0 bytes), 4 unread; connections 0"
+        );
+        let peer = PeerStats { reconnects: 2, ..PeerStats::default() };
+        assert_eq!(
+            peer.to_string(),
+            "accepted 0: written 0 (0 bytes), queued 0 (0 bytes), dropped 0; received 0 (0 bytes), 2 reconnects"
+        );
     }
 }

@@ -10,8 +10,13 @@ use crate::error::Error;
 use crate::kind::SocketKind;
 use bytes::Bytes;
 
-/// What a builder method takes for an option of type `T`: the value itself, the inside of an `Option`, or for octets any text
-/// or slice.
+/// What a builder method, and the function of the same name of [`Setting`], takes for an option of type `T`: the value itself, the inside
+/// of an `Option`, for octets any text, slice or array, for a name any text, and for properties an array or list of names and values.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no value for an option of type `{T}`",
+    label = "not what this option takes",
+    note = "an option takes its value, the inside of an `Option`, text or octets by reference or value; see the option's unit and range"
+)]
 pub trait IntoValue<T> {
     /// The option's value.
     fn into_value(self) -> T;
@@ -41,10 +46,50 @@ into_value! {
     usize => Option<usize>: Some;
     bool => Option<bool>: Some;
     &str => Option<String>: |name| Some(name.to_owned());
+    &String => Option<String>: |name| Some(name.clone());
+    String => Option<String>: Some;
+    &String => Bytes: |text| Bytes::copy_from_slice(text.as_bytes());
+    &Vec<u8> => Bytes: |octets| Bytes::copy_from_slice(octets);
+    &Bytes => Bytes: Bytes::clone;
     &str => Bytes: |text| Bytes::copy_from_slice(text.as_bytes());
     &[u8] => Bytes: Bytes::copy_from_slice;
     String => Bytes: Bytes::from;
     Vec<u8> => Bytes: Bytes::from;
+}
+
+impl<const N: usize> IntoValue<Bytes> for [u8; N] {
+    fn into_value(self) -> Bytes {
+        Bytes::copy_from_slice(&self)
+    }
+}
+
+impl<const N: usize> IntoValue<Bytes> for &[u8; N] {
+    fn into_value(self) -> Bytes {
+        Bytes::copy_from_slice(self)
+    }
+}
+
+/// Names and values, as properties to announce.
+impl<K: Into<String>, V: IntoValue<Bytes>, const N: usize> IntoValue<Vec<(String, Bytes)>> for [(K, V); N] {
+    fn into_value(self) -> Vec<(String, Bytes)> {
+        self.into_iter().map(|(name, value)| (name.into(), value.into_value())).collect()
+    }
+}
+
+impl<K, V> IntoValue<Vec<(String, Bytes)>> for &[(K, V)]
+where
+    for<'a> &'a K: Into<String>,
+    for<'a> &'a V: IntoValue<Bytes>,
+{
+    fn into_value(self) -> Vec<(String, Bytes)> {
+        self.iter().map(|(name, value)| (name.into(), value.into_value())).collect()
+    }
+}
+
+impl IntoValue<Vec<(String, Bytes)>> for Vec<(&str, &str)> {
+    fn into_value(self) -> Vec<(String, Bytes)> {
+        self.into_iter().map(|(name, value)| (name.to_owned(), value.into_value())).collect()
+    }
 }
 
 /// One row of the table of options.

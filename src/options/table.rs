@@ -110,6 +110,16 @@ macro_rules! options {
             )*
         }
 
+        /// Each option as a function that takes what the builder method of the same name takes.
+        impl Setting {
+            $(
+                #[doc = concat!("[`Setting::", stringify!($variant), "`] of whatever the builder's `", stringify!($name), "` takes.")]
+                pub fn $name(value: impl IntoValue<$type>) -> Setting {
+                    Setting::$variant(value.into_value())
+                }
+            )*
+        }
+
         impl Setting {
             /// The option's row in the [table](super::table).
             pub fn row(&self) -> &'static OptionRow {

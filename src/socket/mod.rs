@@ -273,6 +273,11 @@ impl fmt::Debug for Closer {
     }
 }
 
+/// Panics of the code that runs for a socket are contained, and no lock of it is left in a state that others could not go on from.
+impl std::panic::UnwindSafe for Core {}
+
+impl std::panic::RefUnwindSafe for Core {}
+
 impl Drop for Socket {
     fn drop(&mut self) {
         self.core.close();

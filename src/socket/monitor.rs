@@ -2,21 +2,31 @@
 
 use crate::event::Event;
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use wiremesh_transports::sys::fork_generation;
 
 /// How many events are kept for a monitor that is not read; older ones are dropped and counted.
 const KEPT: usize = 1024;
 
-/// Where a socket's events go.
+/// Where a socket's events go: to every monitor, each of which has a ring of its own.
 #[derive(Default)]
 pub(super) struct Feed {
-    shared: Arc<Shared>,
+    monitors: Mutex<Monitors>,
+    /// Events that any of them has lost.
+    lost: Arc<AtomicU64>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct Monitors {
+    rings: Vec<Weak<Ring>>,
+    stopped: bool,
+}
+
+/// What waits to be read by one monitor.
+#[derive(Default)]
+struct Ring {
     state: Mutex<State>,
     change: Condvar,
 }
@@ -24,14 +34,76 @@ struct Shared {
 #[derive(Default)]
 struct State {
     events: VecDeque<Event>,
-    monitors: usize,
     lost: u64,
     stopped: bool,
 }
 
-impl Shared {
+impl Ring {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds an event; says how many others that cost.
+    fn push(&self, event: Event) -> u64 {
+        let mut state = self.lock();
+        let before = state.lost;
+        if state.events.len() >= KEPT {
+            state.events.pop_front();
+            state.lost += 1;
+        }
+        state.events.push_back(event);
+        let lost = state.lost - before;
+        drop(state);
+        self.change.notify_one();
+        lost
+    }
+
+    fn stop(&self) {
+        self.lock().stopped = true;
+        self.change.notify_all();
+    }
+}
+
+impl Feed {
+    fn lock(&self) -> MutexGuard<'_, Monitors> {
+        self.monitors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn push(&self, event: Event) {
+        let mut monitors = self.lock();
+        if monitors.rings.is_empty() || monitors.stopped {
+            return;
+        }
+        monitors.rings.retain(|ring| {
+            let Some(ring) = ring.upgrade() else { return false };
+            self.lost.fetch_add(ring.push(event.clone()), Ordering::Relaxed);
+            true
+        });
+    }
+
+    pub(super) fn stop(&self) {
+        let mut monitors = self.lock();
+        monitors.stopped = true;
+        monitors.rings.drain(..).filter_map(|ring| ring.upgrade()).for_each(|ring| ring.stop());
+    }
+
+    pub(super) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// In a forked child (`stillborn`) the monitor has nothing to tell.
+    pub(super) fn monitor(&self, stillborn: bool) -> Monitor {
+        let ring = Arc::new(Ring::default());
+        if stillborn {
+            ring.stop();
+        } else {
+            let mut monitors = self.lock();
+            match monitors.stopped {
+                true => ring.stop(),
+                false => monitors.rings.push(Arc::downgrade(&ring)),
+            }
+        }
+        Monitor { ring, generation: fork_generation() }
     }
 }
 
@@ -42,47 +114,11 @@ impl Drop for Feed {
     }
 }
 
-impl Feed {
-    pub(super) fn push(&self, event: Event) {
-        let mut state = self.shared.lock();
-        if state.monitors == 0 || state.stopped {
-            return;
-        }
-        if state.events.len() >= KEPT {
-            state.events.pop_front();
-            state.lost += 1;
-        }
-        state.events.push_back(event);
-        drop(state);
-        self.shared.change.notify_one();
-    }
-
-    pub(super) fn stop(&self) {
-        self.shared.lock().stopped = true;
-        self.shared.change.notify_all();
-    }
-
-    pub(super) fn lost(&self) -> u64 {
-        self.shared.lock().lost
-    }
-
-    /// In a forked child (`stillborn`) the monitor has nothing to tell.
-    pub(super) fn monitor(&self, stillborn: bool) -> Monitor {
-        let shared = if stillborn { Arc::default() } else { Arc::clone(&self.shared) };
-        {
-            let mut state = shared.lock();
-            state.monitors += 1;
-            state.stopped |= stillborn;
-        }
-        Monitor { shared, generation: fork_generation() }
-    }
-}
-
 /// The events of one socket, from when the monitor was made.
 ///
-/// At most 1,024 events wait to be read; then the oldest are dropped and counted in
-/// [`Stats::events_lost`](crate::Stats::events_lost). Several monitors of one socket share its events: each is told to one of
-/// them. In a forked child a monitor of its parent has none.
+/// Every monitor is told every event from the moment it is made. At most 1,024 events wait in it to be read; then the oldest are dropped
+/// and counted, by [`Monitor::lost`] and for all monitors of a socket together in [`Stats::events_lost`](crate::Stats::events_lost). In a forked
+/// child a monitor of its parent has none. A monitor whose [`iter`](Monitor::iter) or `recv` several threads share tells each event to one of them.
 ///
 /// # The end
 /// The last event of a closed socket is [`MonitorStopped`](crate::EventKind::MonitorStopped): it comes once the socket is done
@@ -102,7 +138,7 @@ impl Feed {
 /// # Ok::<(), wiremesh::Error>(())
 /// ```
 pub struct Monitor {
-    shared: Arc<Shared>,
+    ring: Arc<Ring>,
     /// The process it was made in: see [`fork_generation`].
     generation: u32,
 }
@@ -125,7 +161,7 @@ impl Monitor {
         if self.is_forked() {
             return None;
         }
-        self.shared.lock().events.pop_front()
+        self.ring.lock().events.pop_front()
     }
 
     /// Whether all is told: the socket is closed, done with its connections, and all events are read. A `None` meant the end then,
@@ -147,7 +183,7 @@ impl Monitor {
     /// ```
     pub fn is_stopped(&self) -> bool {
         self.is_forked() || {
-            let state = self.shared.lock();
+            let state = self.ring.lock();
             state.stopped && state.events.is_empty()
         }
     }
@@ -155,6 +191,11 @@ impl Monitor {
     /// The events in order, until the socket is closed and all are read: waits for each as [`recv`](Monitor::recv) does.
     pub fn iter(&self) -> impl Iterator<Item = Event> + '_ {
         std::iter::from_fn(|| self.recv())
+    }
+
+    /// How many events it has dropped because it was not read. 0 in a forked child.
+    pub fn lost(&self) -> u64 {
+        if self.is_forked() { 0 } else { self.ring.lock().lost }
     }
 
     fn is_forked(&self) -> bool {
@@ -165,7 +206,7 @@ impl Monitor {
         if self.is_forked() {
             return None;
         }
-        let mut state = self.shared.lock();
+        let mut state = self.ring.lock();
         loop {
             if let Some(event) = state.events.pop_front() {
                 return Some(event);
@@ -174,25 +215,12 @@ impl Monitor {
                 return None;
             }
             state = match deadline {
-                None => self.shared.change.wait(state).unwrap_or_else(PoisonError::into_inner),
+                None => self.ring.change.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(deadline) => {
                     let left = deadline.checked_duration_since(Instant::now())?;
-                    self.shared.change.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                    self.ring.change.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
                 }
             };
-        }
-    }
-}
-
-impl Drop for Monitor {
-    fn drop(&mut self) {
-        if self.is_forked() {
-            return;
-        }
-        let mut state = self.shared.lock();
-        state.monitors -= 1;
-        if state.monitors == 0 {
-            state.events.clear();
         }
     }
 }
@@ -235,6 +263,33 @@ mod tests {
         assert!(!monitor.is_stopped(), "the last event is there");
         while monitor.recv().is_some() {}
         assert!(monitor.is_stopped());
+    }
+
+    #[test]
+    fn each_monitor_is_told_every_event_and_loses_its_own() {
+        let pull = Pull::new();
+        let (read, unread) = (pull.monitor(), pull.monitor());
+        let late = {
+            for _ in 0..1500 {
+                pull.core.feed.push(event());
+                assert!(matches!(read.try_recv().map(|event| event.kind), Some(EventKind::Listening)));
+            }
+            pull.monitor()
+        };
+        pull.core.feed.push(event());
+        assert_eq!((read.lost(), unread.lost(), late.lost()), (0, 477, 0));
+        assert_eq!(pull.stats().events_lost, 477);
+        let count = |monitor: &crate::Monitor| std::iter::from_fn(|| monitor.try_recv()).count();
+        assert_eq!((count(&read), count(&unread), count(&late)), (1, 1024, 1));
+        drop((unread, late));
+        pull.core.feed.push(event());
+        assert_eq!((count(&read), pull.stats().events_lost), (1, 477));
+        pull.close();
+        assert!(read.recv().is_some_and(|event| matches!(event.kind, EventKind::MonitorStopped)));
+    }
+
+    fn event() -> crate::Event {
+        crate::Event { kind: EventKind::Listening, endpoint: "x://y".into(), address: None, peer: None }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::sending::Recipient;
 use crate::message::Frame;
+use crate::options::IntoValue;
 use crate::peer::PeerId;
 use bytes::Bytes;
 use std::borrow::Borrow;
@@ -99,6 +100,18 @@ impl Ord for RoutingId {
 impl Hash for RoutingId {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.as_bytes().hash(state);
+    }
+}
+
+impl IntoValue<Bytes> for RoutingId {
+    fn into_value(self) -> Bytes {
+        self.into_bytes()
+    }
+}
+
+impl IntoValue<Bytes> for &RoutingId {
+    fn into_value(self) -> Bytes {
+        self.clone().into_bytes()
     }
 }
 

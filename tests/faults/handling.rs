@@ -3,9 +3,11 @@
 use crate::support::PATIENCE;
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::time::Duration;
 use wiremesh::{
-    AnySocket, Context, Dealer, Frame, IntoMessage, Message, MessageError, PeerId, Pull, Push, Router, RoutingId,
-    SendFailure, SocketKind,
+    AnySocket, Context, Dealer, EventKind, Frame, IntoMessage, Message, MessageError, PeerId, Pull, Push, Router,
+    RoutingId, SendFailure, Setting, SocketKind,
 };
 
 #[test]
@@ -158,6 +160,117 @@ fn a_router_sends_nothing_to_a_peer_of_another_socket_or_one_that_is_gone() {
     assert!(again.try_recv().is_err());
     let any = AnySocket::in_context(SocketKind::Dealer, &context);
     assert_eq!(any.send_to(peers[0], "no").expect_err("a DEALER").reason, SendFailure::NotSupported);
+}
+
+#[test]
+fn builders_and_settings_take_whatever_is_text_or_octets() {
+    let (name, octets) = ("worker".to_owned(), b"worker".to_vec());
+    let context = Context::new();
+    let id_of =
+        |builder: wiremesh::Builder<Dealer>| builder.context(&context).build().expect("good").options().routing_id;
+    assert_eq!(id_of(Dealer::builder().routing_id(&name)), "worker");
+    assert_eq!(id_of(Dealer::builder().routing_id(name.clone())), "worker");
+    assert_eq!(id_of(Dealer::builder().routing_id(b"worker")), "worker");
+    assert_eq!(id_of(Dealer::builder().routing_id(*b"worker")), "worker");
+    assert_eq!(id_of(Dealer::builder().routing_id(&octets)), "worker");
+    let id = RoutingId::from("worker");
+    assert_eq!(id_of(Dealer::builder().routing_id(&id)), "worker");
+    assert_eq!(id_of(Dealer::builder().routing_id(id)), "worker");
+    assert_eq!(id_of(Dealer::builder().set(Setting::routing_id(&name))), "worker");
+    assert_eq!(id_of(Dealer::builder().set(Setting::routing_id(*b"worker"))), "worker");
+    let pull = Pull::builder().context(&context).metadata([("X-Rack", "12"), ("X-Row", "b")]).build().expect("good");
+    assert_eq!(pull.options().metadata, [("X-Rack".to_owned(), "12".into()), ("X-Row".to_owned(), "b".into())]);
+    pull.set(Setting::metadata(vec![("X-Rack", "13")])).expect("good");
+    pull.set(Setting::receive_timeout(Duration::from_secs(1))).expect("good");
+    pull.set(Setting::receive_mark(7)).expect("good");
+    let algorithm = "reno".to_owned();
+    pull.set(Setting::tcp_congestion_control(&algorithm)).expect("good");
+    assert_eq!(algorithm, "reno", "it is still ours");
+    let options = pull.options();
+    assert_eq!((options.metadata.len(), options.receive_mark), (1, 7));
+    assert_eq!(options.receive_timeout, Some(Duration::from_secs(1)));
+    assert_eq!(options.tcp_congestion_control.as_deref(), Some("reno"));
+}
+
+#[test]
+fn every_monitor_is_told_everything_from_when_it_was_made() {
+    let context = Context::new();
+    let pull = Pull::in_context(&context);
+    let early = [pull.monitor(), pull.monitor()];
+    let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound");
+    assert!(endpoint.port().is_some_and(|port| port > 0));
+    assert_eq!(endpoint.to_string(), format!("tcp://127.0.0.1:{}", endpoint.port().expect("it has one")));
+    for monitor in &early {
+        let event = monitor.recv_timeout(PATIENCE).expect("it is told");
+        assert!(matches!(event.kind, EventKind::Listening), "{event}");
+    }
+    let late = pull.monitor();
+    let push = Push::in_context(&context);
+    push.connect(&endpoint).expect("connected");
+    pull.wait_for_peers(1, PATIENCE).expect("it comes");
+    drop(pull);
+    let stories =
+        early.iter().chain([&late]).map(|monitor| monitor.iter().map(|event| event.kind.to_string()).collect());
+    let stories: Vec<Vec<String>> = stories.collect();
+    assert!(stories[0].contains(&"handshake succeeded".to_owned()), "{stories:?}");
+    assert!(stories.iter().all(|story| *story == stories[0]), "{stories:?}");
+    assert_eq!(stories[0].last().map(String::as_str), Some("monitor stopped"));
+}
+
+#[test]
+fn a_monitor_that_nobody_reads_costs_the_others_nothing() {
+    let context = Context::new();
+    let pull = Pull::in_context(&context);
+    let (unread, read) = (pull.monitor(), pull.monitor());
+    let name = crate::support::Over::Inproc.wildcard();
+    for _ in 0..700 {
+        pull.bind(&name).expect("bound");
+        pull.unbind(&name).expect("it is bound");
+        assert!(read.try_recv().is_some() && read.try_recv().is_some());
+    }
+    assert_eq!((read.lost(), unread.lost()), (0, 1400 - 1024));
+    assert_eq!(pull.stats().events_lost, 1400 - 1024);
+}
+
+#[test]
+fn counters_print_themselves() {
+    let context = Context::new();
+    let publisher = wiremesh::Pub::in_context(&context);
+    publisher.send("to nobody").expect("a publisher never waits");
+    let stats = publisher.stats().to_string();
+    assert!(stats.contains("accepted 1") && stats.contains("dropped 1 (1 unroutable)"), "{stats}");
+    assert!(!stats.contains('\n') && !stats.contains('{'), "{stats}");
+    assert_eq!(publisher.stats().dropped.to_string(), "1 (1 unroutable)");
+    assert!(wiremesh::PeerStats::default().to_string().contains("dropped 0"));
+}
+
+#[test]
+fn sockets_go_through_catch_unwind() {
+    fn is_safe<T: UnwindSafe + RefUnwindSafe + Send + Sync>() {}
+    is_safe::<Push>();
+    is_safe::<Pull>();
+    is_safe::<wiremesh::Pub>();
+    is_safe::<wiremesh::Sub>();
+    is_safe::<wiremesh::Req>();
+    is_safe::<wiremesh::Rep>();
+    is_safe::<Dealer>();
+    is_safe::<Router>();
+    is_safe::<wiremesh::Pair>();
+    is_safe::<wiremesh::XPub>();
+    is_safe::<wiremesh::XSub>();
+    is_safe::<AnySocket>();
+    is_safe::<Context>();
+    is_safe::<wiremesh::Monitor>();
+    is_safe::<wiremesh::Closer>();
+    is_safe::<wiremesh::Reservation<'_>>();
+    is_safe::<Message>();
+    let push = Push::in_context(&Context::new());
+    let caught = std::panic::catch_unwind(|| {
+        push.connect("inproc://later").expect("connected");
+        std::panic::resume_unwind(Box::new("on purpose"));
+    });
+    assert!(caught.is_err());
+    push.send("it goes on").expect("accepted");
 }
 
 /// What the compiler says names the cure.
