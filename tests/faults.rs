@@ -9,6 +9,7 @@
 //! | `identity.rs` | who holds a routing id, and how often a peer is there |
 //! | `handling.rs` | messages, ids and peers that could not be handled, or were somebody else's |
 //! | `first_steps.rs` | loops that end in silence, endpoints that stay in use |
+//! | `waits.rs` | waits that are too long, and wakes that nobody needs |
 //! | `turns.rs` | sockets that share an engine thread, and one is busy |
 //! | `requests.rs` | an answer that came late was taken for another's |
 //! | `names.rs` | names whose server does not answer |
@@ -36,6 +37,9 @@ mod untaken;
 mod old_peers;
 #[path = "faults/requests.rs"]
 mod requests;
+#[path = "faults/waits.rs"]
+mod waits;
+
 #[path = "faults/turns.rs"]
 mod turns;
 

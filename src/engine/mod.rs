@@ -6,6 +6,7 @@
 //! | file | idea |
 //! |---|---|
 //! | `port.rs` | a socket's door to its reactor: commands, rings, taking the driver's seat |
+//! | `lease.rs` | who drives a reactor, and what a driver that leaves owes to the next |
 //! | `signal.rs` | the hand-over word, so that no wake is lost |
 //! | `reactor.rs` | one round of driving: commands, dirty outboxes, timers, ready streams |
 //! | `reactor/connecting.rs` | the way of a connecting endpoint |
@@ -24,6 +25,7 @@
 mod answers;
 pub(crate) mod contain;
 pub(crate) mod dialer;
+pub(crate) mod lease;
 pub(crate) mod link;
 pub(crate) mod listener;
 pub(crate) mod port;
@@ -48,10 +50,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wiremesh_transports::{LinkOptions, Stream, sys as parker};
 
-/// What the hand-over word and the waiter list are made of. They name it by this way, so that `tests/model/loom.rs` can take
+/// What the hand-over word, the lease and the waiter list are made of. They name it by this way, so that `tests/model/loom.rs` can take
 /// the same files and put models of these in their place.
 mod sync {
-    pub(super) use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
+    pub(super) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
     pub(super) use std::sync::{Arc, Mutex};
     pub(super) use std::thread_local;
 }

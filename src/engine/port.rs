@@ -2,10 +2,10 @@
 
 use super::answers::Answers;
 use super::contain::contain;
+use super::lease::{Check, Lease, NEVER, Surroundings};
 use super::listener::SharedListener;
 use super::reactor::{Linger, Reactor, Sources, Stint, Turns, WAKER, look_up};
 use super::shortage::Promise;
-use super::signal::Signal;
 use super::thread::Engine;
 use super::{EndpointId, Host, Settings};
 use crate::event::Cause;
@@ -14,7 +14,7 @@ use crate::slab::Key;
 use mio::{Poll, Waker};
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, TryLockError};
 use std::time::{Duration, Instant};
 use wiremesh_transports::sys::Nest;
@@ -54,15 +54,13 @@ pub(crate) struct Port {
     engine: Arc<Engine>,
     /// Which engine threads may drive, a bit each; 0 is all.
     affinity: u64,
-    signal: Signal,
+    lease: Lease,
     /// What the reactor has been told and has not done; `None` once there is no reactor any more.
     commands: Mutex<Option<Vec<Command>>>,
     /// Made with the first stream or listener: a socket that has neither has no descriptor.
     seat: OnceLock<Seat>,
     /// Serialises the making of the seat.
     making: Mutex<()>,
-    /// The deadline the engine knows of, in nanoseconds since its start.
-    published: AtomicU64,
 }
 
 /// The driver's seat and what is needed to call somebody to it.
@@ -77,20 +75,6 @@ struct Seat {
     returns: Mutex<Option<Promise>>,
     /// The socket's number in the engine.
     number: usize,
-    /// A caller keeps coming back so quickly that the nest stays disarmed meanwhile; the engine looks in now and then. Changed
-    /// only by whoever holds the reactor.
-    lent: AtomicBool,
-    /// The engine has it on its list of seats on loan.
-    patrolled: AtomicBool,
-    /// A caller drives.
-    occupied: AtomicBool,
-    /// How often callers have left, and how often they had when the engine last looked.
-    visits: AtomicU64,
-    seen: AtomicU64,
-    /// The engine has looked once since the last visit.
-    late: AtomicBool,
-    /// Nobody came: the engine does a whole turn before it lends the seat again.
-    overdue: AtomicBool,
 }
 
 impl Seat {
@@ -102,13 +86,6 @@ impl Seat {
             nest: Mutex::new(nest),
             returns: Mutex::new(None),
             number,
-            lent: AtomicBool::new(false),
-            patrolled: AtomicBool::new(false),
-            occupied: AtomicBool::new(false),
-            visits: AtomicU64::new(0),
-            seen: AtomicU64::new(0),
-            late: AtomicBool::new(false),
-            overdue: AtomicBool::new(false),
         }
     }
 }
@@ -166,9 +143,6 @@ pub(crate) enum Pace {
     Spin(Duration),
 }
 
-/// No deadline.
-pub(crate) const NEVER: u64 = u64::MAX;
-
 /// How a drive ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Drive {
@@ -187,11 +161,10 @@ impl Port {
         Port {
             engine,
             affinity,
-            signal: Signal::default(),
+            lease: Lease::default(),
             commands: Mutex::new(Some(Vec::new())),
             seat: OnceLock::new(),
             making: Mutex::new(()),
-            published: AtomicU64::new(NEVER),
         }
     }
 
@@ -298,14 +271,13 @@ impl Port {
     /// Whether a caller has left the seat and is expected back so soon that what there is to do may wait for it. The engine sees
     /// to it if the caller stays away.
     pub(crate) fn awaits_caller(&self) -> bool {
-        let seat = self.seat.get();
-        seat.is_some_and(|seat| seat.lent.load(Ordering::SeqCst) && !seat.occupied.load(Ordering::SeqCst))
+        self.lease.is_left_to_a_caller()
     }
 
     /// Says that there is work for whoever drives; wakes somebody if nobody is awake, and says whether it had to.
     #[inline(always)]
     pub(crate) fn ring(&self) -> bool {
-        let asleep = self.signal.ring();
+        let asleep = self.lease.ring();
         if asleep {
             self.wake();
         }
@@ -317,9 +289,7 @@ impl Port {
         let Some(seat) = self.seat.get() else { return };
         match &*seat.waker.read().unwrap_or_else(PoisonError::into_inner) {
             // Nobody sleeps in the poll, and the nest that would call the engine is disarmed.
-            Some(_) if seat.lent.load(Ordering::SeqCst) && !seat.occupied.load(Ordering::SeqCst) => {
-                self.engine.call(seat.number);
-            }
+            Some(_) if self.lease.is_left_to_a_caller() => self.engine.call(seat.number),
             // Fails only if the descriptor is bad, which it is not; a saturated counter is a wake as well.
             Some(waker) => {
                 let _ = waker.wake();
@@ -381,14 +351,10 @@ impl Port {
     ) -> Drive {
         let nested = |seat: &&Seat| seat.nested.load(Ordering::Relaxed);
         let Some(seat) = self.seat.get().filter(nested) else { return Drive::Taken };
-        let mut guard = match seat.reactor.try_lock() {
-            Ok(guard) => guard,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Drive::Taken,
-        };
+        let Some(mut guard) = seat.try_lock() else { return Drive::Taken };
         // It may have moved in with the engine at this moment.
         let Some(reactor) = guard.as_mut().filter(|reactor| reactor.has_own_poll()) else { return Drive::Taken };
-        seat.occupied.store(true, Ordering::SeqCst);
+        self.lease.enter(&self.around(seat, host));
         let begun = Instant::now();
         reactor.habit.note(begun);
         let look = match pace {
@@ -396,9 +362,6 @@ impl Port {
             Pace::Spin(spin) => spin,
             Pace::Look | Pace::Sleep => Duration::ZERO,
         };
-        if !seat.lent.load(Ordering::SeqCst) {
-            seat.disarm();
-        }
         let mut look_until = None;
         let mut looked = false;
         let mut slept = false;
@@ -408,7 +371,7 @@ impl Port {
                 let _ = reactor.wait(Some(Duration::ZERO));
             }
             loop {
-                self.signal.start();
+                self.lease.start();
                 reactor.round(host, Turns::CALLER, &mut Stint::default());
                 if let Some(panic) = reactor.panicked.take() {
                     break Err(panic);
@@ -440,14 +403,14 @@ impl Port {
                                 Pace::Spin(_) | Pace::Sleep | Pace::Look => std::hint::spin_loop(),
                             }
                             // The poll itself is asked now and then: writability, newcomers and rings come through it.
-                            if reactor.is_busy() && !self.signal.has_work() && !reactor.habit.is_poll_due(now) {
+                            if reactor.is_busy() && !self.lease.has_work() && !reactor.habit.is_poll_due(now) {
                                 continue;
                             }
                             Some(Duration::ZERO)
                         }
                     }
                 };
-                if timeout != Some(Duration::ZERO) && !self.signal.rest() {
+                if timeout != Some(Duration::ZERO) && !self.lease.rest() {
                     continue;
                 }
                 match reactor.wait(timeout) {
@@ -490,68 +453,30 @@ impl Port {
     /// One turn of an engine thread. Says when the next one is due whatever happens, or that the reactor was held.
     pub(crate) fn engine_turn(&self, host: &dyn Host) -> Turn {
         let Some(seat) = self.seat.get() else { return Turn::Idle(None) };
-        let mut guard = match seat.reactor.try_lock() {
-            Ok(guard) => guard,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            // Only the engine drives. A caller that came late sees that and goes.
-            Err(TryLockError::WouldBlock) if !seat.nested.load(Ordering::SeqCst) => {
-                seat.reactor.lock().unwrap_or_else(PoisonError::into_inner)
-            }
-            Err(TryLockError::WouldBlock) => {
-                // Whoever holds it asks for misses after unlocking: one of the two sees the other.
-                self.signal.miss();
-                match seat.reactor.try_lock() {
-                    Ok(guard) => guard,
-                    Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                    Err(TryLockError::WouldBlock) => {
-                        let mut deadline = self.published.load(Ordering::SeqCst);
-                        // One that has passed is for whoever drives, who publishes the next when leaving.
-                        if deadline <= self.engine.nanos(Instant::now()) {
-                            deadline = NEVER;
-                            self.published.store(NEVER, Ordering::SeqCst);
-                        }
-                        return Turn::Held(self.engine.instant(deadline));
-                    }
-                }
-            }
+        let Some(mut guard) = self.lease.hold(|| seat.try_lock_as_engine()) else {
+            let deadline = self.lease.deadline_while_held(self.engine.nanos(Instant::now()));
+            return Turn::Idle(self.engine.instant(deadline));
         };
         let Some(reactor) = guard.as_mut() else { return Turn::Idle(None) };
+        let around = self.around(seat, host);
         let outcome = contain(|| {
-            let waited = host.has_waiters();
-            if waited && seat.lent.load(Ordering::SeqCst) {
-                // Whoever waits on the list hears of the next arrival only if the nest does.
-                seat.take_back();
-            }
-            let overdue = seat.overdue.swap(false, Ordering::SeqCst);
-            let lending = seat.nested.load(Ordering::Relaxed) && !waited && !overdue && host.will_return();
+            let lending = self.lease.begin_turn(&around, seat.nested.load(Ordering::Relaxed));
             let turns = if lending { Turns::NONE } else { Turns::ENGINE };
             let mut stint = Stint::default();
             host.await_burst();
-            let busy = loop {
-                self.signal.start();
+            let busy = self.lease.rounds(lending, || {
                 // Fails only for a signal, which concerns nobody here.
                 let _ = reactor.wait(Some(Duration::ZERO));
                 reactor.round(host, turns, &mut stint);
-                if let Some(panic) = reactor.panicked.take() {
-                    return Err(panic);
-                }
-                let busy = reactor.is_busy();
-                if reactor.finished || lending || (!busy && self.signal.rest()) {
-                    break busy;
-                }
-                if stint.is_over() {
-                    break true;
-                }
-            };
-            // What the flush could not write waits for the kernel, and only who asks the poll hears of that.
-            let returns = lending && host.will_return();
-            if lending && !returns {
-                seat.take_back();
+                (reactor.is_busy(), reactor.finished || reactor.panicked.is_some() || stint.is_over())
+            });
+            if let Some(panic) = reactor.panicked.take() {
+                return Err(panic);
             }
             if reactor.may_move_in() && !reactor.finished && self.move_in(seat, reactor, host) {
                 return Ok((true, false));
             }
-            Ok((busy, returns))
+            Ok((busy, lending))
         });
         let (busy, lending) = match outcome.unwrap_or_else(Err) {
             Ok(outcome) => outcome,
@@ -565,122 +490,52 @@ impl Port {
             host.finished();
             return Turn::Idle(None);
         }
-        let deadline = reactor.deadline();
-        self.published.store(deadline.map_or(NEVER, |deadline| self.engine.nanos(deadline)), Ordering::SeqCst);
-        if lending {
-            return self.lend(seat, guard, host, deadline);
+        let (deadline, backlog) = (reactor.deadline(), reactor.has_backlog());
+        let outcome = self.lease.end_turn(&around, guard, lending, busy, backlog, self.nanos(deadline));
+        match outcome.leased {
+            true => Turn::Leased { deadline, again: outcome.again },
+            false if outcome.again => Turn::Again(deadline),
+            false => Turn::Idle(deadline),
         }
-        let left = self.signal.leave() | busy;
-        drop(guard);
-        // Read in any case, so that a miss is not left standing.
-        let missed = self.signal.missed();
-        if left || missed { Turn::Again(deadline) } else { Turn::Idle(deadline) }
-    }
-
-    /// The engine leaves what there is to read to a caller that is about to come for it, and looks again later.
-    fn lend(
-        &self,
-        seat: &Seat,
-        guard: MutexGuard<'_, Option<Reactor>>,
-        host: &dyn Host,
-        deadline: Option<Instant>,
-    ) -> Turn {
-        if !seat.lent.swap(true, Ordering::SeqCst) {
-            seat.disarm();
-        }
-        seat.seen.store(seat.visits.load(Ordering::Relaxed), Ordering::Relaxed);
-        seat.late.store(false, Ordering::Relaxed);
-        // Asked after the loan is known: who joins those who wait asks for the loan after that, so one of us sees the other.
-        let waited = host.has_waiters();
-        if waited {
-            seat.take_back();
-        }
-        // A ring before the loan was known went to a poll nobody asks any more; one after it calls the engine.
-        let left = self.signal.leave() | guard.as_ref().is_some_and(Reactor::has_backlog);
-        drop(guard);
-        let missed = self.signal.missed();
-        if waited {
-            return Turn::Again(deadline);
-        }
-        seat.patrolled.store(true, Ordering::SeqCst);
-        Turn::Lent { deadline, again: left || missed }
     }
 
     /// Leaves the seat: hands everything that is left to the engine, or keeps it for the next visit if that is near.
     fn leave(&self, seat: &Seat, guard: MutexGuard<'_, Option<Reactor>>, host: &dyn Host) {
-        let mut regular = false;
-        seat.visits.fetch_add(1, Ordering::Relaxed);
-        seat.occupied.store(false, Ordering::SeqCst);
-        let mut left = self.signal.leave();
-        if let Some(reactor) = guard.as_ref() {
-            if reactor.finished {
-                self.finish(seat, guard);
-                host.finished();
-                return;
-            }
-            // Only the engine can let it move in.
-            left |= reactor.may_move_in();
-            if reactor.habit.is_regular() || (seat.lent.load(Ordering::SeqCst) && host.will_return()) {
-                let first = !seat.lent.swap(true, Ordering::SeqCst);
-                // A ring in between went to a poll nobody asks any more.
-                left |= first && self.signal.has_work();
-                // Others who wait need somebody to drive while this caller is away. As in `lend`, asked after the loan is known.
-                regular = !host.has_waiters();
-            }
-            left |= reactor.is_busy() && !regular;
-            let deadline = reactor.deadline().map_or(NEVER, |deadline| self.engine.nanos(deadline));
-            if deadline < self.published.load(Ordering::SeqCst) {
-                self.published.store(deadline, Ordering::SeqCst);
-                self.engine.call(seat.number);
-            }
+        let Some(reactor) = guard.as_ref() else { return };
+        if reactor.finished {
+            self.finish(seat, guard);
+            host.finished();
+            return;
         }
-        if !regular {
-            seat.take_back();
-            // As long as the loan was known, senders may have left something to the next visit.
-            left |= host.has_dirty();
-        }
-        drop(guard);
-        if regular && !seat.patrolled.swap(true, Ordering::SeqCst) {
-            self.engine.patrol(seat.number);
-        }
-        // While the seat is on loan, the patrol is turn enough for an engine that came while it was taken: a call would come at such a
-        // time again, and so after each visit. But it may have come for somebody who waits, and joined those after the look at them.
-        let missed = self.signal.missed() && (!regular || host.has_waiters());
-        if missed || left {
-            // A call rather than a ring: the list that is left is the reactor's own, which a ring does not speak of.
+        let (regular, busy, deadline) = (reactor.habit.is_regular(), reactor.is_busy(), self.nanos(reactor.deadline()));
+        let may_move_in = reactor.may_move_in();
+        self.lease.leave(&self.around(seat, host), guard, regular, busy, deadline);
+        if may_move_in {
+            // Only the engine can let it.
             self.engine.call(seat.number);
         }
+    }
+
+    fn nanos(&self, deadline: Option<Instant>) -> u64 {
+        deadline.map_or(NEVER, |deadline| self.engine.nanos(deadline))
+    }
+
+    fn around<'a>(&'a self, seat: &'a Seat, host: &'a dyn Host) -> Around<'a> {
+        Around { seat, engine: &self.engine, host }
     }
 
     /// Called by whoever has joined those who wait: a seat on loan that nobody sits in is no good to them, so the engine drives again.
     pub(crate) fn attend(&self) {
         let Some(seat) = self.seat.get() else { return };
-        if seat.lent.load(Ordering::SeqCst) && !seat.occupied.load(Ordering::SeqCst) {
+        if self.lease.is_left_to_a_caller() {
             self.engine.call(seat.number);
         }
     }
 
-    /// The engine looks whether a caller that has the seat on loan still comes back; whether to look again.
-    pub(crate) fn patrol(&self, host: &dyn Host) -> Patrol {
-        let Some(seat) = self.seat.get() else { return Patrol::Over };
-        let visits = seat.visits.load(Ordering::Relaxed);
-        let came = seat.seen.swap(visits, Ordering::Relaxed) != visits;
-        // A pace that promises a visit is believed for one round: what the application takes may come from elsewhere.
-        let expected = || !seat.late.load(Ordering::Relaxed) && !host.has_dirty() && host.will_return();
-        if seat.lent.load(Ordering::SeqCst) && !host.has_waiters() && (came || expected()) {
-            seat.late.store(!came, Ordering::Relaxed);
-            return Patrol::Again;
-        }
-        // Taken away before the look at the seat: whoever is inside registers again after leaving it, so one of us sees the other.
-        seat.patrolled.swap(false, Ordering::SeqCst);
-        match seat.reactor.try_lock() {
-            Ok(_) | Err(TryLockError::Poisoned(_)) if seat.lent.swap(false, Ordering::SeqCst) => {
-                seat.overdue.store(true, Ordering::SeqCst);
-                seat.arm();
-                Patrol::TakeOver
-            }
-            Ok(_) | Err(_) => Patrol::Over,
-        }
+    /// The engine looks whether a caller that has the seat on lease still comes back.
+    pub(crate) fn check_lease(&self, host: &dyn Host) -> Check {
+        let Some(seat) = self.seat.get() else { return Check::Over };
+        self.lease.check(&self.around(seat, host), || seat.try_lock())
     }
 
     /// A closed socket needs no poll of its own: nobody will drive it but an engine thread, in whose poll its connections have room.
@@ -691,7 +546,7 @@ impl Port {
             // The inner poll is dropped right after; a failure leaves nothing behind.
             let _ = nest.detach();
         }
-        seat.lent.store(false, Ordering::SeqCst);
+        self.lease.forget_callers();
         seat.nested.store(false, Ordering::SeqCst);
         // A ring that finds no waker calls the engine; one that found it has set WORK, for which this turn looks when it leaves.
         *seat.waker.write().unwrap_or_else(PoisonError::into_inner) = None;
@@ -702,6 +557,7 @@ impl Port {
 
     /// The socket is closed and nothing is left: gives the descriptors back.
     fn finish(&self, seat: &Seat, guard: MutexGuard<'_, Option<Reactor>>) {
+        self.lease.abandon();
         drop(self.dismantle(seat, guard));
         seat.waker.write().unwrap_or_else(PoisonError::into_inner).take();
         self.keep_promise();
@@ -710,11 +566,8 @@ impl Port {
 
     /// Code that ran for the socket panicked: nothing here is to be trusted any more.
     fn fail(&self, seat: &Seat, guard: MutexGuard<'_, Option<Reactor>>, host: &dyn Host, panic: &Arc<str>) {
-        seat.occupied.store(false, Ordering::SeqCst);
-        seat.lent.store(false, Ordering::SeqCst);
+        self.lease.abandon();
         let reactor = self.dismantle(seat, guard);
-        // Nobody drives any more, so what was left to do is nobody's.
-        let _ = self.signal.leave();
         if let Some(reactor) = reactor {
             reactor.demolish();
         }
@@ -742,27 +595,51 @@ fn forget(command: Command) {
     let _ = contain(|| drop(command));
 }
 
-/// What became of a seat on loan.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Patrol {
-    /// It is used: look again.
-    Again,
-    /// It is not on loan any more.
-    Over,
-    /// The caller did not come back: the engine drives again.
-    TakeOver,
-}
-
 /// What an engine thread's turn came to.
 pub(crate) enum Turn {
-    /// Nothing more to do until the deadline.
+    /// Nothing more to do until the deadline; or a caller drives, who publishes an earlier one when it leaves.
     Idle(Option<Instant>),
     /// There is more to do at once.
     Again(Option<Instant>),
-    /// A caller drives. It publishes an earlier deadline than this when it leaves.
-    Held(Option<Instant>),
-    /// A caller is expected back: look after the socket as one on loan. It may want another turn all the same.
-    Lent { deadline: Option<Instant>, again: bool },
+    /// A caller is expected back: check the lease from now on. The socket may want another turn all the same.
+    Leased { deadline: Option<Instant>, again: bool },
+}
+
+/// A seat with what it stands in.
+struct Around<'a> {
+    seat: &'a Seat,
+    engine: &'a Engine,
+    host: &'a dyn Host,
+}
+
+impl Surroundings for Around<'_> {
+    fn arm(&self) {
+        self.seat.arm();
+    }
+
+    fn disarm(&self) {
+        self.seat.disarm();
+    }
+
+    fn call(&self) {
+        self.engine.call(self.seat.number);
+    }
+
+    fn watch(&self) {
+        self.engine.watch(self.seat.number);
+    }
+
+    fn has_waiters(&self) -> bool {
+        self.host.has_waiters()
+    }
+
+    fn has_dirty(&self) -> bool {
+        self.host.has_dirty()
+    }
+
+    fn will_return(&self) -> bool {
+        self.host.will_return()
+    }
 }
 
 impl Seat {
@@ -770,10 +647,20 @@ impl Seat {
         self.returns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends a loan, or sees to it that there is none. Only for whoever holds the reactor.
-    fn take_back(&self) {
-        self.lent.store(false, Ordering::SeqCst);
-        self.arm();
+    /// What an engine thread takes hold by: where only the engine drives, it waits for a caller that came late, sees that, and goes.
+    fn try_lock_as_engine(&self) -> Option<MutexGuard<'_, Option<Reactor>>> {
+        self.try_lock().or_else(|| {
+            let alone = !self.nested.load(Ordering::SeqCst);
+            alone.then(|| self.reactor.lock().unwrap_or_else(PoisonError::into_inner))
+        })
+    }
+
+    fn try_lock(&self) -> Option<MutexGuard<'_, Option<Reactor>>> {
+        match self.reactor.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     fn arm(&self) {

@@ -28,6 +28,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use wiremesh_transports::sys::sleep_precisely;
 use wiremesh_transports::{Stream, Transport};
 
 pub(crate) struct Reactor {
@@ -184,6 +185,11 @@ impl Reactor {
     /// Waits for events of its own poll, at most `timeout`.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let Sources::Own(poll) = &mut self.sources else { return Ok(()) };
+        let slept = match timeout {
+            Some(limit) if !limit.is_zero() => sleep_precisely(poll, limit)?,
+            Some(_) | None => false,
+        };
+        let timeout = if slept { Some(Duration::ZERO) } else { timeout };
         let mut events = std::mem::replace(&mut self.events, mio::Events::with_capacity(0));
         let result = poll.poll(&mut events, timeout);
         for event in &events {

@@ -2,7 +2,8 @@
 
 use super::Host;
 use super::contain::contain;
-use super::port::{Command, NEVER, Patrol, Turn};
+use super::lease::{Check, NEVER};
+use super::port::{Command, Turn};
 use super::reactor::PREFIX_SHIFT;
 use super::resolver::Resolver;
 use super::shortage::{Promise, Returns, is_shortage};
@@ -68,8 +69,8 @@ struct Worker {
 struct Inbox {
     /// Sockets somebody called for.
     calls: Vec<usize>,
-    /// Sockets whose seat was lent to a caller.
-    lent: Vec<usize>,
+    /// Sockets whose seat is leased to a caller.
+    leased: Vec<usize>,
     stop: bool,
     /// The thread has been woken and has not looked yet.
     rung: bool,
@@ -305,9 +306,9 @@ impl Engine {
     }
 
     /// Asks the thread of that socket to look now and then whether a caller still comes back to it.
-    pub(crate) fn patrol(&self, number: usize) {
+    pub(crate) fn watch(&self, number: usize) {
         let Some(worker) = self.worker(number) else { return };
-        worker.lock().lent.push(number);
+        worker.lock().leased.push(number);
         // Called again when the time comes: the thread must know that there is something to look after.
         self.call(number);
     }
@@ -362,12 +363,12 @@ struct Loop {
     served: usize,
     /// Sockets of which the present events are noted.
     noted: BTreeSet<usize>,
-    /// Sockets on loan to callers, and when they were last looked at.
-    lent: BTreeSet<usize>,
+    /// Sockets whose seats are leased to callers, and when they were last looked at.
+    leased: BTreeSet<usize>,
     looked: Instant,
 }
 
-/// How often sockets on loan are looked at: as long as they may be left alone by a caller that was expected back.
+/// How often leases are checked: as long as a seat may be left alone by a caller that was expected back.
 const ROUND: Duration = Duration::from_millis(1);
 
 impl Loop {
@@ -381,7 +382,7 @@ impl Loop {
             again: BTreeSet::new(),
             served: 0,
             noted: BTreeSet::new(),
-            lent: BTreeSet::new(),
+            leased: BTreeSet::new(),
             looked: Instant::now(),
         }
     }
@@ -403,7 +404,7 @@ impl Loop {
             } else {
                 Some(Duration::ZERO)
             };
-            let timeout = if self.lent.is_empty() { timeout } else { Some(timeout.map_or(ROUND, |t| t.min(ROUND))) };
+            let timeout = if self.leased.is_empty() { timeout } else { Some(timeout.map_or(ROUND, |t| t.min(ROUND))) };
             // Only a signal makes it fail, and then there are no events.
             if self.poll.poll(&mut events, timeout).is_err() {
                 continue;
@@ -421,7 +422,7 @@ impl Loop {
             }
             self.serve_next_again();
             self.expire();
-            self.patrol();
+            self.check_leases();
         }
     }
 
@@ -453,19 +454,19 @@ impl Loop {
         }
     }
 
-    fn patrol(&mut self) {
-        if self.lent.is_empty() || self.looked.elapsed() < ROUND {
+    fn check_leases(&mut self) {
+        if self.leased.is_empty() || self.looked.elapsed() < ROUND {
             return;
         }
         self.looked = Instant::now();
-        for number in std::mem::take(&mut self.lent) {
+        for number in std::mem::take(&mut self.leased) {
             let Some(host) = self.engine.host(number) else { continue };
-            match host.port().patrol(&*host) {
-                Patrol::Again => {
-                    self.lent.insert(number);
+            match host.port().check_lease(&*host) {
+                Check::Again => {
+                    self.leased.insert(number);
                 }
-                Patrol::Over => {}
-                Patrol::TakeOver => self.turn(number),
+                Check::Over => {}
+                Check::TakeOver => self.turn(number),
             }
         }
     }
@@ -475,7 +476,7 @@ impl Loop {
         let worker = self.engine.workers.get()?.get(self.index)?;
         let mut inbox = worker.lock();
         inbox.rung = false;
-        self.lent.extend(inbox.lent.drain(..));
+        self.leased.extend(inbox.leased.drain(..));
         if inbox.stop { None } else { Some(std::mem::take(&mut inbox.calls)) }
     }
 
@@ -495,10 +496,9 @@ impl Loop {
                 self.schedule(number, deadline);
                 self.again.insert(number);
             }
-            Turn::Held(deadline) => self.schedule(number, deadline),
-            Turn::Lent { deadline, again } => {
+            Turn::Leased { deadline, again } => {
                 self.schedule(number, deadline);
-                self.lent.insert(number);
+                self.leased.insert(number);
                 if again {
                     self.again.insert(number);
                 }

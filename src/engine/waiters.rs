@@ -22,8 +22,44 @@ impl Interest {
     /// All of them: the socket was closed.
     pub(crate) const ALL: Interest = Interest(7);
 
+    #[inline(always)]
     fn meets(self, other: Interest) -> bool {
         self.0 & other.0 != 0
+    }
+}
+
+/// How many threads drive, or are about to, for each interest: whoever publishes something wakes a driver only if it waits for that.
+#[derive(Default)]
+pub(crate) struct Drivers {
+    message: AtomicUsize,
+    room: AtomicUsize,
+    change: AtomicUsize,
+}
+
+impl Drivers {
+    /// A thread is about to drive for `interest`. It looks at what is published after this.
+    pub(crate) fn enter(&self, interest: Interest) {
+        for count in self.of(interest) {
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    pub(crate) fn leave(&self, interest: Interest) {
+        for count in self.of(interest) {
+            count.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Returns true if a thread drives for `interest`. To be asked after a fence behind what was published.
+    #[inline(always)]
+    pub(crate) fn wait_for(&self, interest: Interest) -> bool {
+        self.of(interest).any(|count| count.load(Ordering::SeqCst) > 0)
+    }
+
+    #[inline(always)]
+    fn of(&self, interest: Interest) -> impl Iterator<Item = &AtomicUsize> {
+        let all = [(Interest::MESSAGE, &self.message), (Interest::ROOM, &self.room), (Interest::CHANGE, &self.change)];
+        all.into_iter().filter(move |(one, _)| one.meets(interest)).map(|(_, count)| count)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::context::Inner;
 use crate::engine::listener::SharedListener;
 use crate::engine::port::{Command, Drive, Pace, Port};
 use crate::engine::reactor::Linger;
-use crate::engine::waiters::{Interest, Waiters};
+use crate::engine::waiters::{Drivers, Interest, Waiters};
 use crate::engine::{EndpointId, Host};
 use crate::error::{Error, RecvError, SendError, SendFailure};
 use crate::kind::SocketKind;
@@ -50,8 +50,8 @@ pub(crate) struct Core {
     pub(super) failed: AtomicBool,
     /// The close is under way.
     pub(super) parted: AtomicBool,
-    /// Callers that drive, or are about to: inproc arrivals must ring for them.
-    drivers: AtomicUsize,
+    /// Callers that drive, or are about to: what their poll does not see must ring for them.
+    drivers: Drivers,
     /// What its connections are counted for in the context's budget. A panic takes them away without a word.
     pub(super) held: Mutex<Held>,
     /// How often a peer's routing id was set, under the send gate.
@@ -170,7 +170,7 @@ impl Core {
             closed: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             parted: AtomicBool::new(false),
-            drivers: AtomicUsize::new(0),
+            drivers: Drivers::default(),
             held: Mutex::new(Held::default()),
             renamings: AtomicU64::new(0),
             exchange: Mutex::new(()),
@@ -352,13 +352,13 @@ impl Core {
     /// Tells everybody who waits for something that it may be there: those on the list, and one that waits in the driver's seat.
     pub(super) fn tell_waiters(&self, interest: Interest) {
         self.waiters.notify(interest, usize::MAX);
-        self.wake_driver();
+        self.wake_driver(interest);
     }
 
-    /// Rings for a caller that drives: something came that its poll does not see.
-    pub(super) fn wake_driver(&self) {
+    /// Rings for a caller that drives and waits for that: something came that its poll does not see.
+    pub(super) fn wake_driver(&self, interest: Interest) {
         std::sync::atomic::fence(Ordering::SeqCst);
-        if self.drivers.load(Ordering::SeqCst) > 0 {
+        if self.drivers.wait_for(interest) {
             self.port.ring();
         }
     }
@@ -377,9 +377,9 @@ impl Core {
                 return true;
             }
             if self.port.is_open() {
-                self.drivers.fetch_add(1, Ordering::SeqCst);
+                self.drivers.enter(interest);
                 let drive = self.port.drive(self, deadline, pace, &mut done);
-                self.drivers.fetch_sub(1, Ordering::SeqCst);
+                self.drivers.leave(interest);
                 match drive {
                     Drive::Done => return true,
                     Drive::TimedOut => return done(),

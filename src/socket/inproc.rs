@@ -225,7 +225,7 @@ impl Core {
         if let Some(endpoint) = endpoint {
             self.tell(EventKind::Disconnected(Cause::Peer), &endpoint, Some(peer));
         }
-        self.wake_driver();
+        self.wake_driver(Interest::MESSAGE);
     }
 
     /// Shows an XPUB's application what followed from the loss of a peer.

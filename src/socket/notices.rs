@@ -4,6 +4,7 @@
 use super::core::Core;
 use super::sending::{Peer, SendSide};
 use crate::engine::Incoming;
+use crate::engine::waiters::Interest;
 use crate::kind::SocketKind;
 use crate::message::{Message, wire};
 use crate::peer::PeerId;
@@ -43,7 +44,7 @@ impl Core {
             self.arrive(peer, Incoming::Messages(EMPTY, 1));
         }
         self.announce();
-        self.wake_driver();
+        self.wake_driver(Interest::MESSAGE);
     }
 
     /// What a new connection is sent before anything else, with the lock held.

@@ -433,7 +433,7 @@ impl Core {
     pub(super) fn reveal_all(&self, peer: PeerId, shown: Vec<Message>) {
         self.show(peer, shown);
         self.announce();
-        self.wake_driver();
+        self.wake_driver(Interest::MESSAGE);
     }
 
     fn show(&self, peer: PeerId, shown: Vec<Message>) -> bool {
@@ -535,7 +535,7 @@ impl Core {
             self.arrived.store(true, Ordering::Release);
         }
         self.waiters.notify(Interest::MESSAGE, 1);
-        self.wake_driver();
+        self.wake_driver(Interest::MESSAGE);
     }
 
     /// A publisher takes what an inproc peer sent upstream.
@@ -560,7 +560,7 @@ impl Core {
             self.show(peer, shown);
         }
         self.announce();
-        self.wake_driver();
+        self.wake_driver(Interest::MESSAGE);
     }
 
     /// Takes all that waits in the outbox of an inproc peer of another socket, and gives it credit for what was read.
@@ -997,7 +997,7 @@ impl Core {
             self.land(Arrival::Pieces(peer, pieces.into()), peer, count.taken, count.taken_bytes);
         }
         self.announce();
-        self.wake_driver();
+        self.wake_driver(Interest::MESSAGE);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Sockets that share an engine thread: whatever one of them is busy with, the others get their turn.
 
 use crate::support::child::{self, Process};
+use crate::support::measure::limit_descriptors;
 use crate::support::raw::{Raw, command};
 use crate::support::{Over, PATIENCE, alone, median};
 use std::io::Write;
@@ -110,6 +111,7 @@ fn nor_does_a_flood_of_subscriptions() {
 #[test]
 fn nor_does_a_flush_over_many_peers() {
     let _turn = alone();
+    limit_descriptors(3 * MANY as u64);
     let context = context(false);
     let publisher = Pub::builder().context(&context).send_mark(0u32).build().expect("good options");
     let endpoint = publisher.bind(Over::Ipc.wildcard()).expect("bound");
@@ -146,4 +148,4 @@ fn nor_does_a_flush_over_many_peers() {
 /// What a turn of another socket may take, which other programs can make the rule.
 const TURN: Duration = Duration::from_millis(1);
 /// How many peers one socket has to write to.
-const MANY: usize = 450;
+const MANY: usize = 3000;

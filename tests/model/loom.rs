@@ -12,6 +12,9 @@ mod sync;
 
 #[path = "../../src/queue/credit.rs"]
 mod credit;
+#[path = "../../src/engine/lease.rs"]
+#[allow(dead_code, reason = "the models use what they need of it")]
+mod lease;
 #[path = "../../src/engine/signal.rs"]
 mod signal;
 #[path = "../../src/engine/waiters.rs"]
@@ -22,6 +25,8 @@ mod waiters;
 mod explore;
 #[path = "loom/hand_over.rs"]
 mod hand_over;
+#[path = "loom/mutants.rs"]
+mod mutants;
 #[path = "loom/queue_credit.rs"]
 mod queue_credit;
 #[path = "loom/seat.rs"]

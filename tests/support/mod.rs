@@ -185,6 +185,11 @@ impl<T: Send + 'static> Blocked<T> {
         });
     }
 
+    /// The kernel's number of the thread, once it has [settled](Blocked::settle).
+    pub(crate) fn thread_id(&self) -> u64 {
+        self.number.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn is_done(&self) -> bool {
         self.thread.as_ref().is_none_or(thread::JoinHandle::is_finished)
     }

@@ -1,141 +1,121 @@
-//! The driver's seat of `engine/port.rs` around the shipped hand-over word: a try-lock, a nested poll, a caller and an engine
-//! thread. Steps that touch shared state come in the order they have there.
+//! What stands around the shipped lease of the driver's seat: a try-lock, a nested poll, a caller and an engine thread. Steps that
+//! touch shared state come in the order they have in `engine/port.rs` and `engine/thread.rs`.
 
 use crate::parker::Parker;
-use crate::signal::Signal;
-use crate::sync::{AtomicU32, Mutex, MutexGuard, Ordering, fence};
-use loom::sync::atomic::AtomicBool;
+use crate::sync::{AtomicBool, AtomicU32, Mutex, Ordering, fence};
 
-/// The hand-over word, or a weakened one.
-pub(crate) trait Word: Default + Send + Sync + 'static {
+/// The shipped lease, or one with a line changed.
+pub(crate) trait AnyLease: Default + Send + Sync + 'static {
     fn ring(&self) -> bool;
+    fn is_left_to_a_caller(&self) -> bool;
+    fn deadline_while_held(&self, now: u64) -> u64;
     fn start(&self);
-    fn has_work(&self) -> bool;
     fn rest(&self) -> bool;
-    fn leave(&self) -> bool;
-    fn miss(&self);
-    fn missed(&self) -> bool;
+    fn enter(&self, around: &World<Self>);
+    fn leave<G>(&self, around: &World<Self>, guard: G, regular: bool, busy: bool, deadline: u64);
+    fn hold<G>(&self, try_lock: impl Fn() -> Option<G>) -> Option<G>;
+    fn begin_turn(&self, around: &World<Self>) -> bool;
+    fn rounds(&self, lending: bool, round: impl FnMut() -> (bool, bool)) -> bool;
+    /// Whether the seat is leased, and whether there is more to do at once.
+    fn end_turn<G>(&self, around: &World<Self>, guard: G, lending: bool, busy: bool, deadline: u64) -> (bool, bool);
+    /// Whether to check again, and whether to take over.
+    fn check<G>(&self, around: &World<Self>, try_lock: impl Fn() -> Option<G>) -> (bool, bool);
 }
 
-macro_rules! word {
-    ($signal:ty) => {
-        impl Word for $signal {
+/// Puts the lease of a module into the model.
+macro_rules! lease {
+    ($($module:ident)::+) => {
+        impl<L: $crate::seat::AnyLease> $($module)::+::Surroundings for $crate::seat::World<L> {
+            fn arm(&self) {
+                self.kernel.arm();
+            }
+            fn disarm(&self) {
+                self.kernel.disarm();
+            }
+            fn call(&self) {
+                self.kernel.call();
+            }
+            fn watch(&self) {
+                self.watch_lease();
+            }
+            fn has_waiters(&self) -> bool {
+                self.waits()
+            }
+            fn has_dirty(&self) -> bool {
+                self.is_dirty()
+            }
+            fn will_return(&self) -> bool {
+                self.is_expected()
+            }
+        }
+
+        impl $crate::seat::AnyLease for $($module)::+::Lease {
             fn ring(&self) -> bool {
                 self.ring()
+            }
+            fn is_left_to_a_caller(&self) -> bool {
+                self.is_left_to_a_caller()
+            }
+            fn deadline_while_held(&self, now: u64) -> u64 {
+                self.deadline_while_held(now)
             }
             fn start(&self) {
                 self.start();
             }
-            fn has_work(&self) -> bool {
-                self.has_work()
-            }
             fn rest(&self) -> bool {
                 self.rest()
             }
-            fn leave(&self) -> bool {
-                self.leave()
+            fn enter(&self, around: &$crate::seat::World<Self>) {
+                self.enter(around);
             }
-            fn miss(&self) {
-                self.miss();
+            fn leave<G>(&self, around: &$crate::seat::World<Self>, guard: G, regular: bool, busy: bool, deadline: u64) {
+                self.leave(around, guard, regular, busy, deadline);
             }
-            fn missed(&self) -> bool {
-                self.missed()
+            fn hold<G>(&self, try_lock: impl Fn() -> Option<G>) -> Option<G> {
+                self.hold(try_lock)
+            }
+            fn begin_turn(&self, around: &$crate::seat::World<Self>) -> bool {
+                self.begin_turn(around, true)
+            }
+            fn rounds(&self, lending: bool, round: impl FnMut() -> (bool, bool)) -> bool {
+                self.rounds(lending, round)
+            }
+            fn end_turn<G>(
+                &self,
+                around: &$crate::seat::World<Self>,
+                guard: G,
+                lending: bool,
+                busy: bool,
+                deadline: u64,
+            ) -> (bool, bool) {
+                let outcome = self.end_turn(around, guard, lending, busy, false, deadline);
+                (outcome.leased, outcome.again)
+            }
+            fn check<G>(&self, around: &$crate::seat::World<Self>, try_lock: impl Fn() -> Option<G>) -> (bool, bool) {
+                use $($module)::+::Check;
+                let check = self.check(around, try_lock);
+                (check == Check::Again, check == Check::TakeOver)
             }
         }
     };
 }
+pub(crate) use lease;
 
-word!(Signal);
-word!(crate::unordered::signal::Signal);
+lease!(crate::lease);
+lease!(crate::unordered::lease);
 
-/// The word with one thing done wrong.
-#[derive(Default)]
-pub(crate) struct Weakened<const FLAW: u8> {
-    word: Signal,
-    missed: AtomicBool,
-}
-
-/// It sees that there is no work and says that it sleeps, in two steps.
-pub(crate) const RESTS_IN_TWO_STEPS: u8 = 0;
-/// Whoever leaves does not learn that work was left.
-pub(crate) const LEAVES_SILENTLY: u8 = 1;
-/// Nothing tells that the engine found the seat held.
-pub(crate) const TELLS_OF_NO_MISS: u8 = 2;
-/// Whether there was a miss is asked with a load, to save the write.
-pub(crate) const ASKS_WITH_A_LOAD: u8 = 3;
-
-impl<const FLAW: u8> Word for Weakened<FLAW> {
-    fn ring(&self) -> bool {
-        self.word.ring()
-    }
-
-    fn start(&self) {
-        self.word.start();
-    }
-
-    fn has_work(&self) -> bool {
-        self.word.has_work()
-    }
-
-    fn rest(&self) -> bool {
-        if FLAW != RESTS_IN_TWO_STEPS {
-            return self.word.rest();
-        }
-        let rests = !self.word.has_work();
-        if rests {
-            let _ = self.word.leave();
-        }
-        rests
-    }
-
-    fn leave(&self) -> bool {
-        self.word.leave() && FLAW != LEAVES_SILENTLY
-    }
-
-    fn miss(&self) {
-        match FLAW {
-            TELLS_OF_NO_MISS => {}
-            ASKS_WITH_A_LOAD => drop(self.missed.swap(true, Ordering::SeqCst)),
-            _ => self.word.miss(),
-        }
-    }
-
-    fn missed(&self) -> bool {
-        if FLAW == ASKS_WITH_A_LOAD {
-            return self.missed.load(Ordering::SeqCst) && self.missed.swap(false, Ordering::SeqCst);
-        }
-        self.word.missed()
-    }
-}
-
-/// What the seat does wrong.
+/// What those around the lease do wrong.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     None,
-    /// The engine says that it missed the seat and does not try again.
-    NoSecondTry,
-    /// Whoever leaves asks for a miss while still holding the seat.
-    AsksBeforeUnlocking,
     /// A driver says that it looks after it has looked.
     StartsTooLate,
-    /// The engine gives up its patrol of a seat on loan after it found it held, not before it looked.
-    GivesUpTooLate,
-    /// The engine does not ask what was left when it lends the seat.
-    LendsSilently,
-    /// The engine does not look after a seat that it has lent.
-    LendsUnseen,
-    /// Whoever lends the seat, or keeps it on loan, asks whether others wait before the loan is known, and not after.
-    AsksBeforeLending,
-    /// A caller that joins those who wait does not ask whether the seat is on loan.
+    /// The engine does not look after a seat that it has leased.
+    LeasesUnseen,
+    /// The engine does not do at once what was left when it leased the seat.
+    LeasesSilently,
+    /// A caller that joins those who wait does not ask whether the seat is leased.
     WaitsUnattended,
-    /// Whoever ends a loan does not ask what senders have left to the caller meanwhile.
-    LeavesUnflushed,
-    /// Whoever keeps the seat on loan does not have the engine look after it.
-    LeavesUnseen,
-    /// Whoever keeps the seat on loan takes no miss for that of somebody who waits.
-    MissesWaiters,
-    /// Whoever leaves does not tell the engine of an earlier deadline than it knows of.
-    KeepsDeadline,
 }
 
 /// How a caller drives.
@@ -150,31 +130,25 @@ pub(crate) enum Visit {
 }
 
 /// One socket, its engine thread, and the work it is there for.
-pub(crate) struct World<W> {
-    word: W,
+pub(crate) struct World<L> {
+    lease: L,
     fault: Fault,
     seat: Mutex<Reactor>,
-    kernel: Kernel,
+    pub(crate) kernel: Kernel,
     /// The command list. Only the word orders it, as only the word tells when to look.
     commands: Vec<AtomicBool>,
-    occupied: AtomicBool,
-    lent: AtomicBool,
-    patrolled: AtomicBool,
-    visits: AtomicU32,
-    /// How often callers had left when the engine last looked.
-    seen: AtomicU32,
     /// How many are on the list of those who wait.
     waiting: AtomicU32,
     /// How often the engine still hears that a caller will return. Not part of the model: it may be right or wrong at any time.
     returns: std::sync::atomic::AtomicU32,
-    /// Whether the engine looks after seats on loan; without it, what must not wait for a patrol is found.
-    patrols: bool,
+    /// Whether the engine checks leases; without it, what must not wait for a check is found.
+    checks: bool,
     /// The send gate: what is queued, and whether its sender relies on a caller for the flush, is one step.
     gate: Mutex<()>,
     /// The first command is a message: it is looked for in every round under the gate, rung or not.
     sends: bool,
-    /// The engine has been told of the timer's deadline.
-    published: AtomicBool,
+    /// It is to be flushed. Guarded by the gate.
+    dirty: AtomicBool,
     pub(crate) finished: Parker,
 }
 
@@ -189,62 +163,75 @@ struct Reactor {
     timer: bool,
 }
 
-impl<W: Word> World<W> {
+/// When the timer is due, and a moment before.
+const DUE: u64 = 2;
+const BEFORE: u64 = 1;
+const NEVER: u64 = u64::MAX;
+
+impl<L: AnyLease> World<L> {
     /// A world with so many commands to come, and with a stream that will become readable or without one.
-    pub(crate) fn new(fault: Fault, commands: usize, stream: bool) -> World<W> {
+    pub(crate) fn new(fault: Fault, commands: usize, stream: bool) -> World<L> {
         World {
-            word: W::default(),
+            lease: L::default(),
             fault,
             seat: Mutex::new(Reactor { ready: false, commands: vec![false; commands], stream: !stream, timer: false }),
             kernel: Kernel::new(),
             commands: (0..commands).map(|_| AtomicBool::new(false)).collect(),
-            occupied: AtomicBool::new(false),
-            lent: AtomicBool::new(false),
-            patrolled: AtomicBool::new(false),
-            visits: AtomicU32::new(0),
-            seen: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
             returns: std::sync::atomic::AtomicU32::new(0),
-            patrols: true,
+            checks: true,
             gate: Mutex::new(()),
             sends: false,
-            published: AtomicBool::new(false),
+            dirty: AtomicBool::new(false),
             finished: Parker::new(),
         }
     }
 
     /// The same world, whose engine hears so often that a caller will return.
-    pub(crate) fn expecting(self, returns: u32) -> World<W> {
+    pub(crate) fn expecting(self, returns: u32) -> World<L> {
         World { returns: std::sync::atomic::AtomicU32::new(returns), ..self }
     }
 
-    /// The same world, in which a patrol has been asked for before and comes later than anybody can wait.
-    pub(crate) fn without_patrols(self) -> World<W> {
-        World { patrols: false, patrolled: AtomicBool::new(true), ..self }
+    /// The same world, in which the next check comes later than anybody can wait.
+    pub(crate) fn without_checks(self) -> World<L> {
+        World { checks: false, ..self }
     }
 
     /// A world with a message to be sent.
-    pub(crate) fn sending(fault: Fault) -> World<W> {
+    pub(crate) fn sending(fault: Fault) -> World<L> {
         World { sends: true, ..World::new(fault, 1, false) }
     }
 
     /// A world with a command that sets a timer.
-    pub(crate) fn timed(fault: Fault) -> World<W> {
+    pub(crate) fn timed(fault: Fault) -> World<L> {
         let mut world = World::new(fault, 1, false);
         world.seat = Mutex::new(Reactor { ready: false, commands: vec![false], stream: true, timer: true });
         world
     }
 
-    fn will_return(&self) -> bool {
+    pub(crate) fn is_expected(&self) -> bool {
         let left = self.returns.load(Ordering::Relaxed);
         self.returns.store(left.saturating_sub(1), Ordering::Relaxed);
         left > 0
     }
 
-    fn has_waiters(&self) -> bool {
+    pub(crate) fn watch_lease(&self) {
+        if self.checks {
+            self.kernel.watch();
+        }
+    }
+
+    pub(crate) fn waits(&self) -> bool {
         // Loom takes sequentially consistent accesses for weaker ones; the fence says what they are.
         fence(Ordering::SeqCst);
         self.waiting.load(Ordering::SeqCst) > 0
+    }
+
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.sends && {
+            let _gate = self.gate.lock();
+            self.dirty.load(Ordering::Relaxed)
+        }
     }
 
     // ----- those who have work -----
@@ -259,7 +246,8 @@ impl<W: Word> World<W> {
         let deferred = {
             let _gate = self.gate.lock();
             self.commands[0].store(true, Ordering::Relaxed);
-            self.lent.load(Ordering::SeqCst) && !self.occupied.load(Ordering::SeqCst)
+            self.dirty.store(true, Ordering::Relaxed);
+            self.lease.is_left_to_a_caller()
         };
         if !deferred {
             self.ring();
@@ -267,8 +255,8 @@ impl<W: Word> World<W> {
     }
 
     fn ring(&self) {
-        if self.word.ring() {
-            if self.lent.load(Ordering::SeqCst) && !self.occupied.load(Ordering::SeqCst) {
+        if self.lease.ring() {
+            if self.lease.is_left_to_a_caller() {
                 self.kernel.call();
             } else {
                 self.kernel.ready();
@@ -291,12 +279,15 @@ impl<W: Word> World<W> {
     /// Whether it got the seat. `regular` is whether it is expected back soon.
     pub(crate) fn drive(&self, visit: Visit, regular: bool) -> bool {
         let Some(mut reactor) = self.seat.try_lock() else { return false };
-        self.occupied.store(true, Ordering::SeqCst);
-        if !self.lent.load(Ordering::SeqCst) {
-            self.kernel.disarm();
-        }
+        self.lease.enter(self);
         loop {
-            self.start_and(|| self.round(&mut reactor));
+            if self.fault == Fault::StartsTooLate {
+                self.round(&mut reactor);
+                self.lease.start();
+            } else {
+                self.lease.start();
+                self.round(&mut reactor);
+            }
             match visit {
                 Visit::Short => break,
                 Visit::Disturbed => {
@@ -306,11 +297,12 @@ impl<W: Word> World<W> {
                 Visit::Patient if reactor.is_done() => break,
                 Visit::Patient => {}
             }
-            if self.word.rest() {
+            if self.lease.rest() {
                 reactor.ready |= self.kernel.sleep();
             }
         }
-        self.leave(reactor, regular);
+        let (busy, deadline) = (reactor.ready, reactor.deadline());
+        self.lease.leave(self, reactor, regular, busy, deadline);
         true
     }
 
@@ -321,71 +313,19 @@ impl<W: Word> World<W> {
         }
         self.waiting.store(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        if self.fault != Fault::WaitsUnattended {
-            self.attend();
-        }
-    }
-
-    fn attend(&self) {
-        if self.lent.load(Ordering::SeqCst) && !self.occupied.load(Ordering::SeqCst) {
+        if self.fault != Fault::WaitsUnattended && self.lease.is_left_to_a_caller() {
             self.kernel.call();
         }
-    }
-
-    fn leave(&self, reactor: MutexGuard<'_, Reactor>, expected: bool) {
-        self.visits.fetch_add(1, Ordering::Relaxed);
-        self.occupied.store(false, Ordering::SeqCst);
-        let mut left = self.word.leave();
-        let mut regular = expected || (self.lent.load(Ordering::SeqCst) && self.will_return());
-        if self.fault == Fault::AsksBeforeLending {
-            regular &= !self.has_waiters();
-        }
-        if regular {
-            let first = !self.lent.swap(true, Ordering::SeqCst);
-            left |= first && self.word.has_work();
-            regular = self.fault == Fault::AsksBeforeLending || !self.has_waiters();
-        }
-        if self.fault != Fault::KeepsDeadline && reactor.has_deadline() && !self.published.load(Ordering::SeqCst) {
-            self.published.store(true, Ordering::SeqCst);
-            self.kernel.call();
-        }
-        if !regular {
-            self.take_back();
-            left |= reactor.ready;
-            left |= self.fault != Fault::LeavesUnflushed && self.has_unsent(&reactor);
-        }
-        let early = self.fault == Fault::AsksBeforeUnlocking && self.word.missed();
-        drop(reactor);
-        if regular && self.fault != Fault::LeavesUnseen && !self.patrolled.swap(true, Ordering::SeqCst) {
-            self.kernel.patrol();
-        }
-        let missed = if self.fault == Fault::AsksBeforeUnlocking { early } else { self.word.missed() };
-        let missed = missed && (!regular || (self.fault != Fault::MissesWaiters && self.has_waiters()));
-        if missed || left {
-            self.kernel.call();
-        }
-    }
-
-    fn has_unsent(&self, reactor: &Reactor) -> bool {
-        self.sends && {
-            let _gate = self.gate.lock();
-            self.commands[0].load(Ordering::Relaxed) && !reactor.commands[0]
-        }
-    }
-
-    fn take_back(&self) {
-        self.lent.store(false, Ordering::SeqCst);
-        self.kernel.arm();
     }
 
     // ----- the engine thread -----
 
     /// Runs until [`stop`](World::stop).
     pub(crate) fn engine(&self) {
-        let (mut lent, mut deadline) = (false, false);
+        let (mut leased, mut deadline) = (false, false);
         loop {
-            let event = self.kernel.next(lent && self.patrols, deadline);
-            lent |= event & PATROL != 0;
+            let event = self.kernel.next(leased && self.checks, deadline);
+            leased |= event & WATCH != 0;
             if event & STOP != 0 {
                 return;
             }
@@ -393,118 +333,49 @@ impl<W: Word> World<W> {
                 deadline = false;
             }
             if event & (TURN | EXPIRED) != 0 {
-                lent |= self.turns(&mut deadline);
+                leased |= self.turns(&mut deadline);
             }
-            if lent && self.patrols {
-                lent = self.look_after(&mut deadline);
+            if leased && self.checks {
+                let (again, take_over) = self.lease.check(self, || self.seat.try_lock());
+                leased = again || (take_over && self.turns(&mut deadline));
             }
         }
     }
 
-    /// Turns until there is no more to do at once; whether the seat is on loan then.
+    /// Turns until there is no more to do at once; whether the seat is leased then.
     fn turns(&self, deadline: &mut bool) -> bool {
-        let mut lent = false;
+        let mut leased = false;
         loop {
-            let turn = self.engine_turn();
-            *deadline = turn.deadline;
-            lent |= turn.lent && self.fault != Fault::LendsUnseen;
-            if !turn.again {
-                return lent;
+            let (lent, again) = self.engine_turn(deadline);
+            leased |= lent && self.fault != Fault::LeasesUnseen;
+            if !again || (lent && self.fault == Fault::LeasesSilently) {
+                return leased;
             }
         }
     }
 
-    fn engine_turn(&self) -> Turn {
-        let held = || Turn { again: false, lent: false, deadline: self.deadline_while_held() };
-        let mut reactor = match self.seat.try_lock() {
-            Some(reactor) => reactor,
-            None => {
-                self.word.miss();
-                if self.fault == Fault::NoSecondTry {
-                    return held();
-                }
-                match self.seat.try_lock() {
-                    Some(reactor) => reactor,
-                    None => return held(),
-                }
-            }
+    /// Whether the seat is leased after it, and whether there is more to do at once.
+    fn engine_turn(&self, deadline: &mut bool) -> (bool, bool) {
+        let Some(mut reactor) = self.lease.hold(|| self.seat.try_lock()) else {
+            let now = if self.kernel.has_struck() { DUE } else { BEFORE };
+            *deadline = self.lease.deadline_while_held(now) != NEVER;
+            return (false, false);
         };
-        let waited = self.has_waiters();
-        if waited && self.lent.load(Ordering::SeqCst) {
-            self.take_back();
-        }
-        let lending = !waited && self.will_return();
-        let mut busy = true;
-        for _ in 0..2 {
-            self.start_and(|| {
-                reactor.ready |= self.kernel.poll();
-                if lending {
-                    self.obey(&mut reactor);
-                } else {
-                    self.round(&mut reactor);
-                }
-            });
-            busy = reactor.ready;
-            if lending || (!busy && self.word.rest()) {
-                break;
+        let lending = self.lease.begin_turn(self);
+        let mut rounds = 0;
+        let busy = self.lease.rounds(lending, || {
+            rounds += 1;
+            reactor.ready |= self.kernel.poll();
+            if lending {
+                self.obey(&mut reactor);
+            } else {
+                self.round(&mut reactor);
             }
-            busy = true;
-        }
-        let deadline = reactor.has_deadline();
-        self.published.store(deadline, Ordering::SeqCst);
-        let lent = lending && self.lend();
-        let left = self.word.leave() | (busy && !lent);
-        drop(reactor);
-        let missed = self.word.missed();
-        if lent {
-            self.patrolled.store(true, Ordering::SeqCst);
-        }
-        Turn { again: (left && !(lent && self.fault == Fault::LendsSilently)) || missed, lent, deadline }
-    }
-
-    /// The deadline that the engine keeps although somebody else drives.
-    fn deadline_while_held(&self) -> bool {
-        let mut deadline = self.published.load(Ordering::SeqCst);
-        if deadline && self.kernel.has_struck() {
-            deadline = false;
-            self.published.store(false, Ordering::SeqCst);
-        }
-        deadline
-    }
-
-    /// Whether the seat is on loan now.
-    fn lend(&self) -> bool {
-        if !self.lent.swap(true, Ordering::SeqCst) {
-            self.kernel.disarm();
-        }
-        self.seen.store(self.visits.load(Ordering::Relaxed), Ordering::Relaxed);
-        if self.fault != Fault::AsksBeforeLending && self.has_waiters() {
-            self.take_back();
-            return false;
-        }
-        true
-    }
-
-    /// `patrol` of the port and of the engine; whether to look again.
-    fn look_after(&self, deadline: &mut bool) -> bool {
-        let visits = self.visits.load(Ordering::Relaxed);
-        let came = self.seen.swap(visits, Ordering::Relaxed) != visits;
-        if self.lent.load(Ordering::SeqCst) && !self.has_waiters() && (came || self.will_return()) {
-            return true;
-        }
-        if self.fault != Fault::GivesUpTooLate {
-            self.patrolled.swap(false, Ordering::SeqCst);
-        }
-        let reactor = self.seat.try_lock();
-        if self.fault == Fault::GivesUpTooLate {
-            self.patrolled.swap(false, Ordering::SeqCst);
-        }
-        if reactor.is_some() && self.lent.swap(false, Ordering::SeqCst) {
-            self.kernel.arm();
-            drop(reactor);
-            return self.turns(deadline);
-        }
-        false
+            (reactor.ready, rounds == 2)
+        });
+        let due = reactor.deadline();
+        *deadline = due != NEVER;
+        self.lease.end_turn(self, reactor, lending, busy, due)
     }
 
     pub(crate) fn stop(&self) {
@@ -513,22 +384,15 @@ impl<W: Word> World<W> {
 
     // ----- what a driver does -----
 
-    fn start_and(&self, look: impl FnOnce()) {
-        if self.fault == Fault::StartsTooLate {
-            look();
-            self.word.start();
-        } else {
-            self.word.start();
-            look();
-        }
-    }
-
     /// A round that leaves what there is to read to others.
     fn obey(&self, reactor: &mut Reactor) {
         let finished = reactor.is_done();
         let _gate = self.sends.then(|| self.gate.lock());
         for (published, done) in self.commands.iter().zip(&mut reactor.commands) {
             *done = *done || published.load(Ordering::Relaxed);
+        }
+        if self.sends {
+            self.dirty.store(false, Ordering::Relaxed);
         }
         if reactor.has_deadline() && self.kernel.has_struck() {
             reactor.timer = false;
@@ -550,16 +414,6 @@ impl<W: Word> World<W> {
     }
 }
 
-/// What an engine's turn came to.
-struct Turn {
-    /// There is more to do at once.
-    again: bool,
-    /// The seat was lent.
-    lent: bool,
-    /// It is due whatever happens once the clock strikes.
-    deadline: bool,
-}
-
 impl Reactor {
     fn is_done(&self) -> bool {
         self.stream && !self.timer && self.commands.iter().all(|done| *done)
@@ -569,11 +423,15 @@ impl Reactor {
     fn has_deadline(&self) -> bool {
         self.timer && self.commands.iter().all(|done| *done)
     }
+
+    fn deadline(&self) -> u64 {
+        if self.has_deadline() { DUE } else { NEVER }
+    }
 }
 
 /// The reactor's poll, its waker, the nest in the engine's poll and the engine's waker: each call one step, as the system's
 /// are.
-struct Kernel {
+pub(crate) struct Kernel {
     state: AtomicU32,
     engine: Parker,
     caller: Parker,
@@ -589,8 +447,8 @@ const ARMED: u32 = 4;
 const EDGE: u32 = 8;
 /// The engine was called.
 const CALL: u32 = 16;
-/// The engine was asked to look after a seat on loan.
-const PATROL: u32 = 32;
+/// The engine was asked to check the lease from now on.
+const WATCH: u32 = 32;
 const STOP: u32 = 64;
 /// The deadline has passed.
 const STRUCK: u32 = 128;
@@ -646,22 +504,22 @@ impl Kernel {
         true
     }
 
-    fn arm(&self) {
+    pub(crate) fn arm(&self) {
         if self.state.fetch_or(ARMED | EDGE, Ordering::AcqRel) & READY != 0 {
             self.engine.notify();
         }
     }
 
-    fn disarm(&self) {
+    pub(crate) fn disarm(&self) {
         self.state.fetch_and(!ARMED, Ordering::AcqRel);
     }
 
-    fn call(&self) {
+    pub(crate) fn call(&self) {
         self.tell(CALL);
     }
 
-    fn patrol(&self) {
-        self.tell(PATROL | CALL);
+    pub(crate) fn watch(&self) {
+        self.tell(WATCH | CALL);
     }
 
     fn tell(&self, bits: u32) {
@@ -669,18 +527,18 @@ impl Kernel {
         self.engine.notify();
     }
 
-    /// The engine's poll: sleeps until there is something, or until the deadline, or, with a patrol to make, for a moment.
-    fn next(&self, patrol: bool, deadline: bool) -> u32 {
+    /// The engine's poll: sleeps until there is something, or until the deadline, or, with a lease to check, for a moment.
+    fn next(&self, check: bool, deadline: bool) -> u32 {
         loop {
-            let state = self.state.fetch_and(!(CALL | PATROL | EDGE), Ordering::AcqRel);
+            let state = self.state.fetch_and(!(CALL | WATCH | EDGE), Ordering::AcqRel);
             let nest = READY | ARMED | EDGE;
             let turn = if state & nest == nest { TURN } else { 0 };
             let expired = if deadline { state & STRUCK } else { 0 };
-            let events = state & (CALL | PATROL | STOP) | turn | expired;
+            let events = state & (CALL | WATCH | STOP) | turn | expired;
             if events != 0 {
                 return events;
             }
-            if patrol {
+            if check {
                 loom::thread::yield_now();
                 return events;
             }

@@ -2,13 +2,17 @@
 
 /// As `sync`, but every operation of the word is relaxed, whatever it asks for, and a fence is nothing.
 pub(crate) mod sync {
-    pub(crate) use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, thread_local};
+    pub(crate) use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, thread_local};
 
     pub(crate) struct AtomicU32(loom::sync::atomic::AtomicU32);
 
     impl AtomicU32 {
         pub(crate) fn new(value: u32) -> AtomicU32 {
             AtomicU32(loom::sync::atomic::AtomicU32::new(value))
+        }
+
+        pub(crate) fn store(&self, value: u32, _: Ordering) {
+            self.0.store(value, Ordering::Relaxed);
         }
 
         pub(crate) fn load(&self, _: Ordering) -> u32 {
@@ -45,6 +49,10 @@ pub(crate) mod sync {
 
 pub(crate) use crate::parker;
 
+#[path = "../../../src/engine/lease.rs"]
+#[expect(clippy::duplicate_mod, reason = "the same file over other primitives")]
+#[allow(dead_code, reason = "the models use what they need of it")]
+pub(crate) mod lease;
 #[path = "../../../src/engine/signal.rs"]
 #[expect(clippy::duplicate_mod, reason = "the same file over other primitives")]
 pub(crate) mod signal;

@@ -2,6 +2,7 @@
 //!
 //! * [`ReadBuf`] and [`read_into`]: reading into memory that nobody has zeroed;
 //! * [`Nest`]: one poll inside another;
+//! * [`sleep_precisely`]: a sleep in a poll that is shorter than a millisecond;
 //! * [`Parker`]: putting one thread to sleep, with signals reported;
 //! * [`watch_forks`] and [`fork_generation`]: noticing that this process is a forked child; [`PerProcess`]: not sharing a
 //!   global with it;
@@ -18,6 +19,7 @@ mod parker;
 mod per_process;
 mod random;
 mod read_buf;
+mod sleep;
 mod spare;
 #[cfg(unix)]
 mod unix;
@@ -30,6 +32,7 @@ pub use parker::{Parked, Parker};
 pub use per_process::PerProcess;
 pub use random::random_octets;
 pub use read_buf::{ReadBuf, read_into};
+pub use sleep::sleep_precisely;
 pub use spare::Spare;
 #[cfg(unix)]
 pub use unix::receive;

@@ -1,0 +1,154 @@
+//! Waits that are too long, and wakes that nobody needs.
+
+use crate::support::{Blocked, PATIENCE, alone, median};
+use std::fs;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use wiremesh::{Context, Dealer, Pull, Push, RecvError, SendFailure};
+
+/// Whether the median of several waits is at most `limit`, in one of a few tries, as programs beside this one make them longer.
+fn is_short(limit: Duration, mut wait: impl FnMut()) -> bool {
+    let mut attempt = || {
+        let waits: Vec<_> = (0..51)
+            .map(|_| {
+                let begin = Instant::now();
+                wait();
+                begin.elapsed()
+            })
+            .collect();
+        println!("{:?}", median(&waits));
+        median(&waits) <= limit
+    };
+    (0..10).any(|_| attempt())
+}
+
+const SHORT: Duration = Duration::from_micros(50);
+/// What a wait of 50 µs may take, with the slack of the system's timers and the wake.
+const LIMIT: Duration = Duration::from_micros(300);
+
+#[test]
+fn a_receive_that_may_wait_fifty_microseconds_does_not_wait_a_millisecond() {
+    let _turn = alone();
+    let pull = Pull::in_context(&Context::new());
+    pull.bind("tcp://127.0.0.1:*").expect("bound");
+    assert!(is_short(LIMIT, || assert_eq!(pull.recv_timeout(SHORT), Err(RecvError::TimedOut))));
+}
+
+#[test]
+fn nor_does_a_send_at_the_mark() {
+    let _turn = alone();
+    let context = Context::builder().drop_wait(Some(Duration::ZERO)).build();
+    let push = Push::builder().context(&context).send_mark(1u32).build().expect("good options");
+    push.connect("tcp://127.0.0.1:1").expect("a good endpoint");
+    push.send("x").expect("there is room");
+    assert!(is_short(LIMIT, || {
+        assert_eq!(push.send_timeout("x", SHORT).expect_err("no room").reason, SendFailure::TimedOut);
+    }));
+}
+
+#[test]
+fn nor_does_one_of_more_than_a_millisecond_take_one_more() {
+    let _turn = alone();
+    let pull = Pull::in_context(&Context::new());
+    pull.bind("ipc://*").expect("bound");
+    let limit = Duration::from_micros(1100);
+    assert!(is_short(limit + LIMIT, || assert_eq!(pull.recv_timeout(limit), Err(RecvError::TimedOut))));
+}
+
+/// How often a thread of this process has gone to sleep.
+fn sleeps(thread: u64) -> u64 {
+    let text = fs::read_to_string(format!("/proc/self/task/{thread}/status")).expect("a thread");
+    let line = text.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).expect("a count");
+    line.trim().parse().expect("a number")
+}
+
+/// How often a thread that receives on `dealer` is woken while `work` sends on it.
+fn wakes(dealer: Arc<Dealer>, work: impl FnOnce()) -> u64 {
+    let receiver = Blocked::start({
+        let dealer = Arc::clone(&dealer);
+        move || dealer.recv()
+    });
+    receiver.settle();
+    let before = sleeps(receiver.thread_id());
+    work();
+    let woken = sleeps(receiver.thread_id()) - before;
+    assert!(!receiver.is_done(), "nothing came");
+    dealer.close();
+    assert!(receiver.outcome(PATIENCE).is_some(), "it ends with the socket");
+    woken
+}
+
+/// A peer of another context that reads all there is.
+fn reader(dealer: &Dealer, endpoint: &str) -> Blocked<usize> {
+    let reader = Dealer::in_context(&Context::new());
+    dealer.connect(reader.bind(endpoint).expect("bound")).expect("a good endpoint");
+    dealer.wait_for_peers(1, PATIENCE).expect("it comes");
+    Blocked::start(move || (0..SENDS).take_while(|_| reader.recv_timeout(PATIENCE).is_ok()).count())
+}
+
+/// Long enough for a thread that is woken to go back to sleep.
+fn pause() {
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_micros(50) {
+        std::hint::spin_loop();
+    }
+}
+
+const SENDS: usize = 1000;
+
+#[test]
+fn a_send_does_not_wake_a_thread_that_receives_on_the_same_socket() {
+    let _turn = alone();
+    for endpoint in ["tcp://127.0.0.1:*", "ipc://*"] {
+        let dealer = Arc::new(Dealer::in_context(&Context::new()));
+        let reader = reader(&dealer, endpoint);
+        let woken = wakes(Arc::clone(&dealer), || {
+            for _ in 0..SENDS {
+                dealer.send("x").expect("there is room");
+                // A message by itself, which its sender writes.
+                pause();
+            }
+            assert_eq!(reader.outcome(PATIENCE).expect("all is read").0, SENDS);
+        });
+        println!("{woken} wakes");
+        assert!(woken <= SENDS as u64 / 10, "{endpoint}: {woken} wakes for {SENDS} sends");
+    }
+}
+
+/// The receiver of an inproc peer that fetches messages tells their sender, whose receiving thread it does not concern.
+#[test]
+fn nor_does_a_peer_in_this_process_that_reads() {
+    let _turn = alone();
+    let context = Context::new();
+    let (dealer, peer) = (Arc::new(Dealer::in_context(&context)), Dealer::in_context(&context));
+    // It has a poll to sleep in.
+    dealer.bind("tcp://127.0.0.1:*").expect("bound");
+    dealer.bind("inproc://wakes").expect("bound");
+    peer.connect("inproc://wakes").expect("it is there");
+    let woken = wakes(Arc::clone(&dealer), || {
+        for _ in 0..SENDS {
+            dealer.send("x").expect("there is room");
+            peer.recv_timeout(PATIENCE).expect("it comes");
+            pause();
+        }
+    });
+    println!("{woken} wakes");
+    assert!(woken <= SENDS as u64 / 10, "{woken} wakes for {SENDS} sends");
+}
+
+/// Long messages are written by their senders as well.
+#[test]
+fn nor_does_a_long_message() {
+    let _turn = alone();
+    let dealer = Arc::new(Dealer::in_context(&Context::new()));
+    let reader = reader(&dealer, "tcp://127.0.0.1:*");
+    let body = vec![7; 40_000];
+    let woken = wakes(Arc::clone(&dealer), || {
+        for _ in 0..SENDS {
+            dealer.send(&body[..]).expect("there is room");
+        }
+        assert_eq!(reader.outcome(PATIENCE).expect("all is read").0, SENDS);
+    });
+    println!("{woken} wakes");
+    assert!(woken <= SENDS as u64 / 2, "{woken} wakes for {SENDS} sends");
+}
