@@ -44,6 +44,9 @@ pub enum EventKind {
     HandshakeSucceeded,
     /// The handshake failed.
     HandshakeFailed(Cause),
+    /// The peer said something that has no place in the protocol and does no harm, such as a second READY or a command nobody knows. The
+    /// connection goes on. Told once of each sort and connection.
+    Oddity(Cause),
     /// An established or half-open connection is gone.
     Disconnected(Cause),
     /// A listener, or a connection attempt, was closed.
@@ -110,6 +113,7 @@ impl fmt::Display for EventKind {
             EventKind::ConnectRetried(wait) => write!(f, "next attempt in {wait:?}"),
             EventKind::HandshakeSucceeded => f.write_str("handshake succeeded"),
             EventKind::HandshakeFailed(cause) => write!(f, "handshake failed: {cause}"),
+            EventKind::Oddity(cause) => write!(f, "ignored: {cause}"),
             EventKind::Disconnected(cause) => write!(f, "disconnected: {cause}"),
             EventKind::Closed(cause) => write!(f, "closed: {cause}"),
             EventKind::Unsent(unsent) => write!(f, "given up: {unsent}"),
@@ -171,6 +175,7 @@ impl EventKind {
             EventKind::AcceptFailed(_) => 0x0040,
             EventKind::Closed(_) => 0x0080,
             EventKind::Disconnected(_) => 0x0200,
+            EventKind::Oddity(_) => 0,
             EventKind::MonitorStopped => 0x0400,
             EventKind::Unsent(_) => 0,
             EventKind::HandshakeFailed(Cause::Protocol(error)) if error.is_refusal() => 0x4000,

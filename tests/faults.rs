@@ -15,6 +15,7 @@
 //! | `names.rs` | names whose server does not answer |
 //! | `untaken.rs` | a message that its peer will not take |
 //! | `old_peers.rs` | peers that close without a word |
+//! | `foreign.rs` | peers that are not ours, and a little odd |
 
 mod support;
 
@@ -43,6 +44,8 @@ mod waits;
 #[path = "faults/turns.rs"]
 mod turns;
 
+#[path = "faults/foreign.rs"]
+mod foreign;
 #[path = "faults/names.rs"]
 mod names;
 

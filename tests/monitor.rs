@@ -59,6 +59,7 @@ fn name(kind: &EventKind) -> &'static str {
         EventKind::HandshakeFailed(_) => "failed",
         EventKind::Disconnected(_) => "disconnected",
         EventKind::Closed(_) => "closed",
+        EventKind::Oddity(_) => "odd",
         EventKind::MonitorStopped => "stopped",
         _ => "other",
     }

@@ -438,7 +438,7 @@ fn breach(peer: &Config, random: &mut Random) -> Action {
     let long = |flags: u8, size: u64| [&[flags | 2][..], &size.to_be_bytes()].concat();
     let malformed = |command, fault| ProtocolError::MalformedCommand { command, fault };
     let limit = peer.max_message.min(i64::MAX as u64);
-    let (octets, error) = match random.below(9) {
+    let (octets, error) = match random.below(7) {
         0 => (long(0, limit + 1), ProtocolError::MessageTooLarge { announced: limit + 1, limit }),
         1 => (long(1, u64::MAX), ProtocolError::MessageTooLarge { announced: u64::MAX, limit }),
         2 if limit < 1 << 20 => {
@@ -449,13 +449,11 @@ fn breach(peer: &Config, random: &mut Random) -> Action {
             let many = frame(1, b"").repeat(peer.max_frames as usize + 1);
             (many, ProtocolError::TooManyFrames { limit: peer.max_frames })
         }
-        4 => (frame(4, b""), malformed(CommandName::Unknown, "it is empty")),
-        5 => (frame(5, b"\x04PONG"), malformed(CommandName::Unknown, "its frame says that more follow")),
-        6 => {
+        4 => (frame(5, b"\x04PONG"), malformed(CommandName::Unknown, "its frame says that more follow")),
+        5 => {
             let (announced, limit) = (command::MAX_COMMAND as u64 + 1, command::MAX_COMMAND as u64);
             (long(4, announced), ProtocolError::CommandTooLarge { announced, limit })
         }
-        7 => (frame(4, b"\x05READY"), ProtocolError::UnexpectedCommand { name: "READY".to_owned() }),
         _ => (frame(4, b"\x04PING\0"), malformed(CommandName::Ping, "it has no time to live")),
     };
     Action::Break(octets, error)

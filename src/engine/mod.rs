@@ -119,8 +119,9 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// A connection is counted for `now` octets of a message that is not whole yet, no longer for `before`.
     fn hold(&self, before: usize, now: usize);
 
-    /// A control frame of the protocol for a peer: before all that waits.
-    fn urgent(&self, peer: PeerId, control: &[u8]);
+    /// Has `next` give what the protocol has to say to a peer, and puts that before all that waits, unless what it said last is not
+    /// written yet; then the peer is flushed again once it is.
+    fn urgent(&self, peer: PeerId, next: &mut dyn FnMut() -> Option<Bytes>);
 
     /// Moves the list of peers that have something to flush into `peers`.
     fn take_dirty(&self, peers: &mut Vec<PeerId>);

@@ -547,12 +547,7 @@ impl Reactor {
     fn converse(&mut self, host: &dyn Host, key: Key, now: Instant) {
         let Some(link) = self.links.get_mut(key) else { return };
         if let (State::Up, Some(peer)) = (&link.state, link.peer) {
-            let mut spoke = false;
-            while let Some(control) = link.machine.transmit() {
-                host.urgent(peer, &control);
-                spoke = true;
-            }
-            if spoke {
+            if link.machine.has_control() {
                 self.flush_peer(host, peer);
             }
             return;
@@ -758,6 +753,11 @@ impl Reactor {
     }
 
     fn flush_peer(&mut self, host: &dyn Host, peer: PeerId) {
+        if let Some(link) = self.link_of(peer).and_then(|key| self.links.get_mut(key)) {
+            if link.machine.has_control() {
+                host.urgent(peer, &mut || link.machine.transmit());
+            }
+        }
         let flushed = host.flush(peer);
         let Some(key) = self.link_of(peer) else { return };
         let Some(link) = self.links.get_mut(key) else { return };
@@ -857,6 +857,10 @@ impl Reactor {
                 if link.readable || link.is_kept() {
                     // What the peer has sent waits in the kernel because we do not read: it is not silent.
                     link.machine.traffic();
+                }
+                if let (State::Up, Some(peer)) = (&link.state, link.peer) {
+                    // So that the machine knows whether its last PING is written.
+                    host.urgent(peer, &mut || link.machine.transmit());
                 }
                 match link.machine.handle_timeout(now) {
                     Ok(()) => self.converse(host, key, now),

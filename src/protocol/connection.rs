@@ -68,6 +68,11 @@ pub enum Event {
     Subscribe(Bytes),
     /// The peer cancels its subscription to this topic, likewise.
     Cancel(Bytes),
+    /// As many answers to PINGs wait as may: those to further ones are given up, as long as these are not
+    /// [transmitted](Connection::transmit).
+    Answers,
+    /// The peer said something that has no place in the protocol and does no harm; the connection goes on. Told once of each sort.
+    Oddity(ProtocolError),
 }
 
 /// Where to read a large body to.
@@ -110,6 +115,19 @@ struct Traffic {
     decoder: Decoder,
     heartbeats: Heartbeats,
     peer: Box<PeerDescription>,
+    /// Which sorts of oddities were told.
+    told: u8,
+    /// The peer has sent an ERROR, and nothing since.
+    refusal: Option<ProtocolError>,
+}
+
+/// What a peer may say that has no place in the protocol and does no harm.
+#[derive(Clone, Copy)]
+enum Oddity {
+    Malformed,
+    Unknown,
+    Ready,
+    Error,
 }
 
 /// A READY that waits for a word about the peer: whoever has ours may send, and what it sends to a side that has no place for it
@@ -155,7 +173,8 @@ impl Connection {
         }
     }
 
-    /// The next control octets to write, before any message and between two of them: greeting, READY, ERROR, PING, PONG.
+    /// The next control octets to write, before any message and between two of them: greeting, READY, ERROR, PING, PONG. Whoever asks
+    /// has written what it was given before.
     pub fn transmit(&mut self) -> Option<Bytes> {
         self.outgoing.take()
     }
@@ -200,6 +219,8 @@ impl Connection {
         let error = match &self.state {
             _ if self.is_unheard() => ProtocolError::ClosedUnheard { times: 1 },
             State::Greeting(_) | State::Handshake(_) => ProtocolError::HandshakeCut,
+            // An ERROR that the peer's end follows was meant.
+            State::Traffic(Traffic { refusal: Some(refusal), .. }) => refusal.clone(),
             State::Traffic(traffic) if traffic.decoder.between_messages() && self.unread == 0 => return Ok(()),
             State::Traffic(_) => ProtocolError::MessageCut,
             State::Failed(error) => error.clone(),
@@ -282,7 +303,12 @@ impl Connection {
 
     /// How many PINGs went unanswered because the peer sends them faster than it reads.
     pub fn dropped_pongs(&self) -> u64 {
-        self.outgoing.dropped()
+        self.outgoing.given_up()
+    }
+
+    /// Whether [`transmit`](Connection::transmit) has something to give.
+    pub fn has_control(&self) -> bool {
+        !self.outgoing.is_empty()
     }
 
     fn next(&mut self, input: &mut BytesMut, now: Instant) -> Result<Option<Event>, ProtocolError> {
@@ -369,6 +395,8 @@ impl ExpectReady {
                 decoder: Decoder::new(config),
                 heartbeats: Heartbeats::new(config.heartbeat, now),
                 peer: Box::new(peer),
+                told: 0,
+                refusal: None,
             })),
             Err(error) => {
                 // Told to the peer, because it is the one that has to change something.
@@ -410,23 +438,51 @@ impl Traffic {
         loop {
             let command = match self.decoder.decode(input)? {
                 None => return Ok(None),
-                Some(Decoded::Messages { wire, count }) => return Ok(Some(Event::Messages { wire, count })),
-                Some(Decoded::Message(pieces)) => return Ok(Some(Event::Message(pieces))),
-                Some(Decoded::Command(body)) => Command::read(body)?,
-            };
-            match command {
-                Command::Subscribe(topic) if config.kind.publishes() => return Ok(Some(Event::Subscribe(topic))),
-                Command::Cancel(topic) if config.kind.publishes() => return Ok(Some(Event::Cancel(topic))),
-                Command::Ping { ttl, context } => {
-                    outgoing.pong(&command::pong(&context));
-                    // Octets behind the PING are the sign of life it asks us to wait for.
-                    self.heartbeats.promised(if input.is_empty() { ttl } else { Duration::ZERO }, now);
+                Some(Decoded::Messages { wire, count }) => {
+                    self.refusal = None;
+                    return Ok(Some(Event::Messages { wire, count }));
                 }
-                // A peer may refuse us after its READY, when it has looked at ours.
-                Command::Error(reason) => return Err(ProtocolError::refused(&reason)),
-                Command::Ready(_) => return Err(ProtocolError::unexpected(b"READY")),
-                // Nothing to a kind that does not publish, a sign of life already noted, a name from a later version.
-                Command::Subscribe(_) | Command::Cancel(_) | Command::Pong | Command::Other(_) => {}
+                Some(Decoded::Message(pieces)) => {
+                    self.refusal = None;
+                    return Ok(Some(Event::Message(pieces)));
+                }
+                Some(Decoded::Command(body)) => Command::read(body),
+            };
+            self.refusal = None;
+            let (sort, error) = match command {
+                Ok(command) => match command {
+                    Command::Subscribe(topic) if config.kind.publishes() => return Ok(Some(Event::Subscribe(topic))),
+                    Command::Cancel(topic) if config.kind.publishes() => return Ok(Some(Event::Cancel(topic))),
+                    Command::Ping { ttl, context } => {
+                        // Octets behind the PING are the sign of life it asks us to wait for.
+                        self.heartbeats.promised(if input.is_empty() { ttl } else { Duration::ZERO }, now);
+                        if outgoing.pong(&command::pong(&context)) {
+                            return Ok(Some(Event::Answers));
+                        }
+                        continue;
+                    }
+                    // A peer may refuse us after its READY, when it has looked at ours. Then it goes.
+                    Command::Error(reason) => {
+                        let refusal = ProtocolError::refused(&reason);
+                        self.refusal = Some(refusal.clone());
+                        (Oddity::Error, refusal)
+                    }
+                    Command::Ready(_) => (Oddity::Ready, ProtocolError::unexpected(b"READY")),
+                    Command::Other(name) => (Oddity::Unknown, ProtocolError::unexpected(&name)),
+                    // Nothing to a kind that does not publish, a sign of life already noted.
+                    Command::Subscribe(_) | Command::Cancel(_) | Command::Pong => continue,
+                },
+                // What it says is lost; where the next frame begins is not.
+                Err(
+                    error @ ProtocolError::MalformedCommand {
+                        command: CommandName::Unknown | CommandName::Error, ..
+                    },
+                ) => (Oddity::Malformed, error),
+                Err(error) => return Err(error),
+            };
+            if self.told & 1 << sort as u8 == 0 {
+                self.told |= 1 << sort as u8;
+                return Ok(Some(Event::Oddity(error)));
             }
         }
     }

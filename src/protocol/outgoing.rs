@@ -2,14 +2,19 @@
 
 use bytes::{Bytes, BytesMut};
 use std::fmt;
+use std::ops::Range;
 
 /// What the connection itself has to say, as opposed to the application's messages.
 #[derive(Default)]
 pub(super) struct Outgoing {
     octets: BytesMut,
-    pongs: u8,
+    pongs: usize,
+    /// Where among them the latest PONG stands.
+    latest: Range<usize>,
     ping: bool,
-    dropped: u64,
+    /// What was handed over last had a PING in it, and is not known to be written.
+    ping_on_its_way: bool,
+    given_up: u64,
 }
 
 /// How much waits, but not what: our token is in READY.
@@ -28,66 +33,88 @@ impl Outgoing {
         self.octets.extend_from_slice(octets);
     }
 
-    /// Queues a PING unless one still waits: a second would tell the peer nothing new.
+    /// Queues a PING unless one is unsent: a second would tell the peer nothing new.
     pub(super) fn ping(&mut self, ping: &[u8]) {
-        if !self.ping {
+        if !self.ping && !self.ping_on_its_way {
             self.ping = true;
             self.octets.extend_from_slice(ping);
         }
     }
 
-    /// Queues a PONG, or drops it when the peer asks faster than it reads: any traffic of ours answers a PING as well.
-    pub(super) fn pong(&mut self, pong: &[u8]) {
-        if self.pongs < MAX_PONGS {
+    /// Queues a PONG. Where the peer asks faster than it reads the newest takes the place of the one before. Returns true when the
+    /// last place has just been taken.
+    pub(super) fn pong(&mut self, pong: &[u8]) -> bool {
+        let at = if self.pongs < MAX_PONGS {
             self.pongs += 1;
             self.octets.extend_from_slice(pong);
+            self.latest = self.octets.len() - pong.len()..self.octets.len();
+            return self.pongs == MAX_PONGS;
         } else {
-            self.dropped = self.dropped.saturating_add(1);
-        }
+            self.latest.start
+        };
+        let behind = self.octets.split_off(self.latest.end);
+        self.octets.truncate(at);
+        self.octets.extend_from_slice(pong);
+        self.latest = at..self.octets.len();
+        self.octets.unsplit(behind);
+        self.given_up = self.given_up.saturating_add(1);
+        false
     }
 
-    /// Hands over all that waits.
+    /// Hands over all that waits. What was handed over before is written.
     pub(super) fn take(&mut self) -> Option<Bytes> {
+        self.ping_on_its_way = std::mem::take(&mut self.ping);
         if self.octets.is_empty() {
             return None;
         }
-        (self.pongs, self.ping) = (0, false);
+        self.pongs = 0;
         Some(std::mem::take(&mut self.octets).freeze())
     }
 
-    /// How many PONGs were dropped so far.
-    pub(super) fn dropped(&self) -> u64 {
-        self.dropped
+    pub(super) fn is_empty(&self) -> bool {
+        self.octets.is_empty()
+    }
+
+    /// How many PINGs will not be answered by a PONG of their own.
+    pub(super) fn given_up(&self) -> u64 {
+        self.given_up
     }
 }
 
 /// A peer that does not read can make us hold this many answers, no more.
-const MAX_PONGS: u8 = 4;
+pub(super) const MAX_PONGS: usize = 64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_of_pings_leaves_four_pongs_and_a_count() {
+    fn a_flood_of_pings_leaves_the_first_answers_the_newest_and_a_count() {
         let mut outgoing = Outgoing::default();
-        for _ in 0..1_000_000 {
-            outgoing.pong(b"pong");
+        for number in 0..1_000_000 {
+            assert_eq!(outgoing.pong(format!("<{number}>").as_bytes()), number == 63);
+            if number == 70 {
+                outgoing.ping(b"ping");
+            }
         }
-        assert_eq!(outgoing.take().as_deref(), Some(&b"pongpongpongpong"[..]));
-        assert_eq!(outgoing.dropped(), 999_996);
+        let first: String = (0..63).map(|number| format!("<{number}>")).collect();
+        let said = format!("{first}<999999>ping");
+        assert_eq!(outgoing.take().as_deref(), Some(said.as_bytes()));
+        assert_eq!(outgoing.given_up(), 1_000_000 - 64);
         outgoing.pong(b"pong");
         assert_eq!(outgoing.take().as_deref(), Some(&b"pong"[..]));
         assert_eq!(outgoing.take(), None);
     }
 
     #[test]
-    fn a_second_ping_waits_for_the_first_to_leave() {
+    fn a_second_ping_waits_for_the_first_to_be_written() {
         let mut outgoing = Outgoing::default();
         outgoing.ping(b"a");
         outgoing.ping(b"b");
         assert_eq!(outgoing.take().as_deref(), Some(&b"a"[..]));
         outgoing.ping(b"c");
-        assert_eq!(outgoing.take().as_deref(), Some(&b"c"[..]));
+        assert_eq!(outgoing.take(), None);
+        outgoing.ping(b"d");
+        assert_eq!(outgoing.take().as_deref(), Some(&b"d"[..]));
     }
 }

@@ -29,6 +29,7 @@ enum Seen {
     Message(Vec<Vec<u8>>),
     Subscribe(Bytes),
     Cancel(Bytes),
+    Oddity(ProtocolError),
     Error(ProtocolError),
 }
 
@@ -73,6 +74,8 @@ impl Fed {
                 }
                 Ok(Some(Event::Subscribe(topic))) => seen.push(Seen::Subscribe(topic)),
                 Ok(Some(Event::Cancel(topic))) => seen.push(Seen::Cancel(topic)),
+                Ok(Some(Event::Answers)) => {}
+                Ok(Some(Event::Oddity(error))) => seen.push(Seen::Oddity(error)),
                 Ok(None) => return seen,
                 Err(error) => {
                     seen.push(Seen::Error(error));
@@ -252,12 +255,14 @@ fn another_mechanism_is_a_mismatch_to_the_last_octet() {
 }
 
 #[test]
-fn an_error_command_is_a_refusal_before_and_after_ready() {
+fn an_error_command_is_a_refusal_before_ready_and_at_the_end() {
     let refusal = command(b"\x05ERROR\x03400");
     let refused = ProtocolError::Refused { reason: "400".to_owned() };
     let mut fed = Fed::new(Config::new(SocketKind::Pull));
     assert_eq!(fed.error(&[peer_greeting(1), refusal.clone()].concat()), refused);
-    assert_eq!(Fed::ready(Config::new(SocketKind::Pull)).error(&refusal), refused);
+    let mut fed = Fed::ready(Config::new(SocketKind::Pull));
+    assert_eq!(fed.feed(&refusal), [Seen::Oddity(refused.clone())]);
+    assert_eq!(fed.connection.ended(), Err(refused.clone()));
     assert!(refused.is_refusal());
 }
 
@@ -267,8 +272,11 @@ fn ready_comes_once_and_first() {
         let error = Fed::new(Config::new(SocketKind::Pub)).error(&[peer_greeting(1), command(early)].concat());
         assert!(matches!(error, ProtocolError::UnexpectedCommand { .. }), "{error}");
     }
-    let error = Fed::ready(Config::new(SocketKind::Pull)).error(&ready_command(&[]));
-    assert_eq!(error, ProtocolError::UnexpectedCommand { name: "READY".to_owned() });
+    let mut fed = Fed::ready(Config::new(SocketKind::Pull));
+    let second = ready_command(&[("Socket-Type", b"PULL"), ("Identity", b"other")]);
+    let odd = ProtocolError::UnexpectedCommand { name: "READY".to_owned() };
+    assert_eq!(fed.feed(&second), [Seen::Oddity(odd)]);
+    assert_eq!(fed.connection.peer().map(|peer| (peer.kind, peer.identity.len())), Some((Some(SocketKind::Push), 0)));
 }
 
 #[test]
@@ -361,6 +369,11 @@ fn no_command_reaches_the_application_but_subscriptions_at_publishers() {
             let expected = match (kind.publishes(), body) {
                 (true, b"\x09SUBSCRIBEA") => vec![Seen::Subscribe("A".into())],
                 (true, b"\x06CANCELA") => vec![Seen::Cancel("A".into())],
+                (_, [size, name @ ..])
+                    if ["JOINA", "LEAVEA", "MESSAGE", "HELLO"].map(str::as_bytes).contains(&name) =>
+                {
+                    vec![Seen::Oddity(ProtocolError::unexpected(&name[..usize::from(*size)]))]
+                }
                 _ => vec![],
             };
             let mut fed = Fed::ready(Config::new(kind));
@@ -378,7 +391,12 @@ fn a_ping_is_answered_with_its_context() {
         assert!(fed.feed(&command(&[b"\x04PING\0\0", context].concat())).is_empty());
         assert_eq!(fed.said(), command(&[b"\x04PONG", context].concat()));
     }
-    for size in (0..7).chain(24..30) {
+    for size in 17..30 {
+        let context = vec![b'x'; size];
+        assert!(fed.feed(&command(&[b"\x04PING\0\0", &context[..]].concat())).is_empty());
+        assert_eq!(fed.said(), command(&[b"\x04PONG", &context[..16]].concat()));
+    }
+    for size in 5..7 {
         let mut body = b"\x04PING\0\0".to_vec();
         body.resize(size, b'x');
         assert!(matches!(
@@ -389,20 +407,43 @@ fn a_ping_is_answered_with_its_context() {
 }
 
 #[test]
-fn a_million_pings_leave_four_pongs() {
+fn a_million_pings_leave_64_pongs() {
     let mut fed = Fed::ready(Config::new(SocketKind::Pull));
     let pings = command(b"\x04PING\0\0").repeat(1000);
     for _ in 0..1000 {
         assert!(fed.feed(&pings).is_empty());
     }
-    assert_eq!(fed.said(), command(b"\x04PONG").repeat(4));
-    assert_eq!(fed.connection.dropped_pongs(), 999_996);
+    assert_eq!(fed.said(), command(b"\x04PONG").repeat(64));
+    assert_eq!(fed.connection.dropped_pongs(), 1_000_000 - 64);
+}
+
+#[test]
+fn what_has_no_place_and_does_no_harm_is_told_once_and_passed_over() {
+    let malformed = |command, fault| ProtocolError::MalformedCommand { command, fault };
+    let odd: [(&[u8], ProtocolError); 7] = [
+        (b"", malformed(CommandName::Unknown, "it is empty")),
+        (b"\0", malformed(CommandName::Unknown, "its name is not made of letters")),
+        (b"\xFFPING", malformed(CommandName::Unknown, "its name is longer than itself")),
+        (b"\x05ERROR\x09short", malformed(CommandName::Error, "its reason is longer than itself")),
+        (b"\x05READY", ProtocolError::unexpected(b"READY")),
+        (b"\x05HELLO", ProtocolError::unexpected(b"HELLO")),
+        (b"\x05ERROR\x03400", ProtocolError::refused(b"400")),
+    ];
+    for (body, error) in odd {
+        let mut fed = Fed::ready(Config::new(SocketKind::Pull));
+        assert_eq!(fed.feed(&command(body)), [Seen::Oddity(error)]);
+        for _ in 0..3 {
+            let next = [command(body), frame(0, b"next")].concat();
+            assert_eq!(fed.feed(&next), [Seen::Message(vec![b"next".to_vec()])]);
+        }
+        assert_eq!(fed.connection.ended(), Ok(()), "{body:?}");
+    }
 }
 
 #[test]
 fn after_an_error_the_connection_stays_as_it_is() {
     let mut fed = Fed::ready(Config::new(SocketKind::Pull));
-    let error = fed.error(&command(b""));
+    let error = fed.error(&command(b"\x04PING"));
     let reserve = (Err(error.clone()), Some(Seen::Error(error.clone())));
     for _ in 0..3 {
         assert_eq!(fed.feed(&frame(0, b"late")).pop(), reserve.1);
@@ -422,10 +463,10 @@ fn a_refused_peer_reads_our_reason() {
     fed.connection.refuse("this routing id is taken");
     let said = fed.said();
     let reason = "this routing id is taken".to_owned();
-    assert_eq!(
-        Fed::ready(Config::new(SocketKind::Dealer)).error(&said),
-        ProtocolError::Refused { reason: reason.clone() }
-    );
+    let refusal = ProtocolError::Refused { reason: reason.clone() };
+    let mut refused = Fed::ready(Config::new(SocketKind::Dealer));
+    assert_eq!(refused.feed(&said), [Seen::Oddity(refusal.clone())]);
+    assert_eq!(refused.connection.ended(), Err(refusal), "it was meant: the end follows");
     assert_eq!(fed.error(b""), ProtocolError::Dismissed { reason });
 }
 

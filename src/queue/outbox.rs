@@ -70,6 +70,19 @@ pub(crate) struct Outbox {
     sent: Sent,
     /// A doubtful message is in front, and waits: only commands and greetings leave.
     held: bool,
+    urgent: Urgent,
+}
+
+/// What the connection itself has said last.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Urgent {
+    /// It is written.
+    #[default]
+    Written,
+    /// It is queued, or taken by a flusher.
+    Waits,
+    /// So it is, and the connection has more to say.
+    Awaited,
 }
 
 /// A connection is gone.
@@ -228,15 +241,34 @@ impl Outbox {
         }
     }
 
-    /// Puts a command before all that waits: answers to a PING do not queue behind data.
-    pub(crate) fn push_urgent(&mut self, command: &[u8]) {
-        match self.sealed.front_mut().and_then(Piece::commands_mut) {
-            // Whoever asks faster than it reads gets fewer answers.
-            Some(waiting) if waiting.len() > URGENT => return,
-            Some(waiting) => waiting.extend_from_slice(command),
-            None => self.sealed.push_front(Piece::commands(command.to_vec())),
+    /// Puts what `next` gives, which is the connection's own, before all that waits: answers to a PING do not queue behind data.
+    /// There is one such piece at a time. Until it is written `next` is not asked, and [`take_call`](Outbox::take_call) says so after.
+    pub(crate) fn push_urgent(&mut self, next: &mut dyn FnMut() -> Option<Bytes>) {
+        if self.is_urgent_unsent() {
+            self.urgent = Urgent::Awaited;
+            return;
         }
-        self.bytes += command.len();
+        self.urgent = Urgent::Written;
+        let mut octets = Vec::new();
+        while let Some(some) = next() {
+            octets.extend_from_slice(&some);
+        }
+        if !octets.is_empty() {
+            self.urgent = Urgent::Waits;
+            self.bytes += octets.len();
+            self.sealed.push_front(Piece::urgent(octets));
+        }
+    }
+
+    /// Whether the connection has more to say and what it said last is written now.
+    pub(crate) fn take_call(&mut self) -> bool {
+        !self.is_urgent_unsent() && std::mem::take(&mut self.urgent) == Urgent::Awaited
+    }
+
+    /// Whether what the connection said last may be unwritten: a flusher that is out may have it.
+    fn is_urgent_unsent(&self) -> bool {
+        let queued = || self.sealed.iter().any(|piece| piece.urgent) || self.batch.has_urgent();
+        self.urgent != Urgent::Written && (self.flushing || queued())
     }
 
     /// Hands up to one batch to a flusher, which must bring it back with [`finish`](Outbox::finish). `None` when there is nothing to write
@@ -578,9 +610,6 @@ impl Outbox {
     }
 }
 
-/// How many octets of commands may wait in front.
-const URGENT: usize = 128;
-
 /// What one flusher writes: whole messages, and the rest of one of which a part is written already.
 #[derive(Default)]
 pub(crate) struct Batch {
@@ -623,6 +652,11 @@ impl Batch {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.pieces.is_empty()
+    }
+
+    /// Whether something of the connection's own is still to be written.
+    fn has_urgent(&self) -> bool {
+        self.pieces.iter().skip(self.index).any(|piece| piece.urgent)
     }
 
     /// Octets still to be written.
@@ -923,7 +957,10 @@ mod tests {
             outbox.rewind();
             outbox.push_body(b"next", &mut Pool::new());
             outbox.push_first(&Message::from("hello"), &mut Pool::new());
-            outbox.push_urgent(b"\x04\x02\x01U");
+            outbox.push_urgent(&mut {
+                let mut once = Some(Bytes::from_static(b"\x04\x02\x01U"));
+                move || once.take()
+            });
         });
         assert_eq!((settled.written, outbox.queued()), (0, 3));
         let mut wire = Vec::new();

@@ -18,6 +18,8 @@ pub(crate) struct Piece {
     pub(crate) control: bool,
     /// What is doubtful of the message that begins this piece.
     pub(crate) doubt: Doubt,
+    /// Whether these commands are the connection's own, which go before all else.
+    pub(crate) urgent: bool,
 }
 
 enum Data {
@@ -28,19 +30,55 @@ enum Data {
 
 impl Piece {
     pub(crate) fn owned(bytes: Vec<u8>, messages: u32, ends: bool) -> Piece {
-        Piece { data: Data::Owned(bytes), start: 0, messages, ends, control: false, doubt: Doubt::default() }
+        Piece {
+            data: Data::Owned(bytes),
+            start: 0,
+            messages,
+            ends,
+            control: false,
+            urgent: false,
+            doubt: Doubt::default(),
+        }
     }
 
     pub(crate) fn shared(bytes: Bytes, messages: u32, ends: bool) -> Piece {
-        Piece { data: Data::Shared(bytes), start: 0, messages, ends, control: false, doubt: Doubt::default() }
+        Piece {
+            data: Data::Shared(bytes),
+            start: 0,
+            messages,
+            ends,
+            control: false,
+            urgent: false,
+            doubt: Doubt::default(),
+        }
     }
 
     pub(crate) fn extent(extent: Extent) -> Piece {
-        Piece { data: Data::Extent(extent), start: 0, messages: 1, ends: true, control: false, doubt: Doubt::default() }
+        Piece {
+            data: Data::Extent(extent),
+            start: 0,
+            messages: 1,
+            ends: true,
+            control: false,
+            urgent: false,
+            doubt: Doubt::default(),
+        }
     }
 
     pub(crate) fn commands(bytes: Vec<u8>) -> Piece {
-        Piece { data: Data::Owned(bytes), start: 0, messages: 0, ends: true, control: true, doubt: Doubt::default() }
+        Piece {
+            data: Data::Owned(bytes),
+            start: 0,
+            messages: 0,
+            ends: true,
+            control: true,
+            urgent: false,
+            doubt: Doubt::default(),
+        }
+    }
+
+    pub(crate) fn urgent(bytes: Vec<u8>) -> Piece {
+        Piece { urgent: true, ..Piece::commands(bytes) }
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
@@ -74,7 +112,7 @@ impl Piece {
     /// The buffer behind a piece of commands, to append more of them.
     pub(crate) fn commands_mut(&mut self) -> Option<&mut Vec<u8>> {
         match &mut self.data {
-            Data::Owned(bytes) if self.control => Some(bytes),
+            Data::Owned(bytes) if self.control && !self.urgent => Some(bytes),
             Data::Owned(_) | Data::Shared(_) | Data::Extent(_) => None,
         }
     }

@@ -197,8 +197,9 @@ impl Core {
             let spent = effort.is_spent();
             return if spent { ControlFlow::Break(Flush::Again) } else { ControlFlow::Continue(guard) };
         }
-        // An endpoint that ends waits for this, and the reactor may not have seen it.
-        let ends = (peer.retired || side.closed) && side.mark_dirty(id);
+        // An endpoint that ends waits for this, and the reactor may not have seen it; so may the connection, which has more to say.
+        let calls = peer.retired || peer.outbox.take_call() || side.closed;
+        let ends = calls && side.mark_dirty(id);
         drop(guard);
         self.tell_waiters(Interest::CHANGE);
         if ends {

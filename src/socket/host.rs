@@ -14,6 +14,7 @@ use crate::kind::SocketKind;
 use crate::peer::PeerId;
 use crate::protocol;
 use crate::stats::Unsent;
+use bytes::Bytes;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -96,9 +97,9 @@ impl Host for Core {
         self.context.hold(before, now);
     }
 
-    fn urgent(&self, peer: PeerId, control: &[u8]) {
+    fn urgent(&self, peer: PeerId, next: &mut dyn FnMut() -> Option<Bytes>) {
         if let Some(entry) = self.lock_send().peer_mut(peer) {
-            entry.outbox.push_urgent(control);
+            entry.outbox.push_urgent(next);
         }
     }
 

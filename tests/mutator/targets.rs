@@ -52,10 +52,10 @@ pub(crate) fn frame(data: &[u8]) -> bool {
 pub(crate) fn command(data: &[u8]) -> bool {
     let body = Bytes::copy_from_slice(data);
     if let Ok(properties) = metadata::read(body.clone()) {
-        assert!(properties.len() <= metadata::MAX_PROPERTIES);
         let mut written = Vec::new();
         properties.iter().for_each(|(name, value)| metadata::write(&mut written, name, value));
-        assert_eq!(written, data);
+        assert!(written.len() <= data.len(), "what is passed over is left out");
+        assert_eq!(metadata::read(written.into()), Ok(properties.clone()));
         assert!(metadata::find(&properties, metadata::IDENTITY).is_none_or(|id| metadata::check_identity(id).is_ok()));
     }
     let written = match Command::read(body) {
@@ -71,7 +71,8 @@ pub(crate) fn command(data: &[u8]) -> bool {
         Ok(Command::Ping { ttl, context }) => {
             assert!(context.len() <= 16 && ttl <= Duration::from_millis(6_553_500));
             let written = command::ping(ttl);
-            assert_eq!([&written[2..], &context[..]].concat(), data);
+            let read = [&written[2..], &context[..]].concat();
+            assert!(data == read || (read.len() == 23 && data.starts_with(&read)));
             return true;
         }
         Ok(Command::Subscribe(topic)) => subscribe_command(&topic),
@@ -113,8 +114,8 @@ pub(crate) fn handshake(ours: SocketKind) -> Vec<u8> {
     [&greeting::write(*b"NULL\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0")[..], &command::ready(&properties)].concat()
 }
 
-/// A greeting, READY, PING, four PONGs with contexts, and an ERROR: more than this never waits to be said.
-const MOST_SAID: usize = greeting::SIZE + 48 + 9 + 4 * 23 + 264;
+/// A greeting, READY, PING, 64 PONGs with contexts, and an ERROR: more than this never waits to be said.
+const MOST_SAID: usize = greeting::SIZE + 48 + 9 + 64 * 23 + 264;
 
 /// A connection that was fed to its end.
 struct Run {
@@ -203,6 +204,8 @@ impl Run {
             }
             Event::Subscribe(topic) => self.trace.push([b"subscribe ", &topic[..]].concat()),
             Event::Cancel(topic) => self.trace.push([b"cancel ", &topic[..]].concat()),
+            Event::Answers => {}
+            Event::Oddity(error) => self.trace.push(format!("odd: {error:?}").into_bytes()),
         }
         assert!(self.ready && connection.is_ready() && connection.peer().is_some());
     }

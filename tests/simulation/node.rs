@@ -226,6 +226,7 @@ impl Node {
             }
             Event::Subscribe(topic) => self.seen.push(Sight::Subscribe(topic.to_vec())),
             Event::Cancel(topic) => self.seen.push(Sight::Cancel(topic.to_vec())),
+            Event::Answers | Event::Oddity(_) => {}
         }
     }
 

@@ -4,7 +4,7 @@
 use super::{Loss, Reactor, Ready, Stint, token};
 use crate::engine::link::{Origin, State};
 use crate::engine::{Host, Incoming};
-use crate::event::Cause;
+use crate::event::{Cause, Event, EventKind};
 use crate::protocol;
 use crate::slab::Key;
 use bytes::{Bytes, BytesMut};
@@ -13,6 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wiremesh_transports::read_into;
 
@@ -166,7 +167,7 @@ impl Reactor {
         now: Instant,
         stint: &mut Stint,
     ) -> Result<Found, Loss> {
-        let mut found = Found::Nothing;
+        let (mut found, mut answered) = (Found::Nothing, 0);
         for event in 1.. {
             let Some(link) = self.links.get_mut(key) else { return Ok(found) };
             if event % EVENTS == 0 && link.is_up() && stint.is_over() {
@@ -204,6 +205,20 @@ impl Reactor {
                 }
                 Some(protocol::Event::Subscribe(topic)) => Incoming::Subscribe(topic),
                 Some(protocol::Event::Cancel(topic)) => Incoming::Cancel(topic),
+                Some(protocol::Event::Answers) => {
+                    // Whoever reads gets all its answers; whoever floods costs no write for each few of them.
+                    if answered < MOST_ANSWERED {
+                        answered += 1;
+                        self.converse(host, key, now);
+                    }
+                    continue;
+                }
+                Some(protocol::Event::Oddity(error)) => {
+                    let (endpoint, address) = (Arc::clone(&link.endpoint), Some(Arc::clone(&link.address)));
+                    let kind = EventKind::Oddity(Cause::Protocol(error));
+                    host.event(Event { kind, endpoint, address, peer: link.peer });
+                    continue;
+                }
             };
             found = found.max(match &incoming {
                 Incoming::Messages(..) | Incoming::Message(_) => Found::Messages,
@@ -388,6 +403,8 @@ fn pack(input: &mut BytesMut, buffer: &mut BytesMut) {
     }
 }
 
+/// How often one read is interrupted to write the answers to as many PINGs as may wait.
+const MOST_ANSWERED: u32 = 16;
 /// How many octets one turn reads from one connection, so that a busy peer does not starve the others.
 pub(super) const READ_BUDGET: usize = 1024 * 1024;
 /// After so many events of one link it is asked whether the turn is over.
