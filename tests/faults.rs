@@ -16,6 +16,7 @@
 //! | `untaken.rs` | a message that its peer will not take |
 //! | `old_peers.rs` | peers that close without a word |
 //! | `foreign.rs` | peers that are not ours, and a little odd |
+//! | `toggled.rs` | subscriptions that change all the time |
 
 mod support;
 
@@ -41,6 +42,8 @@ mod requests;
 #[path = "faults/waits.rs"]
 mod waits;
 
+#[path = "faults/toggled.rs"]
+mod toggled;
 #[path = "faults/turns.rs"]
 mod turns;
 

@@ -5,6 +5,7 @@
 //! the next piece as a whole: then it was never copied.
 
 mod append;
+pub(crate) mod changes;
 pub(crate) mod chunk;
 pub(crate) mod credit;
 pub(crate) mod doubt;

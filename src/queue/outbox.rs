@@ -1,6 +1,7 @@
 //! What is to be sent to one peer: the queue a sender fills, and the batch a flusher is writing.
 
 use super::append::append;
+use super::changes::{Change, Changes};
 use super::chunk::{Extent, Mark};
 use super::doubt::{Doubt, Ending};
 use super::piece::{Piece, Walk};
@@ -49,6 +50,9 @@ pub(crate) struct Outbox {
     /// Messages and octets in `sealed` and `tail`.
     messages: usize,
     bytes: usize,
+    /// What of these octets is changes of subscriptions, and above how many they are condensed.
+    change_bytes: usize,
+    change_limit: usize,
     /// How many of them were put in front: what a new connection is sent before anything else.
     greetings: usize,
     /// How much was in the latest buffers when they were taken: what the next one had better hold at once.
@@ -230,7 +234,7 @@ impl Outbox {
         self.bytes += extent.len();
     }
 
-    /// Appends a command, in order with the messages and exempt from marks.
+    /// Appends a command, in order with the messages and exempt from marks: a subscription that a new connection is told anew.
     pub(crate) fn push_command(&mut self, command: &[u8]) {
         self.seal();
         self.bytes += command.len();
@@ -238,6 +242,46 @@ impl Outbox {
             buffer.extend_from_slice(command);
         } else {
             self.sealed.push_back(Piece::commands(command.to_vec()));
+        }
+    }
+
+    /// Appends a change of a subscription, in order with the messages and exempt from marks. What it takes back of those behind the
+    /// last message goes. Where all changes together are many, they give up their order among the messages, and only as many are
+    /// kept as lead to the same subscriptions.
+    pub(crate) fn push_change(&mut self, change: Change) {
+        self.seal();
+        if self.sealed.back_mut().and_then(Piece::changes_mut).is_none() {
+            self.sealed.push_back(Piece::changes(Changes::default()));
+        }
+        let Some(changes) = self.sealed.back_mut().and_then(Piece::changes_mut) else { return };
+        let before = changes.bytes();
+        changes.push(change);
+        let now = changes.bytes();
+        if now == 0 {
+            self.sealed.pop_back();
+        }
+        self.bytes = self.bytes + now - before;
+        self.change_bytes = (self.change_bytes + now).saturating_sub(before);
+        if self.change_bytes > self.change_limit.max(MANY_CHANGES) {
+            self.condense();
+        }
+    }
+
+    #[cold]
+    fn condense(&mut self) {
+        let mut runs = Vec::new();
+        for piece in std::mem::take(&mut self.sealed) {
+            match piece.into_changes() {
+                Ok(changes) => runs.push(changes),
+                Err(piece) => self.sealed.push_back(piece),
+            }
+        }
+        let condensed = Changes::condense(runs.into_iter());
+        self.bytes = self.bytes + condensed.bytes() - self.change_bytes;
+        self.change_bytes = condensed.bytes();
+        self.change_limit = 2 * condensed.bytes();
+        if condensed.bytes() > 0 {
+            self.sealed.push_back(Piece::changes(condensed));
         }
     }
 
@@ -290,7 +334,11 @@ impl Outbox {
             if self.held && !self.may_pass_held() {
                 break;
             }
-            let Some(piece) = self.sealed.pop_front() else { break };
+            let Some(mut piece) = self.sealed.pop_front() else { break };
+            if let Some(changes) = piece.changes_mut() {
+                self.change_bytes -= changes.bytes();
+                piece.encode();
+            }
             size += piece.len();
             self.bytes -= piece.len().min(self.bytes);
             let messages = piece.messages as usize;
@@ -359,6 +407,7 @@ impl Outbox {
             !piece.control
         });
         self.bytes -= dropped.min(self.bytes);
+        self.change_bytes = 0;
         if self.flushing {
             // What was given up before stays so.
             if self.verdict == Verdict::Keep {
@@ -544,6 +593,7 @@ impl Outbox {
         let messages = std::mem::take(&mut self.messages);
         let bytes = std::mem::take(&mut self.bytes);
         self.greetings = 0;
+        self.change_bytes = 0;
         Taken { pieces: std::mem::take(&mut self.sealed), messages, bytes }
     }
 
@@ -609,6 +659,9 @@ impl Outbox {
         self.sealed.push_back(Piece::owned(std::mem::take(&mut self.tail), messages, ends));
     }
 }
+
+/// More octets of changes than this, and than twice what they were condensed to, are condensed.
+const MANY_CHANGES: usize = 256 * 1024;
 
 /// What one flusher writes: whole messages, and the rest of one of which a part is written already.
 #[derive(Default)]
@@ -794,6 +847,7 @@ impl Taken {
 mod tests {
     use super::super::inbox::Inbox;
     use super::*;
+    use crate::queue::changes::ChangeKind;
 
     #[cfg(feature = "properties")]
     mod properties;
@@ -829,6 +883,60 @@ mod tests {
             }
         }
         written
+    }
+
+    fn change(kind: ChangeKind, topic: u32) -> Change {
+        let command = if kind.subscribes() { b"\x04\x05\x01+" } else { b"\x04\x05\x01-" };
+        Change::new([&command[..], &topic.to_be_bytes()].concat().into(), 4, kind)
+    }
+
+    fn taken(outbox: &mut Outbox) -> Vec<u8> {
+        outbox.take_all().pieces.into_iter().flat_map(Piece::into_bytes).collect()
+    }
+
+    #[test]
+    fn changes_take_each_other_back_but_never_across_a_message() {
+        let (mut outbox, mut pool) = (Outbox::default(), Pool::new());
+        outbox.push_change(change(ChangeKind::First, 1));
+        outbox.push_change(change(ChangeKind::Last, 1));
+        assert!(!outbox.has_work() && outbox.is_idle());
+        outbox.push_change(change(ChangeKind::First, 1));
+        outbox.push(&[], &Message::from("between"), &mut pool);
+        outbox.push_change(change(ChangeKind::Last, 1));
+        let batch = outbox.begin().expect("work");
+        let octets: Vec<u8> = batch.pieces.iter().flat_map(|piece| piece.as_slice().to_vec()).collect();
+        assert_eq!(octets, b"\x04\x05\x01+\0\0\0\x01\0\x07between\x04\x05\x01-\0\0\0\x01");
+        assert_eq!((outbox.bytes, outbox.change_bytes), (0, 0));
+    }
+
+    #[test]
+    fn a_change_that_a_flusher_took_is_not_taken_back() {
+        let mut outbox = Outbox::default();
+        outbox.push_change(change(ChangeKind::First, 1));
+        let batch = outbox.begin().expect("work");
+        outbox.push_change(change(ChangeKind::Last, 1));
+        outbox.push_change(change(ChangeKind::First, 1));
+        outbox.push_change(change(ChangeKind::Last, 1));
+        outbox.finish(batch, &mut Pool::new());
+        assert_eq!(taken(&mut outbox), b"\x04\x05\x01-\0\0\0\x01");
+    }
+
+    #[test]
+    fn changes_between_messages_are_condensed_above_a_bound() {
+        let (mut outbox, mut pool) = (Outbox::default(), Pool::new());
+        for round in 0..200_000 {
+            outbox.push_change(change(ChangeKind::Last, round % 100));
+            outbox.push_change(change(ChangeKind::First, round % 100));
+            if round % 1000 == 0 {
+                outbox.push(&[], &Message::from("between"), &mut pool);
+            }
+            assert!(outbox.change_bytes <= MANY_CHANGES + 16);
+            assert!(outbox.waiting_bytes() < 2 * MANY_CHANGES);
+        }
+        assert_eq!(outbox.waiting(), 200);
+        let octets = taken(&mut outbox);
+        assert_eq!(octets.windows(7).filter(|octets| octets == b"between").count(), 200);
+        assert_eq!((outbox.bytes, outbox.change_bytes), (0, 0));
     }
 
     #[test]

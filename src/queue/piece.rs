@@ -1,5 +1,6 @@
 //! A piece of a queue: contiguous wire form, or one large body.
 
+use super::changes::Changes;
 use super::chunk::Extent;
 use super::doubt::Doubt;
 use crate::message::wire::Header;
@@ -26,6 +27,8 @@ enum Data {
     Owned(Vec<u8>),
     Shared(Bytes),
     Extent(Extent),
+    /// Changes of subscriptions, which are written once a flusher takes them.
+    Changes(Box<Changes>),
 }
 
 impl Piece {
@@ -81,8 +84,14 @@ impl Piece {
         Piece { urgent: true, ..Piece::commands(bytes) }
     }
 
+    pub(crate) fn changes(changes: Changes) -> Piece {
+        Piece { data: Data::Changes(Box::new(changes)), ..Piece::commands(Vec::new()) }
+    }
+
+    /// The octets that count. Those of [`Changes`] do not exist before [`encode`](Piece::encode).
     pub(crate) fn as_slice(&self) -> &[u8] {
         let all = match &self.data {
+            Data::Changes(_) => &[],
             Data::Owned(bytes) => bytes.as_slice(),
             Data::Shared(bytes) => bytes,
             Data::Extent(extent) => extent.as_slice(),
@@ -95,6 +104,7 @@ impl Piece {
             Data::Owned(bytes) => bytes.len(),
             Data::Shared(bytes) => bytes.len(),
             Data::Extent(extent) => extent.len(),
+            Data::Changes(changes) => changes.bytes(),
         };
         all.saturating_sub(self.start)
     }
@@ -103,7 +113,7 @@ impl Piece {
     pub(crate) fn merge(&mut self, next: &Extent) -> bool {
         let merged = match &mut self.data {
             Data::Extent(extent) => extent.merge(next),
-            Data::Owned(_) | Data::Shared(_) => false,
+            Data::Owned(_) | Data::Shared(_) | Data::Changes(_) => false,
         };
         self.messages += u32::from(merged);
         merged
@@ -113,7 +123,30 @@ impl Piece {
     pub(crate) fn commands_mut(&mut self) -> Option<&mut Vec<u8>> {
         match &mut self.data {
             Data::Owned(bytes) if self.control && !self.urgent => Some(bytes),
+            Data::Owned(_) | Data::Shared(_) | Data::Extent(_) | Data::Changes(_) => None,
+        }
+    }
+
+    /// The changes in this piece, to add to them.
+    pub(crate) fn changes_mut(&mut self) -> Option<&mut Changes> {
+        match &mut self.data {
+            Data::Changes(changes) => Some(changes),
             Data::Owned(_) | Data::Shared(_) | Data::Extent(_) => None,
+        }
+    }
+
+    /// The changes in this piece, taken out of the queue; another piece comes back.
+    pub(crate) fn into_changes(self) -> Result<Changes, Piece> {
+        match self.data {
+            Data::Changes(changes) => Ok(*changes),
+            Data::Owned(_) | Data::Shared(_) | Data::Extent(_) => Err(self),
+        }
+    }
+
+    /// Writes changes down: from here on they are octets like all others.
+    pub(crate) fn encode(&mut self) {
+        if let Data::Changes(changes) = &self.data {
+            self.data = Data::Owned(changes.encode());
         }
     }
 
@@ -132,6 +165,7 @@ impl Piece {
             Data::Owned(bytes) => Bytes::from(bytes),
             Data::Shared(bytes) => bytes,
             Data::Extent(extent) => Bytes::copy_from_slice(extent.as_slice()),
+            Data::Changes(changes) => Bytes::from(changes.encode()),
         };
         if self.start == 0 { all } else { all.slice(self.start..) }
     }
@@ -140,7 +174,7 @@ impl Piece {
     pub(crate) fn into_buffer(self) -> Option<Vec<u8>> {
         match self.data {
             Data::Owned(bytes) => Some(bytes),
-            Data::Shared(_) | Data::Extent(_) => None,
+            Data::Shared(_) | Data::Extent(_) | Data::Changes(_) => None,
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::options::{Effect, Options, Setting, default_options};
 use crate::peer::{PeerId, PeerInfo};
 use crate::profile::Profile;
 use crate::protocol;
+use crate::queue::changes::{Change, ChangeKind};
 use crate::queue::gate::Gate;
 use crate::queue::{BORROWED_COPY_LIMIT, COPY_LIMIT};
 use crate::stats::{Stats, Unsent};
@@ -801,7 +802,7 @@ impl Core {
     }
 
     /// Has everybody upstream told of a change of our subscriptions.
-    pub(super) fn tell_upstream(&self, side: &mut SendSide, subscribe: bool, topic: &[u8]) -> Vec<After> {
+    pub(super) fn tell_upstream(&self, side: &mut SendSide, topic: &[u8], kind: ChangeKind) -> Vec<After> {
         let mut after = Vec::new();
         let mut dirty = Vec::new();
         for (_, peer) in side.peers.iter_mut() {
@@ -810,7 +811,7 @@ impl Core {
                 Wire::Stream(_) => peer.minor,
                 Wire::Inproc { .. } => 0,
             };
-            peer.outbox.push_command(&protocol::subscription(minor, subscribe, topic));
+            peer.outbox.push_change(change(minor, topic, kind));
             match &mut peer.wire {
                 Wire::Inproc { core, there, noticed } => {
                     if !std::mem::replace(noticed, true) {
@@ -830,6 +831,11 @@ impl Core {
         }
         after
     }
+}
+
+/// A change of a subscription in the form that a peer of that version understands.
+fn change(minor: u8, topic: &[u8], kind: ChangeKind) -> Change {
+    Change::new(protocol::subscription(minor, kind.subscribes(), topic), topic.len(), kind)
 }
 
 /// When a wait is over.

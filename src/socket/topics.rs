@@ -6,14 +6,15 @@ use crate::engine::waiters::Interest;
 use crate::error::Error;
 use crate::message::Message;
 use crate::patterns::subscriptions::Removed;
+use crate::queue::changes::ChangeKind;
 
 impl Core {
     /// SUB: wants a prefix, or one more time.
     pub(super) fn subscribe(&self, topic: &[u8]) -> Result<(), Error> {
         self.check()?;
         let mut reader = self.lock_recv();
-        reader.filter.insert(topic);
-        let after = self.tell_upstream(&mut self.lock_send(), true, topic);
+        let kind = if reader.filter.insert(topic) { ChangeKind::First } else { ChangeKind::Again };
+        let after = self.tell_upstream(&mut self.lock_send(), topic, kind);
         drop(reader);
         for after in after {
             self.follow(after);
@@ -26,8 +27,11 @@ impl Core {
         self.check()?;
         let mut reader = self.lock_recv();
         let removed = reader.filter.remove(topic);
-        let tell = always_tell || matches!(removed, Removed::Last);
-        let after = if tell { self.tell_upstream(&mut self.lock_send(), false, topic) } else { Vec::new() };
+        let kind = match removed {
+            Removed::Last => Some(ChangeKind::Last),
+            Removed::Still | Removed::Unknown => always_tell.then_some(ChangeKind::Told),
+        };
+        let after = kind.map(|kind| self.tell_upstream(&mut self.lock_send(), topic, kind)).unwrap_or_default();
         drop(reader);
         for after in after {
             self.follow(after);
