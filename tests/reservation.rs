@@ -50,6 +50,7 @@ over!([tcp ipc inproc]:
 );
 
 over!([tcp ipc]:
+    a_message_refused_for_its_size_gives_its_room_back
     a_reservation_outlives_the_connection_of_its_peer
 );
 
@@ -100,6 +101,19 @@ fn a_dropped_reservation_gives_its_room_back(net: &Net) {
     push.try_send("three").unwrap();
     assert_eq!(push.try_send("no room").unwrap_err().reason, SendFailure::WouldBlock);
     assert_eq!(push.stats().queued, 3);
+}
+
+fn a_message_refused_for_its_size_gives_its_room_back(net: &Net) {
+    let push = push(net, 1);
+    let pull = Pull::builder().context(&net.context).receive_mark(1u32).max_message_size(1000u64).build().unwrap();
+    net.join(&pull, &[&push]);
+    push.wait_for_peers(1, LONG).unwrap();
+    for _ in 0..3 {
+        let refused = push.reserve_timeout(LONG).unwrap().send(vec![0; 2000]).unwrap_err();
+        assert!(matches!(refused.reason, SendFailure::TooLarge { .. }), "{}", refused.reason);
+    }
+    push.send_timeout("small", LONG).unwrap();
+    assert_eq!(pull.recv_timeout(LONG).unwrap(), "small");
 }
 
 fn a_dropped_reservation_wakes_a_blocked_sender(net: &Net) {

@@ -146,7 +146,6 @@ const PENDING: &[(Theme, &str)] = &[
     (Theme::PingingPeers, "1"),
     (Theme::LateSubscribers, "2"),
     (Theme::BothClose, "2"),
-    (Theme::OverLimit, "3"),
     (Theme::ComeBack, "5"),
     (Theme::Cuts, "7"),
     (Theme::Stopped, "9"),

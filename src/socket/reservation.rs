@@ -237,11 +237,11 @@ impl Core {
                 true
             }
         };
-        let place = if claim.places.last().is_some_and(leads_there) { claim.places.pop() } else { None };
+        // Nor is the room used where the peer turned out not to accept so much.
+        let fits = |place: &Place| side.peers.get(place.peer.key()).is_none_or(|peer| size <= peer.largest);
+        let is_good = claim.places.last().is_some_and(|place| leads_there(place) && fits(place));
+        let place = if is_good { claim.places.pop() } else { None };
         let kept = place.and_then(|place| side.peer_mut(place.peer)?.vacate());
-        // One that turned out not to accept so much is left out, as if it had gone.
-        let fits = |peer: &PeerId| side.peers.get(peer.key()).is_some_and(|peer| size <= peer.largest);
-        let kept = kept.filter(fits);
         let (peer, envelope) = match (&mut side.routing, kept) {
             (Routing::Balance(_) | Routing::Router(_), Some(peer)) => (peer, Envelope::new()),
             (Routing::Request(_, requests), Some(peer)) => (peer, requests.ask(peer, self.correlate)),
