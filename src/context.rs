@@ -311,7 +311,7 @@ impl Inner {
 
     /// Waits while lingering sockets get something written.
     fn await_progress(&self) {
-        let end = self.drop_wait_total.and_then(|total| Instant::now().checked_add(total));
+        let mut end = self.drop_wait_total.and_then(|total| Instant::now().checked_add(total));
         let Some(patience) = self.drop_wait else {
             self.await_sockets(end);
             return;
@@ -320,7 +320,13 @@ impl Inner {
         let mut since = Instant::now();
         loop {
             let step = patience.min(Duration::from_millis(50)).max(Duration::from_millis(1));
-            self.await_sockets(Some(Instant::now() + step));
+            let due = Instant::now() + step;
+            self.await_sockets(Some(due));
+            if Instant::now().saturating_duration_since(due) >= STOPPED {
+                // The process was stopped, and nothing can have moved: that does not count.
+                since = Instant::now();
+                end = end.map(|end| end.max(since + STOPPED));
+            }
             let cores = self.live();
             if cores.is_empty() {
                 return;
@@ -336,6 +342,9 @@ impl Inner {
         }
     }
 }
+
+/// A wait that ends so much too late says that the process was stopped.
+const STOPPED: Duration = Duration::from_millis(250);
 
 /// Settings of a context.
 #[derive(Clone, Debug)]

@@ -10,6 +10,7 @@
 //! | `handling.rs` | messages, ids and peers that could not be handled, or were somebody else's |
 //! | `first_steps.rs` | loops that end in silence, endpoints that stay in use |
 //! | `waits.rs` | waits that are too long, and wakes that nobody needs |
+//! | `stopped.rs` | a process that did not run for a while judges its peers by time |
 //! | `turns.rs` | sockets that share an engine thread, and one is busy |
 //! | `requests.rs` | an answer that came late was taken for another's |
 //! | `names.rs` | names whose server does not answer |
@@ -44,6 +45,9 @@ mod waits;
 
 #[path = "faults/toggled.rs"]
 mod toggled;
+#[path = "faults/stopped.rs"]
+mod stopped;
+
 #[path = "faults/turns.rs"]
 mod turns;
 
@@ -61,6 +65,9 @@ fn role() {
         "dropped" => dropped::role(arguments),
         "ending" => ending::role(arguments),
         "rebinder" => first_steps::rebinder(arguments),
+        "stopped-receiver" => stopped::receiver(arguments),
+        "stopped-patient" => stopped::patient(arguments),
+        "stopped-caller" => stopped::caller(arguments),
         "flooder" => turns::flooder(arguments),
         "burner" => turns::burner(arguments),
         _ => panic!("there is no role `{name}`"),

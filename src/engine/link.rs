@@ -75,6 +75,8 @@ pub(crate) struct Link {
     /// When its entry in the timer queue is due.
     pub(crate) timer: Option<Instant>,
     pub(crate) opened: Instant,
+    /// No verdict by time is passed before this.
+    granted: Option<Instant>,
     /// Until when a message is held back that the last connections ended in.
     pub(crate) held_until: Option<Instant>,
 }
@@ -191,6 +193,7 @@ impl Link {
             wants_write: false,
             timer: None,
             opened: now,
+            granted: None,
             held_until: None,
         }
     }
@@ -271,9 +274,19 @@ impl Link {
         Lost { ending: Ending::ByPeer { lasted }, unacknowledged: if reset { self.stream.unsent() } else { 0 } }
     }
 
+    /// Passes no verdict by time before `until`: we were not there to see what the peer did.
+    pub(crate) fn grant(&mut self, until: Instant) {
+        if let State::Connecting { deadline } = &mut self.state {
+            *deadline = deadline.map(|deadline| deadline.max(until));
+        }
+        self.machine.grant(until);
+        self.granted = Some(until);
+    }
+
     /// Until when our part of the handshake must be written. The machine's own limit ends with the peer's part.
     pub(crate) fn settling_deadline(&self) -> Option<Instant> {
-        self.settings.protocol.handshake_timeout.and_then(|limit| self.opened.checked_add(limit))
+        let deadline = self.settings.protocol.handshake_timeout.and_then(|limit| self.opened.checked_add(limit));
+        deadline.map(|deadline| self.granted.map_or(deadline, |granted| deadline.max(granted)))
     }
 
     /// Collects what the machine wants to say before messages flow.

@@ -364,6 +364,7 @@ impl Port {
         };
         let mut look_until = None;
         let mut looked = false;
+        let mut looked_in_time = deadline.is_none();
         let mut slept = false;
         let outcome = contain(|| {
             // A visit that finds what it came for among what is known to be ready never sleeps in the poll: others may have become ready.
@@ -379,10 +380,16 @@ impl Port {
                 if done() {
                     break Ok(Drive::Done);
                 }
-                if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                let is_over = deadline.is_some_and(|deadline| deadline <= Instant::now());
+                if is_over && looked_in_time {
                     break Ok(Drive::TimedOut);
                 }
                 let timeout = match pace {
+                    // A process that was stopped looks at what came before it says that nothing did.
+                    _ if is_over => {
+                        looked_in_time = true;
+                        Some(Duration::ZERO)
+                    }
                     Pace::Look if looked => break Ok(Drive::TimedOut),
                     Pace::Look => {
                         looked = true;
@@ -451,7 +458,8 @@ impl Port {
     }
 
     /// One turn of an engine thread. Says when the next one is due whatever happens, or that the reactor was held.
-    pub(crate) fn engine_turn(&self, host: &dyn Host) -> Turn {
+    /// `looked` is a moment after which the engine thread has asked its poll.
+    pub(crate) fn engine_turn(&self, host: &dyn Host, looked: Instant) -> Turn {
         let Some(seat) = self.seat.get() else { return Turn::Idle(None) };
         let Some(mut guard) = self.lease.hold(|| seat.try_lock_as_engine()) else {
             let deadline = self.lease.deadline_while_held(self.engine.nanos(Instant::now()));
@@ -459,6 +467,7 @@ impl Port {
         };
         let Some(reactor) = guard.as_mut() else { return Turn::Idle(None) };
         let around = self.around(seat, host);
+        reactor.looked = Some(looked);
         let outcome = contain(|| {
             let lending = self.lease.begin_turn(&around, seat.nested.load(Ordering::Relaxed));
             let turns = if lending { Turns::NONE } else { Turns::ENGINE };

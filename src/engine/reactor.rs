@@ -59,6 +59,10 @@ pub(crate) struct Reactor {
     /// The one of them that is read although the budget is over.
     favourite: Option<Key>,
     jitter: Jitter,
+    /// When the kernel was last asked, where that is not done here.
+    pub(crate) looked: Option<Instant>,
+    /// Until when the peers have time after the process was stopped.
+    granted: Option<Instant>,
     /// How regularly callers drive it.
     pub(crate) habit: Habit,
     /// The socket was closed and everything is gone.
@@ -150,6 +154,12 @@ enum Loss {
 /// The token of the waker in a reactor's own poll.
 pub(crate) const WAKER: Token = Token(usize::MAX);
 
+/// A timer that is found due so late says that the process was stopped, …
+const STOPPED: Duration = Duration::from_millis(250);
+/// … and then nobody is judged by time before this has passed.
+const GRACE: Duration = Duration::from_secs(1);
+/// When a link is judged that has something unread now.
+const UNREAD: Duration = Duration::from_millis(1);
 /// So few stale timers are not worth a look.
 const FEW_TIMERS: usize = 64;
 /// How many connections one turn accepts on one listener.
@@ -176,6 +186,8 @@ impl Reactor {
             watched: false,
             favourite: None,
             jitter: Jitter::new(),
+            looked: None,
+            granted: None,
             habit: Habit::new(),
             finished: false,
             panicked: None,
@@ -245,12 +257,13 @@ impl Reactor {
     }
 
     /// One round: commands, dirty outboxes, due timers, and as many ready sources as `turns` and `stint` allow.
+    ///
+    /// What is due is judged last, by a moment before the kernel was asked: a process that was stopped finds there what peers did
+    /// meanwhile.
     pub(crate) fn round(&mut self, host: &dyn Host, turns: Turns, stint: &mut Stint) {
         self.obey(host, stint);
+        let due = if self.timers.is_empty() { None } else { self.look_if_due() };
         self.flush_dirty(host, stint);
-        if !self.timers.is_empty() {
-            self.expire(host, Instant::now(), stint);
-        }
         let mut delivered = false;
         let mut octets = turns.octets;
         for served in 0..turns.sources.min(self.ready.len()) {
@@ -266,6 +279,9 @@ impl Reactor {
                 Some(Ready::Binding(key)) => self.turn_binding(host, key, stint),
                 None => break,
             }
+        }
+        if let Some(looked) = due {
+            self.expire(host, looked, stint);
         }
         if delivered {
             host.delivered();
@@ -793,6 +809,34 @@ impl Reactor {
 
     // ----- timers and lists -----
 
+    /// If a timer is due, asks the kernel what has happened; the moment before that, up to which timers may be judged.
+    fn look_if_due(&mut self) -> Option<Instant> {
+        let looked = match (&self.sources, self.looked) {
+            (Sources::Shared(_), Some(looked)) => looked,
+            (Sources::Shared(_), None) | (Sources::Own(_), _) => Instant::now(),
+        };
+        let late = looked.checked_duration_since(self.deadline()?)?;
+        // Fails only for a signal, after which nothing has been asked.
+        self.wait(Some(Duration::ZERO)).ok()?;
+        self.note_lateness(late, looked);
+        Some(looked)
+    }
+
+    /// The first timer is found due so late. If that is much, the process was stopped, and perhaps its peers with it: each gets some
+    /// time before it is judged, once for each stop.
+    fn note_lateness(&mut self, late: Duration, now: Instant) {
+        let is_new = self.granted.is_none_or(|granted| now - late > granted);
+        if late < STOPPED || !is_new {
+            return;
+        }
+        let until = now + GRACE;
+        self.granted = Some(until);
+        self.links.iter_mut().for_each(|(_, link)| link.grant(until));
+        self.lingering.iter_mut().for_each(|lingering| lingering.grant(until));
+        self.dialers.iter_mut().filter_map(|(_, dialer)| dialer.lingering.as_mut()).for_each(|end| end.grant(until));
+        self.bindings.iter_mut().filter_map(|(_, binding)| binding.lingering.as_mut()).for_each(|end| end.grant(until));
+    }
+
     fn expire(&mut self, host: &dyn Host, now: Instant, stint: &mut Stint) {
         let mut first = true;
         while let Some(Reverse((at, timer))) = self.timers.peek().copied() {
@@ -827,6 +871,13 @@ impl Reactor {
 
     fn expire_link(&mut self, host: &dyn Host, key: Key, at: Instant, now: Instant) {
         let Some(link) = self.links.get_mut(key).filter(|link| link.timer == Some(at)) else { return };
+        if link.listed && !link.is_up() {
+            // What came, or that the stream is connected, is still to be looked at.
+            let soon = now + UNREAD;
+            link.timer = Some(soon);
+            self.timers.push(Reverse((soon, Timer::Link(key))));
+            return;
+        }
         link.timer = None;
         link.rests = link.rests.filter(|until| *until > now);
         link.look_at_peer(now, |peer| host.pending(peer));

@@ -366,6 +366,8 @@ struct Loop {
     /// Sockets whose seats are leased to callers, and when they were last looked at.
     leased: BTreeSet<usize>,
     looked: Instant,
+    /// A moment before the poll was last asked.
+    polled: Instant,
 }
 
 /// How often leases are checked: as long as a seat may be left alone by a caller that was expected back.
@@ -384,6 +386,7 @@ impl Loop {
             noted: BTreeSet::new(),
             leased: BTreeSet::new(),
             looked: Instant::now(),
+            polled: Instant::now(),
         }
     }
 
@@ -405,6 +408,7 @@ impl Loop {
                 Some(Duration::ZERO)
             };
             let timeout = if self.leased.is_empty() { timeout } else { Some(timeout.map_or(ROUND, |t| t.min(ROUND))) };
+            self.polled = Instant::now();
             // Only a signal makes it fail, and then there are no events.
             if self.poll.poll(&mut events, timeout).is_err() {
                 continue;
@@ -490,7 +494,7 @@ impl Loop {
             self.forget(number);
             return;
         };
-        match host.port().engine_turn(&*host) {
+        match host.port().engine_turn(&*host, self.polled) {
             Turn::Idle(deadline) => self.schedule(number, deadline),
             Turn::Again(deadline) => {
                 self.schedule(number, deadline);
@@ -536,9 +540,9 @@ impl Loop {
             return;
         }
         // Collected first: a socket whose next deadline has passed as well waits until the others had their turn.
-        let now = Instant::now();
+        // And only what was due when the poll was asked: what happened before is known by now.
         let mut due = Vec::new();
-        while let Some(&(_, number)) = self.deadlines.first().filter(|(at, _)| *at <= now) {
+        while let Some(&(_, number)) = self.deadlines.first().filter(|(at, _)| *at <= self.polled) {
             self.deadlines.pop_first();
             if let Some(known) = self.known.get_mut(key(number).index as usize) {
                 *known = None;

@@ -211,6 +211,17 @@ impl Connection {
         }
     }
 
+    /// Passes no verdict on the peer for what it did not say before `until`: we were not there to hear it.
+    pub fn grant(&mut self, until: Instant) {
+        match &mut self.state {
+            State::Greeting(ExpectGreeting { deadline }) | State::Handshake(ExpectReady { deadline, .. }) => {
+                *deadline = deadline.map(|deadline| deadline.max(until));
+            }
+            State::Traffic(traffic) => traffic.heartbeats.alive(),
+            State::Failed(_) => {}
+        }
+    }
+
     /// The stream has ended, and all that was read was given to `received`.
     ///
     /// # Errors

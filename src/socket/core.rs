@@ -368,6 +368,8 @@ impl Core {
 
     /// Waits until `done`, driving the reactor where possible. `false` when the deadline passed first.
     pub(super) fn wait(&self, interest: Interest, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
+        let mut deadline = deadline;
+        let mut granted = false;
         let pace = match self.spin.load(Ordering::Relaxed) {
             0 if interest == Interest::MESSAGE && self.expects_answer() => Pace::Expect,
             0 => Pace::Sleep,
@@ -383,7 +385,8 @@ impl Core {
                 self.drivers.leave(interest);
                 match drive {
                     Drive::Done => return true,
-                    Drive::TimedOut => return done(),
+                    Drive::TimedOut if granted || !is_stopped(deadline) => return done(),
+                    Drive::TimedOut => {}
                     Drive::Interrupted => continue,
                     Drive::Taken => {}
                 }
@@ -391,7 +394,13 @@ impl Core {
                 continue;
             }
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return done();
+                if granted || !is_stopped(deadline) {
+                    return done();
+                }
+                // The process did not run when the time was over: whoever drives looks first at what came meanwhile.
+                granted = true;
+                deadline = Instant::now().checked_add(GRACE);
+                continue;
             }
             if interest == Interest::MESSAGE {
                 // Somebody else may have collected what arrived, and left the most of it.
@@ -856,3 +865,13 @@ const LOOKS: usize = 200;
 fn nanos(duration: Option<Duration>) -> u64 {
     duration.map_or(FOREVER, |duration| u64::try_from(duration.as_nanos()).unwrap_or(FOREVER))
 }
+
+/// Returns true if a deadline has passed so long ago that the process cannot have run meanwhile.
+fn is_stopped(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| Instant::now().saturating_duration_since(deadline) >= STOPPED)
+}
+
+/// A wait that ends so much too late says that the process was stopped, …
+const STOPPED: Duration = Duration::from_millis(250);
+/// … and goes on for so long, once.
+const GRACE: Duration = Duration::from_millis(100);

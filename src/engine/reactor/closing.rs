@@ -294,6 +294,13 @@ impl Lingering {
         Lingering { linger, progress: None, since: now, due: None }
     }
 
+    /// The process was stopped: what it could not write meanwhile still gets its time.
+    pub(super) fn grant(&mut self, until: Instant) {
+        if let Linger::Until(end) = &mut self.linger {
+            *end = (*end).max(until);
+        }
+    }
+
     /// A look: whether it has lingered long enough.
     fn is_over(&mut self, now: Instant, progress: u64) -> bool {
         let patience = match self.linger {
