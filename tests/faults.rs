@@ -11,6 +11,7 @@
 //! | `first_steps.rs` | loops that end in silence, endpoints that stay in use |
 //! | `waits.rs` | waits that are too long, and wakes that nobody needs |
 //! | `stopped.rs` | a process that did not run for a while judges its peers by time |
+//! | `settings.rs` | options that threads change at once |
 //! | `turns.rs` | sockets that share an engine thread, and one is busy |
 //! | `requests.rs` | an answer that came late was taken for another's |
 //! | `names.rs` | names whose server does not answer |
@@ -43,10 +44,13 @@ mod requests;
 #[path = "faults/waits.rs"]
 mod waits;
 
-#[path = "faults/toggled.rs"]
-mod toggled;
 #[path = "faults/stopped.rs"]
 mod stopped;
+#[path = "faults/toggled.rs"]
+mod toggled;
+
+#[path = "faults/settings.rs"]
+mod settings;
 
 #[path = "faults/turns.rs"]
 mod turns;
@@ -66,6 +70,7 @@ fn role() {
         "ending" => ending::role(arguments),
         "rebinder" => first_steps::rebinder(arguments),
         "stopped-receiver" => stopped::receiver(arguments),
+        "stopped-crowded" => stopped::crowded(arguments),
         "stopped-patient" => stopped::patient(arguments),
         "stopped-caller" => stopped::caller(arguments),
         "flooder" => turns::flooder(arguments),

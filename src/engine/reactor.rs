@@ -36,6 +36,8 @@ pub(crate) struct Reactor {
     /// What tells this reactor's tokens from others in a shared poll.
     prefix: usize,
     events: mio::Events,
+    /// The last look at the poll fetched as many events as it could: there may be more, of which the engine's poll does not speak again.
+    more: bool,
     links: Slab<Link>,
     dialers: Slab<Dialer>,
     bindings: Slab<Binding>,
@@ -160,6 +162,8 @@ const STOPPED: Duration = Duration::from_millis(250);
 const GRACE: Duration = Duration::from_secs(1);
 /// When a link is judged that has something unread now.
 const UNREAD: Duration = Duration::from_millis(1);
+/// How many events one look at the poll fetches.
+const EVENTS: usize = 256;
 /// So few stale timers are not worth a look.
 const FEW_TIMERS: usize = 64;
 /// How many connections one turn accepts on one listener.
@@ -168,7 +172,7 @@ const ACCEPT_BUDGET: usize = 64;
 impl Reactor {
     pub(crate) fn new(sources: Sources, prefix: usize) -> Reactor {
         Reactor {
-            events: mio::Events::with_capacity(if matches!(sources, Sources::Own(_)) { 256 } else { 1 }),
+            events: mio::Events::with_capacity(if matches!(sources, Sources::Own(_)) { EVENTS } else { 1 }),
             sources,
             prefix,
             links: Slab::new(),
@@ -186,6 +190,7 @@ impl Reactor {
             watched: false,
             favourite: None,
             jitter: Jitter::new(),
+            more: false,
             looked: None,
             granted: None,
             habit: Habit::new(),
@@ -204,9 +209,12 @@ impl Reactor {
         let timeout = if slept { Some(Duration::ZERO) } else { timeout };
         let mut events = std::mem::replace(&mut self.events, mio::Events::with_capacity(0));
         let result = poll.poll(&mut events, timeout);
+        let mut fetched = 0;
         for event in &events {
+            fetched += 1;
             self.note(event);
         }
+        self.more = fetched >= EVENTS;
         self.events = events;
         result
     }
@@ -291,7 +299,7 @@ impl Reactor {
 
     /// Whether a further round would find something to do at once.
     pub(crate) fn is_busy(&self) -> bool {
-        !self.ready.is_empty() || self.has_backlog()
+        !self.ready.is_empty() || self.has_backlog() || self.more
     }
 
     /// Whether a turn left something to do besides reading: what peers have to write, or commands.

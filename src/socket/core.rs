@@ -57,6 +57,8 @@ pub(crate) struct Core {
     pub(super) held: Mutex<Held>,
     /// How often a peer's routing id was set, under the send gate.
     pub(super) renamings: AtomicU64,
+    /// Changes of options, one at a time: what hot paths read is copied from a snapshot, of which the newest must come last.
+    setting: Mutex<()>,
     /// Whole exchanges of `request`, one at a time.
     pub(super) exchange: Mutex<()>,
     generation: u32,
@@ -174,6 +176,7 @@ impl Core {
             drivers: Drivers::default(),
             held: Mutex::new(Held::default()),
             renamings: AtomicU64::new(0),
+            setting: Mutex::new(()),
             exchange: Mutex::new(()),
             conflate: options.conflate,
             correlate: options.correlate,
@@ -244,6 +247,7 @@ impl Core {
                 reason: "it is fixed when the socket is made; set it on the builder".to_owned(),
             });
         }
+        let _turn = self.setting.lock().unwrap_or_else(PoisonError::into_inner);
         setting.apply(&mut self.lock_options());
         self.load_options();
         Ok(())

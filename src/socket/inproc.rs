@@ -363,6 +363,9 @@ fn join(
         core.tell_waiters(Interest::CHANGE);
         core.tell_waiters(Interest::ROOM);
     }
+    // Whoever changed its marks meanwhile may not have known of the link.
+    connector.tell_marks(peer);
+    binder.tell_marks(there);
     connector.settle(ours);
     binder.settle(theirs);
     Ok(())

@@ -147,3 +147,40 @@ fn a_connection_that_was_made_while_the_process_was_stopped_is_used() {
     assert_eq!(process.hear(), "connected");
     process.finish();
 }
+
+/// Binds a PULL at the mark of whose peers nothing is read, and receives nothing.
+pub(crate) fn crowded(_: &[&str]) {
+    let pull = Pull::builder().receive_mark(1u32).build().expect("good options");
+    child::tell(pull.bind("tcp://127.0.0.1:*").expect("bound"));
+    while child::listen().is_some() {
+        child::tell(pull.stats().unread);
+    }
+}
+
+/// More happens at once than one look at the poll fetches, and none of what it fetches is to be read now.
+#[test]
+fn a_newcomer_behind_many_events_is_served_when_the_process_runs_again() {
+    const PEERS: usize = 400;
+    let mut process = Process::start("stopped-crowded", &[]);
+    let endpoint = process.hear();
+    let mut peers: Vec<Raw> = (0..PEERS)
+        .map(|_| {
+            let mut peer = Raw::connect(&endpoint).expect("it listens");
+            peer.shake_hands("PUSH").expect("a handshake");
+            peer.write_all(b"\0\x01x").expect("it fits");
+            peer
+        })
+        .collect();
+    let mut unread = String::new();
+    while unread != PEERS.to_string() {
+        process.say("how many?");
+        unread = process.hear();
+    }
+    process.pause();
+    peers.iter_mut().for_each(|peer| peer.write_all(b"\0\x01x").expect("it fits"));
+    let mut newcomer = Raw::connect(&endpoint).expect("the system listens");
+    process.resume();
+    newcomer.read_exact(&mut [0; 64]).expect("its greeting");
+    process.hang_up();
+    process.finish();
+}
