@@ -69,6 +69,7 @@ pub(crate) struct Inner {
     shut: AtomicBool,
     drop_wait: Option<Duration>,
     drop_wait_total: Option<Duration>,
+    reports_unsent: AtomicBool,
     pub(crate) budget: Budget,
     generation: u32,
     seed: AtomicU64,
@@ -101,6 +102,7 @@ impl Context {
             },
             drop_wait: Some(Duration::from_secs(5)),
             drop_wait_total: None,
+            reports_unsent: true,
             byte_budget: Some(1 << 30),
         }
     }
@@ -155,6 +157,17 @@ impl Context {
         unsent
     }
 
+    /// Whether a line on standard error says how many messages were given up for whom, where the drop of the last handle, or the end of the
+    /// process, has waited in vain; see [`ContextBuilder::report_unsent`].
+    ///
+    /// # Examples
+    /// ```
+    /// wiremesh::Context::shared().report_unsent(false);
+    /// ```
+    pub fn report_unsent(&self, yes: bool) {
+        self.handle.inner.reports_unsent.store(yes, Ordering::Relaxed);
+    }
+
     /// Whether the context has been shut down.
     pub fn is_closed(&self) -> bool {
         self.handle.inner.shut.load(Ordering::Acquire)
@@ -198,6 +211,7 @@ impl Drop for Handle {
         inner.shut.store(true, Ordering::Release);
         inner.close_all();
         inner.await_progress();
+        ending::report(inner, inner.live().iter().flat_map(|core| core.undelivered()));
         for core in inner.live() {
             core.cut_linger();
         }
@@ -353,6 +367,7 @@ pub struct ContextBuilder {
     options: EngineOptions,
     drop_wait: Option<Duration>,
     drop_wait_total: Option<Duration>,
+    reports_unsent: bool,
     byte_budget: Option<u64>,
 }
 
@@ -384,6 +399,13 @@ impl ContextBuilder {
     /// waits for ever. Default: 5 s.
     pub fn drop_wait(mut self, patience: Option<Duration>) -> ContextBuilder {
         self.drop_wait = patience;
+        self
+    }
+
+    /// Whether a line on standard error says how many messages were given up for whom, where the drop of the last handle, or the end of the
+    /// process, has waited in vain. Default: true. [`Context::report_unsent`] changes it later, as for the shared context.
+    pub fn report_unsent(mut self, yes: bool) -> ContextBuilder {
+        self.reports_unsent = yes;
         self
     }
 
@@ -428,6 +450,7 @@ impl ContextBuilder {
                     shut: AtomicBool::new(false),
                     drop_wait: self.drop_wait,
                     drop_wait_total: self.drop_wait_total,
+                    reports_unsent: AtomicBool::new(self.reports_unsent),
                     budget: Budget::new(self.byte_budget),
                     generation: fork_generation(),
                     seed: AtomicU64::new(seed),

@@ -42,13 +42,13 @@ pub enum Error {
         endpoint: String,
     },
     /// The socket has no such endpoint.
-    #[error("the socket is not {verb} `{endpoint}`; it is at {known}")]
+    #[error("the socket is not {verb} `{endpoint}`; it is {verb} {known}")]
     NoSuchEndpoint {
         /// The endpoint given.
         endpoint: String,
         /// `bound to` or `connected to`.
         verb: &'static str,
-        /// The endpoints it does have.
+        /// The endpoints it does have, or `nothing`.
         known: String,
     },
     /// The system refused.
@@ -58,8 +58,8 @@ pub enum Error {
         action: &'static str,
         /// What it was tried on.
         subject: String,
-        /// What the system said.
-        source: io::Error,
+        /// What the system said. It stands in the text, and so not behind [`source`](std::error::Error::source).
+        r#source: io::Error,
     },
     /// An option's value or its moment is not allowed.
     #[error("option `{option}`: {reason}")]
@@ -116,7 +116,6 @@ impl From<Error> for io::Error {
 #[error("message not sent: {reason}")]
 pub struct SendError {
     /// Why it was not sent.
-    #[source]
     pub reason: SendFailure,
     /// The message, as it was given.
     pub message: Message,

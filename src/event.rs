@@ -3,6 +3,7 @@
 use crate::peer::PeerId;
 use crate::protocol::ProtocolError;
 use crate::stats::Unsent;
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -93,8 +94,12 @@ impl fmt::Display for Refusal {
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.endpoint, self.kind)?;
-        match &self.address {
+        if !self.endpoint.is_empty() {
+            write!(f, "{}: ", self.endpoint)?;
+        }
+        fmt::Display::fmt(&self.kind, f)?;
+        // The ends of ipc and inproc links may have no name.
+        match self.address.as_deref().filter(|address| !address.is_empty()) {
             Some(address) => write!(f, " ({address})"),
             None => Ok(()),
         }
@@ -142,7 +147,7 @@ pub enum Cause {
     /// The pattern has no place for this peer now: a second peer of a PAIR, or a routing id that is taken. The peer sees its connection
     /// end within the handshake, and tries again.
     #[error("refused: {0}")]
-    Refused(&'static str),
+    Refused(Cow<'static, str>),
     /// A newcomer took its place: another peer with the same routing id under `handover`, or a half-open connection evicted
     /// because the listener had too many.
     #[error("replaced: {0}")]

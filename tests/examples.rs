@@ -47,6 +47,11 @@ fn a_task_pipeline_does_every_task_once() {
 }
 
 #[test]
+fn work_goes_to_whoever_is_idle() {
+    run("idle_workers", &[]).well().saying("the quick worker did");
+}
+
+#[test]
 fn a_broker_brings_clients_and_services_together() {
     run("router_dealer_broker", &[]).well().saying("4 clients had 400 answers");
 }

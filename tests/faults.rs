@@ -7,6 +7,7 @@
 //! | `dropped.rs` | sockets that are closed while their peer is down |
 //! | `ending.rs` | messages that the end of a process loses |
 //! | `identity.rs` | who holds a routing id, and how often a peer is there |
+//! | `texts.rs` | texts that said nothing, said it twice, or said what is not so |
 //! | `handling.rs` | messages, ids and peers that could not be handled, or were somebody else's |
 //! | `first_steps.rs` | loops that end in silence, endpoints that stay in use |
 //! | `waits.rs` | waits that are too long, and wakes that nobody needs |
@@ -59,6 +60,8 @@ mod turns;
 mod foreign;
 #[path = "faults/names.rs"]
 mod names;
+#[path = "faults/texts.rs"]
+mod texts;
 
 use support::child;
 
@@ -68,6 +71,7 @@ fn role() {
     child::act(|name, arguments| match name {
         "dropped" => dropped::role(arguments),
         "ending" => ending::role(arguments),
+        "last-words" => texts::role(arguments),
         "rebinder" => first_steps::rebinder(arguments),
         "stopped-receiver" => stopped::receiver(arguments),
         "stopped-crowded" => stopped::crowded(arguments),

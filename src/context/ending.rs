@@ -7,10 +7,12 @@
 
 use super::{Context, Handle, Inner};
 use crate::engine::contain::contain;
+use crate::stats::Unsent;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
 use std::time::{Duration, Instant};
-use wiremesh_transports::sys::{PerProcess, at_exit};
+use wiremesh_transports::sys::{PerProcess, at_exit, write_to_stderr};
 
 /// The shared contexts of this process. A forked child begins with none.
 static SHARED: PerProcess<Mutex<Shared>> = PerProcess::new();
@@ -95,6 +97,7 @@ struct Wait {
     progress: u64,
     since: Instant,
     begun: Instant,
+    is_done: bool,
 }
 
 impl Wait {
@@ -103,14 +106,25 @@ impl Wait {
         inner.shut.store(true, Ordering::Release);
         let closes = inner.engine.process_ends();
         let begun = Instant::now();
-        closes.then(|| Wait { inner, progress: 0, since: begun, begun })
+        closes.then(|| Wait { inner, progress: 0, since: begun, begun, is_done: false })
     }
 
     /// Looks once; `false` when everything is delivered, or nothing has moved for too long.
     fn goes_on(&mut self) -> bool {
+        let goes_on = self.may_wait();
+        if !goes_on && !self.is_done {
+            self.report();
+        }
+        goes_on
+    }
+
+    fn may_wait(&mut self) -> bool {
         if let Some(progress) = self.look() {
             match progress {
-                None => return false,
+                None => {
+                    self.is_done = true;
+                    return false;
+                }
                 Some(progress) if progress != self.progress => {
                     self.progress = progress;
                     self.since = Instant::now();
@@ -120,6 +134,15 @@ impl Wait {
         }
         self.inner.drop_wait.is_none_or(|patience| self.since.elapsed() < patience)
             && self.inner.drop_wait_total.is_none_or(|total| self.begun.elapsed() < total)
+    }
+
+    /// Says what is given up, as far as no lock hides it.
+    fn report(&self) {
+        let Some(sockets) = try_lock(&self.inner.sockets) else { return };
+        let cores: Vec<_> = sockets.live.values().filter_map(Weak::upgrade).collect();
+        drop(sockets);
+        report(&self.inner, cores.iter().filter_map(|core| core.try_undelivered()).flatten());
+        cores.into_iter().for_each(std::mem::forget);
     }
 
     /// How far the deliveries have come: `Some(None)` if they are done, `None` if a lock is held.
@@ -143,3 +166,34 @@ impl Wait {
         }
     }
 }
+
+/// Tells standard error in one line what is given up, and for whom, unless that is switched off or there is nothing.
+pub(super) fn report(inner: &Inner, undelivered: impl Iterator<Item = (Arc<str>, Unsent)>) {
+    if !inner.reports_unsent.load(Ordering::Relaxed) {
+        return;
+    }
+    let mut total = Unsent::default();
+    let mut by_endpoint: BTreeMap<Arc<str>, u64> = BTreeMap::new();
+    for (endpoint, unsent) in undelivered {
+        total.add(unsent);
+        *by_endpoint.entry(endpoint).or_default() += unsent.messages;
+    }
+    if total.messages == 0 {
+        return;
+    }
+    let mut line = format!("wiremesh: gave up {total} that nobody took in time, for ");
+    let more = by_endpoint.len().saturating_sub(NAMED);
+    for (place, (endpoint, messages)) in by_endpoint.into_iter().take(NAMED).enumerate() {
+        // An endpoint is a caller's text: nothing in it may begin a line of its own.
+        let endpoint = endpoint.replace(char::is_control, "?");
+        line += &format!("{}{endpoint} ({messages})", if place == 0 { "" } else { ", " });
+    }
+    if more > 0 {
+        line += &format!(" and {more} others");
+    }
+    line.push('\n');
+    write_to_stderr(&line);
+}
+
+/// How many endpoints the line names.
+const NAMED: usize = 4;

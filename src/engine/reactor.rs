@@ -654,7 +654,7 @@ impl Reactor {
                 self.list(key);
                 self.retime(key);
             }
-            Err(reason) => self.lose(host, key, Loss::Local(Cause::Refused(reason))),
+            Err(reason) => self.lose(host, key, Loss::Local(Cause::Refused(reason.into()))),
         }
     }
 

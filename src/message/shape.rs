@@ -21,7 +21,7 @@ pub enum MessageError {
     },
     /// It has one frame, which is not valid UTF-8.
     #[error("the message is not text: {0}")]
-    NotText(#[from] Utf8Error),
+    NotText(Utf8Error),
 }
 
 fn count(frames: usize) -> String {
@@ -37,6 +37,12 @@ pub struct FrameCountError {
     pub message: Message,
     /// How many frames were expected.
     pub wanted: usize,
+}
+
+impl From<Utf8Error> for MessageError {
+    fn from(error: Utf8Error) -> MessageError {
+        MessageError::NotText(error)
+    }
 }
 
 impl From<MessageError> for std::io::Error {

@@ -486,8 +486,11 @@ options! {
 }
 
 /// A value for an error message, which names the culprit without repeating all of it.
-fn shorten(value: &impl std::fmt::Debug) -> String {
-    const SHOWN: usize = 200;
+fn shorten<T: std::fmt::Debug + 'static>(value: &T) -> String {
+    const SHOWN: usize = 48;
+    if let Some(octets) = (value as &dyn std::any::Any).downcast_ref::<Bytes>().filter(|octets| octets.len() > SHOWN) {
+        return format!("{:?}… ({} octets)", octets.slice(..SHOWN / 2), octets.len());
+    }
     let mut text = format!("{value:?}");
     if let Some((cut, _)) = text.char_indices().nth(SHOWN) {
         text.truncate(cut);

@@ -55,7 +55,7 @@ pub enum ProtocolError {
     },
     /// The properties in the peer's READY break a rule.
     #[error("the peer's metadata is invalid: {0}")]
-    InvalidMetadata(#[from] MetadataError),
+    InvalidMetadata(MetadataError),
     /// The peer is of a kind ours cannot talk to. Either side may be connected wrongly.
     #[error("a {ours} socket cannot talk to a {theirs:?} socket")]
     IncompatibleSocket {
@@ -127,6 +127,12 @@ pub enum ProtocolError {
         /// How much could not be had.
         octets: usize,
     },
+}
+
+impl From<MetadataError> for ProtocolError {
+    fn from(error: MetadataError) -> ProtocolError {
+        ProtocolError::InvalidMetadata(error)
+    }
 }
 
 impl ProtocolError {

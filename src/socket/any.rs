@@ -383,6 +383,20 @@ impl AnySocket {
         self.0.core.wait_for("subscribers", timeout, || self.0.core.subscribers(), count)
     }
 
+    /// PUB and XPUB: waits until at least `count` peers would get a message on `topic`.
+    ///
+    /// # Errors
+    /// As [`wait_for_subscribers`](AnySocket::wait_for_subscribers).
+    pub fn wait_for_subscribers_to(
+        &self,
+        topic: impl AsRef<[u8]>,
+        count: usize,
+        timeout: Duration,
+    ) -> Result<(), Error> {
+        self.needs(self.kind().publishes(), "have subscribers")?;
+        self.0.core.wait_for_subscribers_to(topic.as_ref(), count, timeout)
+    }
+
     fn needs(&self, supported: bool, operation: &'static str) -> Result<(), Error> {
         if supported { Ok(()) } else { Err(Error::NotSupported { kind: self.kind(), operation }) }
     }

@@ -39,13 +39,19 @@ use std::io;
 pub enum RecvIntoError<M = Message> {
     /// No message was received.
     #[error("nothing was received: {0}")]
-    Receive(#[from] RecvError),
+    Receive(RecvError),
     /// The message has more octets than the buffer.
     #[error("the message is longer than the buffer")]
     TooLong(M),
     /// The message has several frames. In one buffer nothing would tell where each of them ends.
     #[error("the message has several frames, which one buffer would not keep apart")]
     SeveralFrames(M),
+}
+
+impl<M> From<RecvError> for RecvIntoError<M> {
+    fn from(error: RecvError) -> RecvIntoError<M> {
+        RecvIntoError::Receive(error)
+    }
 }
 
 impl<M> RecvIntoError<M> {

@@ -782,6 +782,16 @@ impl Core {
         }
     }
 
+    /// What waits to be written, by endpoint.
+    pub(crate) fn undelivered(&self) -> Vec<(Arc<str>, Unsent)> {
+        undelivered_of(&self.lock_send())
+    }
+
+    /// As [`undelivered`](Core::undelivered), without waiting for a lock.
+    pub(crate) fn try_undelivered(&self) -> Option<Vec<(Arc<str>, Unsent)>> {
+        self.send.try_lock().map(|side| undelivered_of(&side))
+    }
+
     /// Whether it may have something on its way to another process.
     pub(crate) fn is_on_wire(&self) -> bool {
         self.port.is_open()
@@ -856,6 +866,11 @@ pub(super) enum Deadline {
     Now,
     At(Instant),
     Never,
+}
+
+fn undelivered_of(side: &SendSide) -> Vec<(Arc<str>, Unsent)> {
+    let left = |peer: &Peer| Unsent::new(peer.outbox.queued() as u64, peer.outbox.waiting_bytes() as u64);
+    side.peers.iter().map(|(_, peer)| (Arc::clone(&peer.about.endpoint), left(peer))).collect()
 }
 
 fn progress_of(side: &SendSide) -> u64 {

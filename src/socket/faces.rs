@@ -265,6 +265,36 @@ macro_rules! publishes {
                 self.0.core.wait_for("subscribers", timeout, || self.0.core.subscribers(), count)
             }
 
+            /// Waits until at least `count` peers would get a message on `topic`, at most `timeout`: then it is not lost on them.
+            ///
+            /// # Errors
+            /// [`Error::TimedOut`] says how many there are; [those of every call](Error#those-of-every-call).
+            ///
+            /// # Examples
+            /// ```
+            /// use std::time::Duration;
+            ///
+            /// let context = wiremesh::Context::new();
+            #[doc = concat!("let publisher = wiremesh::", stringify!($name), "::in_context(&context);")]
+            /// let subscriber = wiremesh::Sub::in_context(&context);
+            /// let endpoint = publisher.bind("tcp://127.0.0.1:*")?;
+            /// subscriber.connect(&endpoint)?;
+            /// subscriber.subscribe("sports.")?;
+            /// subscriber.subscribe("weather.")?;
+            /// publisher.wait_for_subscribers_to("weather.rome", 1, Duration::from_secs(5))?;
+            /// publisher.send("weather.rome: sunny")?;
+            /// assert_eq!(subscriber.recv()?, "weather.rome: sunny");
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
+            pub fn wait_for_subscribers_to(
+                &self,
+                topic: impl AsRef<[u8]>,
+                count: usize,
+                timeout: Duration,
+            ) -> Result<(), Error> {
+                self.0.core.wait_for_subscribers_to(topic.as_ref(), count, timeout)
+            }
+
             /// How many different topics are subscribed to; 0 in a forked child. (libzmq: `ZMQ_TOPICS_COUNT`.)
             pub fn topic_count(&self) -> usize {
                 self.0.core.topic_count()
@@ -795,7 +825,34 @@ impl<'a> IntoIterator for &'a Router {
 face! {
     /// Distributes messages to its peers in turn (RFC 30). Never drops: it waits when every peer is at its mark.
     ///
+    /// # Who gets how much
+    /// Messages are dealt out as they are sent, to the peers that are there at that moment and below their marks. So **the first worker to
+    /// come takes all** that is sent before the second one, and **a slow worker gets as much as a quick one**, until it is at its mark
+    /// (the option `send_mark`, 16,384 messages, and what the kernel and its own `receive_mark` hold). libzmq does the same.
+    /// * [`wait_for_peers`](Socket::wait_for_peers) waits until the workers are there, as below.
+    /// * Low marks at both ends keep less work with slow workers, and cost throughput.
+    /// * Work that shall go to whoever is idle is not dealt out but asked for: with ROUTER and DEALER, as
+    ///   [`examples/idle_workers.rs`](https://github.com/wiremesh/wiremesh/blob/main/examples/idle_workers.rs) shows in under 60 lines.
+    ///
     /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use wiremesh::{Context, Pull, Push};
+    ///
+    /// let context = Context::new();
+    /// let tasks = Push::in_context(&context);
+    /// tasks.bind("inproc://tasks")?;
+    /// let workers = [(); 3].map(|()| Pull::in_context(&context));
+    /// for worker in &workers {
+    ///     worker.connect("inproc://tasks")?;
+    /// }
+    /// tasks.wait_for_peers(workers.len(), Duration::from_secs(5))?; // else the first might get them all
+    /// tasks.send_many(["one", "two", "three"])?;
+    /// for worker in &workers {
+    ///     worker.recv()?; // each has one
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     /// ```
     /// let context = wiremesh::Context::new();
     /// let (push, pull) = (wiremesh::Push::in_context(&context), wiremesh::Pull::in_context(&context));

@@ -13,6 +13,7 @@ use crate::event::{Cause, Event, EventKind};
 use crate::message::Message;
 use crate::peer::PeerId;
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::sync::{Arc, Weak};
 use wiremesh_transports::directory::{Meeting, check_name};
 
@@ -72,16 +73,16 @@ impl Core {
                     Ok(()) => return Ok(endpoint),
                     Err(reason) => reason,
                 },
-                None => "the socket bound there is being closed",
+                None => "the socket bound there is being closed".into(),
             },
-            Meeting::Full(_) => "too many sockets wait for that name to be bound",
+            Meeting::Full(_) => "too many sockets wait for that name to be bound".into(),
         };
         self.lock_endpoints().connected.remove(&id);
         self.dismiss(peer, false);
         if self.context.is_shut() {
             return Err(Error::Closed);
         }
-        Err(Error::InvalidEndpoint { endpoint: endpoint.to_string(), reason: refused.to_owned() })
+        Err(Error::InvalidEndpoint { endpoint: endpoint.to_string(), reason: refused.into_owned() })
     }
 
     /// Notes an endpoint that is being connected, with the gate held over its peer as well; `None` if once is enough, and the peer of
@@ -326,10 +327,14 @@ fn join(
     binder: &Arc<Core>,
     bound: EndpointId,
     endpoint: &Endpoint,
-) -> Result<(), &'static str> {
+) -> Result<(), Cow<'static, str>> {
     if !connector.kind.accepts(binder.kind) {
-        connector.tell(EventKind::HandshakeFailed(Cause::Refused(MISMATCH)), endpoint, Some(peer));
-        return Err(MISMATCH);
+        let here = format!("a {} came, a kind that does not talk to a {}", connector.kind, binder.kind);
+        binder.tell(EventKind::HandshakeFailed(Cause::Refused(here.into())), endpoint, None);
+        let there =
+            format!("the socket bound there is a {}, a kind that does not talk to a {}", binder.kind, connector.kind);
+        connector.tell(EventKind::HandshakeFailed(Cause::Refused(there.clone().into())), endpoint, Some(peer));
+        return Err(there.into());
     }
     let identity = |core: &Core| {
         if core.kind.announces_identity() { core.lock_options().routing_id.clone() } else { Bytes::new() }
@@ -353,8 +358,8 @@ fn join(
         Ok(after) => after,
         Err(reason) => {
             binder.dismiss(there, false);
-            connector.tell(EventKind::HandshakeFailed(Cause::Refused(reason)), endpoint, Some(peer));
-            return Err(reason);
+            connector.tell(EventKind::HandshakeFailed(Cause::Refused(reason.into())), endpoint, Some(peer));
+            return Err(reason.into());
         }
     };
     for (core, peer) in [(connector, peer), (binder, there)] {
@@ -370,8 +375,6 @@ fn join(
     binder.settle(theirs);
     Ok(())
 }
-
-const MISMATCH: &str = "the socket bound there is of a kind that does not talk to this one";
 
 fn about(id: EndpointId, endpoint: &Endpoint, assigned_id: Bytes) -> About {
     About::new(id, endpoint.as_str().into(), assigned_id)

@@ -20,14 +20,27 @@ use std::time::{Duration, Instant};
 pub enum RequestError {
     /// The request could not be sent; it is handed back.
     #[error("the request was not sent: {0}")]
-    Send(#[from] SendError),
+    Send(SendError),
     /// No reply came.
     #[error("no reply: {0}")]
-    Receive(#[from] RecvError),
+    Receive(RecvError),
     /// A reply came that does not carry the number of the request, though the server ought to send back what stands before the empty
     /// frame (RFC 28): whose it is cannot be known. Such a server can be asked with `send` and `recv`.
     #[error("the peer's reply does not carry the number of the request")]
     Unnumbered,
+}
+
+// The causes stand in the texts, and so not behind `source`: whoever prints the whole chain would read them twice.
+impl From<SendError> for RequestError {
+    fn from(error: SendError) -> RequestError {
+        RequestError::Send(error)
+    }
+}
+
+impl From<RecvError> for RequestError {
+    fn from(error: RecvError) -> RequestError {
+        RequestError::Receive(error)
+    }
 }
 
 impl From<RequestError> for std::io::Error {

@@ -7,6 +7,10 @@ use crate::error::Error;
 use crate::message::Message;
 use crate::patterns::subscriptions::Removed;
 use crate::queue::changes::ChangeKind;
+use std::time::Duration;
+
+/// How much of a topic stands in an error.
+const SHOWN: usize = 64;
 
 impl Core {
     /// SUB: wants a prefix, or one more time.
@@ -59,6 +63,22 @@ impl Core {
         drop(side);
         self.tell_waiters(Interest::CHANGE);
         Ok(true)
+    }
+
+    /// PUB and XPUB: waits until so many peers would get a message on that topic.
+    pub(super) fn wait_for_subscribers_to(&self, topic: &[u8], count: usize, limit: Duration) -> Result<(), Error> {
+        let what = format!("subscribers to \"{}\"", topic.get(..SHOWN).unwrap_or(topic).escape_ascii());
+        self.wait_for(&what, limit, || self.subscribers_to(topic), count)
+    }
+
+    fn subscribers_to(&self, topic: &[u8]) -> usize {
+        let side = &mut *self.lock_send();
+        let Routing::Publish(publisher) = &mut side.routing else { return 0 };
+        // Whom `manual_last_value` has chosen for the next message is no matter here.
+        let only = publisher.only.take();
+        publisher.find(topic, &side.peers, self.invert);
+        publisher.only = only;
+        publisher.matched.drain(..).count()
     }
 
     /// How many distinct topics a publisher has, or a subscriber wants.

@@ -51,7 +51,8 @@ pub trait Transport: Send + Sync {
     /// # Errors
     ///
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the form is wrong, [`AddrInUse`](io::ErrorKind::AddrInUse)
-    /// if somebody else listens there, otherwise what the system said. Nothing is left behind.
+    /// if somebody else listens there, [`AlreadyExists`](io::ErrorKind::AlreadyExists) if something is there that is no socket, otherwise what
+    /// the system said. Nothing is left behind.
     fn bind(&self, address: &str, options: &LinkOptions) -> io::Result<Box<dyn Listener>>;
 
     /// Starts to connect to one of the addresses that [`resolve`](Self::resolve) returned.

@@ -32,7 +32,7 @@ use claim::SocketFile;
 ///
 /// * A live listener is never displaced: binding its path is [`AddrInUse`](io::ErrorKind::AddrInUse).
 /// * A socket file that nobody listens on (its process was killed) is replaced.
-/// * A file that is not a socket is never removed.
+/// * A file or directory that is not a socket is never removed: binding its path is [`AlreadyExists`](io::ErrorKind::AlreadyExists).
 /// * Closing the listener removes the file, and the fresh folder of `*`, if the file is still the one it made. Only
 ///   the process that bound it does so, never a forked child.
 ///

@@ -118,13 +118,15 @@ fn a_file_that_is_no_socket_is_left_alone() {
     let (folder, path) = place();
     fs::write(&path, "precious").unwrap();
     let error = bind(&path).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::AddrInUse);
-    assert!(error.to_string().contains("not a socket"), "{error}");
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    assert!(error.to_string().contains("a file that is not a socket"), "{error}");
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
 
     let sub = folder.path().join("folder");
     fs::create_dir(&sub).unwrap();
-    assert_eq!(bind(sub.to_str().unwrap()).unwrap_err().kind(), ErrorKind::AddrInUse);
+    let error = bind(sub.to_str().unwrap()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    assert!(error.to_string().contains("a directory that is not a socket"), "{error}");
     assert!(sub.is_dir());
 }
 
@@ -137,7 +139,7 @@ fn a_symbolic_link_is_left_alone_wherever_it_leads() {
             drop(UnixListener::bind(&path).unwrap());
         }
         symlink(&path, &link).unwrap();
-        assert_eq!(bind(link.to_str().unwrap()).unwrap_err().kind(), ErrorKind::AddrInUse);
+        assert_eq!(bind(link.to_str().unwrap()).unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(exists(&path), made);
         fs::remove_file(&link).unwrap();

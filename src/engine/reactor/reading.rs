@@ -180,7 +180,7 @@ impl Reactor {
                 Some(protocol::Event::Ready(description)) => {
                     if let Origin::Listener(_) = link.origin {
                         // Refused without a word: after an ERROR it would not come back, and the place may be free soon.
-                        host.admits(&description).map_err(|reason| Loss::Local(Cause::Refused(reason)))?;
+                        host.admits(&description).map_err(|reason| Loss::Local(Cause::Refused(reason.into())))?;
                         link.machine.admit();
                     }
                     link.state = State::Settling(Box::new(description));

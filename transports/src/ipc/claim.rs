@@ -67,8 +67,15 @@ fn remove_dead(path: &str, turn: &FolderLocking) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other?,
     };
-    if !found.file_type().is_socket() {
-        return Err(in_use(path, "there is a file that is not a socket; it is left alone"));
+    let what = match found.file_type() {
+        kind if kind.is_socket() => None,
+        kind if kind.is_dir() => Some("a directory"),
+        kind if kind.is_symlink() => Some("a symbolic link"),
+        _ => Some("a file"),
+    };
+    if let Some(what) = what {
+        let message = format!("cannot bind {path:?}: there is {what} that is not a socket; it is left alone");
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
     }
     match probe(path) {
         Found::Dead => {}

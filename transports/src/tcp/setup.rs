@@ -40,7 +40,7 @@ pub(super) fn after_accept(socket: &Socket, peer: SocketAddr, options: &LinkOpti
 fn congestion(socket: &Socket, within_host: bool, options: &LinkOptions) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "freebsd"))]
     match &options.congestion_control {
-        Some(name) => named("congestion_control", name, socket.set_tcp_congestion(name.as_bytes()))?,
+        Some(name) => named("tcp_congestion_control", name, socket.set_tcp_congestion(name.as_bytes()))?,
         // A system without it keeps what it has.
         None if within_host => drop(socket.set_tcp_congestion(UNPACED)),
         None => {}
@@ -71,30 +71,30 @@ fn common(socket: &Socket, options: &LinkOptions) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if let Some(time) = options.max_retransmit {
         let whole = Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX).min(LONGEST_MILLIS));
-        named("max_retransmit", time, socket.set_tcp_user_timeout(Some(whole)))?;
+        named("tcp_max_retransmit", time, socket.set_tcp_user_timeout(Some(whole)))?;
     }
     Ok(())
 }
 
 fn keepalive(socket: &Socket, options: &LinkOptions) -> io::Result<()> {
     let Some(on) = options.keepalive else { return Ok(()) };
-    named("keepalive", on, socket.set_keepalive(on))?;
+    named("tcp_keepalive", on, socket.set_keepalive(on))?;
     if !on {
         return Ok(());
     }
     if let Some(time) = options.keepalive_idle {
         let setting = TcpKeepalive::new().with_time(whole_seconds(time));
-        named("keepalive_idle", time, socket.set_tcp_keepalive(&setting))?;
+        named("tcp_keepalive_idle", time, socket.set_tcp_keepalive(&setting))?;
     }
     #[cfg(not(target_os = "openbsd"))]
     if let Some(time) = options.keepalive_interval {
         let setting = TcpKeepalive::new().with_interval(whole_seconds(time));
-        named("keepalive_interval", time, socket.set_tcp_keepalive(&setting))?;
+        named("tcp_keepalive_interval", time, socket.set_tcp_keepalive(&setting))?;
     }
     #[cfg(not(target_os = "openbsd"))]
     if let Some(count) = options.keepalive_count {
         let setting = TcpKeepalive::new().with_retries(count.min(C_INT_MAX));
-        named("keepalive_count", count, socket.set_tcp_keepalive(&setting))?;
+        named("tcp_keepalive_count", count, socket.set_tcp_keepalive(&setting))?;
     }
     Ok(())
 }
@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(algorithm(near, &named), system.trim());
         let unknown = LinkOptions { congestion_control: Some("no-such".to_owned()), ..LinkOptions::default() };
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        assert!(before_connect(&socket, near, &unknown).unwrap_err().to_string().contains("congestion_control"));
+        assert!(before_connect(&socket, near, &unknown).unwrap_err().to_string().contains("tcp_congestion_control"));
     }
 
     #[test]

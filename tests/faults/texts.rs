@@ -1,0 +1,252 @@
+//! Texts that said nothing, said it twice, or said what is not so.
+
+use crate::support::child::Process;
+use crate::support::{Nobody, Over, PATIENCE};
+use std::error::Error as _;
+use std::path::Path;
+use std::time::Duration;
+use wiremesh::{
+    Context, Dealer, Error, Event, EventKind, Pub, Pull, Push, RecvError, RecvIntoError, Rep, Req, RequestError,
+    SendFailure, Setting, Sub,
+};
+
+#[test]
+fn an_ipc_path_that_is_no_socket_is_not_said_to_be_in_use() {
+    let folder = std::env::temp_dir().join(format!("wiremesh-texts-{}", std::process::id()));
+    std::fs::create_dir(&folder).expect("a folder");
+    let file = folder.join("file");
+    std::fs::write(&file, "precious").expect("a file");
+    let link = folder.join("link");
+    std::os::unix::fs::symlink(&file, &link).expect("a link");
+    let context = Context::new();
+    let pull = Pull::in_context(&context);
+    for (path, what) in [(&folder, "a directory"), (&file, "a file"), (&link, "a symbolic link")] {
+        let error = pull.bind(format!("ipc://{}", path.display())).expect_err("it is no socket");
+        let text = error.to_string();
+        assert!(matches!(error, Error::System { .. }), "{error:?}");
+        assert!(text.contains(what) && !text.contains("in use") && text.contains("left alone"), "{text}");
+    }
+    let socket = format!("ipc://{}", folder.join("socket").display());
+    let other = Pull::in_context(&context);
+    other.bind(&socket).expect("bound");
+    assert!(matches!(pull.bind(&socket), Err(Error::AddressInUse { .. })), "that one is");
+    assert_eq!(std::fs::read_to_string(&file).expect("it is there"), "precious");
+    drop((pull, other, context));
+    std::fs::remove_dir_all(&folder).expect("it is ours");
+}
+
+/// What a program prints that goes through the causes of an error.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[test]
+fn no_error_says_its_cause_twice() {
+    let context = Context::new();
+    let (req, rep) = (Req::in_context(&context), Rep::in_context(&context));
+    rep.bind("inproc://silent").expect("bound");
+    req.connect("inproc://silent").expect("connected");
+    let unanswered = req.request("anybody?", Duration::from_millis(1)).expect_err("nobody answers");
+    assert!(matches!(unanswered, RequestError::Receive(RecvError::TimedOut)));
+    let pull = Pull::in_context(&context);
+    let nothing = pull.try_recv_into(&mut []).expect_err("nothing is there");
+    assert!(matches!(nothing, RecvIntoError::Receive(_)));
+    let unsent = Push::in_context(&context).try_send("x").expect_err("nobody is there");
+    assert_eq!(unsent.reason, SendFailure::WouldBlock);
+    let refused = pull.bind("ipc:///no/such/folder/at/all").expect_err("no such folder");
+    assert!(refused.source().is_none(), "it stands in the text");
+    let not_text = wiremesh::Message::from([0xff]).to_str().expect_err("no text");
+    let unsent_request = Req::in_context(&context).request("x", Duration::ZERO).expect_err("nobody is there");
+    let io = std::io::Error::from(pull.try_recv().expect_err("nothing is there"));
+    let errors: [&(dyn std::error::Error + 'static); 7] =
+        [&unanswered, &nothing, &unsent, &refused, &not_text, &unsent_request, &io];
+    for error in errors {
+        let text = chain(error);
+        let parts: Vec<&str> = text.split(": ").collect();
+        for (place, part) in parts.iter().enumerate() {
+            assert!(!parts[..place].contains(part), "{text:?} says {part:?} twice");
+        }
+    }
+}
+
+#[test]
+fn errors_name_options_as_they_are_called() {
+    let context = Context::new();
+    let pull = Pull::builder().context(&context).tcp_congestion_control("no-such").build().expect("a name");
+    let error = pull.bind("tcp://127.0.0.1:*").expect_err("no such algorithm").to_string();
+    assert!(error.contains("tcp_congestion_control"), "{error}");
+    // Whatever option a transport names in an error is one.
+    let known: Vec<&str> = wiremesh::options::table().iter().map(|row| row.name).collect();
+    for file in ["tcp/setup.rs", "socket/setup.rs"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("transports/src").join(file);
+        let source = std::fs::read_to_string(path).expect("it is readable");
+        for named in source.split("named(\"").skip(1) {
+            let name = named.split('"').next().unwrap_or_default();
+            assert!(known.contains(&name), "{file} says `{name}`");
+        }
+    }
+}
+
+#[test]
+fn a_value_that_is_too_long_is_not_repeated() {
+    let context = Context::new();
+    let error = Dealer::builder().routing_id("x".repeat(300)).build().expect_err("too long").to_string();
+    assert!(error.len() < 160 && error.contains("300 octets") && error.contains("up to 255 octets"), "{error}");
+    let dealer = Dealer::in_context(&context);
+    let error = dealer.set(Setting::routing_id(vec![b'y'; 100_000])).expect_err("too long").to_string();
+    assert!(error.len() < 160 && error.contains("100000 octets"), "{error}");
+    let metadata = vec![("X-".to_owned() + &"n".repeat(500), bytes::Bytes::from_static(b"v"))];
+    let error = dealer.set(Setting::Metadata(metadata)).expect_err("too long").to_string();
+    assert!(error.len() < 300 && !error.contains(&"n".repeat(100)), "{error}");
+}
+
+#[test]
+fn an_endpoint_a_socket_does_not_have_is_told_in_words() {
+    let context = Context::new();
+    let pull = Pull::in_context(&context);
+    let error = pull.unbind("tcp://127.0.0.1:1").expect_err("it is not bound").to_string();
+    assert_eq!(error, "the socket is not bound to `tcp://127.0.0.1:1`; it is bound to nothing");
+    let error = pull.disconnect("inproc://x").expect_err("it is not connected").to_string();
+    assert_eq!(error, "the socket is not connected to `inproc://x`; it is connected to nothing");
+    pull.bind("inproc://here").expect("bound");
+    let error = pull.unbind("inproc://there").expect_err("it is not bound").to_string();
+    assert_eq!(error, "the socket is not bound to `inproc://there`; it is bound to inproc://here");
+}
+
+#[test]
+fn events_have_no_empty_parts() {
+    let context = Context::new();
+    for over in Over::ALL {
+        let (push, pull) = (Push::in_context(&context), Pull::in_context(&context));
+        let monitors = [push.monitor(), pull.monitor()];
+        let endpoint = pull.bind(over.wildcard()).expect("bound");
+        push.connect(&endpoint).expect("connected");
+        pull.wait_for_peers(1, PATIENCE).expect("it comes");
+        drop((push, pull));
+        for event in monitors.iter().flat_map(wiremesh::Monitor::iter) {
+            let text = event.to_string();
+            assert!(!text.contains("()") && !text.starts_with(':') && !text.ends_with(": "), "{text:?}");
+        }
+    }
+}
+
+#[test]
+fn who_connects_to_a_kind_that_does_not_fit_is_told_which_and_tries_again() {
+    let context = Context::new();
+    for over in Over::STREAMS {
+        let (publisher, push) = (Pub::in_context(&context), Push::in_context(&context));
+        let monitors = [publisher.monitor(), push.monitor()];
+        let endpoint = publisher.bind(over.wildcard()).expect("bound");
+        push.connect(&endpoint).expect("connected");
+        for monitor in &monitors {
+            let failed = |event: &Event| matches!(event.kind, EventKind::HandshakeFailed(_));
+            let event = monitor.iter().find(failed).expect("the monitor is told").to_string();
+            assert!(event.contains("PUB") && event.contains("PUSH"), "{over:?}: {event}");
+        }
+        // As the guide says.
+        let again = |event: &Event| matches!(event.kind, EventKind::ConnectRetried(_));
+        assert!(monitors[1].iter().any(|event| again(&event)));
+    }
+    let guide = include_str!("../../src/guide/failures.md");
+    let row = guide.lines().find(|line| line.starts_with("| a peer of a kind that does not fit")).expect("a row");
+    assert!(row.contains("tries again"), "{row}");
+}
+
+#[test]
+fn over_inproc_a_kind_that_does_not_fit_is_an_error_that_names_both() {
+    let context = Context::new();
+    let (publisher, push) = (Pub::in_context(&context), Push::in_context(&context));
+    let monitor = publisher.monitor();
+    publisher.bind("inproc://news").expect("bound");
+    let error = push.connect("inproc://news").expect_err("it does not fit").to_string();
+    assert!(error.contains("PUSH") && error.contains("PUB"), "{error}");
+    let event = monitor.iter().nth(1).expect("the monitor is told").to_string();
+    assert!(event.contains("PUSH") && event.contains("PUB"), "{event}");
+}
+
+#[test]
+fn a_publisher_waits_for_those_who_want_a_topic() {
+    let context = Context::new();
+    for over in Over::ALL {
+        let publisher = Pub::in_context(&context);
+        let endpoint = publisher.bind(over.wildcard()).expect("bound");
+        let subscribers = ["weather.rome", "weather.", "sports."].map(|topic| {
+            let subscriber = Sub::in_context(&context);
+            subscriber.subscribe("other").expect("accepted");
+            subscriber.connect(&endpoint).expect("connected");
+            (subscriber, topic)
+        });
+        publisher.wait_for_subscribers(3, PATIENCE).expect("they want something");
+        let error = publisher.wait_for_subscribers_to("weather.rome.today", 1, Duration::from_millis(1));
+        let error = error.expect_err("nobody wants that").to_string();
+        assert!(error.contains("0 of 1") && error.contains("weather.rome.today"), "{error}");
+        let waiting = std::thread::spawn(move || {
+            publisher.wait_for_subscribers_to("weather.rome.today", 2, PATIENCE).expect("two want it");
+            publisher.wait_for_subscribers_to("sports.", 1, PATIENCE).expect("one wants it");
+            publisher.send("weather.rome.today: sunny").expect("a publisher never waits");
+            publisher
+        });
+        for (subscriber, topic) in &subscribers {
+            subscriber.subscribe(topic).expect("accepted");
+        }
+        let publisher = waiting.join().expect("no panic");
+        for (subscriber, _) in &subscribers[..2] {
+            assert_eq!(subscriber.recv_timeout(PATIENCE).expect("it comes"), "weather.rome.today: sunny");
+        }
+        assert!(publisher.wait_for_subscribers_to("weather.rome", 3, Duration::ZERO).is_err());
+    }
+}
+
+#[test]
+fn a_process_that_ends_with_messages_for_nobody_says_so_in_one_line() {
+    let nobody = Nobody::new();
+    let said = last_words(&nobody.endpoint, "to-nobody");
+    let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("wiremesh: ")).collect();
+    assert_eq!(lines.len(), 1, "{said}");
+    assert!(lines[0].contains("3 messages") && lines[0].contains(&nobody.endpoint), "{said}");
+    let said = last_words(&nobody.endpoint, "dropped-to-nobody");
+    assert!(said.contains("wiremesh: gave up 3 messages") && said.contains(&nobody.endpoint), "{said}");
+    for how in ["quiet-to-nobody", "silent"] {
+        let said = last_words(&nobody.endpoint, how);
+        assert!(!said.contains("wiremesh: "), "{how}: {said}");
+    }
+}
+
+/// What a process writes to standard error that ends in that way.
+fn last_words(endpoint: &str, how: &str) -> String {
+    let file = std::env::temp_dir().join(format!("wiremesh-last-words-{}-{how}", std::process::id()));
+    let mut process = Process::start("last-words", &[&endpoint, &how, &file.display()]);
+    assert!(process.end_within(PATIENCE).success());
+    let said = std::fs::read_to_string(&file).expect("it was written");
+    std::fs::remove_file(&file).expect("it is ours");
+    said
+}
+
+/// Ends with messages for nobody, and with its standard error in a file.
+pub(crate) fn role(arguments: &[&str]) {
+    use std::os::fd::AsRawFd;
+    let [endpoint, how, file] = arguments else { panic!("endpoint, how, file") };
+    let file = std::fs::File::create(file).expect("a file");
+    // SAFETY: plain numbers of descriptors that are open.
+    assert!(unsafe { libc::dup2(file.as_raw_fd(), libc::STDERR_FILENO) } >= 0);
+    let context = match *how {
+        "dropped-to-nobody" => Context::builder().drop_wait(Some(Duration::from_millis(100))).build(),
+        _ => Context::shared(),
+    };
+    context.report_unsent(*how != "quiet-to-nobody");
+    let push = Push::in_context(&context);
+    push.connect(endpoint).expect("a good endpoint");
+    for number in 0..if *how == "silent" { 0 } else { 3 } {
+        push.send([number; 100]).expect("accepted");
+    }
+    if *how != "dropped-to-nobody" {
+        std::mem::forget(push);
+        std::mem::forget(context);
+    }
+}
