@@ -1,6 +1,7 @@
 //! Where a socket binds or connects: `scheme://address`.
 
 use crate::error::Error;
+use crate::event::Cause;
 use std::fmt;
 use std::str::FromStr;
 
@@ -19,6 +20,54 @@ use std::str::FromStr;
 pub struct Endpoint {
     text: String,
     scheme: usize,
+}
+
+/// What is known of an endpoint of a socket; see [`Socket::endpoints`](crate::Socket::endpoints). It prints as one line.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct EndpointInfo {
+    /// The endpoint: as bound, wildcards resolved, or as given to `connect`.
+    pub endpoint: String,
+    /// Whether it listens, is connected, or tries to be.
+    pub state: EndpointState,
+    /// How many connections it has that messages can take now: any number where it listens, else one at most.
+    pub connections: usize,
+    /// Attempts to connect that have failed since the last connection.
+    pub attempts: u32,
+    /// Why the last attempt failed, or the connection was lost; `None` while connected.
+    pub last_error: Option<Cause>,
+    /// The address of that attempt, without scheme; `None` if it came to none, as when the name could not be looked up.
+    pub address: Option<String>,
+}
+
+/// What an endpoint is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EndpointState {
+    /// Peers can connect to it.
+    Listening,
+    /// An attempt to connect is under way, or its name is looked up. Over inproc: nobody has bound the name yet.
+    Connecting,
+    /// The last attempt failed or the connection was lost, and the next attempt follows.
+    Waiting,
+    /// It has a connection that messages can take.
+    Connected,
+}
+
+impl fmt::Display for EndpointInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            EndpointState::Listening => "listening",
+            EndpointState::Connecting => "connecting",
+            EndpointState::Waiting => "waiting for the next attempt",
+            EndpointState::Connected => "connected",
+        };
+        write!(f, "{}: {state}", self.endpoint)?;
+        match &self.last_error {
+            Some(cause) => write!(f, ", {} failed attempts, the last one: {cause}", self.attempts),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Endpoint {

@@ -113,12 +113,25 @@ impl From<Error> for io::Error {
 
 /// A message that was not sent, and why. The message is handed back.
 #[derive(Debug, ThisError)]
-#[error("message not sent: {reason}")]
+#[error("message not sent: {reason}{}", Missing(.missing))]
+#[non_exhaustive]
 pub struct SendError {
     /// Why it was not sent.
     pub reason: SendFailure,
     /// The message, as it was given.
     pub message: Message,
+    /// Where no peer was there in time: how many there are and what keeps the others away, such as `0 of 1 peers: connection refused by
+    /// 127.0.0.1:1, 14 attempts`.
+    pub missing: Option<Box<str>>,
+}
+
+/// What follows the reason.
+struct Missing<'a>(&'a Option<Box<str>>);
+
+impl std::fmt::Display for Missing<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.as_ref().map_or(Ok(()), |missing| write!(f, " ({missing})"))
+    }
 }
 
 /// Why a message was not sent, or no room reserved for one.

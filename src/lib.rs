@@ -139,7 +139,7 @@ mod socket;
 mod stats;
 
 pub use context::{Context, ContextBuilder};
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, EndpointInfo, EndpointState};
 pub use error::{Error, RecvError, SendError, SendFailure};
 pub use event::{Cause, Event, EventKind, Refusal};
 pub use kind::SocketKind;

@@ -57,6 +57,10 @@ pub struct PeerInfo {
     pub credentials: Option<wiremesh_transports::Credentials>,
     /// Whether a connection is up now.
     pub connected: bool,
+    /// Attempts to connect that have failed since the last connection, where we connect.
+    pub attempts: u32,
+    /// Why the last attempt failed or the connection was lost, where we connect and are not connected.
+    pub last_error: Option<crate::event::Cause>,
     /// Its counters.
     pub stats: PeerStats,
 }

@@ -4,6 +4,7 @@
 //! | file | kind of fault |
 //! |---|---|
 //! | `announced.rs` | no fault: what the cures tell each other on the wire |
+//! | `causes.rs` | attempts that fail, and nobody says why |
 //! | `dropped.rs` | sockets that are closed while their peer is down |
 //! | `ending.rs` | messages that the end of a process loses |
 //! | `identity.rs` | who holds a routing id, and how often a peer is there |
@@ -25,6 +26,8 @@ mod support;
 
 #[path = "faults/announced.rs"]
 mod announced;
+#[path = "faults/causes.rs"]
+mod causes;
 #[path = "faults/dropped.rs"]
 mod dropped;
 #[path = "faults/ending.rs"]

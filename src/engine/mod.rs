@@ -38,7 +38,7 @@ mod unheard;
 pub(crate) mod waiters;
 
 use crate::budget::Budget;
-use crate::event::Event;
+use crate::event::{Cause, Event};
 use crate::peer::PeerId;
 use crate::protocol::{Config, PeerDescription};
 use crate::queue::outbox::Lost;
@@ -157,6 +157,9 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// Tells the monitor.
     fn event(&self, event: Event);
 
+    /// What became of a connecting endpoint.
+    fn course(&self, endpoint: EndpointId, course: Course<'_>);
+
     /// An endpoint is gone for good, without the caller having asked for it.
     fn endpoint_ended(&self, endpoint: EndpointId);
 
@@ -208,6 +211,21 @@ pub(crate) enum Incoming {
     Subscribe(Bytes),
     /// A cancellation.
     Cancel(Bytes),
+}
+
+/// A step of a connecting endpoint on its way.
+#[derive(Clone, Copy)]
+pub(crate) enum Course<'a> {
+    /// A round of attempts begins.
+    Trying,
+    /// An attempt failed; where it came to no address, the look-up did.
+    Failed { cause: &'a Cause, address: Option<&'a Arc<str>> },
+    /// The next round follows.
+    Waiting,
+    /// The handshake is done.
+    Up,
+    /// The connection was lost.
+    Lost { cause: &'a Cause },
 }
 
 /// How far a flush got.

@@ -13,7 +13,7 @@ use super::link::{Link, Origin, State};
 use super::listener::{Binding, SharedListener};
 use super::port::{Command, Habit};
 use super::unheard::Unheard;
-use super::{Departure, EndpointId, Flush, Host, Joined, Newcomer, Settings};
+use super::{Course, Departure, EndpointId, Flush, Host, Joined, Newcomer, Settings};
 use crate::event::{Cause, Event, EventKind};
 use crate::peer::PeerId;
 use crate::protocol;
@@ -55,6 +55,8 @@ pub(crate) struct Reactor {
     commands: VecDeque<Command>,
     /// The socket is closed, and goes on only to deliver what is queued, so long at most.
     lingering: Option<Lingering>,
+    /// Endpoints whose end has begun in this round; `None` is the socket's.
+    ending: Vec<Option<EndpointId>>,
     /// How many links the context's budget counts unfinished messages for, and whether a look at them is due.
     holders: usize,
     watched: bool,
@@ -186,6 +188,7 @@ impl Reactor {
             dirty: Vec::new(),
             commands: VecDeque::new(),
             lingering: None,
+            ending: Vec::new(),
             holders: 0,
             watched: false,
             favourite: None,
@@ -294,6 +297,7 @@ impl Reactor {
         if delivered {
             host.delivered();
         }
+        self.begin_ends(host);
         self.finished |= self.is_over();
     }
 
@@ -635,6 +639,7 @@ impl Reactor {
                     Origin::Dialer(dialer) => {
                         if let Some(dialer) = self.dialers.get_mut(dialer) {
                             dialer.was_up = true;
+                            host.course(dialer.id, Course::Up);
                             // It may be another peer now.
                             dialer.peer = dialer.peer.map(|_| peer);
                             dialer.unheard.forget(&link.address);
@@ -735,6 +740,13 @@ impl Reactor {
                     (Some(peer), Some(_)) if !up => host.attempt_failed(peer),
                     (Some(_), Some(_)) | (None, _) => {}
                 }
+                host.course(
+                    link.endpoint_id,
+                    match up {
+                        true => Course::Lost { cause: &cause },
+                        false => Course::Failed { cause: &cause, address: Some(&link.address) },
+                    },
+                );
                 tell(host);
                 if stop {
                     self.remove_dialer(host, dialer_key, !(local && dialer_closing(&self.dialers, dialer_key)));

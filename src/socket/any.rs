@@ -447,7 +447,7 @@ impl<'a> IntoIterator for &'a AnySocket {
 }
 
 fn not_supported(message: impl IntoMessage) -> SendError {
-    SendError { reason: SendFailure::NotSupported, message: message.into_message() }
+    SendError { reason: SendFailure::NotSupported, message: message.into_message(), missing: None }
 }
 
 /// What a ROUTER receives as one message.

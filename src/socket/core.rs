@@ -2,6 +2,7 @@
 
 use super::long::Long;
 use super::monitor::Feed;
+use super::outlook::Outlook;
 use super::receiving::{Arrivals, Reader};
 use super::sending::{After, Marks, Payload, Peer, Recipient, Routing, SendSide, Wire, own_limit};
 use crate::budget::Held;
@@ -46,6 +47,8 @@ pub(crate) struct Core {
     pub(super) options: Mutex<Options>,
     pub(super) endpoints: Mutex<Endpoints>,
     pub(super) feed: Feed,
+    #[cfg(feature = "tracing")]
+    pub(super) told: super::trace::Told,
     closed: AtomicBool,
     /// Code that ran for the socket panicked; it is closed as well then.
     pub(super) failed: AtomicBool,
@@ -96,6 +99,8 @@ pub(super) struct Endpoints {
     pub(super) assigned: BTreeMap<EndpointId, Bytes>,
     /// Whoever unbinds or closes also closes these.
     pub(super) listeners: BTreeMap<EndpointId, Arc<SharedListener>>,
+    /// How those have fared that connect.
+    pub(super) outlook: BTreeMap<EndpointId, Outlook>,
 }
 
 impl Endpoints {
@@ -170,6 +175,8 @@ impl Core {
             waiters: Waiters::default(),
             endpoints: Mutex::new(Endpoints::default()),
             feed: Feed::default(),
+            #[cfg(feature = "tracing")]
+            told: super::trace::Told::default(),
             closed: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             parted: AtomicBool::new(false),
@@ -521,7 +528,13 @@ impl Core {
     #[inline(never)]
     fn send_slowly(&self, message: Message, to: Recipient<'_>, wait: Wait) -> Result<(), SendError> {
         let sent = self.await_room(wait, || self.offer(Payload::Message(&message), to));
-        sent.map_err(|reason| SendError { reason, message })
+        sent.map_err(|reason| self.unsent_because(reason, message))
+    }
+
+    /// The error of a send that failed, which says why no peer was there in time.
+    pub(super) fn unsent_because(&self, reason: SendFailure, message: Message) -> SendError {
+        let missing = if reason == SendFailure::TimedOut { self.why_no_peer() } else { None };
+        SendError { reason, message, missing }
     }
 
     /// Attempts something that needs room until there is some, or `wait` is over.
@@ -653,13 +666,16 @@ impl Core {
         if self.is_forked() {
             return None;
         }
-        let mut info = {
+        let (mut info, endpoint) = {
             let side = self.lock_send();
             match side.peer(id) {
-                Some(peer) => peer.info(),
-                None => side.departed.iter().rev().find(|info| info.id == id)?.clone(),
+                Some(peer) => (peer.info(), Some(peer.about.endpoint_id)),
+                None => (side.departed.iter().rev().find(|info| info.id == id)?.clone(), None),
             }
         };
+        if let Some(endpoint) = endpoint {
+            (info.attempts, info.last_error) = self.last_error_of(endpoint);
+        }
         if let Some(received) = self.lock_arrivals().received(id) {
             (info.stats.received, info.stats.received_bytes) = received;
         }
@@ -736,7 +752,8 @@ impl Core {
         if there {
             return Ok(());
         }
-        Err(Error::TimedOut { waiting_for: format!("{} of {wanted} {what} are there", count()) })
+        let why = self.why_missing().map_or_else(|| " are there".to_owned(), |why| format!(": {why}"));
+        Err(Error::TimedOut { waiting_for: format!("{} of {wanted} {what}{why}", count()) })
     }
 
     // ----- closing -----

@@ -217,6 +217,7 @@ impl Core {
             };
             list.remove(&id);
             endpoints.given.remove(&id);
+            endpoints.outlook.remove(&id);
             endpoints.assigned.remove(&id);
             (id, endpoints.listeners.remove(&id))
         };

@@ -8,7 +8,7 @@ use crate::budget::Budget;
 use crate::engine::contain::contain;
 use crate::engine::port::Port;
 use crate::engine::waiters::Interest;
-use crate::engine::{Departure, EndpointId, Flush, Host, Incoming, Joined, Newcomer};
+use crate::engine::{Course, Departure, EndpointId, Flush, Host, Incoming, Joined, Newcomer};
 use crate::event::{Cause, Event, EventKind};
 use crate::kind::SocketKind;
 use crate::peer::PeerId;
@@ -154,11 +154,15 @@ impl Host for Core {
 
     fn event(&self, event: Event) {
         #[cfg(feature = "tracing")]
-        tracing::debug!(kind = ?event.kind, endpoint = %event.endpoint, address = ?event.address, "wiremesh event");
+        self.told.tell(&event, || self.lock_endpoints().bound.values().any(|bound| **bound == *event.endpoint));
         if let EventKind::Unsent(unsent) = event.kind {
             self.lock_send().told.add(unsent);
         }
         self.feed.push(event);
+    }
+
+    fn course(&self, endpoint: EndpointId, course: Course<'_>) {
+        self.note_course(endpoint, course);
     }
 
     fn endpoint_ended(&self, endpoint: EndpointId) {
@@ -166,6 +170,7 @@ impl Host for Core {
         endpoints.bound.remove(&endpoint);
         endpoints.listeners.remove(&endpoint);
         endpoints.connected.remove(&endpoint);
+        endpoints.outlook.remove(&endpoint);
         endpoints.assigned.remove(&endpoint);
     }
 

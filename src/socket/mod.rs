@@ -13,6 +13,7 @@ mod long;
 mod membership;
 mod monitor;
 mod notices;
+mod outlook;
 mod patience;
 mod received;
 mod receiving;
@@ -23,6 +24,8 @@ mod routing_id;
 mod sending;
 mod tempo;
 mod topics;
+#[cfg(feature = "tracing")]
+mod trace;
 
 pub use any::AnySocket;
 pub use buffer::RecvIntoError;
@@ -35,7 +38,7 @@ pub use routing_id::{Addressee, RoutingId};
 
 use self::core::Core;
 use crate::context::Context;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, EndpointInfo};
 use crate::error::Error;
 use crate::kind::SocketKind;
 use crate::options::{Options, Setting, default_options};
@@ -154,7 +157,28 @@ impl Socket {
         self.core.list_endpoints(|endpoints| &endpoints.bound)
     }
 
-    /// The endpoints it is connected to, as given. None in a forked child.
+    /// All its endpoints, those it listens at first: whether each is connected, and if not, how often that was tried and what the last
+    /// attempt came to. None in a forked child.
+    ///
+    /// # Examples
+    /// ```
+    /// use wiremesh::{EndpointState, Push};
+    ///
+    /// let push = Push::new();
+    /// push.connect("tcp://127.0.0.1:1")?; // nobody is there
+    /// while push.endpoints()[0].attempts == 0 {
+    ///     std::thread::sleep(std::time::Duration::from_millis(1));
+    /// }
+    /// assert_ne!(push.endpoints()[0].state, EndpointState::Connected);
+    /// println!("{}", push.endpoints()[0]);
+    /// # Ok::<(), wiremesh::Error>(())
+    /// ```
+    pub fn endpoints(&self) -> Vec<EndpointInfo> {
+        self.core.endpoint_infos()
+    }
+
+    /// The endpoints given to `connect`, whether a connection is up or not: [`endpoints`](Socket::endpoints) tells that. None in a forked
+    /// child.
     pub fn connected(&self) -> Vec<String> {
         self.core.list_endpoints(|endpoints| &endpoints.connected)
     }
@@ -162,7 +186,7 @@ impl Socket {
     /// Waits until at least `count` peers are connected and past their handshake, at most `timeout`.
     ///
     /// # Errors
-    /// [`Error::TimedOut`] says how many there are; [those of every call](Error#those-of-every-call).
+    /// [`Error::TimedOut`] says how many there are, and what keeps the others away; [those of every call](Error#those-of-every-call).
     pub fn wait_for_peers(&self, count: usize, timeout: Duration) -> Result<(), Error> {
         self.core.wait_for("peers", timeout, || self.core.connections(), count)
     }

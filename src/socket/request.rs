@@ -90,7 +90,7 @@ impl Core {
     fn ask_once(&self, message: &Message, timeout: Duration, again: &mut bool) -> Result<Message, RequestError> {
         let start = Instant::now();
         let asked = self.await_room(Wait::For(timeout), || self.ask(message, *again));
-        asked.map_err(|reason| SendError { reason, message: message.clone() })?;
+        asked.map_err(|reason| self.unsent_because(reason, message.clone()))?;
         *again = true;
         let rest = timeout.saturating_sub(start.elapsed());
         let reply = self.recv_slowly(Wait::For(rest), |reader| match self.take(reader) {
@@ -191,7 +191,7 @@ impl Core {
                 crate::Error::Failed => SendFailure::Failed,
                 _ => SendFailure::Closed,
             };
-            SendError { reason, message }
+            SendError { reason, message, missing: None }
         };
         let change = match (message.len(), message.first().split_first()) {
             (1, Some((1, topic))) => self.subscribe(topic),

@@ -101,7 +101,7 @@ impl Reservation<'_> {
     pub fn send(mut self, message: impl IntoMessage) -> Result<(), SendError> {
         let message = message.into_message();
         let claim = &mut self.claim;
-        self.core.commit(claim, &message).map_err(|reason| SendError { reason, message })
+        self.core.commit(claim, &message).map_err(|reason| SendError { reason, message, missing: None })
     }
 }
 

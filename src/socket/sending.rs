@@ -656,6 +656,8 @@ impl Peer {
             properties: self.about.properties.clone(),
             credentials: self.about.credentials,
             connected: !matches!(self.wire, Wire::None),
+            attempts: 0,
+            last_error: None,
             stats,
         }
     }

@@ -30,7 +30,8 @@ pub(crate) fn descriptors(process: impl ToString) -> usize {
     // Listing the folder takes a descriptor of its own when it is our own folder.
     let process = process.to_string();
     let own = usize::from(process == "self");
-    fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count) - own
+    // Where there is none left to list the folder with, they are many.
+    fs::read_dir(format!("/proc/{process}/fd")).map_or(usize::MAX, |listed| listed.count() - own)
 }
 
 /// Threads of a process.

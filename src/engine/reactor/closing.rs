@@ -18,10 +18,11 @@ use std::time::{Duration, Instant};
 
 impl Reactor {
     /// Closes an endpoint, or all of them: what waits for their peers still goes out, as long as `linger` allows. Each connection and
-    /// each dialer is looked at here once. From then on only those are looked at that something happens to.
+    /// each dialer is looked at once, when this round has read what has come. From then on only those are looked at that something
+    /// happens to.
     pub(super) fn end(&mut self, host: &dyn Host, scope: Option<EndpointId>, linger: Linger) {
-        let now = Instant::now();
-        match scope {
+        let lingering = Lingering::new(linger, Instant::now());
+        match scope.map(|id| self.endpoints.get(&id).copied()) {
             None => {
                 for key in self.bindings.keys() {
                     self.stop_listening(host, key);
@@ -32,39 +33,53 @@ impl Reactor {
                 for (_, binding) in self.bindings.iter_mut() {
                     binding.lingering = None;
                 }
-                self.lingering = Some(Lingering::new(linger, now));
-                for key in self.links.keys() {
-                    self.end_link(host, key, now);
-                }
-                for key in self.dialers.keys() {
-                    self.settle_dialer(host, key);
-                }
+                self.lingering = Some(lingering);
             }
-            Some(id) => match self.endpoints.get(&id).copied() {
-                // It has ended by itself.
-                None => return,
-                Some(Origin::Dialer(key)) => {
-                    let lingering = self.lingering.is_none().then(|| Lingering::new(linger, now));
-                    let Some(dialer) = self.dialers.get_mut(key) else { return };
-                    (dialer.closing, dialer.lingering) = (true, lingering);
-                    if let Dialing::Linked(link) = dialer.state {
-                        self.end_link(host, link, now);
-                    }
-                    self.settle_dialer(host, key);
-                }
-                Some(Origin::Listener(key)) => {
-                    self.stop_listening(host, key);
-                    if let (Some(binding), None) = (self.bindings.get_mut(key), &self.lingering) {
-                        binding.lingering = Some(Lingering::new(linger, now));
-                    }
-                    for link in self.links_of(Origin::Listener(key)) {
-                        self.end_link(host, link, now);
-                    }
-                    self.forget_binding(key);
-                }
-            },
+            // It has ended by itself.
+            Some(None) => return,
+            Some(Some(Origin::Dialer(key))) => {
+                let Some(dialer) = self.dialers.get_mut(key) else { return };
+                (dialer.closing, dialer.lingering) = (true, self.lingering.is_none().then_some(lingering));
+            }
+            Some(Some(Origin::Listener(key))) => {
+                self.stop_listening(host, key);
+                let Some(binding) = self.bindings.get_mut(key) else { return };
+                binding.lingering = self.lingering.is_none().then_some(lingering);
+            }
         }
-        self.look_at_linger(host, scope, now);
+        self.ending.push(scope);
+    }
+
+    /// Looks at what belongs to endpoints whose end has begun in this round.
+    pub(super) fn begin_ends(&mut self, host: &dyn Host) {
+        if self.ending.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        for scope in std::mem::take(&mut self.ending) {
+            let (links, dialers) = match scope.map(|id| self.endpoints.get(&id).copied()) {
+                None => (self.links.keys(), self.dialers.keys()),
+                Some(None) => continue,
+                Some(Some(origin @ Origin::Listener(_))) => (self.links_of(origin), Vec::new()),
+                Some(Some(Origin::Dialer(key))) => {
+                    let link = self.dialers.get(key).and_then(|dialer| match dialer.state {
+                        Dialing::Linked(link) => Some(link),
+                        Dialing::Resolving | Dialing::Waiting(_) => None,
+                    });
+                    (link.into_iter().collect(), vec![key])
+                }
+            };
+            for key in links {
+                self.end_link(host, key, now);
+            }
+            for key in dialers {
+                self.settle_dialer(host, key);
+            }
+            if let Some(Origin::Listener(key)) = scope.and_then(|id| self.endpoints.get(&id).copied()) {
+                self.forget_binding(key);
+            }
+            self.look_at_linger(host, scope, now);
+        }
     }
 
     fn stop_listening(&mut self, host: &dyn Host, key: Key) {

@@ -4,7 +4,7 @@
 use super::{Loss, Reactor, Ready, Timer, token};
 use crate::engine::dialer::Dialing;
 use crate::engine::link::{Link, Origin, State};
-use crate::engine::{Departure, Host};
+use crate::engine::{Course, Departure, Host};
 use crate::event::{Cause, Event, EventKind};
 use crate::protocol::Connection;
 use crate::slab::Key;
@@ -19,6 +19,7 @@ impl Reactor {
     pub(super) fn resolve(&mut self, host: &dyn Host, key: Key) {
         let Some(dialer) = self.dialers.get_mut(key) else { return };
         dialer.state = Dialing::Resolving;
+        host.course(dialer.id, Course::Trying);
         let (transport, settings) = (Arc::clone(&dialer.transport), Arc::clone(&dialer.settings));
         let address = Arc::clone(&dialer.address);
         if let Some(addresses) = transport.resolve_now(&address) {
@@ -37,12 +38,22 @@ impl Reactor {
                 self.attempt(host, key, None);
             }
             Err(error) => {
-                if let Some(peer) = dialer.peer {
-                    host.attempt_failed(peer);
-                }
-                self.retry(host, key, error.into());
+                let cause = error.into();
+                self.tell_failure(host, key, &cause, None);
+                self.retry(host, key, cause);
             }
         }
+    }
+
+    /// An attempt failed: tells why, before the next one follows.
+    fn tell_failure(&self, host: &dyn Host, key: Key, cause: &Cause, address: Option<Arc<str>>) {
+        let Some(dialer) = self.dialers.get(key) else { return };
+        if let Some(peer) = dialer.peer {
+            host.attempt_failed(peer);
+        }
+        host.course(dialer.id, Course::Failed { cause, address: address.as_ref() });
+        let (kind, endpoint) = (EventKind::Closed(cause.clone()), Arc::clone(&dialer.endpoint));
+        host.event(Event { kind, endpoint, address, peer: dialer.peer });
     }
 
     /// Tries the next address of this round; without one, the round has failed.
@@ -51,10 +62,11 @@ impl Reactor {
         loop {
             let Some(dialer) = self.dialers.get_mut(key) else { return };
             let Some(address) = dialer.candidates.pop() else {
-                let cause = last.unwrap_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable).into());
-                if let Some(peer) = dialer.peer {
-                    host.attempt_failed(peer);
-                }
+                let cause = last.unwrap_or_else(|| {
+                    let cause = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address").into();
+                    self.tell_failure(host, key, &cause, None);
+                    cause
+                });
                 self.retry(host, key, cause);
                 return;
             };
@@ -62,7 +74,9 @@ impl Reactor {
             let stream: Arc<dyn Stream> = match dialer.transport.connect(&address, &settings.link) {
                 Ok(stream) => Arc::from(stream),
                 Err(error) => {
-                    last = Some(error.into());
+                    let cause = error.into();
+                    self.tell_failure(host, key, &cause, Some(address.into()));
+                    last = Some(cause);
                     continue;
                 }
             };
@@ -88,10 +102,13 @@ impl Reactor {
                 link
             });
             if let Some(error) = failed {
-                self.links.remove(link_key);
-                last = Some(error.into());
+                let address = self.links.remove(link_key).map(|link| link.address);
+                let cause = error.into();
+                self.tell_failure(host, key, &cause, address);
+                last = Some(cause);
                 continue;
             }
+            let Some(dialer) = self.dialers.get_mut(key) else { return };
             dialer.state = Dialing::Linked(link_key);
             self.retime(link_key);
             // A local connection may be up already; then no round is spent on waiting for it.
@@ -132,7 +149,7 @@ impl Reactor {
         let endpoint = Arc::clone(&dialer.endpoint);
         let refused = matches!(&cause, Cause::System(error) if error.kind() == io::ErrorKind::ConnectionRefused);
         let wait = if refused && dialer.settings.stop_on_refused { None } else { dialer.backoff(random) };
-        let peer = dialer.peer;
+        let (id, peer) = (dialer.id, dialer.peer);
         match wait {
             Some(wait) => {
                 let at = Instant::now() + wait;
@@ -142,6 +159,7 @@ impl Reactor {
                     return;
                 }
                 self.timers.push(Reverse((at, Timer::Dialer(key))));
+                host.course(id, Course::Waiting);
                 host.event(Event { kind: EventKind::ConnectRetried(wait), endpoint, address: None, peer });
             }
             None => {
