@@ -5,6 +5,7 @@
 //! and does not stop the rest.
 
 mod cases;
+mod distance;
 mod instructions;
 mod measure;
 mod process;
@@ -14,6 +15,7 @@ mod subjects;
 use std::path::{Path, PathBuf};
 
 use cases::{Case, Cell, Entrant};
+use distance::{Cores, Distance};
 use measure::Sample;
 use subjects::Subjects;
 
@@ -89,8 +91,17 @@ struct Entry {
     entrant: Entrant,
     /// One sample per round.
     samples: Vec<Sample>,
+    /// How far apart the cores were during each; nothing where nobody could tell.
+    distances: Vec<Option<Distance>>,
     /// Why it has no place, if it has none.
     failed: Option<String>,
+}
+
+impl Entry {
+    /// Where the cores were during each sample.
+    fn cores(&self) -> impl Iterator<Item = Cores> {
+        self.distances.iter().map(|distance| Cores::during(*distance))
+    }
 }
 
 /// Measures all entrants of a cell in alternating order.
@@ -108,8 +119,12 @@ fn run_cell(cell: &Cell, options: &Options, subjects: &Subjects) -> Vec<Entry> {
             Err(why) => (0, Some(why)),
         };
         counts.push(count);
-        entries.push(Entry { entrant, samples: Vec::new(), failed });
+        entries.push(Entry { entrant, samples: Vec::new(), distances: Vec::new(), failed });
     }
+    let gauge = subjects.0.iter().find_map(|subject| subject.program.as_deref().ok());
+    let distance = || gauge.and_then(distance::measure);
+    // What was seen after one measurement was seen before the next.
+    let mut before = distance();
     for round in 0..options.pairs {
         let mut order: Vec<usize> = (0..entries.len()).collect();
         if round % 2 == 1 {
@@ -121,10 +136,16 @@ fn run_cell(cell: &Cell, options: &Options, subjects: &Subjects) -> Vec<Entry> {
                 continue;
             }
             let first = measure::once(cell, &entry.entrant, subjects, *count);
-            match first.or_else(|_| measure::once(cell, &entry.entrant, subjects, *count)) {
-                Ok(sample) => entry.samples.push(sample),
+            let sample = first.or_else(|_| measure::once(cell, &entry.entrant, subjects, *count));
+            let after = distance();
+            match sample {
+                Ok(sample) => {
+                    entry.samples.push(sample);
+                    entry.distances.push(before.zip(after).map(|(before, after)| Distance { before, after }));
+                }
                 Err(why) => entry.failed = Some(why),
             }
+            before = after;
         }
     }
     entries

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::Entry;
 use super::cases::{Cell, Metric, Target};
+use super::distance::{self, Distance, NEAR_BELOW_NANOS, Pairs};
 use super::measure::PACED_TICK_MICROS;
 use super::subjects::Subjects;
 
@@ -17,6 +18,8 @@ pub(crate) struct Report {
     rows: Vec<Row>,
     subjects: Value,
     pairs: usize,
+    /// Of all measurements.
+    distances: Vec<Distance>,
 }
 
 /// One subject's figure in one cell.
@@ -30,8 +33,10 @@ struct Row {
     subject: &'static str,
     metric: Metric,
     median: Option<f64>,
-    /// Median over the pairs of wiremesh's figure divided by the subject's.
-    ratio: Option<f64>,
+    /// Wiremesh's figure divided by the subject's, of each pair.
+    pairs: Pairs,
+    /// How far apart the cores were during each measurement of the subject.
+    distances: Vec<Option<Distance>>,
     target: Option<Target>,
     failed: Option<String>,
 }
@@ -45,6 +50,10 @@ impl Report {
                 "{pairs} alternating pairs for each ratio; throughput measured over about {seconds} s a run; paced senders wake \
                  every {PACED_TICK_MICROS} us and send what is due; the calling threads of a round trip are kept on different cores"
             ),
+            format!(
+                "before and after each measurement two pinned threads bounce a cache line: below {NEAR_BELOW_NANOS} ns a round trip the cores \
+                 are near; a pair counts for a ratio only if both of its measurements saw the same"
+            ),
             other_load(),
         ];
         for subject in &subjects.0 {
@@ -54,7 +63,7 @@ impl Report {
             });
         }
         let list = subjects.0.iter().map(|s| json!({"name": s.name, "version": s.version, "settings": s.settings}));
-        Report { head, rows: Vec::new(), subjects: Value::Array(list.collect()), pairs }
+        Report { head, rows: Vec::new(), subjects: Value::Array(list.collect()), pairs, distances: Vec::new() }
     }
 
     /// Prints what is measured, where and with which settings.
@@ -68,6 +77,7 @@ impl Report {
     /// Adds and prints the rows of one cell.
     pub(crate) fn add(&mut self, cell: &Cell, entries: &[Entry]) {
         let reference = entries.iter().find(|entry| cell.is_reference(&entry.entrant));
+        self.distances.extend(entries.iter().flat_map(|entry| entry.distances.iter().copied().flatten()));
         for (case, metric) in cell.metrics() {
             for entry in entries {
                 let row = row(cell, case, metric, entry, reference);
@@ -89,6 +99,9 @@ impl Report {
         let asked: Vec<_> = self.rows.iter().filter_map(Row::met).collect();
         let met = asked.iter().filter(|met| **met).count();
         println!();
+        if let Some(line) = distance::summary(&self.distances) {
+            println!("{line}");
+        }
         println!("{met} of {} targets met, in {:.1} minutes", asked.len(), taken.as_secs_f64() / 60.0);
         println!("written: {0}/report.md, {0}/report.json", folder.display());
         Ok(())
@@ -99,28 +112,34 @@ impl Report {
         for line in &self.head {
             let _ = writeln!(text, "- {line}");
         }
+        if let Some(line) = distance::summary(&self.distances) {
+            let _ = writeln!(text, "- {line}");
+        }
         let _ = writeln!(text, "- the whole run took {:.1} minutes", taken.as_secs_f64() / 60.0);
         text.push_str(
-            "\nA ratio is wiremesh's figure divided by the subject's, the median over the pairs. Units: msg/s (more is better), us \
+            "\nA ratio is wiremesh's figure divided by the subject's, the median over the pairs that saw the same distance of the cores. Units: msg/s (more is better), us \
              round trip, ns of processor time per message in both processes, resident bytes per connection (less is better).\n",
         );
         let mut case = "";
         for row in &self.rows {
             if row.case != case {
                 case = row.case;
-                let _ =
-                    write!(text, "\n## {case}\n\n| what | subject | median | wiremesh / subject | target | met |\n");
-                text.push_str("|---|---|---:|---:|---|---|\n");
+                let _ = write!(
+                    text,
+                    "\n## {case}\n\n| what | subject | median | wiremesh / subject | target | met | pairs |\n"
+                );
+                text.push_str("|---|---|---:|---:|---|---|---|\n");
             }
             let _ = writeln!(
                 text,
-                "| {} | {} | {} | {} | {} | {} |",
+                "| {} | {} | {} | {} | {} | {} | {} |",
                 row.what(),
                 row.who(),
                 row.figure(),
-                row.ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
+                row.pairs.ratio().map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
                 row.target.map(|target| target.to_string()).unwrap_or_default(),
                 row.met().map(|met| if met { "yes" } else { "no" }).unwrap_or_default(),
+                row.pairs,
             );
         }
         text
@@ -134,7 +153,8 @@ impl Report {
             "machine": machine(),
             "minutes": taken.as_secs_f64() / 60.0,
             "meaning": "ratio_to_wiremesh is the subject's figure divided by wiremesh's, wiremesh_ratio the inverse, which the \
-                        targets are about; both are medians over the pairs",
+                        targets are about; both are medians over the pairs that saw the same distance of the cores; distances are nanoseconds \
+                        of a cache line's round trip between the cores before and after each measurement",
         })
     }
 }
@@ -143,8 +163,8 @@ fn row(cell: &Cell, case: &'static str, metric: Metric, entry: &Entry, reference
     let values: Vec<f64> = entry.samples.iter().map(|sample| sample.get(metric)).collect();
     let usable = entry.failed.is_none();
     let pairs = reference.filter(|reference| usable && reference.failed.is_none()).map(|reference| {
-        let ours = reference.samples.iter().map(|sample| sample.get(metric));
-        ours.zip(&values).map(|(ours, theirs)| ours / theirs).collect::<Vec<_>>()
+        let ours = reference.samples.iter().map(|sample| sample.get(metric)).zip(reference.cores());
+        Pairs::new(ours.zip(values.iter().copied().zip(entry.cores())))
     });
     let is_reference = reference.is_some_and(|reference| std::ptr::eq(reference, entry));
     Row {
@@ -157,7 +177,8 @@ fn row(cell: &Cell, case: &'static str, metric: Metric, entry: &Entry, reference
         subject: entry.entrant.subject,
         metric,
         median: usable.then(|| median(values)).flatten(),
-        ratio: pairs.and_then(median),
+        pairs: pairs.unwrap_or_default(),
+        distances: entry.distances.clone(),
         target: cell.target(metric, &entry.entrant).filter(|_| !is_reference),
         failed: entry.failed.clone(),
     }
@@ -166,7 +187,7 @@ fn row(cell: &Cell, case: &'static str, metric: Metric, entry: &Entry, reference
 impl Row {
     /// Whether the target is met, where there is one and a figure to hold against it.
     fn met(&self) -> Option<bool> {
-        Some(self.target?.met(self.ratio?))
+        Some(self.target?.met(self.pairs.ratio()?))
     }
 
     /// Transport, length and what else tells this cell from the others of its case.
@@ -202,7 +223,7 @@ impl Row {
     }
 
     fn plain(&self) -> String {
-        let ratio = self.ratio.map(|ratio| format!("{ratio:>8.2}")).unwrap_or_else(|| " ".repeat(8));
+        let ratio = self.pairs.ratio().map(|ratio| format!("{ratio:>8.2}")).unwrap_or_else(|| " ".repeat(8));
         let target = match (self.target, self.met()) {
             (Some(target), Some(true)) => format!("  {target}"),
             (Some(target), Some(false)) => format!("  {target}  SHORT"),
@@ -210,10 +231,13 @@ impl Row {
             (None, _) => String::new(),
         };
         let (what, who, figure) = (self.what(), self.who(), self.figure());
-        format!("{:<14} {what:<24} {who:<20} {figure:>18} {ratio}{target}", self.case)
+        format!("{:<14} {what:<24} {who:<20} {figure:>18} {ratio}{target}  {}", self.case, self.pairs)
     }
 
     fn json(&self, pairs: usize) -> Value {
+        let ratio = self.pairs.ratio();
+        let (near, far, mixed) = self.pairs.counts();
+        let distances = self.distances.iter().flatten().map(|distance| json!([distance.before, distance.after]));
         let mut row = json!({
             "case": self.case,
             "transport": self.transport,
@@ -221,15 +245,23 @@ impl Row {
             "subject": self.subject,
             "unit": self.metric.unit(),
             "median": self.median,
-            "ratio_to_wiremesh": self.ratio.map(|ratio| 1.0 / ratio),
-            "wiremesh_ratio": self.ratio,
+            "ratio_to_wiremesh": ratio.map(|ratio| 1.0 / ratio),
+            "wiremesh_ratio": ratio,
             "pairs": pairs,
+            "pairs_near": near,
+            "pairs_far": far,
+            "pairs_mixed": mixed,
+            "distances": distances.collect::<Vec<_>>(),
         });
         let mut set = |key: &str, value: Value| {
             if let Some(fields) = row.as_object_mut() {
                 fields.insert(key.to_owned(), value);
             }
         };
+        if let Some((near, far)) = self.pairs.apart() {
+            set("wiremesh_ratio_near", near.into());
+            set("wiremesh_ratio_far", far.into());
+        }
         if self.peers > 1 {
             set("peers", self.peers.into());
         }

@@ -62,6 +62,11 @@ pub fn about(about: &About) {
     print(&format!("{{\"version\":{},\"settings\":{}}}", quoted(&about.version), quoted(&about.settings)));
 }
 
+/// Prints how far apart the cores are.
+pub fn distance(nanos: f64) {
+    print(&format!("{{\"nanos\":{nanos:.1}}}"));
+}
+
 /// Waits until the driver says `go`.
 pub async fn go() {
     heard(|inbox| inbox.go || inbox.stop).await;

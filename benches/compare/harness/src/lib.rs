@@ -13,6 +13,7 @@
 pub mod check;
 pub mod clock;
 pub mod control;
+pub mod distance;
 pub mod executor;
 pub mod job;
 pub mod lanes;
@@ -32,9 +33,24 @@ pub type Outcome<T = ()> = Result<T, Failure>;
 
 /// Reads the command line, plays the role it names and reports a failure in the driver's form.
 ///
+/// The word `role=distance` alone asks every subject how far apart the cores are; it is no role of a measurement.
+///
 /// `about` is asked when the role is `about`: the driver prints the versions and settings found there.
 pub fn main(about: impl FnOnce() -> About, run: impl FnOnce(&Job) -> Outcome) -> std::process::ExitCode {
-    let outcome = Job::from_args(std::env::args().skip(1)).and_then(|job| match job.role {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if words == ["role=distance"] {
+        return match distance::round_trip_nanos() {
+            Some(nanos) => {
+                control::distance(nanos);
+                std::process::ExitCode::SUCCESS
+            }
+            None => {
+                control::failed("there is one core only");
+                std::process::ExitCode::FAILURE
+            }
+        };
+    }
+    let outcome = Job::from_args(words.into_iter()).and_then(|job| match job.role {
         Role::About => {
             control::about(&about());
             Ok(())
