@@ -87,11 +87,14 @@ impl Context {
     /// A context of its own with one engine thread.
     ///
     /// Nothing is started until a socket needs it.
+    #[doc(alias = "zmq_ctx_new")]
+    #[doc(alias = "zmq_init")]
     pub fn new() -> Context {
         Context::builder().build()
     }
 
     /// A context with other settings.
+    #[doc(alias = "zmq_ctx_set")]
     pub fn builder() -> ContextBuilder {
         ContextBuilder {
             options: EngineOptions {
@@ -130,6 +133,7 @@ impl Context {
 
     /// Closes every socket of the context: blocked calls return within 50 ms with `Closed`, and so do later ones. What was
     /// accepted is still delivered in the background, within each socket's linger time. Does not block.
+    #[doc(alias = "zmq_ctx_shutdown")]
     pub fn shutdown(&self) {
         let inner = &self.handle.inner;
         if inner.is_forked() || inner.shut.swap(true, Ordering::AcqRel) {
@@ -141,6 +145,9 @@ impl Context {
     /// Shuts the context down and waits until everything accepted is delivered, at most `deadline`; then gives up and says
     /// what was not. Giving up takes two seconds more at most, in which connections that cannot be closed in order are broken off; see
     /// the guide on the [life cycle](crate::guide::life_cycle).
+    #[doc(alias = "zmq_ctx_term")]
+    #[doc(alias = "zmq_term")]
+    #[doc(alias = "zmq_ctx_destroy")]
     pub fn close(&self, deadline: Duration) -> Unsent {
         let inner = &self.handle.inner;
         self.shutdown();
@@ -374,12 +381,14 @@ pub struct ContextBuilder {
 impl ContextBuilder {
     /// How many engine threads drive what no caller drives. Default: 1. 0 is taken as 1, and more than 256 as 256. The option
     /// `affinity` of a socket can name the first 64. (libzmq: `ZMQ_IO_THREADS`.)
+    #[doc(alias = "ZMQ_IO_THREADS")]
     pub fn engine_threads(mut self, threads: usize) -> ContextBuilder {
         self.options.threads = threads.clamp(1, 256);
         self
     }
 
     /// What the engine threads are called; a number follows. Default: `wiremesh`. (libzmq: `ZMQ_THREAD_NAME_PREFIX`.)
+    #[doc(alias = "ZMQ_THREAD_NAME_PREFIX")]
     pub fn thread_name(mut self, name: impl Into<String>) -> ContextBuilder {
         self.options.name = name.into().replace('\0', "");
         self
@@ -390,6 +399,8 @@ impl ContextBuilder {
     /// Where none of them exists, or the system cannot keep threads on processors, the first `bind` or `connect` of the context that
     /// needs an engine fails with [`Error::System`](crate::Error::System), which names them. Of several, those that do not exist are
     /// left out, but numbers beyond what the system's set can hold, 1,023 on Linux, fail as well.
+    #[doc(alias = "ZMQ_THREAD_AFFINITY_CPU_ADD")]
+    #[doc(alias = "ZMQ_THREAD_AFFINITY_CPU_REMOVE")]
     pub fn thread_affinity(mut self, processors: impl IntoIterator<Item = usize>) -> ContextBuilder {
         self.options.affinity = processors.into_iter().collect();
         self
@@ -397,6 +408,7 @@ impl ContextBuilder {
 
     /// How long the drop of the last handle waits without seeing progress before it gives up on what is queued; `None`
     /// waits for ever. Default: 5 s.
+    #[doc(alias = "ZMQ_BLOCKY")]
     pub fn drop_wait(mut self, patience: Option<Duration>) -> ContextBuilder {
         self.drop_wait = patience;
         self

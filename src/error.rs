@@ -20,6 +20,7 @@ use thiserror::Error as ThisError;
 #[non_exhaustive]
 pub enum Error {
     /// The endpoint's text is not of the form its transport asks for.
+    #[doc(alias = "EINVAL")]
     #[error("endpoint `{endpoint}` is not valid: {reason}")]
     InvalidEndpoint {
         /// The text given.
@@ -28,6 +29,7 @@ pub enum Error {
         reason: String,
     },
     /// No transport is registered for the endpoint's scheme.
+    #[doc(alias = "EPROTONOSUPPORT")]
     #[error("no transport is registered for `{endpoint}`; there are {known}")]
     UnknownScheme {
         /// The endpoint given.
@@ -36,12 +38,14 @@ pub enum Error {
         known: String,
     },
     /// Somebody is bound there already.
+    #[doc(alias = "EADDRINUSE")]
     #[error("`{endpoint}` is in use already")]
     AddressInUse {
         /// The endpoint given.
         endpoint: String,
     },
     /// The socket has no such endpoint.
+    #[doc(alias = "ENOENT")]
     #[error("the socket is not {verb} `{endpoint}`; it is {verb} {known}")]
     NoSuchEndpoint {
         /// The endpoint given.
@@ -70,6 +74,7 @@ pub enum Error {
         reason: String,
     },
     /// The socket's kind has no such operation.
+    #[doc(alias = "ENOTSUP")]
     #[error("{kind} sockets do not {operation}")]
     NotSupported {
         /// The kind of the socket.
@@ -84,6 +89,8 @@ pub enum Error {
         waiting_for: String,
     },
     /// The socket or its context has been closed.
+    #[doc(alias = "ETERM")]
+    #[doc(alias = "ENOTSOCK")]
     #[error("the socket or its context is closed")]
     Closed,
     /// Code that ran for the socket panicked: that of a registered transport, or the library's own. The socket is closed and stays so;
@@ -142,21 +149,27 @@ impl std::fmt::Display for Missing<'_> {
 #[non_exhaustive]
 pub enum SendFailure {
     /// `try_send`: every peer is at its high-water mark, or there is no peer.
+    #[doc(alias = "EAGAIN")]
     #[error("every peer is at its high-water mark, or there is none")]
     WouldBlock,
     /// `send_timeout`, or the option `send_timeout`: there was no room in time.
+    #[doc(alias = "EAGAIN")]
     #[error("no peer had room in time")]
     TimedOut,
     /// The socket or its context has been closed.
+    #[doc(alias = "ETERM")]
+    #[doc(alias = "ENOTSOCK")]
     #[error("the socket or its context is closed")]
     Closed,
     /// The pattern does not allow a send now: a REQ waits for its reply, a REP has no request to answer.
+    #[doc(alias = "EFSM")]
     #[error("the pattern does not allow a send now: {0}")]
     WrongState(&'static str),
     /// The socket has failed; see [`Error::Failed`].
     #[error("the socket has failed: code that ran for it panicked")]
     Failed,
     /// ROUTER with the option `mandatory`: no peer has that routing id.
+    #[doc(alias = "EHOSTUNREACH")]
     #[error("no peer has that routing id")]
     Unroutable,
     /// The message has a form the pattern has no use for: a ROUTER's that begins with no routing id.
@@ -216,18 +229,23 @@ impl From<SendFailure> for io::Error {
 #[non_exhaustive]
 pub enum RecvError {
     /// `try_recv`: nothing is there now.
+    #[doc(alias = "EAGAIN")]
     #[error("no message is there now")]
     WouldBlock,
     /// `recv_timeout`, or the option `receive_timeout`: nothing came in time.
+    #[doc(alias = "EAGAIN")]
     #[error("no message came in time")]
     TimedOut,
     /// The socket or its context has been closed.
+    #[doc(alias = "ETERM")]
+    #[doc(alias = "ENOTSOCK")]
     #[error("the socket or its context is closed")]
     Closed,
     /// The socket has failed; see [`Error::Failed`].
     #[error("the socket has failed: code that ran for it panicked")]
     Failed,
     /// The pattern does not allow a receive now: a REQ has asked nothing, a REP has not answered yet.
+    #[doc(alias = "EFSM")]
     #[error("the pattern does not allow a receive now: {0}")]
     WrongState(&'static str),
     /// An [`AnySocket`](crate::AnySocket) of a kind that does not receive, or not in this way.

@@ -24,33 +24,47 @@ pub struct Event {
 }
 
 /// What happened. The names follow libzmq's monitor events.
+#[doc(alias = "zmq_socket_monitor")]
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum EventKind {
     /// A listener is open.
+    #[doc(alias = "ZMQ_EVENT_LISTENING")]
     Listening,
     /// A listener could not be opened: the address is in use, or the system or the poll refused. `bind` has returned that as an error.
+    #[doc(alias = "ZMQ_EVENT_BIND_FAILED")]
     BindFailed(Cause),
     /// A connection was accepted; its handshake follows.
+    #[doc(alias = "ZMQ_EVENT_ACCEPTED")]
     Accepted,
     /// A connection could not be accepted; accepting pauses and goes on by itself.
+    #[doc(alias = "ZMQ_EVENT_ACCEPT_FAILED")]
     AcceptFailed(Cause),
     /// A connection attempt is under way, and did not succeed at once.
+    #[doc(alias = "ZMQ_EVENT_CONNECT_DELAYED")]
     ConnectDelayed,
     /// A connection of ours is up; its handshake follows.
+    #[doc(alias = "ZMQ_EVENT_CONNECTED")]
     Connected,
     /// A connection attempt failed or a connection was lost; the next attempt comes after this time.
+    #[doc(alias = "ZMQ_EVENT_CONNECT_RETRIED")]
     ConnectRetried(Duration),
     /// The handshake is complete: messages flow.
+    #[doc(alias = "ZMQ_EVENT_HANDSHAKE_SUCCEEDED")]
     HandshakeSucceeded,
     /// The handshake failed.
+    #[doc(alias = "ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL")]
+    #[doc(alias = "ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL")]
+    #[doc(alias = "ZMQ_EVENT_HANDSHAKE_FAILED_AUTH")]
     HandshakeFailed(Cause),
     /// The peer said something that has no place in the protocol and does no harm, such as a second READY or a command nobody knows. The
     /// connection goes on. Told once of each sort and connection.
     Oddity(Cause),
     /// An established or half-open connection is gone.
+    #[doc(alias = "ZMQ_EVENT_DISCONNECTED")]
     Disconnected(Cause),
     /// A listener, or a connection attempt, was closed.
+    #[doc(alias = "ZMQ_EVENT_CLOSED")]
     Closed(Cause),
     /// What was closed, an endpoint or, where none is named, the socket, has lingered long enough: these messages are given up.
     Unsent(Unsent),
@@ -62,6 +76,7 @@ pub enum EventKind {
         refusal: Refusal,
     },
     /// The last event of a monitor: the socket was closed.
+    #[doc(alias = "ZMQ_EVENT_MONITOR_STOPPED")]
     MonitorStopped,
 }
 

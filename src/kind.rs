@@ -4,29 +4,41 @@
 use std::fmt;
 
 /// The kind of a socket: which pattern it speaks.
+#[doc(alias = "ZMQ_TYPE")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SocketKind {
     /// One peer, both directions (RFC 31).
+    #[doc(alias = "ZMQ_PAIR")]
     Pair,
     /// Publishes by topic, never blocks (RFC 29).
+    #[doc(alias = "ZMQ_PUB")]
     Pub,
     /// Subscribes by topic prefix (RFC 29).
+    #[doc(alias = "ZMQ_SUB")]
     Sub,
     /// Asks one question at a time (RFC 28).
+    #[doc(alias = "ZMQ_REQ")]
     Req,
     /// Answers one question at a time (RFC 28).
+    #[doc(alias = "ZMQ_REP")]
     Rep,
     /// Asynchronous REQ: load-balanced out, fair-queued in (RFC 28).
+    #[doc(alias = "ZMQ_DEALER")]
     Dealer,
     /// Asynchronous REP: addresses each peer by routing id (RFC 28).
+    #[doc(alias = "ZMQ_ROUTER")]
     Router,
     /// Receives work, fair-queued (RFC 30).
+    #[doc(alias = "ZMQ_PULL")]
     Pull,
     /// Distributes work, load-balanced (RFC 30).
+    #[doc(alias = "ZMQ_PUSH")]
     Push,
     /// PUB that lets the application see subscriptions (RFC 29).
+    #[doc(alias = "ZMQ_XPUB")]
     XPub,
     /// SUB whose subscriptions are messages (RFC 29).
+    #[doc(alias = "ZMQ_XSUB")]
     XSub,
 }
 

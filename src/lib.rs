@@ -183,3 +183,8 @@ pub mod guide {
     #[doc = include_str!("guide/from_libzmq.md")]
     pub mod from_libzmq {}
 }
+
+/// The README's examples are tested like all others.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

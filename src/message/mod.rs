@@ -36,6 +36,8 @@ use std::fmt;
 /// assert_eq!((topic.to_str()?, body.to_str()?), ("topic", "body"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias = "zmq_msg_t")]
+#[doc(alias = "zmq_msg_init")]
 #[derive(Clone)]
 #[repr(C)]
 pub struct Message {
@@ -56,6 +58,7 @@ impl Message {
     }
 
     /// Appends a frame.
+    #[doc(alias = "ZMQ_SNDMORE")]
     pub fn push_back(&mut self, frame: impl Into<Frame>) {
         self.many().push_back(frame.into());
     }
@@ -76,6 +79,8 @@ impl Message {
     }
 
     /// How many frames there are: at least 1.
+    #[doc(alias = "ZMQ_RCVMORE")]
+    #[doc(alias = "zmq_msg_more")]
     pub fn frame_count(&self) -> usize {
         self.len()
     }
@@ -87,6 +92,7 @@ impl Message {
     }
 
     /// How many octets all bodies have together.
+    #[doc(alias = "zmq_msg_size")]
     pub fn byte_len(&self) -> usize {
         self.iter().map(<[u8]>::len).sum()
     }
@@ -126,6 +132,7 @@ impl Message {
 
     /// Who sent this message: set on received messages. The socket's
     /// [`peer`](crate::Socket::peer) tells address, routing id and properties.
+    #[doc(alias = "zmq_msg_gets")]
     pub fn peer(&self) -> Option<PeerId> {
         self.peer
     }

@@ -93,6 +93,7 @@ macro_rules! options {
             $(
                 $(#[doc = $doc])*
                 ///
+                #[doc(alias = $zmq)]
                 #[doc = concat!("Unit: ", $unit, ". Allowed: ", $range, ". Default: ", $shown, ". For: ", kinds!($kinds), ". Takes effect: ", effect!($effect), ". libzmq: `", $zmq, "`.")]
                 pub $name: $type,
             )*
@@ -105,6 +106,7 @@ macro_rules! options {
             $(
                 $(#[doc = $doc])*
                 ///
+                #[doc(alias = $zmq)]
                 #[doc = concat!("Unit: ", $unit, ". Allowed: ", $range, ". Default: ", $shown, ". For: ", kinds!($kinds), ". Takes effect: ", effect!($effect), ". libzmq: `", $zmq, "`.")]
                 $variant($type),
             )*
@@ -179,6 +181,7 @@ macro_rules! options {
             $(
                 $(#[doc = $doc])*
                 ///
+                #[doc(alias = $zmq)]
                 #[doc = concat!("Unit: ", $unit, ". Allowed: ", $range, ". Default: ", $shown, ". For: ", kinds!($kinds), ". Takes effect: ", effect!($effect), ". libzmq: `", $zmq, "`.")]
                 pub fn $name(self, value: impl IntoValue<$type>) -> Self {
                     self.set(Setting::$variant(value.into_value()))

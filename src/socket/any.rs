@@ -41,6 +41,7 @@ use std::time::Duration;
 /// assert!(pull.send("no").is_err_and(|error| error.reason == SendFailure::NotSupported));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias = "zmq_socket")]
 #[derive(Debug)]
 pub struct AnySocket(Socket);
 
@@ -64,6 +65,8 @@ impl AnySocket {
     ///
     /// # Errors
     /// [`SendFailure`] says why; the message is handed back. [`SendFailure::NotSupported`]: PULL and SUB do not send.
+    #[doc(alias = "zmq_send")]
+    #[doc(alias = "zmq_msg_send")]
     pub fn send(&self, message: impl IntoMessage) -> Result<(), SendError> {
         self.send_by(message, Wait::Option)
     }
@@ -72,6 +75,7 @@ impl AnySocket {
     ///
     /// # Errors
     /// [`SendFailure::WouldBlock`] where `send` would wait; otherwise as `send`.
+    #[doc(alias = "ZMQ_DONTWAIT")]
     pub fn try_send(&self, message: impl IntoMessage) -> Result<(), SendError> {
         self.send_by(message, Wait::Never)
     }
@@ -209,6 +213,8 @@ impl AnySocket {
     ///
     /// # Errors
     /// [`RecvError`] says why there is none. [`RecvError::NotSupported`]: PUSH and PUB do not receive.
+    #[doc(alias = "zmq_recv")]
+    #[doc(alias = "zmq_msg_recv")]
     pub fn recv(&self) -> Result<Message, RecvError> {
         self.recv_by(Wait::Option)
     }
@@ -217,6 +223,7 @@ impl AnySocket {
     ///
     /// # Errors
     /// [`RecvError::WouldBlock`] when none is; otherwise as `recv`.
+    #[doc(alias = "ZMQ_DONTWAIT")]
     pub fn try_recv(&self) -> Result<Message, RecvError> {
         self.recv_by(Wait::Never)
     }

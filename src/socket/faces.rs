@@ -80,6 +80,8 @@ macro_rules! sends {
             ///
             /// # Errors
             /// [`SendFailure`](crate::SendFailure) says why; the message is handed back.
+            #[doc(alias = "zmq_send")]
+            #[doc(alias = "zmq_msg_send")]
             #[inline]
             pub fn send(&self, message: impl IntoMessage) -> Result<(), SendError> {
                 self.0.core.send(message, Recipient::Pattern, Wait::Option)
@@ -89,6 +91,7 @@ macro_rules! sends {
             ///
             /// # Errors
             /// [`WouldBlock`](crate::SendFailure::WouldBlock) where `send` would wait; otherwise as `send`.
+            #[doc(alias = "ZMQ_DONTWAIT")]
             #[inline]
             pub fn try_send(&self, message: impl IntoMessage) -> Result<(), SendError> {
                 self.0.core.send(message, Recipient::Pattern, Wait::Never)
@@ -173,6 +176,8 @@ macro_rules! receives {
             ///
             /// # Errors
             /// [`RecvError`] says why there is none.
+            #[doc(alias = "zmq_recv")]
+            #[doc(alias = "zmq_msg_recv")]
             #[inline]
             pub fn recv(&self) -> Result<Message, RecvError> {
                 self.0.core.recv(Wait::Option)
@@ -182,6 +187,7 @@ macro_rules! receives {
             ///
             /// # Errors
             /// [`WouldBlock`](RecvError::WouldBlock) when none is; otherwise as `recv`.
+            #[doc(alias = "ZMQ_DONTWAIT")]
             #[inline]
             pub fn try_recv(&self) -> Result<Message, RecvError> {
                 self.0.core.recv(Wait::Never)
@@ -296,6 +302,7 @@ macro_rules! publishes {
             }
 
             /// How many different topics are subscribed to; 0 in a forked child. (libzmq: `ZMQ_TOPICS_COUNT`.)
+            #[doc(alias = "ZMQ_TOPICS_COUNT")]
             pub fn topic_count(&self) -> usize {
                 self.0.core.topic_count()
             }
@@ -367,6 +374,7 @@ face! {
     /// assert_eq!(left.recv()?, "pong");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "ZMQ_PAIR")]
     Pair
 }
 sends!(Pair, "Waits while there is no peer, or it is at its mark (at most the option `send_timeout`).");
@@ -393,6 +401,7 @@ face! {
     /// assert_eq!(subscriber.recv()?, "weather.rome: sunny");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "ZMQ_PUB")]
     Pub
 }
 sends!(Pub, "Never waits, unless the option `nodrop` is on and a subscriber is at its mark.");
@@ -418,6 +427,7 @@ face! {
     /// assert_eq!(subscriber.recv()?.frame(1), Some(&b"wanted"[..]));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "ZMQ_SUB")]
     Sub
 }
 receives!(Sub);
@@ -428,6 +438,7 @@ impl Sub {
     ///
     /// # Errors
     /// [Those of every call](Error#those-of-every-call).
+    #[doc(alias = "ZMQ_SUBSCRIBE")]
     pub fn subscribe(&self, topic: impl AsRef<[u8]>) -> Result<(), Error> {
         self.0.core.subscribe(topic.as_ref())
     }
@@ -436,11 +447,13 @@ impl Sub {
     ///
     /// # Errors
     /// [Those of every call](Error#those-of-every-call).
+    #[doc(alias = "ZMQ_UNSUBSCRIBE")]
     pub fn unsubscribe(&self, topic: impl AsRef<[u8]>) -> Result<bool, Error> {
         self.0.core.unsubscribe(topic.as_ref(), false)
     }
 
     /// How many different topics it is subscribed to; 0 in a forked child. (libzmq: `ZMQ_TOPICS_COUNT`.)
+    #[doc(alias = "ZMQ_TOPICS_COUNT")]
     pub fn topic_count(&self) -> usize {
         self.0.core.topic_count()
     }
@@ -471,6 +484,7 @@ face! {
     /// assert_eq!(answer, "echo?");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "ZMQ_REQ")]
     Req
 }
 sends!(Req, "Waits while there is no peer with room (at most the option `send_timeout`).");
@@ -533,6 +547,7 @@ face! {
     /// assert_eq!(client.recv()?, "2");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "ZMQ_REP")]
     Rep
 }
 sends!(Rep, "Never waits: a reply to a peer that is gone or full is dropped and counted.");
@@ -555,6 +570,7 @@ face! {
     /// assert_eq!(dealer.recv()?, "one");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "ZMQ_DEALER")]
     Dealer
 }
 sends!(Dealer, "Waits while there is no peer with room (at most the option `send_timeout`).");
@@ -578,6 +594,7 @@ face! {
     /// assert_eq!(dealer.recv()?, "job");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "ZMQ_ROUTER")]
     Router
 }
 
@@ -731,6 +748,8 @@ impl Router {
     ///
     /// # Errors
     /// [`RecvError`] says why there is none.
+    #[doc(alias = "zmq_recv")]
+    #[doc(alias = "zmq_msg_recv")]
     pub fn recv(&self) -> Result<(RoutingId, Message), RecvError> {
         self.0.core.recv_routed(Wait::Option)
     }
@@ -739,6 +758,7 @@ impl Router {
     ///
     /// # Errors
     /// [`WouldBlock`](RecvError::WouldBlock) when none is; otherwise as `recv`.
+    #[doc(alias = "ZMQ_DONTWAIT")]
     pub fn try_recv(&self) -> Result<(RoutingId, Message), RecvError> {
         self.0.core.recv_routed(Wait::Never)
     }
@@ -863,6 +883,7 @@ face! {
     /// assert_eq!(pull.recv()?, "two");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "ZMQ_PUSH")]
     Push
 }
 sends!(Push, "Waits while there is no peer with room (at most the option `send_timeout`).");
@@ -885,6 +906,7 @@ face! {
     /// assert_eq!(results[0], "l1"); // each peer's messages keep their order, peers take turns
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "ZMQ_PULL")]
     Pull
 }
 receives!(Pull);
@@ -906,6 +928,7 @@ face! {
     /// assert_eq!(subscriber.recv()?, "news: none");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "ZMQ_XPUB")]
     XPub
 }
 sends!(XPub, "Never waits, unless the option `nodrop` is on and a subscriber is at its mark.");
@@ -950,6 +973,7 @@ face! {
     /// assert_eq!(subscriber.recv()?, "news: none");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "ZMQ_XSUB")]
     XSub
 }
 receives!(XSub);
@@ -960,6 +984,8 @@ impl XSub {
     ///
     /// # Errors
     /// [`SendFailure`](crate::SendFailure) says why; the message is handed back.
+    #[doc(alias = "zmq_send")]
+    #[doc(alias = "zmq_msg_send")]
     pub fn send(&self, message: impl IntoMessage) -> Result<(), SendError> {
         self.0.core.send_upstream(message.into_message())
     }
@@ -968,6 +994,7 @@ impl XSub {
     ///
     /// # Errors
     /// As `send`.
+    #[doc(alias = "ZMQ_DONTWAIT")]
     pub fn try_send(&self, message: impl IntoMessage) -> Result<(), SendError> {
         self.send(message)
     }
@@ -999,6 +1026,7 @@ impl XSub {
     ///
     /// # Errors
     /// [Those of every call](Error#those-of-every-call).
+    #[doc(alias = "ZMQ_SUBSCRIBE")]
     pub fn subscribe(&self, topic: impl AsRef<[u8]>) -> Result<(), Error> {
         self.0.core.subscribe(topic.as_ref())
     }
@@ -1007,11 +1035,13 @@ impl XSub {
     ///
     /// # Errors
     /// [Those of every call](Error#those-of-every-call).
+    #[doc(alias = "ZMQ_UNSUBSCRIBE")]
     pub fn unsubscribe(&self, topic: impl AsRef<[u8]>) -> Result<bool, Error> {
         self.0.core.unsubscribe(topic.as_ref(), self.0.core.switch().verbose_unsubscribe)
     }
 
     /// How many different topics it is subscribed to; 0 in a forked child. (libzmq: `ZMQ_TOPICS_COUNT`.)
+    #[doc(alias = "ZMQ_TOPICS_COUNT")]
     pub fn topic_count(&self) -> usize {
         self.0.core.topic_count()
     }

@@ -54,6 +54,7 @@ use std::time::Duration;
 ///
 /// A socket is `Send + Sync`; every method takes `&self` and may be called from any thread. Dropping it closes it, which
 /// never blocks; see [`Context`] for what happens to messages that are still queued.
+#[doc(alias = "zmq_socket")]
 pub struct Socket {
     core: Arc<Core>,
     /// Dropped after the core has been closed: the last handle waits for deliveries.
@@ -70,6 +71,7 @@ impl Socket {
     }
 
     /// The socket's kind.
+    #[doc(alias = "ZMQ_TYPE")]
     pub fn kind(&self) -> SocketKind {
         self.core.kind
     }
@@ -90,6 +92,7 @@ impl Socket {
     /// # Errors
     /// [`Error::InvalidEndpoint`], [`Error::UnknownScheme`], [`Error::AddressInUse`], [`Error::System`];
     /// [those of every call](Error#those-of-every-call).
+    #[doc(alias = "zmq_bind")]
     pub fn bind(&self, endpoint: impl AsRef<str>) -> Result<Endpoint, Error> {
         self.core.bind(endpoint.as_ref())
     }
@@ -102,6 +105,7 @@ impl Socket {
     /// # Errors
     /// [`Error::InvalidEndpoint`], [`Error::UnknownScheme`], [`Error::System`]; [those of every call](Error#those-of-every-call).
     /// That nobody is there is not an error; a [`Monitor`] tells.
+    #[doc(alias = "zmq_connect")]
     pub fn connect(&self, endpoint: impl AsRef<str>) -> Result<Endpoint, Error> {
         self.core.connect(endpoint.as_ref())
     }
@@ -112,6 +116,7 @@ impl Socket {
     /// # Errors
     /// [`Error::NoSuchEndpoint`] lists what the socket is bound to; [`Error::InvalidEndpoint`];
     /// [those of every call](Error#those-of-every-call).
+    #[doc(alias = "zmq_unbind")]
     pub fn unbind(&self, endpoint: impl AsRef<str>) -> Result<(), Error> {
         self.core.unbind(endpoint.as_ref())
     }
@@ -121,6 +126,7 @@ impl Socket {
     /// # Errors
     /// [`Error::NoSuchEndpoint`] lists what the socket is connected to; [`Error::InvalidEndpoint`];
     /// [those of every call](Error#those-of-every-call).
+    #[doc(alias = "zmq_disconnect")]
     pub fn disconnect(&self, endpoint: impl AsRef<str>) -> Result<(), Error> {
         self.core.disconnect(endpoint.as_ref())
     }
@@ -136,6 +142,7 @@ impl Socket {
     ///
     /// # Errors
     /// [`Error::System`]; [those of every call](Error#those-of-every-call). The listener is closed then.
+    #[doc(alias = "ZMQ_USE_FD")]
     pub fn adopt_tcp(&self, listener: std::net::TcpListener) -> Result<Endpoint, Error> {
         self.core.adopt("tcp", wiremesh_transports::adopt_tcp(listener))
     }
@@ -153,6 +160,7 @@ impl Socket {
     }
 
     /// The endpoints it is bound to, wildcards resolved. None in a forked child.
+    #[doc(alias = "ZMQ_LAST_ENDPOINT")]
     pub fn bound(&self) -> Vec<String> {
         self.core.list_endpoints(|endpoints| &endpoints.bound)
     }
@@ -201,6 +209,7 @@ impl Socket {
 
     /// Closes the socket. Never blocks: blocked calls return within 50 ms with `Closed`, later ones at once, and what was
     /// accepted is delivered in the background within the linger time. Dropping the socket does the same.
+    #[doc(alias = "zmq_close")]
     pub fn close(&self) {
         self.core.close();
     }
@@ -238,16 +247,19 @@ impl Socket {
     /// # Errors
     /// [`Error::Option`] when the value is not allowed, the option means nothing to this kind of socket, or it cannot change any
     /// more; [those of every call](Error#those-of-every-call).
+    #[doc(alias = "zmq_setsockopt")]
     pub fn set(&self, setting: Setting) -> Result<(), Error> {
         self.core.set(setting)
     }
 
     /// The options as they are now; in a forked child the defaults.
+    #[doc(alias = "zmq_getsockopt")]
     pub fn options(&self) -> Options {
         self.core.options()
     }
 
     /// What is known of a peer; of one that is gone, as long as it is among the last 256. Nothing in a forked child.
+    #[doc(alias = "zmq_msg_gets")]
     pub fn peer(&self, peer: PeerId) -> Option<PeerInfo> {
         self.core.peer_info(peer)
     }
@@ -263,6 +275,7 @@ impl Socket {
     }
 
     /// Watches the socket from now on. A monitor made in a forked child has nothing to tell.
+    #[doc(alias = "zmq_socket_monitor")]
     pub fn monitor(&self) -> Monitor {
         self.core.feed.monitor(self.core.is_forked())
     }
