@@ -214,13 +214,11 @@ pub(crate) fn may_lose(plan: &Plan, sender: usize) -> bool {
 /// Strangers that shake hands are given what goes to any peer.
 fn is_taken_by_strangers(plan: &Plan, sender: usize) -> bool {
     let gives = matches!(kind(plan, sender), Some(SocketKind::Push | SocketKind::Dealer | SocketKind::Pair));
-    let shakes =
-        |manner| matches!(manner, Manner::PingFlood | Manner::HalfMessage | Manner::HugeFrame | Manner::Libzmq);
     gives
-        && plan
-            .strangers
-            .iter()
-            .any(|stranger| plan.endpoints[stranger.endpoint].socket == sender && shakes(stranger.manner))
+        && plan.is_visited(
+            sender,
+            &[Manner::PingFlood, Manner::Garbage, Manner::HalfMessage, Manner::HugeFrame, Manner::Libzmq],
+        )
 }
 
 /// Everything accepted is delivered, swallowed by the transport in memory, or counted as dropped, to the last message.
@@ -289,9 +287,8 @@ fn publishing(outcome: &Outcome<'_>, index: &Index<'_>) -> Vec<Broken> {
         let mut subscribers: Vec<usize> = group.iter().flat_map(|at| plan.peers(*at)).map(|(peer, _)| peer).collect();
         subscribers.sort_unstable();
         subscribers.dedup();
-        if group.iter().any(|publisher| may_lose(plan, *publisher))
-            || subscribers.iter().any(|at| plan.has_garbage(*at))
-        {
+        let takes = |publisher: &usize| may_lose(plan, *publisher) || plan.is_visited(*publisher, &[Manner::Libzmq]);
+        if group.iter().any(takes) || subscribers.iter().any(|at| plan.is_visited(*at, &[Manner::Garbage])) {
             continue;
         }
         let written: u64 = lives(&group).iter().map(|life| life.counts.written).sum();

@@ -280,10 +280,10 @@ impl Plan {
             .collect()
     }
 
-    /// Whether garbage comes to an endpoint of that socket.
-    pub(crate) fn has_garbage(&self, socket: usize) -> bool {
-        let garbage = self.strangers.iter().filter(|stranger| stranger.manner == Manner::Garbage);
-        garbage.into_iter().any(|stranger| self.endpoints[stranger.endpoint].socket == socket)
+    /// Whether strangers of one of those manners come to an endpoint of that socket.
+    pub(crate) fn is_visited(&self, socket: usize, manners: &[Manner]) -> bool {
+        let mut strangers = self.strangers.iter().filter(|stranger| manners.contains(&stranger.manner));
+        strangers.any(|stranger| self.endpoints[stranger.endpoint].socket == socket)
     }
 
     /// The steps that do this to that socket, or to that endpoint or link of it.

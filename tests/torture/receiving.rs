@@ -3,6 +3,7 @@
 use crate::ledger::Sent;
 use crate::message::{build, check};
 use crate::part::{ANSWERS, Alive, Part, lock, routing_id};
+use crate::plan::Manner;
 use crate::support::random::Random;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -85,7 +86,7 @@ fn take(part: &Part, life: &Alive, thread: usize, message: Message, chance: &mut
             }
         }
         // A stranger's garbage may look like a message, with which nothing is wrong.
-        Err(_) if part.plan.has_garbage(crate::message::socket_of(life.name)) => {}
+        Err(_) if part.plan.is_visited(crate::message::socket_of(life.name), &[Manner::Garbage]) => {}
         Err(why) => lock(&life.wrong).push(format!("{kind} {}: {why}", life.name)),
     }
 }
