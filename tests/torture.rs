@@ -148,7 +148,8 @@ const PENDING: &[(Theme, &str)] = &[
     (Theme::BothClose, "2"),
     (Theme::ComeBack, "5"),
     (Theme::Cuts, "7"),
-    (Theme::Stopped, "9"),
+    (Theme::Handover, "7"),
+    (Theme::Stopped, "7 and 10"),
     (Theme::BeatsAtMark, "10"),
     (Theme::ManyTopics, "18"),
 ];
