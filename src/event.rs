@@ -159,7 +159,8 @@ pub enum Cause {
     /// The peer broke the protocol, refused us or was silent for too long.
     #[error("{0}")]
     Protocol(ProtocolError),
-    /// The pattern has no place for this peer now: a second peer of a PAIR, or a routing id that is taken. The peer sees its connection
+    /// There is no place for this peer now: a second peer of a PAIR, a routing id that is taken, or more connections than the option
+    /// `max_connections` allows. The peer sees its connection
     /// end within the handshake, and tries again.
     #[error("refused: {0}")]
     Refused(Cow<'static, str>),

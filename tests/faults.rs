@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `announced.rs` | no fault: what the cures tell each other on the wire |
 //! | `causes.rs` | attempts that fail, and nobody says why |
+//! | `crowds.rs` | connections without bound |
 //! | `dropped.rs` | sockets that are closed while their peer is down |
 //! | `ending.rs` | messages that the end of a process loses |
 //! | `identity.rs` | who holds a routing id, and how often a peer is there |
@@ -28,6 +29,8 @@ mod support;
 mod announced;
 #[path = "faults/causes.rs"]
 mod causes;
+#[path = "faults/crowds.rs"]
+mod crowds;
 #[path = "faults/dropped.rs"]
 mod dropped;
 #[path = "faults/ending.rs"]

@@ -102,6 +102,7 @@ const OURS: &[(&str, &str)] = &[
     ("spin", "0"),
     ("adaptive_spin", "true"),
     ("linger_patience", "30 s"),
+    ("max_connections", "0"),
     ("half_open_limit", "1024"),
     ("announce", "true"),
     ("tcp_congestion_control", "none"),
@@ -198,6 +199,7 @@ fn every_option_has_a_builder_method() {
         .connect_timeout(second * 6)
         .immediate(true)
         .handshake_timeout(second * 7)
+        .max_connections(17u32)
         .half_open_limit(8u32)
         .heartbeat_interval(second * 8)
         .heartbeat_timeout(second * 9)
@@ -225,7 +227,7 @@ fn every_option_has_a_builder_method() {
     assert_eq!((options.max_message_size, options.max_message_frames, options.give_up_after), (5, 6, 8));
     assert_eq!(options.send_timeout, Some(second));
     assert_eq!((options.spin, options.linger), (second / 2, Some(second * 3)));
-    assert_eq!(options.linger_patience, Some(second * 16));
+    assert_eq!((options.linger_patience, options.max_connections), (Some(second * 16), 17));
     assert_eq!((options.reconnect_interval, options.reconnect_max), (Some(second * 4), second * 5));
     assert_eq!((options.reconnect_stop, options.connect_timeout), (ReconnectStop::Either, Some(second * 6)));
     assert_eq!((options.handshake_timeout, options.half_open_limit), (Some(second * 7), 8));
@@ -324,6 +326,7 @@ fn one_of_each() -> Vec<Setting> {
         Setting::ConnectTimeout(Some(second)),
         Setting::Immediate(true),
         Setting::HandshakeTimeout(None),
+        Setting::MaxConnections(1),
         Setting::HalfOpenLimit(1),
         Setting::HeartbeatInterval(second),
         Setting::HeartbeatTimeout(Some(second)),

@@ -168,6 +168,7 @@ mod tests {
                 stop_on_refused: false,
                 stop_on_handshake_failure: false,
                 half_open: 1,
+                max_connections: usize::MAX,
             }),
             peer: None,
             state: Dialing::Resolving,

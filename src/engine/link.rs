@@ -64,6 +64,8 @@ pub(crate) struct Link {
     /// What came has been thrown away unread, because nobody receives any more and the peer waited for us: the machine reads no
     /// further, and more is thrown away only while the peer waits.
     pub(crate) deaf: bool,
+    /// It was accepted and counts among the connections that are past their handshake.
+    pub(crate) admitted: bool,
     /// Its endpoint is closed: it goes once all is written.
     pub(crate) closing: bool,
     /// Set once it ends.
@@ -187,6 +189,7 @@ impl Link {
             broken: false,
             paused: false,
             deaf: false,
+            admitted: false,
             closing: false,
             standstill: None,
             listed: false,

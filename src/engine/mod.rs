@@ -75,6 +75,8 @@ pub(crate) struct Settings {
     pub(crate) stop_on_handshake_failure: bool,
     /// How many connections of one listener may be without a finished handshake.
     pub(crate) half_open: usize,
+    /// How many connections past their handshake the socket's listeners may have together.
+    pub(crate) max_connections: usize,
 }
 
 /// What a socket is to the engine. No method blocks.

@@ -41,6 +41,8 @@ pub(crate) struct Reactor {
     links: Slab<Link>,
     dialers: Slab<Dialer>,
     bindings: Slab<Binding>,
+    /// How many of the links were accepted and are past their handshake.
+    admitted: usize,
     /// Where each endpoint is among the dialers or the bindings.
     endpoints: HashMap<EndpointId, Origin>,
     /// The link of each peer, by the peer's slot.
@@ -155,6 +157,9 @@ enum Loss {
     Local(Cause),
 }
 
+/// Why a newcomer is refused that would be one too many.
+const FULL: &str = "the socket has as many connections as `max_connections` allows";
+
 /// The token of the waker in a reactor's own poll.
 pub(crate) const WAKER: Token = Token(usize::MAX);
 
@@ -180,6 +185,7 @@ impl Reactor {
             links: Slab::new(),
             dialers: Slab::new(),
             bindings: Slab::new(),
+            admitted: 0,
             endpoints: HashMap::new(),
             by_slot: Vec::new(),
             ready: VecDeque::new(),
@@ -464,6 +470,7 @@ impl Reactor {
     fn accepted(&mut self, host: &dyn Host, key: Key, stream: Box<dyn Stream>, now: Instant) {
         let Some(binding) = self.bindings.get(key) else { return };
         let (endpoint, settings, id) = (Arc::clone(&binding.endpoint), Arc::clone(&binding.settings), binding.id);
+        let most = settings.max_connections;
         let stream: Arc<dyn Stream> = Arc::from(stream);
         let link = Link::new(
             stream,
@@ -488,6 +495,10 @@ impl Reactor {
         host.event(Event { kind: EventKind::Accepted, endpoint, address, peer: None });
         if let Some(error) = failed {
             self.lose(host, link_key, Loss::Link(error.into()));
+            return;
+        }
+        if self.admitted >= most {
+            self.lose(host, link_key, Loss::Local(Cause::Refused(FULL.into())));
             return;
         }
         self.make_room(host, key, link_key);
@@ -666,6 +677,7 @@ impl Reactor {
     /// A connection is gone, for whatever reason: tells, and prepares what comes next.
     fn lose(&mut self, host: &dyn Host, key: Key, loss: Loss) {
         let Some(mut link) = self.links.remove(key) else { return };
+        self.admitted -= usize::from(link.admitted);
         // The stream may live on in an outbox for a moment; the poll must not speak of it any more.
         let _ = link.stream.deregister(self.sources.registry());
         let _ = link.write_control();

@@ -311,6 +311,11 @@ options! {
     handshake_timeout HandshakeTimeout: Option<Duration> = Some(Duration::from_secs(30)), "30 s";
     "ZMQ_HANDSHAKE_IVL" 66, "time", "any, or none for no limit", NewEndpoints, ALL;
 
+    /// How many connections a socket may have that were accepted and are past their handshake, over all its listeners. Those that come
+    /// beyond are refused, with an event, and try again. Over inproc there is no limit.
+    max_connections MaxConnections: u32 = 0, "0";
+    "none" 0, "connections", "0 (no limit) or more", NewEndpoints, ALL;
+
     /// How many connections of one listener may be without a finished handshake; one more evicts one of them at random.
     half_open_limit HalfOpenLimit: u32 = 1024, "1024";
     "none" 0, "connections", "1 or more", NewEndpoints, ALL, check |limit| *limit > 0;

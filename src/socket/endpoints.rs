@@ -314,6 +314,10 @@ impl Core {
                 ReconnectStop::HandshakeFailed | ReconnectStop::Either
             ),
             half_open: options.half_open_limit as usize,
+            max_connections: match options.max_connections {
+                0 => usize::MAX,
+                most => most as usize,
+            },
         }
     }
 }

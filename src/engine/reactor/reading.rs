@@ -1,7 +1,7 @@
 //! What a readable link does: how much a turn reads, where to, and what is handed on; when nobody receives any more, what is thrown
 //! away. Where the rest of a message stays until more of it comes.
 
-use super::{Loss, Reactor, Ready, Stint, token};
+use super::{FULL, Loss, Reactor, Ready, Stint, token};
 use crate::engine::link::{Origin, State};
 use crate::engine::{Host, Incoming};
 use crate::event::{Cause, Event, EventKind};
@@ -179,9 +179,14 @@ impl Reactor {
                 None => return Ok(found),
                 Some(protocol::Event::Ready(description)) => {
                     if let Origin::Listener(_) = link.origin {
+                        if self.admitted >= link.settings.max_connections {
+                            return Err(Loss::Local(Cause::Refused(FULL.into())));
+                        }
                         // Refused without a word: after an ERROR it would not come back, and the place may be free soon.
                         host.admits(&description).map_err(|reason| Loss::Local(Cause::Refused(reason.into())))?;
                         link.machine.admit();
+                        link.admitted = true;
+                        self.admitted += 1;
                     }
                     link.state = State::Settling(Box::new(description));
                     self.converse(host, key, now);
