@@ -22,6 +22,7 @@
 //! | `old_peers.rs` | peers that close without a word |
 //! | `foreign.rs` | peers that are not ours, and a little odd |
 //! | `toggled.rs` | subscriptions that change all the time |
+//! | `pauses.rs` | a link that is not read any more, though its receiver has caught up |
 
 mod support;
 
@@ -68,6 +69,8 @@ mod foreign;
 mod names;
 #[path = "faults/texts.rs"]
 mod texts;
+#[path = "faults/pauses.rs"]
+mod pauses;
 
 use support::child;
 

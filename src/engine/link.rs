@@ -6,6 +6,7 @@ use crate::event::Cause;
 use crate::peer::PeerId;
 use crate::protocol::{Connection, PeerDescription};
 use crate::queue::doubt::{Ending, LASTS};
+use crate::queue::intake::ReadGate;
 use crate::queue::outbox::Lost;
 use crate::slab::Key;
 use bytes::{Buf, Bytes, BytesMut};
@@ -59,8 +60,8 @@ pub(crate) struct Link {
     pub(crate) ended: bool,
     /// Writing failed. What can still be read comes first, and may tell why.
     pub(crate) broken: bool,
-    /// The receive mark was reached: nothing is read until the application has caught up.
-    pub(crate) paused: bool,
+    /// Tells whether the application has caught up with its peer. Set once messages flow.
+    pub(crate) gate: Option<Arc<ReadGate>>,
     /// What came has been thrown away unread, because nobody receives any more and the peer waited for us: the machine reads no
     /// further, and more is thrown away only while the peer waits.
     pub(crate) deaf: bool,
@@ -187,7 +188,7 @@ impl Link {
             writable: false,
             ended: false,
             broken: false,
-            paused: false,
+            gate: None,
             deaf: false,
             admitted: false,
             closing: false,
@@ -219,7 +220,8 @@ impl Link {
 
     /// Whether what its peer sends is not to be read now.
     pub(crate) fn is_kept(&self) -> bool {
-        self.paused || self.starved || self.deaf || self.rests.is_some()
+        let paused = || self.gate.as_ref().is_some_and(|gate| gate.is_closed());
+        self.starved || self.deaf || self.rests.is_some() || paused()
     }
 
     /// Looks, when it is time, whether its peer takes anything of what is still to be delivered; `pending` is what is not written.

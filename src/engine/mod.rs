@@ -41,6 +41,7 @@ use crate::budget::Budget;
 use crate::event::{Cause, Event};
 use crate::peer::PeerId;
 use crate::protocol::{Config, PeerDescription};
+use crate::queue::intake::ReadGate;
 use crate::queue::outbox::Lost;
 use crate::stats::Unsent;
 use bytes::Bytes;
@@ -109,8 +110,11 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// system has.
     fn has_taken(&self, peer: PeerId, missing: usize) -> bool;
 
-    /// Something came from a peer; whether to go on reading from it.
-    fn deliver(&self, peer: PeerId, incoming: Incoming) -> bool;
+    /// What a driver asks before it reads from an attached peer.
+    fn read_gate(&self, peer: PeerId) -> Option<Arc<ReadGate>>;
+
+    /// Something came from a peer. Its gate may be closed afterwards.
+    fn deliver(&self, peer: PeerId, incoming: Incoming);
 
     /// All that one turn delivers has been delivered: wake whoever waits for it.
     fn delivered(&self);

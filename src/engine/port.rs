@@ -35,7 +35,7 @@ pub(crate) enum Command {
     },
     /// A name was looked up.
     Resolved { dialer: Key, addresses: io::Result<Vec<String>> },
-    /// The application has caught up with a peer: read from it again.
+    /// The gate of a peer was opened, because the application has caught up with it: read from it again.
     Resume(PeerId),
     /// The context's budget has room again: connections within a long message may be read again.
     GoOn,

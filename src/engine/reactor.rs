@@ -372,9 +372,6 @@ impl Reactor {
             Command::Resolved { dialer, addresses } => self.resolved(host, dialer, addresses),
             Command::Resume(peer) => {
                 if let Some(key) = self.link_of(peer) {
-                    if let Some(link) = self.links.get_mut(key) {
-                        link.paused = false;
-                    }
                     self.list(key);
                 }
             }
@@ -637,6 +634,7 @@ impl Reactor {
             Ok(Joined { peer, held }) => {
                 link.state = State::Up;
                 link.peer = Some(peer);
+                link.gate = host.read_gate(peer);
                 link.readable |= link.undigested;
                 link.opened = now;
                 link.held_until = held.then(|| now + LASTS);

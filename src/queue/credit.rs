@@ -3,7 +3,7 @@
 //! What is queued is counted by the caller, under the lock that guards this. Its tests are models, in `tests/model/loom.rs`.
 
 /// The limits of a queue, or what is in it; a limit of 0 is none.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Marks {
     pub(crate) messages: usize,
     pub(crate) bytes: usize,

@@ -11,10 +11,17 @@ pub(crate) mod credit;
 pub(crate) mod doubt;
 pub(crate) mod gate;
 pub(crate) mod inbox;
+pub(crate) mod intake;
 pub(crate) mod outbox;
 pub(crate) mod piece;
 mod sent;
 mod sift;
+
+/// What the intake is made of. It names it by this way, so that `tests/loom.rs` can put models of these in their place.
+mod sync {
+    pub(super) use std::sync::Arc;
+    pub(super) use std::sync::atomic::{AtomicBool, Ordering};
+}
 
 /// Bodies up to this size are copied beside their header; longer ones are kept as shared pieces. Measured: below it a
 /// copy costs less than another reference count and iovec, above it the copy shows.

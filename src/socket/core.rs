@@ -300,6 +300,7 @@ impl Core {
             self.lock_send().marks_changed(peer);
             self.tell_marks(peer);
         }
+        self.reopen_links();
         self.tell_waiters(Interest::ROOM);
     }
 
@@ -320,8 +321,11 @@ impl Core {
     }
 
     /// The receive mark in messages and octets; 0 is none.
-    pub(super) fn receive_marks(&self) -> (usize, usize) {
-        (self.receive_mark.load(Ordering::Relaxed), self.receive_byte_mark.load(Ordering::Relaxed))
+    pub(super) fn receive_marks(&self) -> Marks {
+        Marks {
+            messages: self.receive_mark.load(Ordering::Relaxed),
+            bytes: self.receive_byte_mark.load(Ordering::Relaxed),
+        }
     }
 
     // ----- state -----

@@ -13,6 +13,7 @@ use crate::event::{Cause, Event, EventKind};
 use crate::kind::SocketKind;
 use crate::peer::PeerId;
 use crate::protocol;
+use crate::queue::intake::ReadGate;
 use crate::stats::Unsent;
 use bytes::Bytes;
 use std::sync::atomic::Ordering;
@@ -80,8 +81,12 @@ impl Host for Core {
         peer.counts.written > messages && peer.counts.written_bytes > octets + missing as u64
     }
 
-    fn deliver(&self, peer: PeerId, incoming: Incoming) -> bool {
-        self.arrive(peer, incoming)
+    fn read_gate(&self, peer: PeerId) -> Option<Arc<ReadGate>> {
+        self.gate_of(peer)
+    }
+
+    fn deliver(&self, peer: PeerId, incoming: Incoming) {
+        self.arrive(peer, incoming);
     }
 
     fn delivered(&self) {

@@ -238,7 +238,7 @@ impl Core {
 
     /// Tells the other ends of inproc links that our receive marks have changed.
     pub(super) fn tell_marks(&self, peer: PeerId) {
-        let (messages, bytes) = self.receive_marks();
+        let marks = self.receive_marks();
         let link = match self.lock_send().peer(peer).map(|peer| &peer.wire) {
             Some(Wire::Inproc { core, there, .. }) => Some((Weak::clone(core), *there)),
             Some(Wire::None | Wire::Stream(_)) | None => None,
@@ -247,7 +247,7 @@ impl Core {
             {
                 let mut side = core.lock_send();
                 if let Some(entry) = side.peer_mut(there) {
-                    entry.added = Some(Marks { messages, bytes });
+                    entry.added = Some(marks);
                 }
                 side.marks_changed(there);
             }
@@ -275,6 +275,7 @@ impl Core {
             return Err("the socket is being closed");
         }
         let replaced = self.place(&mut side, peer, identity)?;
+        self.open_flow(peer);
         reader.link_inproc(peer, Arc::downgrade(other), there);
         let Some(entry) = side.peer_mut(peer) else { return Err("the peer is gone") };
         entry.wire = Wire::Inproc { core: Arc::downgrade(other), there, noticed: false };
@@ -339,10 +340,7 @@ fn join(
     let identity = |core: &Core| {
         if core.kind.announces_identity() { core.lock_options().routing_id.clone() } else { Bytes::new() }
     };
-    let marks = |core: &Core| {
-        let (messages, bytes) = core.receive_marks();
-        Marks { messages, bytes }
-    };
+    let marks = Core::receive_marks;
     let there = binder.lock_send().insert(about(bound, endpoint, Bytes::new()));
     let linked =
         binder.link(there, connector, peer, &identity(connector), marks(connector)).and_then(|theirs| match connector

@@ -88,7 +88,7 @@ impl Core {
             entry.wire = Wire::Stream(newcomer.stream);
         }
         let announced = newcomer.description.announced.filter(|_| self.profile.announces());
-        self.mute(peer, false);
+        self.open_flow(peer);
         side.connections += 1;
         side.reconnects += u64::from(newcomer.reconnected);
         self.greet(&mut side, peer);

@@ -13,6 +13,7 @@ use crate::patterns::subscriptions::PrefixSet;
 use crate::peer::PeerId;
 use crate::queue::gate::Pass;
 use crate::queue::inbox::{Inbox, Quick};
+use crate::queue::intake::{Intake, ReadGate};
 use crate::slab::{Key, Slab};
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -49,27 +50,34 @@ enum Arrival {
     Notice(PeerId),
 }
 
-/// How much of a peer waits for the application.
+/// What comes from a peer. Made when it is attached, and gone once it is dismissed and all of it is read.
 #[derive(Default)]
 struct Flow {
-    messages: usize,
-    bytes: usize,
-    /// The peer is not read until half of the mark is free.
-    paused: bool,
-    /// What comes is thrown away: the connection is being replaced.
-    muted: bool,
+    intake: Intake,
+    state: FlowState,
     received: u64,
     received_bytes: u64,
+}
+
+/// What becomes of what comes from a peer.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum FlowState {
+    /// It waits for the application.
+    #[default]
+    Open,
+    /// It is thrown away: the connection is being replaced.
+    Muted,
+    /// It is thrown away: the peer is gone.
+    Ended,
 }
 
 impl Flow {
     /// The application has read so much; says how many octets the context's budget is to be given back. Those fetched from an
     /// inproc peer are not in it.
     fn settle(&mut self, read: usize, bytes: usize) -> usize {
-        let released = bytes.min(self.bytes);
-        self.messages = self.messages.saturating_sub(read);
-        self.bytes -= released;
-        released
+        let before = self.intake.waiting().bytes;
+        self.intake.settle(read, bytes);
+        before - self.intake.waiting().bytes
     }
 }
 
@@ -273,7 +281,7 @@ impl Reader {
 
 impl Arrivals {
     pub(super) fn unread(&self) -> usize {
-        self.flows.values().map(|flow| flow.messages).sum()
+        self.flows.values().map(|flow| flow.intake.waiting().messages).sum()
     }
 
     /// The messages and octets that came from a peer, as long as something of it may be unread.
@@ -290,7 +298,7 @@ impl Arrivals {
     pub(super) fn clear(&mut self) -> usize {
         self.items.clear();
         self.past_bytes = self.received_bytes();
-        self.flows.drain().map(|(_, flow)| flow.bytes).sum()
+        self.flows.drain().map(|(_, flow)| flow.intake.waiting().bytes).sum()
     }
 }
 
@@ -345,14 +353,15 @@ impl Core {
         }
     }
 
-    /// A driver brings something from a peer; whether to go on reading from it.
-    pub(super) fn arrive(&self, peer: PeerId, incoming: Incoming) -> bool {
+    /// A driver brings something from a peer.
+    pub(super) fn arrive(&self, peer: PeerId, incoming: Incoming) {
         if self.kind.publishes() {
-            return self.arrive_upstream(peer, incoming);
+            self.arrive_upstream(peer, incoming);
+            return;
         }
         let (item, messages, bytes) = match incoming {
             // The machine drops them for kinds that do not publish.
-            Incoming::Subscribe(_) | Incoming::Cancel(_) => return true,
+            Incoming::Subscribe(_) | Incoming::Cancel(_) => return,
             Incoming::Messages(wire, count) => {
                 let bytes = wire.len();
                 if self.conflate {
@@ -368,57 +377,47 @@ impl Core {
                 (Arrival::Pieces(peer, pieces), 1, bytes)
             }
         };
-        self.land(item, peer, messages, bytes)
+        self.land(item, peer, messages, bytes);
     }
 
-    /// Adds to the arrivals; whether to go on reading from that peer.
-    fn land(&self, item: Arrival, peer: PeerId, messages: usize, bytes: usize) -> bool {
-        let (mark, byte_mark) = self.receive_marks();
+    /// Adds to the arrivals. What comes from a peer that is gone, or whose connection is being replaced, is thrown away.
+    fn land(&self, item: Arrival, peer: PeerId, messages: usize, bytes: usize) {
+        let marks = self.receive_marks();
         let mut arrivals = self.lock_arrivals();
         let Arrivals { items, flows, fresh, brought, .. } = &mut *arrivals;
-        let flow = flows.entry(peer).or_default();
-        if flow.muted {
-            return true;
-        }
+        let Some(flow) = flows.get_mut(&peer).filter(|flow| flow.state == FlowState::Open) else { return };
         items.push(item);
         *fresh += messages;
         *brought += messages as u64;
-        flow.messages += messages;
-        flow.bytes += bytes;
         flow.received += messages as u64;
         flow.received_bytes += bytes as u64;
         self.context.budget.charge(bytes);
-        flow.paused = (mark != 0 && flow.messages >= mark)
-            || (byte_mark != 0 && flow.bytes >= byte_mark)
-            || self.context.budget.is_over();
-        let go_on = !flow.paused;
+        flow.intake.land(messages, bytes, marks, self.context.budget.is_over());
         // Published while the lock is held, so that a collector that sees it finds the item.
         self.arrived.store(true, Ordering::Release);
-        go_on
     }
 
     /// Under `conflate`: keeps the newest message of a peer, and of it alone.
-    fn arrive_newest(&self, peer: PeerId, pieces: impl IntoIterator<Item = Bytes>) -> bool {
+    fn arrive_newest(&self, peer: PeerId, pieces: impl IntoIterator<Item = Bytes>) {
         let mut inbox = Inbox::default();
         for piece in pieces {
             inbox.push(piece);
         }
         let newest = std::iter::from_fn(|| inbox.next(Some(peer))).last();
         let (messages, bytes) = (inbox.taken, inbox.taken_bytes);
-        let Some(newest) = newest else { return true };
+        let Some(newest) = newest else { return };
         let mut arrivals = self.lock_arrivals();
+        let Some(flow) = arrivals.flows.get_mut(&peer).filter(|flow| flow.state == FlowState::Open) else { return };
+        flow.received += messages as u64;
+        flow.received_bytes += bytes as u64;
         arrivals.items.retain(|item| !matches!(item, Arrival::Made(from, _) if *from == peer));
         arrivals.items.push(Arrival::Made(peer, newest));
         arrivals.fresh += 1;
-        let flow = arrivals.flows.entry(peer).or_default();
-        flow.received += messages as u64;
-        flow.received_bytes += bytes as u64;
         self.arrived.store(true, Ordering::Release);
-        true
     }
 
     /// A publisher takes subscriptions out of what comes; an XPUB shows them, and the rest, to the application.
-    fn arrive_upstream(&self, peer: PeerId, incoming: Incoming) -> bool {
+    fn arrive_upstream(&self, peer: PeerId, incoming: Incoming) {
         let mut shown: Vec<Message> = Vec::new();
         match incoming {
             Incoming::Subscribe(topic) => self.subscribed(peer, true, &topic, &mut shown),
@@ -426,7 +425,7 @@ impl Core {
             Incoming::Messages(wire, _) => self.upstream_messages(peer, [wire], &mut shown),
             Incoming::Message(pieces) => self.upstream_messages(peer, pieces, &mut shown),
         }
-        self.show(peer, shown)
+        self.show(peer, shown);
     }
 
     /// Shows an XPUB's application what followed from the loss of a peer.
@@ -436,13 +435,11 @@ impl Core {
         self.wake_driver(Interest::MESSAGE);
     }
 
-    fn show(&self, peer: PeerId, shown: Vec<Message>) -> bool {
-        let mut go_on = true;
+    fn show(&self, peer: PeerId, shown: Vec<Message>) {
         for message in shown {
             let bytes = message.byte_len();
-            go_on = self.land(Arrival::Made(peer, message), peer, 1, bytes);
+            self.land(Arrival::Made(peer, message), peer, 1, bytes);
         }
-        go_on
     }
 
     fn upstream_messages(&self, peer: PeerId, pieces: impl IntoIterator<Item = Bytes>, shown: &mut Vec<Message>) {
@@ -642,6 +639,10 @@ impl Core {
                     peer
                 }
                 Arrival::Notice(peer) => {
+                    // One from a peer that is gone may come late.
+                    if !reader.places.contains_key(&peer) {
+                        continue;
+                    }
                     self.fetch(reader.source(peer));
                     peer
                 }
@@ -657,7 +658,7 @@ impl Core {
     pub(super) fn fetch_last(&self, peer: PeerId) {
         let mut reader = self.lock_recv();
         self.collect(&mut reader);
-        if self.fetch(reader.source(peer)) {
+        if reader.places.contains_key(&peer) && self.fetch(reader.source(peer)) {
             reader.activate(peer);
         }
     }
@@ -677,12 +678,13 @@ impl Core {
             let released = {
                 let mut arrivals = self.lock_arrivals();
                 arrivals.brought += messages as u64;
-                let flow = arrivals.flows.entry(peer).or_default();
-                // Under `conflate` all of it is credited below, and no message waits longer than until the next.
-                flow.messages += if self.conflate { 0 } else { messages };
-                flow.received += messages as u64;
-                flow.received_bytes += bytes as u64;
-                flow.settle(read, read_bytes)
+                arrivals.flows.get_mut(&peer).map_or(0, |flow| {
+                    // Under `conflate` all of it is credited below, and no message waits longer than until the next.
+                    flow.intake.add(if self.conflate { 0 } else { messages }, 0);
+                    flow.received += messages as u64;
+                    flow.received_bytes += bytes as u64;
+                    flow.settle(read, read_bytes)
+                })
             };
             self.context.release(released);
         }
@@ -842,16 +844,11 @@ impl Core {
             }
             return;
         }
-        let (mark, byte_mark) = self.receive_marks();
         let (resume, released) = {
             let mut arrivals = self.lock_arrivals();
             let Some(flow) = arrivals.flows.get_mut(&source.peer) else { return };
             let released = flow.settle(read, bytes);
-            let room = (mark == 0 || flow.messages <= mark / 2) && (byte_mark == 0 || flow.bytes <= byte_mark / 2);
-            let affordable = flow.messages == 0 || !self.context.budget.is_over();
-            let resume = flow.paused && room && affordable;
-            flow.paused &= !resume;
-            (resume, released)
+            (flow.intake.reopen(self.receive_marks(), self.context.budget.is_over()), released)
         };
         self.context.release(released);
         if resume {
@@ -859,20 +856,23 @@ impl Core {
         }
     }
 
-    /// The context's budget has room again.
-    pub(crate) fn go_on(&self) {
-        let (mark, byte_mark) = self.receive_marks();
-        let mut resumed = Vec::new();
+    /// Marks have changed, or memory is there again: links that were stopped are read on where there is room now.
+    pub(super) fn reopen_links(&self) {
+        let (marks, short) = (self.receive_marks(), self.context.budget.is_over());
+        let mut opened = Vec::new();
         for (peer, flow) in &mut self.lock_arrivals().flows {
-            let room = (mark == 0 || flow.messages <= mark / 2) && (byte_mark == 0 || flow.bytes <= byte_mark / 2);
-            if flow.paused && room {
-                flow.paused = false;
-                resumed.push(*peer);
+            if flow.intake.reopen(marks, short) {
+                opened.push(*peer);
             }
         }
-        for peer in resumed {
+        for peer in opened {
             self.port.submit(Command::Resume(peer));
         }
+    }
+
+    /// The context's budget has room again.
+    pub(crate) fn go_on(&self) {
+        self.reopen_links();
         if self.port.is_open() {
             self.port.submit(Command::GoOn);
         }
@@ -888,7 +888,7 @@ impl Core {
             flow
         };
         self.lock_send().note_received(peer, flow.received, flow.received_bytes);
-        self.context.release(flow.bytes);
+        self.context.release(flow.intake.waiting().bytes);
     }
 
     /// What the pattern makes of a received message; `None` discards it.
@@ -941,6 +941,10 @@ impl Core {
     /// A peer is gone for good: what it sent stays readable.
     pub(super) fn bury(&self, peer: PeerId) {
         let mut reader = self.lock_recv();
+        // Nothing lands from here on, and what has landed is collected now: nothing comes for a source that is gone.
+        if let Some(flow) = self.lock_arrivals().flows.get_mut(&peer) {
+            flow.state = FlowState::Ended;
+        }
         if self.arrived.load(Ordering::Acquire) {
             self.collect(&mut reader);
         }
@@ -959,9 +963,21 @@ impl Core {
         }
     }
 
+    /// A peer is attached: what comes from it lands.
+    pub(super) fn open_flow(&self, peer: PeerId) {
+        self.lock_arrivals().flows.entry(peer).or_default().state = FlowState::Open;
+    }
+
     /// What still comes over the present connection of a peer is not wanted; its next connection is.
-    pub(super) fn mute(&self, peer: PeerId, muted: bool) {
-        self.lock_arrivals().flows.entry(peer).or_default().muted = muted;
+    pub(super) fn mute_flow(&self, peer: PeerId) {
+        if let Some(flow) = self.lock_arrivals().flows.get_mut(&peer).filter(|flow| flow.state == FlowState::Open) {
+            flow.state = FlowState::Muted;
+        }
+    }
+
+    /// What a driver asks before it reads from a peer.
+    pub(super) fn gate_of(&self, peer: PeerId) -> Option<Arc<ReadGate>> {
+        self.lock_arrivals().flows.get(&peer).map(|flow| Arc::clone(flow.intake.gate()))
     }
 
     /// Throws away all that is unread.

@@ -155,7 +155,7 @@ impl Core {
         }
         if !self.reconnect_inproc(peer) && self.port.is_open() {
             // At once, so that the next request does not go out over the connection that is to go.
-            self.mute(peer, true);
+            self.mute_flow(peer);
             self.await_return(peer, Lost::default());
             self.port.submit(Command::Drop { peer, cause: Cause::Local });
         }

@@ -12,6 +12,8 @@ mod sync;
 
 #[path = "../../src/queue/credit.rs"]
 mod credit;
+#[path = "../../src/queue/intake.rs"]
+mod intake;
 #[path = "../../src/engine/lease.rs"]
 #[allow(dead_code, reason = "the models use what they need of it")]
 mod lease;
@@ -29,6 +31,8 @@ mod hand_over;
 mod mutants;
 #[path = "loom/queue_credit.rs"]
 mod queue_credit;
+#[path = "loom/read_gate.rs"]
+mod read_gate;
 #[path = "loom/seat.rs"]
 mod seat;
 #[path = "loom/unordered.rs"]

@@ -238,11 +238,7 @@ impl Reactor {
                 // What was counted here is whole now and counted where it waits.
                 self.count(host, key, now);
             }
-            if !host.deliver(peer, incoming) {
-                if let Some(link) = self.links.get_mut(key) {
-                    link.paused = true;
-                }
-            }
+            host.deliver(peer, incoming);
             if let (Origin::Dialer(dialer), true) = (origin, proves) {
                 if let Some(dialer) = self.dialers.get_mut(dialer) {
                     dialer.proved();
