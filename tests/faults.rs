@@ -67,10 +67,10 @@ mod turns;
 mod foreign;
 #[path = "faults/names.rs"]
 mod names;
-#[path = "faults/texts.rs"]
-mod texts;
 #[path = "faults/pauses.rs"]
 mod pauses;
+#[path = "faults/texts.rs"]
+mod texts;
 
 use support::child;
 
