@@ -46,13 +46,13 @@ pub enum Error {
     },
     /// The socket has no such endpoint.
     #[doc(alias = "ENOENT")]
-    #[error("the socket is not {verb} `{endpoint}`; it is {verb} {known}")]
+    #[error("the socket is not {verb} `{endpoint}`; it has {known}")]
     NoSuchEndpoint {
         /// The endpoint given.
         endpoint: String,
         /// `bound to` or `connected to`.
         verb: &'static str,
-        /// The endpoints it does have, or `nothing`.
+        /// The endpoints it does have, or `none`.
         known: String,
     },
     /// The system refused.

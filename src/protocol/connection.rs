@@ -244,6 +244,11 @@ impl Connection {
         matches!(self.state, State::Greeting(_)) && self.unread == 0
     }
 
+    /// Refuses the peer, which is one of our own ends, for a reason that passes: it is told, and comes back.
+    pub fn refuse_for_now(&mut self, reason: &str) {
+        self.refuse(&format!("{}{reason}", ProtocolError::PASSES));
+    }
+
     /// Refuses the peer for a reason outside the protocol, such as a routing id that is taken: an ERROR with the reason waits to be
     /// transmitted, and the connection is frozen. For a reason that passes, letting the stream go is better: peers do not come back
     /// after an ERROR.

@@ -64,7 +64,8 @@ pub enum ProtocolError {
         /// The kind the peer announced.
         theirs: String,
     },
-    /// The peer refused us with an ERROR command. Trying again will not help before somebody changes something.
+    /// The peer refused us with an ERROR command. Trying again will not help before somebody changes something, unless the reason begins with
+    /// `try again: `, as that of our own ends does where it passes: a second peer of a PAIR, or a routing id that is in use.
     #[error("the peer refused the connection: {reason:?}")]
     Refused {
         /// What it gave as its reason, at most 255 octets.
@@ -136,6 +137,9 @@ impl From<MetadataError> for ProtocolError {
 }
 
 impl ProtocolError {
+    /// How the reason of an ERROR begins that passes.
+    pub(super) const PASSES: &str = "try again: ";
+
     /// The peer's ERROR command with this reason. The text is the peer's: whoever shows it must not trust it.
     pub(super) fn refused(reason: &[u8]) -> ProtocolError {
         ProtocolError::Refused { reason: String::from_utf8_lossy(reason).into_owned() }
@@ -148,7 +152,7 @@ impl ProtocolError {
 
     /// Whether the peer said in so many words that it does not want us: connecting again unchanged is pointless.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, ProtocolError::Refused { .. })
+        matches!(self, ProtocolError::Refused { reason } if !reason.starts_with(ProtocolError::PASSES))
     }
 
     /// Whether time ran out, rather than a rule being broken. Connecting again is sensible.
@@ -252,6 +256,7 @@ mod tests {
     #[test]
     fn only_the_peers_error_command_is_a_refusal() {
         assert!(ProtocolError::Refused { reason: "400".to_owned() }.is_refusal());
+        assert!(!ProtocolError::Refused { reason: "try again: taken".to_owned() }.is_refusal());
         assert!(!ProtocolError::Dismissed { reason: "taken".to_owned() }.is_refusal());
         assert!(!ProtocolError::HandshakeCut.is_refusal());
     }

@@ -212,7 +212,7 @@ impl Core {
             let at_any = || list.iter().find(|(_, known)| is_wildcard_of(text, known)).map(|(id, _)| *id);
             let Some(id) = exact.or_else(as_given).or_else(at_any) else {
                 let known: Vec<&str> = list.values().map(String::as_str).take(8).collect();
-                let known = if known.is_empty() { "nothing".to_owned() } else { known.join(", ") };
+                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                 return Err(Error::NoSuchEndpoint { endpoint: text.to_owned(), verb, known });
             };
             list.remove(&id);

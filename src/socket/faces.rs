@@ -589,7 +589,7 @@ face! {
     /// dealer.connect(&endpoint)?;
     /// dealer.send("ready")?;
     /// let (id, message) = router.recv()?;
-    /// assert_eq!((id.as_bytes(), message.as_bytes()), (&b"worker-1"[..], &b"ready"[..]));
+    /// assert!(id == "worker-1" && message == "ready");
     /// router.send_to(&id, "job")?;
     /// assert_eq!(dealer.recv()?, "job");
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -1,12 +1,12 @@
 //! Texts that said nothing, said it twice, or said what is not so.
 
 use crate::support::child::Process;
-use crate::support::{Nobody, Over, PATIENCE};
+use crate::support::{Nobody, Over, PATIENCE, eventually};
 use std::error::Error as _;
 use std::path::Path;
 use std::time::Duration;
 use wiremesh::{
-    Context, Dealer, Error, Event, EventKind, Pub, Pull, Push, RecvError, RecvIntoError, Rep, Req, RequestError,
+    Context, Dealer, Error, Event, EventKind, Pair, Pub, Pull, Push, RecvError, RecvIntoError, Rep, Req, RequestError,
     SendFailure, Setting, Sub,
 };
 
@@ -111,12 +111,12 @@ fn an_endpoint_a_socket_does_not_have_is_told_in_words() {
     let context = Context::new();
     let pull = Pull::in_context(&context);
     let error = pull.unbind("tcp://127.0.0.1:1").expect_err("it is not bound").to_string();
-    assert_eq!(error, "the socket is not bound to `tcp://127.0.0.1:1`; it is bound to nothing");
+    assert_eq!(error, "the socket is not bound to `tcp://127.0.0.1:1`; it has none");
     let error = pull.disconnect("inproc://x").expect_err("it is not connected").to_string();
-    assert_eq!(error, "the socket is not connected to `inproc://x`; it is connected to nothing");
+    assert_eq!(error, "the socket is not connected to `inproc://x`; it has none");
     pull.bind("inproc://here").expect("bound");
     let error = pull.unbind("inproc://there").expect_err("it is not bound").to_string();
-    assert_eq!(error, "the socket is not bound to `inproc://there`; it is bound to inproc://here");
+    assert_eq!(error, "the socket is not bound to `inproc://there`; it has inproc://here");
 }
 
 #[test]
@@ -206,15 +206,19 @@ fn a_publisher_waits_for_those_who_want_a_topic() {
 #[test]
 fn a_process_that_ends_with_messages_for_nobody_says_so_in_one_line() {
     let nobody = Nobody::new();
-    let said = last_words(&nobody.endpoint, "to-nobody");
-    let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("wiremesh: ")).collect();
-    assert_eq!(lines.len(), 1, "{said}");
-    assert!(lines[0].contains("3 messages") && lines[0].contains(&nobody.endpoint), "{said}");
-    let said = last_words(&nobody.endpoint, "dropped-to-nobody");
-    assert!(said.contains("wiremesh: gave up 3 messages") && said.contains(&nobody.endpoint), "{said}");
-    for how in ["quiet-to-nobody", "silent"] {
-        let said = last_words(&nobody.endpoint, how);
-        assert!(!said.contains("wiremesh: "), "{how}: {said}");
+    let endpoint = nobody.endpoint.as_str();
+    let [ended, dropped, quiet, silent] = std::thread::scope(|threads| {
+        let hows = ["to-nobody", "dropped-to-nobody", "quiet-to-nobody", "silent"];
+        let running = hows.map(|how| threads.spawn(move || last_words(endpoint, how)));
+        running.map(|process| process.join().expect("no panic"))
+    });
+    for said in [ended, dropped] {
+        let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("wiremesh: ")).collect();
+        assert_eq!(lines.len(), 1, "{said}");
+        assert!(lines[0].contains("gave up 3 messages") && lines[0].contains(endpoint), "{said}");
+    }
+    for said in [quiet, silent] {
+        assert!(!said.contains("wiremesh: "), "{said}");
     }
 }
 
@@ -249,4 +253,44 @@ pub(crate) fn role(arguments: &[&str]) {
         std::mem::forget(push);
         std::mem::forget(context);
     }
+}
+
+#[test]
+fn a_second_pair_learns_why_it_is_refused_and_gets_in_once_the_first_is_gone() {
+    let context = Context::new();
+    let (first, second, here) = (Pair::in_context(&context), Pair::in_context(&context), Pair::in_context(&context));
+    let endpoint = here.bind("tcp://127.0.0.1:*").expect("bound");
+    first.connect(&endpoint).expect("connected");
+    here.wait_for_peers(1, PATIENCE).expect("it comes");
+    let monitor = second.monitor();
+    second.connect(&endpoint).expect("connected");
+    let mut told = String::new();
+    eventually(PATIENCE, "the second PAIR is told", || {
+        told = std::iter::from_fn(|| monitor.try_recv()).map(|event| event.to_string()).collect();
+        told.contains("PAIR")
+    });
+    assert!(told.contains("has a peer already"), "{told}");
+    second.send("patient").expect("accepted");
+    drop(first);
+    assert_eq!(here.recv_timeout(PATIENCE).expect("it gets in"), "patient");
+}
+
+#[test]
+fn a_peer_whose_routing_id_is_taken_learns_it_and_gets_in_once_it_is_free() {
+    let context = Context::new();
+    let router = wiremesh::Router::in_context(&context);
+    let endpoint = router.bind("tcp://127.0.0.1:*").expect("bound");
+    let [first, second] =
+        [(); 2].map(|()| Dealer::builder().context(&context).routing_id("same").build().expect("good"));
+    first.connect(&endpoint).expect("connected");
+    router.wait_for_peers(1, PATIENCE).expect("it comes");
+    let monitor = second.monitor();
+    second.connect(&endpoint).expect("connected");
+    let refused = |event: &Event| event.to_string().contains("the routing id is in use");
+    assert!(monitor.iter().any(|event| refused(&event)));
+    assert!(monitor.iter().any(|event| matches!(event.kind, EventKind::ConnectRetried(_))));
+    second.send("patient").expect("accepted");
+    drop(first);
+    let (id, message) = router.recv_timeout(PATIENCE).expect("it gets in");
+    assert!(id == *b"same" && message == "patient");
 }

@@ -179,11 +179,16 @@ impl Reactor {
                 None => return Ok(found),
                 Some(protocol::Event::Ready(description)) => {
                     if let Origin::Listener(_) = link.origin {
-                        if self.admitted >= link.settings.max_connections {
-                            return Err(Loss::Local(Cause::Refused(FULL.into())));
+                        let is_full = self.admitted >= link.settings.max_connections;
+                        if let Err(reason) = if is_full { Err(FULL) } else { host.admits(&description) } {
+                            // Refused without a word: after an ERROR it would not come back, and the place may be free soon. Only our own
+                            // ends know an ERROR that passes.
+                            if description.announced.is_some() {
+                                link.machine.refuse_for_now(reason);
+                                link.collect_control();
+                            }
+                            return Err(Loss::Local(Cause::Refused(reason.into())));
                         }
-                        // Refused without a word: after an ERROR it would not come back, and the place may be free soon.
-                        host.admits(&description).map_err(|reason| Loss::Local(Cause::Refused(reason.into())))?;
                         link.machine.admit();
                         link.admitted = true;
                         self.admitted += 1;
