@@ -23,6 +23,7 @@
 //! | `foreign.rs` | peers that are not ours, and a little odd |
 //! | `toggled.rs` | subscriptions that change all the time |
 //! | `pauses.rs` | a link that is not read any more, though its receiver has caught up |
+//! | `silence.rs` | who does not read is taken for dead |
 
 mod support;
 
@@ -69,6 +70,8 @@ mod foreign;
 mod names;
 #[path = "faults/pauses.rs"]
 mod pauses;
+#[path = "faults/silence.rs"]
+mod silence;
 #[path = "faults/texts.rs"]
 mod texts;
 
@@ -86,6 +89,7 @@ fn role() {
         "stopped-crowded" => stopped::crowded(arguments),
         "stopped-patient" => stopped::patient(arguments),
         "stopped-caller" => stopped::caller(arguments),
+        "reader" => silence::reader(arguments),
         "flooder" => turns::flooder(arguments),
         "burner" => turns::burner(arguments),
         _ => panic!("there is no role `{name}`"),

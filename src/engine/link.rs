@@ -70,6 +70,8 @@ pub(crate) struct Link {
     /// Its endpoint is closed: it goes once all is written.
     pub(crate) closing: bool,
     /// Set once it ends.
+    /// Since when its system does not answer ours, as far as somebody looked.
+    unanswered: Option<Instant>,
     pub(crate) standstill: Option<Standstill>,
     /// It is on the ready list.
     pub(crate) listed: bool,
@@ -193,6 +195,7 @@ impl Link {
             admitted: false,
             closing: false,
             standstill: None,
+            unanswered: None,
             listed: false,
             wants_write: false,
             timer: None,
@@ -222,6 +225,27 @@ impl Link {
     pub(crate) fn is_kept(&self) -> bool {
         let paused = || self.gate.as_ref().is_some_and(|gate| gate.is_closed());
         self.starved || self.deaf || self.rests.is_some() || paused()
+    }
+
+    /// Whether it does not read what its peer sends, so that it sees no PING.
+    pub(crate) fn is_quiet(&self) -> bool {
+        matches!(self.state, State::Up) && self.is_kept()
+    }
+
+    /// Whether the peer's silence says nothing: it takes nothing of what is to be written before the question. Where its system has not
+    /// answered ours for as long as the peer may be silent, it says what it seems to say.
+    pub(crate) fn excuses_silence(&mut self, now: Instant) -> bool {
+        let Some(heartbeat) = self.settings.protocol.heartbeat else { return false };
+        if !self.wants_write || self.machine.is_judged_by_silence() {
+            self.unanswered = None;
+            return false;
+        }
+        if !self.stream.is_unanswered() {
+            self.unanswered = None;
+            return true;
+        }
+        let since = *self.unanswered.get_or_insert(now);
+        now.saturating_duration_since(since) < heartbeat.timeout
     }
 
     /// Looks, when it is time, whether its peer takes anything of what is still to be delivered; `pending` is what is not written.
@@ -258,7 +282,8 @@ impl Link {
             State::Handshaking | State::Up => self.machine.poll_timeout(),
         };
         let look = self.standstill.as_ref().map(|standstill| standstill.next);
-        [self.rests, look, self.held_until, self.stream.deadline()].into_iter().fold(own, super::earlier)
+        let sign = if self.is_quiet() { self.machine.life_sign_due() } else { None };
+        [self.rests, look, sign, self.held_until, self.stream.deadline()].into_iter().fold(own, super::earlier)
     }
 
     /// Whose messages are not to be held back any longer.

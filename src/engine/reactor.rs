@@ -935,9 +935,12 @@ impl Reactor {
                 self.lose(host, key, Loss::Protocol(protocol::ProtocolError::HandshakeTimeout { limit }));
             }
             State::Handshaking | State::Settling(_) | State::Up => {
-                if link.readable || link.is_kept() {
-                    // What the peer has sent waits in the kernel because we do not read: it is not silent.
+                // What the peer has sent waits in the kernel because we do not read: it is not silent.
+                if link.readable || link.is_kept() || link.excuses_silence(now) {
                     link.machine.traffic();
+                }
+                if link.is_quiet() {
+                    link.machine.give_life_sign(now);
                 }
                 if let (State::Up, Some(peer)) = (&link.state, link.peer) {
                     // So that the machine knows whether its last PING is written.

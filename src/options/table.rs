@@ -325,7 +325,8 @@ options! {
     "ZMQ_HEARTBEAT_IVL" 75, "time", "any", NewEndpoints, ALL;
 
     /// How long a peer may stay silent after a PING before its connection is closed. `None` is the interval; zero never closes
-    /// it.
+    /// it. A peer that merely does not read is not silent: peers of this library say so by themselves, and others are not judged while a
+    /// write to them is blocked, over tcp only as long as their system answers.
     heartbeat_timeout HeartbeatTimeout: Option<Duration> = None, "none";
     "ZMQ_HEARTBEAT_TIMEOUT" 77, "time", "any, zero for no limit, or none for the interval", NewEndpoints, ALL;
 

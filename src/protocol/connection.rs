@@ -118,7 +118,7 @@ struct Traffic {
     /// Which sorts of oddities were told.
     told: u8,
     /// The peer has sent an ERROR, and nothing since.
-    refusal: Option<ProtocolError>,
+    refusal: Option<Box<ProtocolError>>,
 }
 
 /// What a peer may say that has no place in the protocol and does no harm.
@@ -231,7 +231,7 @@ impl Connection {
             _ if self.is_unheard() => ProtocolError::ClosedUnheard { times: 1 },
             State::Greeting(_) | State::Handshake(_) => ProtocolError::HandshakeCut,
             // An ERROR that the peer's end follows was meant.
-            State::Traffic(Traffic { refusal: Some(refusal), .. }) => refusal.clone(),
+            State::Traffic(Traffic { refusal: Some(refusal), .. }) => ProtocolError::clone(refusal),
             State::Traffic(traffic) if traffic.decoder.between_messages() && self.unread == 0 => return Ok(()),
             State::Traffic(_) => ProtocolError::MessageCut,
             State::Failed(error) => error.clone(),
@@ -322,6 +322,44 @@ impl Connection {
         self.outgoing.given_up()
     }
 
+    /// Whether this peer's silence alone means that it is gone: it gives signs of life whether or not it reads, and has seen that we ask.
+    pub fn is_judged_by_silence(&self) -> bool {
+        match &self.state {
+            State::Traffic(Traffic { heartbeats, peer, .. }) => {
+                heartbeats.has_answered() && peer.announced.is_some_and(|announced| announced.life_signs)
+            }
+            State::Greeting(_) | State::Handshake(_) | State::Failed(_) => false,
+        }
+    }
+
+    /// When to give the peer a sign of life, for a driver that does not read from it; `None` if it does not wait for any.
+    pub fn life_sign_due(&self) -> Option<Instant> {
+        match &self.state {
+            State::Traffic(Traffic { heartbeats, peer, .. }) if self.gives_life_signs() && peer.announced.is_some() => {
+                heartbeats.sign_due()
+            }
+            State::Traffic(_) | State::Greeting(_) | State::Handshake(_) | State::Failed(_) => None,
+        }
+    }
+
+    /// Gives the peer a sign of life if one is due: an empty PONG.
+    pub fn give_life_sign(&mut self, now: Instant) {
+        if self.life_sign_due().is_none_or(|due| now < due) {
+            return;
+        }
+        if let State::Traffic(traffic) = &mut self.state {
+            traffic.heartbeats.gave_sign(now);
+            // What waits is as good.
+            if self.outgoing.is_empty() {
+                self.outgoing.pong(&command::pong(b""));
+            }
+        }
+    }
+
+    fn gives_life_signs(&self) -> bool {
+        self.config.announcement.is_some_and(|ours| ours.life_signs)
+    }
+
     /// Whether [`transmit`](Connection::transmit) has something to give.
     pub fn has_control(&self) -> bool {
         !self.outgoing.is_empty()
@@ -354,8 +392,11 @@ impl Connection {
                     self.state = state;
                     return Ok(None);
                 }
-                Step::Ready(traffic) => {
+                Step::Ready(mut traffic) => {
                     let peer = PeerDescription::clone(&traffic.peer);
+                    if self.gives_life_signs() && peer.announced.is_some_and(|announced| announced.life_signs) {
+                        traffic.heartbeats.ask_now(now);
+                    }
                     self.state = State::Traffic(traffic);
                     return Ok(Some(Event::Ready(peer)));
                 }
@@ -471,6 +512,7 @@ impl Traffic {
                     Command::Cancel(topic) if config.kind.publishes() => return Ok(Some(Event::Cancel(topic))),
                     Command::Ping { ttl, context } => {
                         // Octets behind the PING are the sign of life it asks us to wait for.
+                        self.heartbeats.asked(now);
                         self.heartbeats.promised(if input.is_empty() { ttl } else { Duration::ZERO }, now);
                         if outgoing.pong(&command::pong(&context)) {
                             return Ok(Some(Event::Answers));
@@ -480,13 +522,17 @@ impl Traffic {
                     // A peer may refuse us after its READY, when it has looked at ours. Then it goes.
                     Command::Error(reason) => {
                         let refusal = ProtocolError::refused(&reason);
-                        self.refusal = Some(refusal.clone());
+                        self.refusal = Some(Box::new(refusal.clone()));
                         (Oddity::Error, refusal)
                     }
                     Command::Ready(_) => (Oddity::Ready, ProtocolError::unexpected(b"READY")),
                     Command::Other(name) => (Oddity::Unknown, ProtocolError::unexpected(&name)),
-                    // Nothing to a kind that does not publish, a sign of life already noted.
-                    Command::Subscribe(_) | Command::Cancel(_) | Command::Pong => continue,
+                    Command::Pong => {
+                        self.heartbeats.answered();
+                        continue;
+                    }
+                    // Nothing to a kind that does not publish.
+                    Command::Subscribe(_) | Command::Cancel(_) => continue,
                 },
                 // What it says is lost; where the next frame begins is not.
                 Err(

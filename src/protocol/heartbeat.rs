@@ -1,5 +1,9 @@
 //! Signs of life (RFC 37): when to send PING and when silence has lasted too long. Any octet from the peer ends its silence, so a
 //! slow large message never looks like death.
+//!
+//! Whoever does not read sees no PING and answers none. Between our own ends, which announce it, such a side gives signs of life unasked:
+//! empty PONGs, twice as often as the other asked when it asked most often. So that it knows that the other asks, the first PING goes
+//! out with READY there.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +18,13 @@ pub(super) struct Heartbeats {
     silence: Option<Instant>,
     /// Set by the latest PING of the peer, together with the time to live it named.
     expiry: Option<(Instant, Duration)>,
+    /// When the peer asked last, and the shortest time that it has let pass since it had asked before.
+    asked: Option<Instant>,
+    gap: Option<Duration>,
+    /// When it was last given a sign of life, asked for or not.
+    given: Instant,
+    /// The peer has answered: it sees what we ask.
+    answered: bool,
 }
 
 impl Heartbeats {
@@ -21,7 +32,44 @@ impl Heartbeats {
     pub(super) fn new(config: Option<Heartbeat>, now: Instant) -> Heartbeats {
         let config = config.filter(|heartbeat| !heartbeat.interval.is_zero());
         let ping = config.and_then(|heartbeat| now.checked_add(heartbeat.interval));
-        Heartbeats { config, ping, silence: None, expiry: None }
+        Heartbeats { config, ping, silence: None, expiry: None, asked: None, gap: None, given: now, answered: false }
+    }
+
+    /// Lets the first PING be due at once.
+    pub(super) fn ask_now(&mut self, now: Instant) {
+        self.ping = self.ping.map(|_| now);
+    }
+
+    /// The peer sent a PING, and is about to be answered.
+    pub(super) fn asked(&mut self, now: Instant) {
+        if let Some(before) = self.asked.replace(now) {
+            // PINGs that are read together were sent apart, at what distance cannot be known.
+            let gap = now.saturating_duration_since(before);
+            if gap >= LEAST_GAP {
+                self.gap = Some(self.gap.map_or(gap, |known| known.min(gap)));
+            }
+        }
+        self.given = now;
+    }
+
+    /// The peer sent a PONG.
+    pub(super) fn answered(&mut self) {
+        self.answered = true;
+    }
+
+    pub(super) fn has_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// When the peer is to be given a sign of life, if we do not read; `None` if it never asked.
+    pub(super) fn sign_due(&self) -> Option<Instant> {
+        self.asked?;
+        self.given.checked_add(self.gap.unwrap_or(UNKNOWN_GAP) / 2)
+    }
+
+    /// It is given one.
+    pub(super) fn gave_sign(&mut self, now: Instant) {
+        self.given = now;
     }
 
     /// The peer said something.
@@ -59,6 +107,11 @@ impl Heartbeats {
         Ok(Some(heartbeat.ttl))
     }
 }
+
+/// PINGs closer together are one read's.
+const LEAST_GAP: Duration = Duration::from_millis(4);
+/// How often a peer that has asked once is taken to ask.
+const UNKNOWN_GAP: Duration = Duration::from_millis(40);
 
 #[cfg(test)]
 mod tests {
@@ -114,6 +167,23 @@ mod tests {
         assert_eq!(beats.expire(start + SECOND), Err(ProtocolError::TtlExpired { limit: SECOND }));
         beats.promised(Duration::ZERO, start);
         assert_eq!(beats.deadline(), None);
+    }
+
+    #[test]
+    fn signs_of_life_come_twice_as_often_as_the_peer_asked() {
+        let start = Instant::now();
+        let mut beats = Heartbeats::new(None, start);
+        assert_eq!(beats.sign_due(), None);
+        beats.asked(start + SECOND);
+        assert_eq!(beats.sign_due(), Some(start + SECOND + UNKNOWN_GAP / 2));
+        beats.asked(start + SECOND);
+        assert_eq!(beats.sign_due(), Some(start + SECOND + UNKNOWN_GAP / 2), "read together");
+        beats.asked(start + 3 * SECOND);
+        assert_eq!(beats.sign_due(), Some(start + 4 * SECOND));
+        beats.gave_sign(start + 4 * SECOND);
+        assert_eq!(beats.sign_due(), Some(start + 5 * SECOND));
+        beats.asked(start + 9 * SECOND);
+        assert_eq!(beats.sign_due(), Some(start + 10 * SECOND), "the shortest gap counts");
     }
 
     #[test]

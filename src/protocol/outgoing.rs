@@ -44,19 +44,18 @@ impl Outgoing {
     /// Queues a PONG. Where the peer asks faster than it reads the newest takes the place of the one before. Returns true when the
     /// last place has just been taken.
     pub(super) fn pong(&mut self, pong: &[u8]) -> bool {
-        let at = if self.pongs < MAX_PONGS {
-            self.pongs += 1;
-            self.octets.extend_from_slice(pong);
-            self.latest = self.octets.len() - pong.len()..self.octets.len();
-            return self.pongs == MAX_PONGS;
-        } else {
-            self.latest.start
-        };
-        let behind = self.octets.split_off(self.latest.end);
-        self.octets.truncate(at);
+        let new = self.pongs < MAX_PONGS;
+        let start = if new { self.octets.len() } else { self.latest.start };
+        // A PING may stand behind the latest one; nothing else is said that late.
+        let behind = if new { Vec::new() } else { self.octets.get(self.latest.end..).unwrap_or_default().to_vec() };
+        self.octets.truncate(start);
         self.octets.extend_from_slice(pong);
-        self.latest = at..self.octets.len();
-        self.octets.unsplit(behind);
+        self.latest = start..self.octets.len();
+        self.octets.extend_from_slice(&behind);
+        if new {
+            self.pongs += 1;
+            return self.pongs == MAX_PONGS;
+        }
         self.given_up = self.given_up.saturating_add(1);
         false
     }

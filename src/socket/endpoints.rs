@@ -299,7 +299,7 @@ impl Core {
             protocol.announcement = Some(Announcement {
                 max_message: Some(protocol.max_message).filter(|&limit| limit != u64::MAX),
                 token: Token(random_octets()),
-                life_signs: false,
+                life_signs: true,
             });
         }
         Settings {

@@ -150,6 +150,12 @@ pub trait Stream: Send + Sync + fmt::Debug {
         0
     }
 
+    /// Tells whether the system has sent something again, or asked whether the peer's window is still closed, and nothing of the peer's
+    /// system has come since. An answer may be on its way. `false` by default, for transports that cannot tell.
+    fn is_unanswered(&self) -> bool {
+        false
+    }
+
     /// Tells whether [`read`](Self::read) would return bytes that the transport already holds inside and for which no
     /// readiness event will come. `false` by default.
     fn has_buffered(&self) -> bool {

@@ -155,6 +155,11 @@ impl Stream for TcpStream {
         self.socket.unacknowledged()
     }
 
+    #[cfg(unix)]
+    fn is_unanswered(&self) -> bool {
+        self.socket.is_unanswered()
+    }
+
     fn local_address(&self) -> String {
         written(self.socket.local_addr())
     }

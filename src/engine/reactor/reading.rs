@@ -193,6 +193,8 @@ impl Reactor {
                         link.admitted = true;
                         self.admitted += 1;
                     }
+                    // The first PING may be due, before anything that could keep the peer from reading it.
+                    link.machine.handle_timeout(now).map_err(Loss::Protocol)?;
                     link.state = State::Settling(Box::new(description));
                     self.converse(host, key, now);
                     match self.links.get_mut(key) {

@@ -72,6 +72,11 @@ impl StreamSocket {
         sys::unacknowledged(self.0.as_fd())
     }
 
+    /// Tells whether a tcp peer's system has not answered what it was sent again.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        sys::is_unanswered(self.0.as_fd())
+    }
+
     /// Tells whether the attempt to connect has succeeded.
     pub(crate) fn connected(&self) -> io::Result<bool> {
         if let Some(error) = self.0.take_error()? {

@@ -38,5 +38,5 @@ pub use spare::Spare;
 pub use unix::receive;
 #[cfg(unix)]
 pub(crate) use unix::{
-    FolderLock, FolderLocking, interface_addresses, interface_index, peer_credentials, unacknowledged,
+    FolderLock, FolderLocking, interface_addresses, interface_index, is_unanswered, peer_credentials, unacknowledged,
 };

@@ -50,6 +50,27 @@ pub(crate) fn unacknowledged(_socket: BorrowedFd<'_>) -> usize {
     0
 }
 
+/// Asks whether a tcp peer's system has not answered what was sent again, or a probe of its closed window. Systems answer at most one
+/// probe in half a second, and the first ones come faster: one of these alone says nothing.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_unanswered(socket: BorrowedFd<'_>) -> bool {
+    // SAFETY: `tcp_info` is plain numbers, for which all zeroes are a valid value.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: the pointer and the length describe `info`, of which any bytes are a valid value.
+    let result = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &raw mut length)
+    };
+    let probed = info.tcpi_probes > 1 || (info.tcpi_probes == 1 && info.tcpi_backoff > 2);
+    result == 0 && (info.tcpi_retransmits > 0 || probed)
+}
+
+/// Asks whether a tcp peer's system has not answered; this system is not asked.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn is_unanswered(_socket: BorrowedFd<'_>) -> bool {
+    false
+}
+
 /// Asks who is at the other end of a Unix stream.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> Option<Credentials> {

@@ -1,0 +1,248 @@
+//! Who does not read is not dead, and who is dead is noticed also where the network takes nothing any more.
+
+use crate::support::child::{self, Process};
+use crate::support::raw::{Raw, frame};
+use crate::support::{Over, PATIENCE, alone, eventually, is_full};
+use std::io::{Read, Write};
+use std::thread;
+use std::time::{Duration, Instant};
+use wiremesh::{Builder, Context, Dealer, Event, EventKind, Face, Monitor, Pull, Push, SendFailure};
+
+const BEAT: Duration = Duration::from_millis(200);
+
+/// Asks every 200 ms and gives up after 400.
+fn beating<S: Face>(builder: Builder<S>) -> Builder<S> {
+    builder.heartbeat_interval(BEAT).heartbeat_timeout(2 * BEAT)
+}
+
+fn lost(monitor: &Monitor) -> Option<Event> {
+    std::iter::from_fn(|| monitor.try_recv()).find(|event| matches!(event.kind, EventKind::Disconnected(_)))
+}
+
+/// A receiver stands at its mark for several time limits: before it has seen a second PING, with an empty send buffer behind it.
+#[test]
+fn a_peer_of_ours_at_its_mark_is_alive() {
+    for over in Over::STREAMS {
+        let (context, other) = (Context::new(), Context::new());
+        let push = beating(Push::builder().context(&context)).build().unwrap();
+        let pull = Pull::builder().context(&other).receive_mark(10u32).build().unwrap();
+        let monitor = push.monitor();
+        push.connect(pull.bind(over.wildcard()).unwrap().as_str()).unwrap();
+        for number in 0..2_000u32 {
+            push.send(number.to_le_bytes()).unwrap();
+        }
+        let begin = Instant::now();
+        while begin.elapsed() < 7 * BEAT {
+            assert!(lost(&monitor).is_none(), "{over:?}: lost after {:?}", begin.elapsed());
+            thread::sleep(BEAT / 20);
+        }
+        for number in 0..2_000u32 {
+            assert_eq!(pull.recv_timeout(PATIENCE).unwrap(), &number.to_le_bytes()[..]);
+        }
+        assert_eq!((push.stats().reconnects, push.stats().dropped.total()), (0, 0));
+        let _ = lost(&monitor).map(|event| panic!("{over:?}: {event}"));
+    }
+}
+
+/// The same for long, with a full send buffer: it was read from before, and knows how often it is asked.
+#[test]
+fn a_peer_of_ours_that_stops_reading_later_is_alive() {
+    for over in Over::STREAMS {
+        let (context, other) = (Context::new(), Context::new());
+        let push = beating(Push::builder().context(&context)).send_byte_mark(1u64 << 20).build().unwrap();
+        let pull = Pull::builder().context(&other).receive_byte_mark(1u64 << 16).build().unwrap();
+        let monitor = push.monitor();
+        push.connect(pull.bind(over.wildcard()).unwrap().as_str()).unwrap();
+        let begin = Instant::now();
+        while begin.elapsed() < 3 * BEAT {
+            push.send("steady").unwrap();
+            assert_eq!(pull.recv_timeout(PATIENCE).unwrap(), "steady");
+            thread::sleep(BEAT / 20);
+        }
+        let mut sent = 0;
+        while push.send_timeout(vec![1; 10_000], 5 * BEAT).is_ok() {
+            sent += 1;
+        }
+        let _ = lost(&monitor).map(|event| panic!("{over:?}: {event}"));
+        for _ in 0..sent {
+            assert_eq!(pull.recv_timeout(PATIENCE).unwrap().byte_len(), 10_000);
+        }
+        assert_eq!((push.stats().reconnects, push.stats().dropped.total()), (0, 0));
+    }
+}
+
+/// Both send and neither reads: no answer gets through, and both stay.
+#[test]
+fn two_that_send_and_do_not_read_do_not_give_each_other_up() {
+    let (context, other) = (Context::new(), Context::new());
+    let make = |context: &Context| {
+        let builder = Dealer::builder().context(context).send_byte_mark(1u64 << 20).receive_byte_mark(1u64 << 20);
+        builder.heartbeat_interval(BEAT / 4).heartbeat_timeout(BEAT).build().unwrap()
+    };
+    let (left, right) = (make(&context), make(&other));
+    let monitors = [left.monitor(), right.monitor()];
+    right.connect(left.bind("tcp://127.0.0.1:*").unwrap().as_str()).unwrap();
+    left.wait_for_peers(1, PATIENCE).unwrap();
+    let limit = Duration::from_secs(if is_full() { 60 } else { 2 });
+    let begin = Instant::now();
+    let mut sent = [0; 2];
+    while begin.elapsed() < limit {
+        for (dealer, sent) in [&left, &right].into_iter().zip(&mut sent) {
+            match dealer.try_send(vec![2; 10_000]) {
+                Ok(()) => *sent += 1,
+                Err(error) => assert_eq!(error.reason, SendFailure::WouldBlock),
+            }
+        }
+        if sent[0] > 0 {
+            thread::yield_now();
+        }
+    }
+    for monitor in &monitors {
+        let _ = lost(monitor).map(|event| panic!("{event}"));
+    }
+    for (dealer, sent) in [&right, &left].into_iter().zip(sent) {
+        for _ in 0..sent {
+            assert_eq!(dealer.recv_timeout(PATIENCE).unwrap().byte_len(), 10_000);
+        }
+    }
+    assert_eq!((left.stats().dropped.total(), right.stats().reconnects), (0, 0));
+}
+
+/// A peer that is not ours answers no PING that it does not read. While its system takes part it is not given up.
+#[test]
+fn a_foreign_peer_that_does_not_read_is_alive_as_long_as_its_system_is() {
+    for over in Over::STREAMS {
+        let push = beating(Push::builder().context(&Context::new())).send_byte_mark(1u64 << 20).build().unwrap();
+        let monitor = push.monitor();
+        let mut raw = Raw::connect(push.bind(over.wildcard()).unwrap().as_str()).unwrap();
+        raw.shake_hands("PULL").unwrap();
+        push.wait_for_peers(1, PATIENCE).unwrap();
+        let mut sent = 0;
+        while push.send_timeout(vec![3; 1_000], 5 * BEAT).is_ok() {
+            sent += 1;
+        }
+        let _ = lost(&monitor).map(|event| panic!("{over:?}: {event}"));
+        let mut came = 0;
+        let mut writer = 0;
+        while came < sent {
+            let mut head = [0; 2];
+            raw.read_exact(&mut head).unwrap();
+            if head[0] == 4 {
+                raw.read_exact(&mut vec![0; head[1].into()]).unwrap();
+                raw.write_all(&crate::support::raw::command(b"\x04PONG")).unwrap();
+                writer += 1;
+            } else {
+                raw.read_exact(&mut vec![0; 7 + 1_000]).unwrap();
+                came += 1;
+            }
+        }
+        assert!(writer > 0, "it was asked");
+        assert_eq!(push.stats().dropped.total(), 0);
+    }
+}
+
+/// A process that was stopped says nothing, whatever it announced.
+#[test]
+fn a_frozen_process_is_noticed() {
+    let _turn = alone();
+    for over in Over::STREAMS {
+        let push = beating(Push::builder().context(&Context::new())).send_byte_mark(1u64 << 20).build().unwrap();
+        let monitor = push.monitor();
+        let mut reader = Process::start("reader", &[&push.bind(over.wildcard()).unwrap()]);
+        push.wait_for_peers(1, PATIENCE).unwrap();
+        push.send("go").unwrap();
+        assert_eq!(reader.hear(), "reading");
+        reader.pause();
+        // With a full send buffer: what it does not take is no excuse for one that gives life signs.
+        while push.try_send(vec![4; 100_000]).is_ok() {}
+        let begin = Instant::now();
+        eventually(PATIENCE, "the silence is noticed", || lost(&monitor).is_some());
+        assert!(begin.elapsed() < PATIENCE / 3);
+        reader.resume();
+        reader.kill();
+    }
+}
+
+/// Receives without end.
+pub(crate) fn reader(arguments: &[&str]) {
+    let pull = Pull::new();
+    pull.connect(arguments[0]).expect("a good endpoint");
+    while let Ok(message) = pull.recv() {
+        if message == "go" {
+            child::tell("reading");
+        }
+    }
+}
+
+/// The network is cut while the send buffer is full: the system finds that nothing answers any more.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_dead_network_is_noticed_behind_a_full_send_buffer() {
+    // A thread has a namespace of its own, and what it starts is in it.
+    let done = thread::spawn(|| {
+        // SAFETY: takes a flag and changes nothing but the calling thread.
+        if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+            eprintln!("SKIPPED: no right to make a network namespace ({})", std::io::Error::last_os_error());
+            return;
+        }
+        set_loopback(true);
+        for ours in [false, true].into_iter().take(if is_full() { 2 } else { 1 }) {
+            let context = Context::new();
+            let push = beating(Push::builder().context(&context)).send_byte_mark(1u64 << 20).build().unwrap();
+            let monitor = push.monitor();
+            let endpoint = push.bind("tcp://127.0.0.1:*").unwrap();
+            let other = Context::new();
+            let pull = Pull::builder().context(&other).receive_mark(1u32).build().unwrap();
+            let mut raw = Raw::connect(endpoint.as_str()).unwrap();
+            if ours {
+                drop(raw);
+                pull.connect(&endpoint).unwrap();
+            } else {
+                raw.shake_hands("PULL").unwrap();
+            }
+            push.wait_for_peers(1, PATIENCE).unwrap();
+            while push.send_timeout(vec![5; 10_000], 5 * BEAT).is_ok() {}
+            let _ = lost(&monitor).filter(|event| event.peer.is_some()).map(|event| panic!("ours {ours}: {event}"));
+            set_loopback(false);
+            eventually(PATIENCE, "the cut is noticed", || lost(&monitor).is_some());
+            set_loopback(true);
+        }
+    });
+    done.join().unwrap();
+}
+
+/// Turns the loopback device of the calling thread's namespace on or off.
+#[cfg(target_os = "linux")]
+fn set_loopback(up: bool) {
+    // SAFETY: a plain socket, an all-zero request is valid, and the ioctls read and write that one request.
+    unsafe {
+        let socket = libc::socket(libc::AF_INET, libc::SOCK_DGRAM, 0);
+        assert!(socket >= 0);
+        let mut request: libc::ifreq = std::mem::zeroed();
+        for (place, letter) in request.ifr_name.iter_mut().zip(b"lo") {
+            *place = *letter as libc::c_char;
+        }
+        assert_eq!(libc::ioctl(socket, libc::SIOCGIFFLAGS, &raw mut request), 0);
+        let flag = libc::IFF_UP as libc::c_short;
+        let flags = request.ifr_ifru.ifru_flags;
+        request.ifr_ifru.ifru_flags = if up { flags | flag } else { flags & !flag };
+        assert_eq!(libc::ioctl(socket, libc::SIOCSIFFLAGS, &raw mut request), 0);
+        libc::close(socket);
+    }
+}
+
+/// Whoever does not announce that it gives life signs is given none, and none goes to whoever did not ask.
+#[test]
+fn life_signs_go_to_those_who_asked_and_announced() {
+    let pull = Pull::builder().context(&Context::new()).receive_mark(1u32).build().unwrap();
+    let mut raw = Raw::connect(pull.bind("tcp://127.0.0.1:*").unwrap().as_str()).unwrap();
+    raw.shake_hands("PUSH").unwrap();
+    raw.write_all(&crate::support::raw::command(b"\x04PING\0\0")).unwrap();
+    raw.read_exact(&mut [0; 2 + 5]).unwrap();
+    for _ in 0..100 {
+        raw.write_all(&frame(false, b"more than the mark")).unwrap();
+    }
+    eventually(PATIENCE, "it stands at its mark", || pull.stats().unread > 0);
+    raw.set_read_timeout(2 * BEAT);
+    assert!(raw.read(&mut [0; 1]).is_err(), "nothing comes unasked");
+}
