@@ -119,11 +119,6 @@ impl SocketKind {
         matches!(self, SocketKind::Req | SocketKind::Dealer | SocketKind::Router)
     }
 
-    /// Whether this kind may have no place for a peer of a kind that fits: PAIR has one peer, and ROUTER one of each routing id.
-    pub(crate) const fn turns_away(self) -> bool {
-        matches!(self, SocketKind::Pair | SocketKind::Router)
-    }
-
     /// Whether messages wait for a peer instead of being dropped for it.
     pub(crate) const fn waits_for_peers(self) -> bool {
         matches!(self, SocketKind::Push | SocketKind::Dealer | SocketKind::Pair | SocketKind::Req)

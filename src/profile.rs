@@ -22,6 +22,12 @@ impl Profile {
         matches!(self, Profile::Wiremesh)
     }
 
+    /// Whether an accepted connection keeps its READY back until its peer is ready and has a place. A peer that has our READY sends, and
+    /// what it sends is lost if it is turned away. libzmq says its READY at once.
+    pub const fn holds_ready_back(self) -> bool {
+        matches!(self, Profile::Wiremesh)
+    }
+
     /// Whether a message above the socket's own `max_message_size` is refused when it is sent. In libzmq the limit is for what comes.
     pub const fn limits_sends(self) -> bool {
         matches!(self, Profile::Wiremesh)

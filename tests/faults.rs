@@ -18,6 +18,7 @@
 //! | `turns.rs` | sockets that share an engine thread, and one is busy |
 //! | `requests.rs` | an answer that came late was taken for another's |
 //! | `names.rs` | names whose server does not answer |
+//! | `order.rs` | order across reconnects, and the right moment to say READY |
 //! | `untaken.rs` | a message that its peer will not take |
 //! | `old_peers.rs` | peers that close without a word |
 //! | `foreign.rs` | peers that are not ours, and a little odd |
@@ -43,6 +44,8 @@ mod first_steps;
 mod handling;
 #[path = "faults/identity.rs"]
 mod identity;
+#[path = "faults/order.rs"]
+mod order;
 #[path = "faults/untaken.rs"]
 mod untaken;
 

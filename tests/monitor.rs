@@ -88,6 +88,8 @@ fn a_binder_sees_a_peer_come_and_go(net: &Net) {
         push.connect(&endpoint).unwrap();
         let events = expect(&monitor, &["accepted", "up"]);
         assert!(events[0].peer.is_none() && events[1].peer.is_some());
+        // It has read our READY, too: else its end would be a reset.
+        push.wait_for_peers(1, Duration::from_secs(30)).unwrap();
         push.disconnect(&endpoint).unwrap();
         let events = expect(&monitor, &["disconnected"]);
         assert!(matches!(events[0].kind, EventKind::Disconnected(Cause::Peer)), "{events:?}");

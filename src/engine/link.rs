@@ -4,7 +4,7 @@ use super::reactor::Gulp;
 use super::{EndpointId, Settings};
 use crate::event::Cause;
 use crate::peer::PeerId;
-use crate::protocol::{Connection, PeerDescription};
+use crate::protocol::{self, Connection, PeerDescription};
 use crate::queue::doubt::{Ending, LASTS};
 use crate::queue::intake::ReadGate;
 use crate::queue::outbox::Lost;
@@ -84,6 +84,26 @@ pub(crate) struct Link {
     granted: Option<Instant>,
     /// Until when a message is held back that the last connections ended in.
     pub(crate) held_until: Option<Instant>,
+    /// The same peer has another link here, which came before: this one is ready and waits until that is read to its end.
+    pub(crate) predecessor: Option<Key>,
+    /// The link of the same peer that waits for this one, and what is left of this one meanwhile.
+    pub(crate) successor: Option<Key>,
+    pub(crate) last_words: LastWords,
+    /// By what its peer is recognised.
+    pub(crate) token: Option<protocol::Token>,
+}
+
+/// How far a link is read for which another of the same peer waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum LastWords {
+    /// As its receive mark allows: nobody waits, or memory is short.
+    #[default]
+    Paced,
+    /// To its end at once.
+    Hurried,
+    /// It had nothing more to say, and was asked whether it is still there: until when that may be answered, and how often it had
+    /// answered something before.
+    Asked(Instant, u32),
 }
 
 /// How far a connection has come.
@@ -202,6 +222,10 @@ impl Link {
             opened: now,
             granted: None,
             held_until: None,
+            predecessor: None,
+            successor: None,
+            last_words: LastWords::default(),
+            token: None,
         }
     }
 
@@ -214,7 +238,7 @@ impl Link {
     pub(crate) fn is_ready(&self) -> bool {
         match self.state {
             // Nothing is read until our part of the handshake is written.
-            State::Settling(_) => self.writable,
+            State::Settling(_) => self.writable && self.predecessor.is_none(),
             State::Draining => self.readable,
             State::Up if self.deaf => self.readable && self.is_stuck(),
             State::Connecting { .. } | State::Handshaking | State::Up => self.readable && !self.is_kept(),
@@ -223,7 +247,8 @@ impl Link {
 
     /// Whether what its peer sends is not to be read now.
     pub(crate) fn is_kept(&self) -> bool {
-        let paused = || self.gate.as_ref().is_some_and(|gate| gate.is_closed());
+        let hurried = self.last_words != LastWords::Paced;
+        let paused = || !hurried && self.gate.as_ref().is_some_and(|gate| gate.is_closed());
         self.starved || self.deaf || self.rests.is_some() || paused()
     }
 
@@ -278,12 +303,22 @@ impl Link {
         let own = match &self.state {
             State::Connecting { deadline } => return *deadline,
             State::Draining => None,
+            State::Settling(_) if self.predecessor.is_some() => self.settling_deadline(),
             State::Settling(_) => super::earlier(self.settling_deadline(), self.machine.poll_timeout()),
             State::Handshaking | State::Up => self.machine.poll_timeout(),
         };
         let look = self.standstill.as_ref().map(|standstill| standstill.next);
         let sign = if self.is_quiet() { self.machine.life_sign_due() } else { None };
-        [self.rests, look, sign, self.held_until, self.stream.deadline()].into_iter().fold(own, super::earlier)
+        let answer = match self.last_words {
+            LastWords::Asked(until, _) => Some(until),
+            LastWords::Paced | LastWords::Hurried => None,
+        };
+        [self.rests, look, sign, answer, self.held_until, self.stream.deadline()].into_iter().fold(own, super::earlier)
+    }
+
+    /// Whether it was asked whether it is still there, and has had its time to answer.
+    pub(crate) fn is_asked_in_vain(&self, now: Instant) -> bool {
+        matches!(self.last_words, LastWords::Asked(until, _) if until <= now)
     }
 
     /// Whose messages are not to be held back any longer.

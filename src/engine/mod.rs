@@ -11,6 +11,7 @@
 //! | `reactor.rs` | one round of driving: commands, dirty outboxes, timers, ready streams |
 //! | `reactor/connecting.rs` | the way of a connecting endpoint |
 //! | `reactor/reading.rs` | what a readable link does |
+//! | `reactor/returning.rs` | a peer that comes back while its old connection is still here |
 //! | `reactor/holders.rs` | who holds how much of unfinished messages, and who too much |
 //! | `reactor/closing.rs` | the end of an endpoint or of the socket |
 //! | `link.rs` | one connection: a stream and its protocol machine |

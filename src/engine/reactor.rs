@@ -7,6 +7,7 @@ mod closing;
 mod connecting;
 mod holders;
 mod reading;
+mod returning;
 
 use super::dialer::{Dialer, Dialing, Jitter};
 use super::link::{Link, Origin, State};
@@ -47,6 +48,8 @@ pub(crate) struct Reactor {
     endpoints: HashMap<EndpointId, Origin>,
     /// The link of each peer, by the peer's slot.
     by_slot: Vec<Option<Key>>,
+    /// The link of each peer that can be recognised when it comes back.
+    by_token: HashMap<protocol::Token, Key>,
     ready: VecDeque<Ready>,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
     /// Peers that have something to write: the socket's dirty ones, and those that have more than one turn may write.
@@ -188,6 +191,7 @@ impl Reactor {
             admitted: 0,
             endpoints: HashMap::new(),
             by_slot: Vec::new(),
+            by_token: HashMap::new(),
             ready: VecDeque::new(),
             timers: BinaryHeap::new(),
             unflushed: VecDeque::new(),
@@ -508,7 +512,9 @@ impl Reactor {
         let links = &self.links;
         let Some(binding) = self.bindings.get_mut(key) else { return };
         if binding.half_open.len() >= binding.settings.half_open {
-            binding.half_open.retain(|link| links.get(*link).is_some_and(|link| !link.is_up()));
+            // One that is ready has, or will soon have, our READY: what it has sent since must not be lost.
+            let evictable = |link: &Link| matches!(link.state, State::Handshaking);
+            binding.half_open.retain(|link| links.get(*link).is_some_and(evictable));
         }
         let full = binding.half_open.len() >= binding.settings.half_open.max(1);
         binding.half_open.push(newcomer);
@@ -574,6 +580,7 @@ impl Reactor {
                 }
             }
         }
+        self.settle_return(host, key);
         self.list(key);
         self.retime(key);
         read
@@ -597,7 +604,7 @@ impl Reactor {
                     self.lose(host, key, Loss::Link(error.into()));
                     return;
                 }
-                if written && matches!(link.state, State::Settling(_)) {
+                if written && link.predecessor.is_none() && matches!(link.state, State::Settling(_)) {
                     self.come_up(host, key, now);
                     return;
                 }
@@ -621,6 +628,7 @@ impl Reactor {
             Origin::Dialer(dialer) => self.dialers.get(dialer).is_some_and(|dialer| dialer.was_up),
             Origin::Listener(_) => false,
         };
+        let token = description.announced.map(|announced| announced.token);
         let newcomer = Newcomer {
             peer: link.peer,
             endpoint_id: link.endpoint_id,
@@ -643,6 +651,10 @@ impl Reactor {
                     self.by_slot.resize(slot + 1, None);
                 }
                 self.by_slot[slot] = Some(key);
+                if let (Some(token), Origin::Listener(_)) = (token, link.origin) {
+                    self.by_token.insert(token, key);
+                    link.token = Some(token);
+                }
                 let (endpoint, address) = (Arc::clone(&link.endpoint), Some(Arc::clone(&link.address)));
                 match link.origin {
                     Origin::Dialer(dialer) => {
@@ -698,6 +710,7 @@ impl Reactor {
         let (endpoint, address) = (Arc::clone(&link.endpoint), Some(Arc::clone(&link.address)));
         let up = link.is_up();
         let connecting = matches!(link.state, State::Connecting { .. });
+        self.forget_token(key, &link);
         if let Some(slot) = link.peer.map(|peer| peer.slot() as usize) {
             if let Some(place) = self.by_slot.get_mut(slot).filter(|place| **place == Some(key)) {
                 *place = None;
@@ -722,6 +735,7 @@ impl Reactor {
                     host.detach(peer, Departure::Gone);
                 }
                 tell(host);
+                self.pass_on(host, key, &link);
                 if let Some(binding) = self.bindings.get_mut(binding) {
                     binding.links = binding.links.saturating_sub(1);
                 }
@@ -934,7 +948,13 @@ impl Reactor {
                 let limit = link.settings.protocol.handshake_timeout.unwrap_or_default();
                 self.lose(host, key, Loss::Protocol(protocol::ProtocolError::HandshakeTimeout { limit }));
             }
+            // It has nothing to say until the other link of its peer is read.
+            State::Settling(_) if link.predecessor.is_some() => {}
             State::Handshaking | State::Settling(_) | State::Up => {
+                if matches!(link.state, State::Handshaking) || link.is_asked_in_vain(now) {
+                    // What has come meanwhile is looked at before the time counts.
+                    link.readable = true;
+                }
                 // What the peer has sent waits in the kernel because we do not read: it is not silent.
                 if link.readable || link.is_kept() || link.excuses_silence(now) {
                     link.machine.traffic();

@@ -115,6 +115,7 @@ struct Traffic {
     decoder: Decoder,
     heartbeats: Heartbeats,
     peer: Box<PeerDescription>,
+    pongs: u32,
     /// Which sorts of oddities were told.
     told: u8,
     /// The peer has sent an ERROR, and nothing since.
@@ -159,10 +160,10 @@ impl Connection {
         Connection { config, state, outgoing, held_back: None, held: 0, unread: 0 }
     }
 
-    /// As [`new`](Connection::new), over a stream that was accepted. A kind that may have no place for its peer keeps its READY back
-    /// until that one's is there and [`admit`](Connection::admit) is called.
+    /// As [`new`](Connection::new), over a stream that was accepted. Its READY is kept back until the
+    /// peer's is there and [`admit`](Connection::admit) is called.
     pub fn accepted(config: Arc<Config>, now: Instant) -> Connection {
-        let held_back = config.kind.turns_away().then(HeldBack::default);
+        let held_back = config.profile.holds_ready_back().then(HeldBack::default);
         Connection { held_back, ..Connection::new(config, now) }
     }
 
@@ -170,6 +171,30 @@ impl Connection {
     pub fn admit(&mut self) {
         if let Some(ready) = self.held_back.take().and_then(|mut held_back| held_back.ready.take()) {
             self.outgoing.push(&ready);
+        }
+    }
+
+    /// All that the peer has sent so far was given to `received`. A peer that is not ready then may be one that waits for our READY: it
+    /// goes out if this is called again 300 ms later.
+    pub fn drained(&mut self, now: Instant) {
+        let (State::Handshake(_), Some(held_back)) = (&self.state, &mut self.held_back) else { return };
+        match held_back.until {
+            None => held_back.until = now.checked_add(HELD_BACK),
+            Some(until) if now >= until => self.admit(),
+            Some(_) => {}
+        }
+    }
+
+    /// Asks the peer for a sign of life beside the heartbeats; [`pongs`](Connection::pongs) tells when it comes.
+    pub fn ask(&mut self) {
+        self.outgoing.ping(&command::ping(Duration::ZERO));
+    }
+
+    /// How many PONGs have come.
+    pub fn pongs(&self) -> u32 {
+        match &self.state {
+            State::Traffic(traffic) => traffic.pongs,
+            State::Greeting(_) | State::Handshake(_) | State::Failed(_) => 0,
         }
     }
 
@@ -275,9 +300,6 @@ impl Connection {
             State::Traffic(traffic) => traffic.heartbeats.expire(now),
             State::Failed(error) => Err(error.clone()),
         };
-        if self.held_until().is_some_and(|until| now >= until) {
-            self.admit();
-        }
         match outcome {
             Ok(Some(ttl)) => self.outgoing.ping(&command::ping(ttl)),
             Ok(None) => {}
@@ -377,10 +399,7 @@ impl Connection {
             let step = match std::mem::replace(&mut self.state, State::Failed(ProtocolError::HandshakeCut)) {
                 State::Greeting(state) => match &mut self.held_back {
                     None => state.step(input, &self.config, &mut self.outgoing)?,
-                    Some(held_back) => {
-                        held_back.until = now.checked_add(HELD_BACK);
-                        state.step(input, &self.config, &mut held_back.ready)?
-                    }
+                    Some(held_back) => state.step(input, &self.config, &mut held_back.ready)?,
                 },
                 State::Handshake(state) => state.step(input, &self.config, &mut self.outgoing, now)?,
                 State::Traffic(traffic) => Step::Wait(State::Traffic(traffic)),
@@ -452,6 +471,7 @@ impl ExpectReady {
                 decoder: Decoder::new(config),
                 heartbeats: Heartbeats::new(config.heartbeat, now),
                 peer: Box::new(peer),
+                pongs: 0,
                 told: 0,
                 refusal: None,
             })),
@@ -529,6 +549,7 @@ impl Traffic {
                     Command::Other(name) => (Oddity::Unknown, ProtocolError::unexpected(&name)),
                     Command::Pong => {
                         self.heartbeats.answered();
+                        self.pongs = self.pongs.wrapping_add(1);
                         continue;
                     }
                     // Nothing to a kind that does not publish.

@@ -48,7 +48,7 @@ impl Core {
 
     /// A connection finished its handshake: the peer it belongs to, or why there is no place for it.
     pub(super) fn join(&self, newcomer: Newcomer) -> Result<Joined, &'static str> {
-        let reader = self.lock_recv();
+        let mut reader = self.lock_recv();
         let mut side = self.lock_send();
         let known = newcomer.peer.filter(|peer| side.peer(*peer).is_some());
         let stranger = known.filter(|peer| self.is_stranger(&side, *peer, &newcomer.description.identity));
@@ -88,6 +88,9 @@ impl Core {
             entry.wire = Wire::Stream(newcomer.stream);
         }
         let announced = newcomer.description.announced.filter(|_| self.profile.announces());
+        if let Some(announced) = announced.filter(|_| known.is_none()) {
+            reader.recognise(peer, announced.token);
+        }
         self.open_flow(peer);
         side.connections += 1;
         side.reconnects += u64::from(newcomer.reconnected);

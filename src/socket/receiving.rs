@@ -11,6 +11,7 @@ use crate::error::RecvError;
 use crate::message::Message;
 use crate::patterns::subscriptions::PrefixSet;
 use crate::peer::PeerId;
+use crate::protocol::Token;
 use crate::queue::gate::Pass;
 use crate::queue::inbox::{Inbox, Quick};
 use crate::queue::intake::{Intake, ReadGate};
@@ -94,6 +95,8 @@ pub(crate) struct Reader {
     sources: Slab<Source>,
     /// Where each peer's source is: asked once per arrival, not per message.
     places: HashMap<PeerId, Key>,
+    /// The latest peer of each token.
+    by_token: HashMap<Token, PeerId>,
     /// Sources with messages, in turn, and whose turn it is.
     ring: Vec<u32>,
     turn: usize,
@@ -144,6 +147,10 @@ struct Source {
     active: bool,
     /// The peer is gone, and this was its routing id: the source goes once it is read.
     gone: Option<Bytes>,
+    /// The peer was another one before, of which something is unread: it comes first. And the one that waits for this.
+    behind: Option<PeerId>,
+    next: Option<PeerId>,
+    token: Option<Token>,
     /// The other socket, if the peer is one of this process, and who we are to it.
     inproc: Option<(Weak<Core>, PeerId)>,
     /// For a ROUTER: the routing id the peer had after so many renamings.
@@ -155,6 +162,7 @@ impl Reader {
         Reader {
             sources: Slab::new(),
             places: HashMap::new(),
+            by_token: HashMap::new(),
             ring: Vec::new(),
             turn: 0,
             scratch: Vec::new(),
@@ -178,6 +186,9 @@ impl Reader {
                 made: VecDeque::new(),
                 active: false,
                 gone: None,
+                behind: None,
+                next: None,
+                token: None,
                 inproc: None,
                 known: None,
             })
@@ -188,7 +199,7 @@ impl Reader {
     /// Puts a peer that has something at the end of the round.
     fn activate(&mut self, peer: PeerId) {
         let source = self.source(peer);
-        if !std::mem::replace(&mut source.active, true) {
+        if source.behind.is_none() && !std::mem::replace(&mut source.active, true) {
             if let Some(key) = self.places.get(&peer) {
                 self.ring.push(key.index);
             }
@@ -226,8 +237,31 @@ impl Reader {
     }
 
     fn forget(&mut self, peer: PeerId) {
-        if let Some(key) = self.places.remove(&peer) {
-            self.sources.remove(key);
+        let Some(source) = self.places.remove(&peer).and_then(|key| self.sources.remove(key)) else { return };
+        if let Some(token) = source.token.filter(|token| self.by_token.get(token) == Some(&peer)) {
+            self.by_token.remove(&token);
+        }
+        let next = source.next;
+        if let Some(next) = next.filter(|next| self.places.contains_key(next)) {
+            let source = self.source(next);
+            source.behind = None;
+            // One that is gone is forgotten when its turn comes.
+            if !(source.inbox.is_empty() && source.made.is_empty()) || source.gone.is_some() {
+                self.activate(next);
+            }
+        }
+    }
+
+    /// A new peer has that token. If one that is gone had it as well, it has come back: what that one left unread comes before what
+    /// this one sends.
+    pub(super) fn recognise(&mut self, peer: PeerId, token: Token) {
+        let old = self.by_token.insert(token, peer);
+        self.source(peer).token = Some(token);
+        let left = old.and_then(|old| self.sources.get_mut(*self.places.get(&old)?)).filter(|left| left.gone.is_some());
+        if let Some(left) = left {
+            left.next = Some(peer);
+            let old = left.peer;
+            self.source(peer).behind = Some(old);
         }
     }
 
@@ -263,7 +297,7 @@ impl Reader {
     fn bury(&mut self, peer: PeerId, routing_id: Bytes) -> bool {
         let Some(source) = self.places.get(&peer).and_then(|key| self.sources.get_mut(*key)) else { return true };
         source.gone = Some(routing_id);
-        let read = !source.active;
+        let read = !source.active && source.behind.is_none();
         if read {
             self.forget(peer);
         }
@@ -274,6 +308,7 @@ impl Reader {
     pub(super) fn clear(&mut self) {
         self.sources = Slab::new();
         self.places.clear();
+        self.by_token.clear();
         self.ring.clear();
         self.turn = 0;
     }

@@ -1,7 +1,7 @@
 //! What a readable link does: how much a turn reads, where to, and what is handed on; when nobody receives any more, what is thrown
 //! away. Where the rest of a message stays until more of it comes.
 
-use super::{FULL, Loss, Reactor, Ready, Stint, token};
+use super::{Loss, Reactor, Ready, Stint, token};
 use crate::engine::link::{Origin, State};
 use crate::engine::{Host, Incoming};
 use crate::event::{Cause, Event, EventKind};
@@ -144,6 +144,9 @@ impl Reactor {
         };
         if let Some(link) = self.links.get_mut(key) {
             pack(&mut link.input, &mut buffer);
+            if !link.readable {
+                link.machine.drained(now);
+            }
         }
         // What a connection that failed has left in it is nobody else's.
         buffer.clear();
@@ -179,20 +182,15 @@ impl Reactor {
                 None => return Ok(found),
                 Some(protocol::Event::Ready(description)) => {
                     if let Origin::Listener(_) = link.origin {
-                        let is_full = self.admitted >= link.settings.max_connections;
-                        if let Err(reason) = if is_full { Err(FULL) } else { host.admits(&description) } {
-                            // Refused without a word: after an ERROR it would not come back, and the place may be free soon. Only our own
-                            // ends know an ERROR that passes.
-                            if description.announced.is_some() {
-                                link.machine.refuse_for_now(reason);
-                                link.collect_control();
-                            }
-                            return Err(Loss::Local(Cause::Refused(reason.into())));
+                        if self.meets_itself(host, key, &description) {
+                            let Some(link) = self.links.get_mut(key) else { return Ok(found) };
+                            link.state = State::Settling(Box::new(description));
+                            link.undigested = !input.is_empty();
+                            return Ok(found);
                         }
-                        link.machine.admit();
-                        link.admitted = true;
-                        self.admitted += 1;
+                        self.admit(host, key, &description)?;
                     }
+                    let Some(link) = self.links.get_mut(key) else { return Ok(found) };
                     // The first PING may be due, before anything that could keep the peer from reading it.
                     link.machine.handle_timeout(now).map_err(Loss::Protocol)?;
                     link.state = State::Settling(Box::new(description));

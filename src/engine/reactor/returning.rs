@@ -1,0 +1,124 @@
+//! A peer comes back while its old connection is still here, with messages that nobody has read yet.
+//!
+//! Its token tells that it is the same. The new link waits, without our READY and so without a message, until the old one is read to
+//! its end. If that does not come, because only the way in between was lost, the old link is read until it has no more, and asked
+//! whether its peer is still there. If nobody answers, it is closed. If somebody does, they are two peers of one token, as after a
+//! virtual machine was cloned, and both stay.
+
+use super::{FULL, Loss, Reactor};
+use crate::engine::Host;
+use crate::engine::link::{LastWords, Link, State};
+use crate::event::Cause;
+use crate::protocol::PeerDescription;
+use crate::slab::Key;
+use std::time::{Duration, Instant};
+
+impl Reactor {
+    /// The peer of an accepted link is ready. Returns true if it has to wait, because another link of the same peer is still here.
+    pub(super) fn meets_itself(&mut self, host: &dyn Host, key: Key, peer: &PeerDescription) -> bool {
+        let Some(announced) = peer.announced else { return false };
+        let Some(old) = self.by_token.get(&announced.token).copied() else { return false };
+        let Some(link) = self.links.get_mut(old).filter(|link| matches!(link.state, State::Up) && !link.deaf) else {
+            return false;
+        };
+        // Of several that wait the newest is meant.
+        let outdated = link.successor.replace(key);
+        if link.last_words == LastWords::Paced && !host.budget().is_over() {
+            link.last_words = LastWords::Hurried;
+        }
+        link.readable = true;
+        if let Some(link) = self.links.get_mut(key) {
+            link.predecessor = Some(old);
+        }
+        if let Some(outdated) = outdated {
+            self.lose(host, outdated, Loss::Local(RETURNED));
+        }
+        self.list(old);
+        true
+    }
+
+    /// A link was served: if another of its peer waits, and nothing more is to be read here, says what becomes of it.
+    pub(super) fn settle_return(&mut self, host: &dyn Host, key: Key) {
+        let Some(link) = self.links.get_mut(key).filter(|link| link.successor.is_some()) else { return };
+        if link.last_words == LastWords::Hurried && host.budget().is_over() {
+            link.last_words = LastWords::Paced;
+        }
+        if link.readable || link.is_kept() {
+            return;
+        }
+        let (now, pongs) = (Instant::now(), link.machine.pongs());
+        match link.last_words {
+            LastWords::Paced | LastWords::Hurried => {
+                link.last_words = LastWords::Asked(now + ANSWER, pongs);
+                link.machine.ask();
+                self.converse(host, key, now);
+            }
+            LastWords::Asked(_, before) if before != pongs => {
+                link.last_words = LastWords::Paced;
+                if let Some(other) = link.successor.take() {
+                    self.let_in(host, other);
+                }
+            }
+            LastWords::Asked(until, _) if until <= now => self.lose(host, key, Loss::Local(RETURNED)),
+            LastWords::Asked(..) => {}
+        }
+    }
+
+    /// A link is gone: the one that waited for it comes next. The socket reads what this one has left first.
+    pub(super) fn pass_on(&mut self, host: &dyn Host, key: Key, gone: &Link) {
+        if let Some(waited) = gone.predecessor.and_then(|old| self.links.get_mut(old)) {
+            if waited.successor == Some(key) {
+                waited.successor = None;
+                waited.last_words = LastWords::Paced;
+            }
+        }
+        if let Some(next) = gone.successor {
+            self.let_in(host, next);
+        }
+    }
+
+    /// A link need not wait any longer: finds its peer a place.
+    fn let_in(&mut self, host: &dyn Host, key: Key) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        link.predecessor = None;
+        let State::Settling(description) = &link.state else { return };
+        let description = description.clone();
+        match self.admit(host, key, &description) {
+            Ok(()) => {
+                self.converse(host, key, Instant::now());
+                self.list(key);
+            }
+            Err(loss) => self.lose(host, key, loss),
+        }
+    }
+
+    /// Finds the peer of an accepted link a place, and says READY to it. It is refused without a word: after an ERROR it would not come
+    /// back, and the place may be free soon. Only our own ends know an ERROR that passes.
+    pub(super) fn admit(&mut self, host: &dyn Host, key: Key, peer: &PeerDescription) -> Result<(), Loss> {
+        let Some(link) = self.links.get_mut(key) else { return Ok(()) };
+        let is_full = self.admitted >= link.settings.max_connections;
+        if let Err(reason) = if is_full { Err(FULL) } else { host.admits(peer) } {
+            if peer.announced.is_some() {
+                link.machine.refuse_for_now(reason);
+                link.collect_control();
+            }
+            return Err(Loss::Local(Cause::Refused(reason.into())));
+        }
+        link.machine.admit();
+        link.admitted = true;
+        self.admitted += 1;
+        Ok(())
+    }
+
+    /// A link is gone: its peer is not to be found by it any more.
+    pub(super) fn forget_token(&mut self, key: Key, link: &Link) {
+        if let Some(token) = link.token.filter(|token| self.by_token.get(token) == Some(&key)) {
+            self.by_token.remove(&token);
+        }
+    }
+}
+
+/// Why an old link goes, or one that waited for it.
+const RETURNED: Cause = Cause::Replaced("the same peer has connected again");
+/// How long a peer may take to answer over its old link.
+const ANSWER: Duration = Duration::from_secs(1);

@@ -1,0 +1,316 @@
+//! Order across reconnects: what the receiver has not read of an old connection comes before what comes over the new one. And
+//! connections that are accepted say READY only once their peer has a place.
+
+use crate::support::raw::{Raw, command, frame, greeting, property, ready};
+use crate::support::{PATIENCE, eventually, holds_within, is_full};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use wiremesh::{AnySocket, Context, Dealer, EventKind, Message, Pull, Push, Router, SocketKind};
+
+/// Passes octets on between two addresses, until it is cut.
+struct Relay {
+    address: SocketAddr,
+    /// Both ends of each connection.
+    links: Arc<Mutex<Vec<(TcpStream, TcpStream)>>>,
+}
+
+impl Relay {
+    fn to(endpoint: &str) -> Relay {
+        let to: SocketAddr = endpoint.trim_start_matches("tcp://").parse().expect("an address");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let (address, links) = (listener.local_addr().expect("bound"), Arc::new(Mutex::new(Vec::new())));
+        let relay = Relay { address, links: Arc::clone(&links) };
+        std::thread::spawn(move || {
+            for near in listener.incoming().map_while(Result::ok) {
+                let Ok(far) = TcpStream::connect(to) else { continue };
+                let clone = |stream: &TcpStream| stream.try_clone().expect("a handle");
+                let (mut near_out, mut far_in) = (clone(&near), clone(&far));
+                let (mut near_in, mut far_out) = (clone(&near), clone(&far));
+                std::thread::spawn(move || io::copy(&mut near_in, &mut far_out));
+                std::thread::spawn(move || io::copy(&mut far_in, &mut near_out));
+                links.lock().expect("no panic").push((near, far));
+            }
+        });
+        relay
+    }
+
+    fn endpoint(&self) -> String {
+        format!("tcp://{}", self.address)
+    }
+
+    /// Ends all connections, of which the far end sees the end behind all that was passed on, or, if `quietly`, nothing at all.
+    fn cut(&self, quietly: bool) -> Vec<TcpStream> {
+        let links = std::mem::take(&mut *self.links.lock().expect("no panic"));
+        let end = |(near, far): (TcpStream, TcpStream)| {
+            near.shutdown(Shutdown::Both).expect("open");
+            if !quietly {
+                far.shutdown(Shutdown::Write).expect("open");
+            }
+            far
+        };
+        links.into_iter().map(end).collect()
+    }
+}
+
+fn number(message: &Message) -> u32 {
+    let body = message.iter().last().expect("a frame");
+    u32::from_be_bytes(body.get(..4).and_then(|octets| octets.try_into().ok()).expect("a number"))
+}
+
+/// A sender that connects through a relay sends five messages over each of four connections, before its receiver reads any.
+fn over_four_connections(sender: SocketKind, receiver: SocketKind, mark: u32, quietly: bool, size: usize) {
+    let (context, other) = (Context::new(), Context::new());
+    let receiver = AnySocket::builder(receiver).context(&other).receive_mark(mark).build().expect("good");
+    let sender = AnySocket::builder(sender)
+        .context(&context)
+        .reconnect_interval(Duration::from_millis(10))
+        .build()
+        .expect("good");
+    if receiver.kind() == SocketKind::Sub {
+        receiver.subscribe("").expect("open");
+    }
+    let relay = Relay::to(receiver.bind("tcp://127.0.0.1:*").expect("bound").as_str());
+    sender.connect(relay.endpoint()).expect("good");
+    let mut kept = Vec::new();
+    for round in 0..4_u32 {
+        if round > 0 {
+            kept.extend(relay.cut(quietly));
+            eventually(PATIENCE, "the cut is seen and mended", || sender.stats().reconnects == u64::from(round));
+        }
+        sender.wait_for_peers(1, PATIENCE).expect("connected");
+        if sender.kind() == SocketKind::Pub {
+            sender.wait_for_subscribers(1, PATIENCE).expect("subscribed");
+        }
+        for message in 0..5_u32 {
+            let mut body = (round * 5 + message).to_be_bytes().to_vec();
+            body.resize(size.max(4), 0);
+            sender.send(body).expect("accepted");
+        }
+        sender.flush(PATIENCE).expect("written");
+        // What was written is with the receiver's system before the relay is cut.
+        let before = |round: u32| u64::from((round + 1) * 5).min(u64::from(mark));
+        eventually(PATIENCE, "it has arrived", || receiver.stats().unread >= before(round));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let numbers: Vec<u32> = (0..20).map(|_| number(&receiver.recv_timeout(PATIENCE).expect("none is lost"))).collect();
+    assert_eq!(numbers, (0..20).collect::<Vec<_>>(), "{sender:?} to {receiver:?}, mark {mark}, quietly: {quietly}");
+    assert!(receiver.stats().unread == 0 && sender.stats().dropped.total() == 0);
+}
+
+#[test]
+fn what_came_over_old_connections_is_read_before_what_comes_over_new_ones() {
+    for (sender, receiver) in [
+        (SocketKind::Push, SocketKind::Pull),
+        (SocketKind::Dealer, SocketKind::Dealer),
+        (SocketKind::Dealer, SocketKind::Router),
+        (SocketKind::Pub, SocketKind::Sub),
+    ] {
+        over_four_connections(sender, receiver, 1000, false, 4);
+    }
+}
+
+#[test]
+fn so_it_is_where_the_receiver_stands_at_its_mark() {
+    over_four_connections(SocketKind::Push, SocketKind::Pull, 1, false, 4);
+    over_four_connections(SocketKind::Dealer, SocketKind::Router, 3, false, 2000);
+}
+
+#[test]
+fn so_it_is_where_the_receiver_did_not_see_the_old_connections_end() {
+    over_four_connections(SocketKind::Push, SocketKind::Pull, 1000, true, 4);
+}
+
+#[test]
+fn a_router_knows_a_peer_that_has_come_back_by_its_id_before_it_saw_the_old_connection_end() {
+    let (context, other) = (Context::new(), Context::new());
+    let router = Router::builder().context(&other).mandatory(true).build().expect("good");
+    let relay = Relay::to(router.bind("tcp://127.0.0.1:*").expect("bound").as_str());
+    let dealer = Dealer::builder()
+        .context(&context)
+        .routing_id("D")
+        .reconnect_interval(Duration::from_millis(10))
+        .build()
+        .expect("good");
+    dealer.connect(relay.endpoint()).expect("good");
+    dealer.send("before").expect("accepted");
+    assert_eq!(router.recv_timeout(PATIENCE).expect("a message").1, "before");
+    let _kept = relay.cut(true);
+    eventually(PATIENCE, "it comes back", || dealer.stats().reconnects == 1);
+    dealer.send("after").expect("accepted");
+    let (id, message) = router.recv_timeout(PATIENCE).expect("a message");
+    assert_eq!((id.as_ref(), message), (&b"D"[..], Message::from("after")));
+    router.send_to("D", "answer").expect("routable");
+    assert_eq!(dealer.recv_timeout(PATIENCE).expect("an answer"), "answer");
+}
+
+/// A READY with that token.
+fn ready_with_token(kind: &str, token: u8) -> Vec<u8> {
+    let mut value = vec![1, 0];
+    value.extend_from_slice(&u64::MAX.to_be_bytes());
+    value.extend_from_slice(&[token; 16]);
+    let mut body = b"\x05READY".to_vec();
+    property(&mut body, "Socket-Type", kind.as_bytes());
+    property(&mut body, "X-Wiremesh", &value);
+    command(&body)
+}
+
+fn greet(endpoint: &str, ready: &[u8]) -> Raw {
+    let mut raw = Raw::connect(endpoint).expect("a listener");
+    raw.write_all(&[&greeting()[..], ready].concat()).expect("open");
+    raw
+}
+
+fn hear_ready(raw: &mut Raw) {
+    let mut theirs = [0; 66];
+    raw.read_exact(&mut theirs).expect("a greeting and a header");
+    let mut body = vec![0; theirs[65].into()];
+    raw.read_exact(&mut body).expect("a READY");
+}
+
+#[test]
+fn two_peers_with_one_token_that_are_both_there_are_two_peers() {
+    let pull = Pull::in_context(&Context::new());
+    let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound");
+    let mut first = greet(endpoint.as_str(), &ready_with_token("PUSH", 7));
+    hear_ready(&mut first);
+    let mut second = greet(endpoint.as_str(), &ready_with_token("PUSH", 7));
+    // The first is asked, and answers.
+    let mut ping = [0; 9];
+    first.read_exact(&mut ping).expect("a question");
+    assert_eq!(&ping, b"\x04\x07\x04PING\x00\x00");
+    first.write_all(&command(b"\x04PONG")).expect("open");
+    hear_ready(&mut second);
+    for raw in [&mut first, &mut second] {
+        raw.write_all(&frame(false, b"message")).expect("open");
+        assert_eq!(pull.recv_timeout(PATIENCE).expect("a message"), "message");
+    }
+    assert_eq!(pull.stats().connections, 2);
+}
+
+#[test]
+fn a_peer_that_comes_again_and_again_before_its_old_connection_is_done_takes_one_place() {
+    let pull = Pull::in_context(&Context::new());
+    let monitor = pull.monitor();
+    let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound");
+    let mut first = greet(endpoint.as_str(), &ready_with_token("PUSH", 7));
+    hear_ready(&mut first);
+    first.write_all(&frame(false, b"first")).expect("open");
+    let mut others: Vec<Raw> = (0..20).map(|_| greet(endpoint.as_str(), &ready_with_token("PUSH", 7))).collect();
+    let mut last = others.pop().expect("twenty");
+    hear_ready(&mut last);
+    last.write_all(&frame(false, b"last")).expect("open");
+    for wanted in ["first", "last"] {
+        assert_eq!(pull.recv_timeout(PATIENCE).expect("a message"), wanted);
+    }
+    assert!(first.is_closed_within(PATIENCE) && others.iter_mut().all(|raw| raw.is_closed_within(PATIENCE)));
+    assert_eq!(pull.stats().connections, 1);
+    drop(last);
+    eventually(PATIENCE, "all are gone", || pull.stats().connections == 0);
+    drop(monitor);
+}
+
+// ----- the right moment to say READY -----
+
+#[test]
+fn an_accepted_connection_of_any_kind_keeps_its_ready_until_its_peer_is_ready() {
+    let context = Context::new();
+    for (kind, peer) in [
+        (SocketKind::Pull, "PUSH"),
+        (SocketKind::Push, "PULL"),
+        (SocketKind::Dealer, "DEALER"),
+        (SocketKind::Router, "DEALER"),
+        (SocketKind::Pub, "SUB"),
+        (SocketKind::Rep, "REQ"),
+        (SocketKind::Pair, "PAIR"),
+    ] {
+        let socket = AnySocket::in_context(kind, &context);
+        let endpoint = socket.bind("tcp://127.0.0.1:*").expect("bound");
+        let mut raw = Raw::connect(endpoint.as_str()).expect("a listener");
+        let mut theirs = [0; 64];
+        raw.read_exact(&mut theirs).expect("a greeting");
+        raw.write_all(&greeting()).expect("open");
+        raw.set_read_timeout(Duration::from_millis(30));
+        assert!(raw.read(&mut [0; 1]).is_err(), "{kind} says READY first");
+        raw.write_all(&ready(peer)).expect("open");
+        raw.set_read_timeout(PATIENCE);
+        let mut start = [0; 8];
+        raw.read_exact(&mut start).expect("a READY");
+        assert_eq!(&start[2..], b"\x05READY", "{kind}");
+        // One that waits for our READY gets it all the same, a little later.
+        let mut waits = Raw::connect(endpoint.as_str()).expect("a listener");
+        waits.write_all(&greeting()).expect("open");
+        waits.read_exact(&mut theirs).expect("a greeting");
+        if kind != SocketKind::Pair {
+            waits.read_exact(&mut start).expect("a READY");
+            assert_eq!(&start[2..], b"\x05READY", "{kind}");
+        }
+    }
+}
+
+/// Clients with a message each meet a server that has places for few unfinished handshakes; all of them arrive.
+fn come_back_together(client: SocketKind, server: SocketKind) {
+    let (context, other) = (Context::new(), Context::new());
+    let count = if is_full() { 3000 } else { 150 };
+    let server =
+        AnySocket::builder(server).context(&other).half_open_limit(4_u32).receive_mark(0_u32).build().expect("good");
+    let bound = server.bind("tcp://127.0.0.1:*").expect("bound");
+    let clients: Vec<AnySocket> = (0..count)
+        .map(|number: u32| {
+            let socket = AnySocket::builder(client)
+                .context(&context)
+                .reconnect_interval(Duration::from_millis(5))
+                .reconnect_max(Duration::from_millis(50))
+                .build()
+                .expect("good");
+            socket.connect(&bound).expect("good");
+            for part in 0..5 {
+                socket.send((number * 5 + part).to_be_bytes().to_vec()).expect("accepted");
+            }
+            socket
+        })
+        .collect();
+    let mut seen = vec![false; count as usize * 5];
+    for _ in 0..count * 5 {
+        let message = server.recv_timeout(PATIENCE).expect("none is lost");
+        assert!(!std::mem::replace(&mut seen[number(&message) as usize], true), "none comes twice");
+    }
+    drop(clients);
+}
+
+#[test]
+fn clients_that_come_all_at_once_lose_nothing_to_the_bound_on_unfinished_handshakes() {
+    for (client, server) in [
+        (SocketKind::Push, SocketKind::Pull),
+        (SocketKind::Dealer, SocketKind::Dealer),
+        (SocketKind::Dealer, SocketKind::Router),
+    ] {
+        come_back_together(client, server);
+    }
+}
+
+#[test]
+fn a_peer_that_is_ready_is_not_evicted_and_one_that_is_not_is() {
+    let pull = Pull::builder().context(&Context::new()).half_open_limit(1_u32).build().expect("good");
+    let monitor = pull.monitor();
+    let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound");
+    // They got our READY because they waited for it, and never say theirs: each goes when the next one comes.
+    let mut silent: Vec<Raw> = Vec::new();
+    for _ in 0..3 {
+        let mut raw = Raw::connect(endpoint.as_str()).expect("a listener");
+        raw.write_all(&greeting()).expect("open");
+        let mut theirs = [0; 66];
+        raw.read_exact(&mut theirs).expect("a greeting, and a READY after a while");
+        silent.push(raw);
+    }
+    let push = Push::in_context(&Context::new());
+    push.connect(&endpoint).expect("good");
+    push.send("message").expect("accepted");
+    assert_eq!(pull.recv_timeout(PATIENCE).expect("a message"), "message");
+    let evicted = std::iter::from_fn(|| monitor.try_recv())
+        .filter(|event| matches!(event.kind, EventKind::HandshakeFailed(_)))
+        .count();
+    assert_eq!(evicted, 3, "nobody can keep the places");
+    assert!(holds_within(PATIENCE, || pull.stats().connections == 1));
+}
