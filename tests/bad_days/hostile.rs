@@ -483,9 +483,11 @@ fn endless_small_frames_are_refused_at_the_default_limit() {
             raw.shake_hands("DEALER").expect("a socket");
             let taken = (0..2000).take_while(|_| raw.write_all(&bulk).is_ok()).count();
             assert!(taken < 2000, "twenty million frames are not taken");
-            let growth = measure::resident(server.id()).saturating_sub(memory);
-            println!("{} octets a frame: {taken} times 10,000 taken, memory grew by {} KiB", body.len(), growth >> 10);
-            assert!(growth <= GROWTH, "memory grew by {} MiB", growth >> 20);
+            println!("{} octets a frame: {taken} times 10,000 taken", body.len());
+            drop(raw);
+            // What was taken of the message is given back once the server has noticed its end.
+            let growth = || measure::resident(server.id()).saturating_sub(memory);
+            eventually(PATIENCE, "the memory is given back", || growth() <= GROWTH);
         }
         server.finish();
     });
