@@ -401,7 +401,9 @@ impl Connection {
                     None => state.step(input, &self.config, &mut self.outgoing)?,
                     Some(held_back) => state.step(input, &self.config, &mut held_back.ready)?,
                 },
-                State::Handshake(state) => state.step(input, &self.config, &mut self.outgoing, now)?,
+                State::Handshake(state) => {
+                    state.step(input, &self.config, &mut self.held_back, &mut self.outgoing, now)?
+                }
                 State::Traffic(traffic) => Step::Wait(State::Traffic(traffic)),
                 State::Failed(error) => return Err(error),
             };
@@ -460,6 +462,7 @@ impl ExpectReady {
         mut self,
         input: &mut BytesMut,
         config: &Config,
+        held_back: &mut Option<HeldBack>,
         outgoing: &mut Outgoing,
         now: Instant,
     ) -> Result<Step, ProtocolError> {
@@ -476,6 +479,11 @@ impl ExpectReady {
                 refusal: None,
             })),
             Err(error) => {
+                // A peer of a kind that does not fit finds that out by our READY and goes on trying; an ERROR alone would end it.
+                let kinds = matches!(error, ProtocolError::IncompatibleSocket { .. });
+                if let Some(ready) = held_back.as_mut().filter(|_| kinds).and_then(|held_back| held_back.ready.take()) {
+                    outgoing.push(&ready);
+                }
                 // Told to the peer, because it is the one that has to change something.
                 outgoing.push(&command::error(&error.to_string()));
                 Err(error)
