@@ -162,10 +162,12 @@ fn an_xsub_subscribes_by_every_form_of_send(net: &Net) {
     let (xpub, xsub) = (XPub::in_context(&net.context), XSub::in_context(&net.context));
     net.join(&xpub, &[&xsub]);
     xsub.send(b"\x01a").unwrap();
+    // What was not sent yet would be taken back by the last of these.
+    assert_eq!(xpub.recv_timeout(LONG).unwrap(), b"\x01a");
     xsub.try_send(b"\x01b").unwrap();
     xsub.send_timeout(b"\x01c", LONG).unwrap();
     xsub.send_many([b"\x01d", b"\x00a"]).unwrap();
-    for wanted in [b"\x01a", b"\x01b", b"\x01c", b"\x01d", b"\x00a"] {
+    for wanted in [b"\x01b", b"\x01c", b"\x01d", b"\x00a"] {
         assert_eq!(xpub.recv_timeout(LONG).unwrap(), wanted);
     }
     assert_eq!(xsub.topic_count(), 3);
