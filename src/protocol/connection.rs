@@ -402,7 +402,8 @@ impl Connection {
                     Some(held_back) => state.step(input, &self.config, &mut held_back.ready)?,
                 },
                 State::Handshake(state) => {
-                    state.step(input, &self.config, &mut self.held_back, &mut self.outgoing, now)?
+                    let is_held_back = self.held_back.is_some();
+                    state.step(input, &self.config, is_held_back, &mut self.outgoing, now)?
                 }
                 State::Traffic(traffic) => Step::Wait(State::Traffic(traffic)),
                 State::Failed(error) => return Err(error),
@@ -462,7 +463,7 @@ impl ExpectReady {
         mut self,
         input: &mut BytesMut,
         config: &Config,
-        held_back: &mut Option<HeldBack>,
+        is_held_back: bool,
         outgoing: &mut Outgoing,
         now: Instant,
     ) -> Result<Step, ProtocolError> {
@@ -479,13 +480,11 @@ impl ExpectReady {
                 refusal: None,
             })),
             Err(error) => {
-                // A peer of a kind that does not fit finds that out by our READY and goes on trying; an ERROR alone would end it.
-                let kinds = matches!(error, ProtocolError::IncompatibleSocket { .. });
-                if let Some(ready) = held_back.as_mut().filter(|_| kinds).and_then(|held_back| held_back.ready.take()) {
-                    outgoing.push(&ready);
-                }
-                // Told to the peer, because it is the one that has to change something.
-                outgoing.push(&command::error(&error.to_string()));
+                // Told to the peer, because it is the one that has to change something. A peer of another kind that has our READY
+                // finds that out by itself and goes on trying; one that has not must be told to.
+                let passes = is_held_back && matches!(error, ProtocolError::IncompatibleSocket { .. });
+                let prefix = if passes { ProtocolError::PASSES } else { "" };
+                outgoing.push(&command::error(&format!("{prefix}{error}")));
                 Err(error)
             }
         }

@@ -65,7 +65,8 @@ pub enum ProtocolError {
         theirs: String,
     },
     /// The peer refused us with an ERROR command. Trying again will not help before somebody changes something, unless the reason begins with
-    /// `try again: `, as that of our own ends does where it passes: a second peer of a PAIR, or a routing id that is in use.
+    /// `try again: `, as that of our own ends does where it passes: a second peer of a PAIR, a routing id that is in use, or another kind of socket
+    /// that may be bound there later.
     #[error("the peer refused the connection: {reason:?}")]
     Refused {
         /// What it gave as its reason, at most 255 octets.

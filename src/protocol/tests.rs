@@ -328,6 +328,7 @@ fn a_peer_that_fails_is_told_no_ready_that_was_kept_back() {
     assert!(matches!(error, ProtocolError::IncompatibleSocket { .. }));
     let said = fed.said();
     assert!(said[2..].starts_with(b"\x05ERROR"), "{said:?}");
+    assert!(said[9..].starts_with(b"try again: "), "{said:?}");
     assert!(fed.connection.handle_timeout(fed.now + SECOND).is_err());
     fed.connection.admit();
     assert_eq!(fed.said(), "");

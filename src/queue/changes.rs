@@ -1,8 +1,8 @@
 //! Changes of subscriptions that wait to be sent upstream, with no message among them.
 //!
-//! A subscription that was not sent yet and its cancellation take each other out, so that a topic which is asked for and given up
-//! all the time costs nothing while the publisher does not read. The reverse pair stays: whoever keeps last values answers a new
-//! subscription with one.
+//! A subscription that was not sent yet and its cancellation take each other out. So a topic that is subscribed to and cancelled again
+//! and again costs nothing while the publisher does not read. The reverse pair stays, because a publisher that keeps last values answers
+//! a new subscription with one.
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -27,7 +27,7 @@ pub(crate) enum ChangeKind {
     Again,
     /// A cancellation of a topic that it shall not know any more.
     Last,
-    /// A cancellation that is told although others want the topic still, or nobody ever did.
+    /// A cancellation that is told (`verbose_unsubscribe`) although the topic is still wanted, or never was.
     Told,
 }
 

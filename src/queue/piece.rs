@@ -32,52 +32,24 @@ enum Data {
 }
 
 impl Piece {
+    fn new(data: Data, messages: u32, ends: bool) -> Piece {
+        Piece { data, start: 0, messages, ends, control: false, urgent: false, doubt: Doubt::default() }
+    }
+
     pub(crate) fn owned(bytes: Vec<u8>, messages: u32, ends: bool) -> Piece {
-        Piece {
-            data: Data::Owned(bytes),
-            start: 0,
-            messages,
-            ends,
-            control: false,
-            urgent: false,
-            doubt: Doubt::default(),
-        }
+        Piece::new(Data::Owned(bytes), messages, ends)
     }
 
     pub(crate) fn shared(bytes: Bytes, messages: u32, ends: bool) -> Piece {
-        Piece {
-            data: Data::Shared(bytes),
-            start: 0,
-            messages,
-            ends,
-            control: false,
-            urgent: false,
-            doubt: Doubt::default(),
-        }
+        Piece::new(Data::Shared(bytes), messages, ends)
     }
 
     pub(crate) fn extent(extent: Extent) -> Piece {
-        Piece {
-            data: Data::Extent(extent),
-            start: 0,
-            messages: 1,
-            ends: true,
-            control: false,
-            urgent: false,
-            doubt: Doubt::default(),
-        }
+        Piece::new(Data::Extent(extent), 1, true)
     }
 
     pub(crate) fn commands(bytes: Vec<u8>) -> Piece {
-        Piece {
-            data: Data::Owned(bytes),
-            start: 0,
-            messages: 0,
-            ends: true,
-            control: true,
-            urgent: false,
-            doubt: Doubt::default(),
-        }
+        Piece { control: true, ..Piece::new(Data::Owned(bytes), 0, true) }
     }
 
     pub(crate) fn urgent(bytes: Vec<u8>) -> Piece {

@@ -477,17 +477,17 @@ fn endless_small_frames_are_refused_at_the_default_limit() {
         let mut server = Process::start("server", &[&"default"]);
         let endpoint = server.hear();
         let memory = measure::resident(server.id());
-        for body in [&b""[..], b"x", &[7; 100]] {
+        // The last two fill the default message limit with octets. What one of them leaves to the allocator serves the next: a leak would add up.
+        for body in [&b""[..], b"x", &[7; 100], &[7; 100]] {
             let bulk = raw::frame(true, body).repeat(10_000);
             let mut raw = Raw::connect(&endpoint).expect("accepted");
             raw.shake_hands("DEALER").expect("a socket");
             let taken = (0..2000).take_while(|_| raw.write_all(&bulk).is_ok()).count();
             assert!(taken < 2000, "twenty million frames are not taken");
             println!("{} octets a frame: {taken} times 10,000 taken", body.len());
-            // Octets that came may be held until their message is refused, and by the allocator after that.
-            let octets = (taken * bulk.len()) as u64;
             let growth = measure::resident(server.id()).saturating_sub(memory);
-            assert!(growth <= octets + GROWTH, "memory grew by {} MiB", growth >> 20);
+            let allowed = if body.len() < 100 { 0 } else { 1 << 30 };
+            assert!(growth <= allowed + GROWTH, "memory grew by {} MiB", growth >> 20);
         }
         server.finish();
     });
