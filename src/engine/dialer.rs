@@ -59,6 +59,12 @@ impl Dialer {
         })
     }
 
+    /// How long to wait before a connection that we ended ourselves is replaced; `None` when it is not to be. Its peer was not lost, so
+    /// nobody else comes back at this moment, and it counts as no failure.
+    pub(crate) fn replacement(&self) -> Option<Duration> {
+        Some(self.settings.reconnect_interval?.clamp(FLOOR, CEILING))
+    }
+
     /// A connection proved good: the next loss starts from the interval again.
     pub(crate) fn proved(&mut self) {
         self.failures = 0;

@@ -209,3 +209,24 @@ fn a_request_waits_for_its_server_within_its_time() {
     go.send(()).unwrap();
     assert_eq!(req.request_with_retries("somebody?", PATIENCE, 0).unwrap(), "somebody?");
 }
+
+/// The connection to a ROUTER is replaced by us after each attempt that was not answered. Nobody was lost by that, so the next attempt
+/// need not wait as after an outage.
+#[test]
+fn attempts_over_a_connection_that_we_replaced_follow_each_other_within_their_patience() {
+    const PATIENCE_OF_ONE: Duration = Duration::from_millis(200);
+    for round in 0..8 {
+        let context = Context::new();
+        let (server, client) = (Router::in_context(&context), Req::in_context(&context));
+        client.connect(server.bind("tcp://127.0.0.1:*").unwrap()).unwrap();
+        let serving = thread::spawn(move || {
+            server.recv_timeout(PATIENCE).expect("the first attempt");
+            let (id, question) = server.recv_timeout(PATIENCE).expect("the second attempt");
+            server.send_to(id, question).expect("it is there");
+            server
+        });
+        let answer = client.request_with_retries("are you there?", PATIENCE_OF_ONE, 3);
+        assert_eq!(answer.unwrap_or_else(|error| panic!("round {round}: {error}")), "are you there?");
+        serving.join().unwrap();
+    }
+}

@@ -148,7 +148,11 @@ impl Reactor {
         let Some(dialer) = self.dialers.get_mut(key) else { return };
         let endpoint = Arc::clone(&dialer.endpoint);
         let refused = matches!(&cause, Cause::System(error) if error.kind() == io::ErrorKind::ConnectionRefused);
-        let wait = if refused && dialer.settings.stop_on_refused { None } else { dialer.backoff(random) };
+        let wait = match cause {
+            _ if refused && dialer.settings.stop_on_refused => None,
+            Cause::Local => dialer.replacement(),
+            _ => dialer.backoff(random),
+        };
         let (id, peer) = (dialer.id, dialer.peer);
         match wait {
             Some(wait) => {
