@@ -1,7 +1,7 @@
 //! Long messages are written by whoever sends them, from where they are. One that the caller keeps is not copied then unless its
 //! peer falls behind; and no driver is called, whose caches would be cold.
 
-use super::core::{Core, Deadline, Next, Wait};
+use super::core::{Core, Deadline, Wait};
 use super::flushing::Effort;
 use super::patience::Patience;
 use super::sending::{Payload, Routing, SendSide, Wire};
@@ -14,7 +14,6 @@ use crate::queue::outbox::Batch;
 use std::io::IoSlice;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 use wiremesh_transports::Stream;
 
@@ -125,9 +124,7 @@ impl Core {
             }
         };
         side.tempo.is_lone(side.counts.accepted);
-        // What may have been the answer is on its way.
-        let (answer, unknown) = (Next::Answer as u8, Next::Unknown as u8);
-        let _ = self.next.compare_exchange(answer, unknown, Ordering::Relaxed, Ordering::Relaxed);
+        self.note_answered();
         place
     }
 

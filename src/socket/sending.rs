@@ -178,6 +178,14 @@ pub(super) enum After {
     Notice(Weak<Core>, PeerId),
 }
 
+/// What is to be done once the lock is released, for a message that goes to several peers.
+#[derive(Default)]
+struct FollowUp {
+    inline: Option<PeerId>,
+    ring: bool,
+    notices: smallvec::SmallVec<[(Weak<Core>, PeerId); 4]>,
+}
+
 /// A message to be queued, as cheaply as it came.
 #[derive(Clone, Copy)]
 pub(super) enum Payload<'a> {
@@ -587,9 +595,6 @@ impl Peer {
             return match &mut self.wire {
                 Wire::Stream(_) if self.deferred => {
                     let last = core.next.load(Ordering::Relaxed) == Next::Answer as u8;
-                    if last {
-                        core.next.store(Next::Unknown as u8, Ordering::Relaxed);
-                    }
                     let many = self.outbox.waiting() >= HANDFUL || self.outbox.waiting_bytes() >= HANDFUL_BYTES;
                     if last || many { After::Inline(self.id) } else { After::Nothing }
                 }
@@ -604,11 +609,7 @@ impl Peer {
             Wire::None => After::Nothing,
             Wire::Stream(_) => {
                 let (lone, next) = (is_lone(), core.next.load(Ordering::Relaxed));
-                if may_inline && next == Next::Answer as u8 {
-                    core.next.store(Next::Unknown as u8, Ordering::Relaxed);
-                    return After::Inline(self.id);
-                }
-                if may_inline && lone && next != Next::Receive as u8 {
+                if may_inline && (next == Next::Answer as u8 || (lone && next != Next::Receive as u8)) {
                     return After::Inline(self.id);
                 }
                 if std::mem::replace(&mut self.dirty, true) {
@@ -627,6 +628,14 @@ impl Peer {
                     After::Notice(Weak::clone(core), *there)
                 }
             }
+        }
+    }
+
+    /// Leaves what waits to whoever drives, to be written at once rather than at a caller's next visit; somebody is to be rung for it.
+    fn leave_to_driver(&mut self, dirty: &mut Vec<PeerId>) {
+        self.deferred = false;
+        if !std::mem::replace(&mut self.dirty, true) {
+            dirty.push(self.id);
         }
     }
 
@@ -875,9 +884,7 @@ impl Core {
             None
         };
         let alone = matched.len() == 1;
-        let mut ring = false;
-        let mut first = After::Nothing;
-        let mut notices: smallvec::SmallVec<[(Weak<Core>, PeerId); 4]> = smallvec::SmallVec::new();
+        let mut follow_up = FollowUp::default();
         for slot in matched.drain(..) {
             let Some(peer) = peers.at_mut(slot) else { continue };
             let full = !reserved && !self.conflate && !peer.has_room(size, *marks, self);
@@ -901,19 +908,11 @@ impl Core {
             }
             peer.note_fill(*marks);
             peer.charge(self);
-            match peer.after_push(idle, alone, || tempo.is_lone(counts.accepted), dirty, self) {
-                After::Nothing => {}
-                After::Ring => ring = true,
-                After::Inline(id) => first = After::Inline(id),
-                After::Notice(core, there) => notices.push((core, there)),
-            }
+            let after = peer.after_push(idle, alone, || tempo.is_lone(counts.accepted), dirty, self);
+            follow_up.add(after, peer, dirty);
         }
         drop(guard);
-        self.follow(first);
-        for (core, there) in notices {
-            self.follow(After::Notice(core, there));
-        }
-        self.follow(if ring { After::Ring } else { After::Nothing });
+        self.follow_all(follow_up);
         Ok(())
     }
 
@@ -923,10 +922,13 @@ impl Core {
         let (size, marks) = (SendSide::size_of(payload), side.marks);
         let open = side.peers.iter().filter(|(_, peer)| peer.is_open());
         let slots: Vec<u32> = open.map(|(key, _)| key.index).collect();
-        let mut after = Vec::new();
+        let mut follow_up = FollowUp::default();
         for slot in &slots {
             if side.peers.at(*slot).is_some_and(|peer| peer.has_room(size, marks, self)) {
-                after.push(side.push(*slot, &[], payload, self));
+                let after = side.push(*slot, &[], payload, self);
+                if let Some(peer) = side.peers.at_mut(*slot) {
+                    follow_up.add(after, peer, &mut side.dirty);
+                }
             } else {
                 side.refuse(*slot, size);
             }
@@ -936,9 +938,7 @@ impl Core {
             side.counts.dropped.unroutable += 1;
         }
         drop(guard);
-        for after in after {
-            self.follow(after);
-        }
+        self.follow_all(follow_up);
         Ok(())
     }
 
@@ -950,12 +950,50 @@ impl Core {
             // Waking somebody takes longer than the pause that ends a burst.
             After::Ring if self.port.ring() => self.lock_send().tempo.go_on(),
             After::Ring => {}
-            After::Inline(peer) => self.flush_inline(peer),
+            After::Inline(peer) => {
+                self.note_answered();
+                self.flush_inline(peer);
+            }
             After::Notice(core, there) => {
                 if let Some(core) = core.upgrade() {
                     core.notice(there);
                 }
             }
+        }
+    }
+
+    /// Does what the pushes of one message asked for, with no lock held.
+    #[inline(always)]
+    fn follow_all(&self, follow_up: FollowUp) {
+        self.follow(follow_up.inline.map_or(After::Nothing, After::Inline));
+        for (core, there) in follow_up.notices {
+            self.follow(After::Notice(core, there));
+        }
+        self.follow(if follow_up.ring { After::Ring } else { After::Nothing });
+    }
+
+    /// What may have been the answer is on its way: the next message is none. Known once all peers of one message have been asked.
+    pub(super) fn note_answered(&self) {
+        if self.next.load(Ordering::Relaxed) == Next::Answer as u8 {
+            self.next.store(Next::Unknown as u8, Ordering::Relaxed);
+        }
+    }
+}
+
+impl FollowUp {
+    /// Adds what is to follow the push to one more peer. The sender writes to the first that asks for it; for the others it would be
+    /// too long a wait in a row, and a driver is rung.
+    #[inline(always)]
+    fn add(&mut self, after: After, peer: &mut Peer, dirty: &mut Vec<PeerId>) {
+        match after {
+            After::Nothing => {}
+            After::Ring => self.ring = true,
+            After::Inline(id) if self.inline.is_none() => self.inline = Some(id),
+            After::Inline(_) => {
+                peer.leave_to_driver(dirty);
+                self.ring = true;
+            }
+            After::Notice(core, there) => self.notices.push((core, there)),
         }
     }
 }
@@ -979,6 +1017,116 @@ fn encode(appender: &mut Appender, scratch: &mut Vec<u8>, payload: Payload<'_>) 
                 scratch.extend_from_slice(frame);
             }
             appender.append(&[scratch])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Context, Sub, XPub, XSub};
+    use std::time::{Duration, Instant};
+
+    const LIMIT: Duration = Duration::from_secs(10);
+    /// In the first round a driver may be busy with the connections, and see what nobody called it for.
+    const ROUNDS: usize = 10;
+
+    /// Queues a message for every peer as a sender does that is expected to receive again, so that no driver is called for it.
+    fn defer(core: &Core, body: &[u8]) {
+        let mut guard = core.lock_send();
+        let side = &mut *guard;
+        let slots: Vec<u32> = side.peers.iter().map(|(key, _)| key.index).collect();
+        for slot in slots {
+            side.enqueue(slot, &[], Payload::Body(body), core, true);
+            let Some(peer) = side.peers.at_mut(slot) else { continue };
+            (peer.dirty, peer.deferred) = (true, true);
+            side.dirty.push(peer.id);
+        }
+    }
+
+    fn publisher_with_three_subscribers(context: &Context) -> (XPub, Vec<Sub>) {
+        let publisher = XPub::in_context(context);
+        let endpoint = publisher.bind("tcp://127.0.0.1:*").expect("bound");
+        let others = Context::new();
+        let subscribers: Vec<Sub> = (0..3)
+            .map(|_| {
+                let subscriber = Sub::in_context(&others);
+                subscriber.subscribe("").expect("a topic");
+                subscriber.connect(&endpoint).expect("a good endpoint");
+                subscriber
+            })
+            .collect();
+        publisher.wait_for_subscribers_to("", 3, LIMIT).expect("three subscribers");
+        await_rest(&publisher.core);
+        (publisher, subscribers)
+    }
+
+    /// Waits until nothing is left to be written.
+    fn await_rest(core: &Core) {
+        let begin = Instant::now();
+        loop {
+            let side = core.lock_send();
+            if side.dirty.is_empty() && side.peers.iter().all(|(_, peer)| peer.outbox.is_idle()) {
+                return;
+            }
+            drop(side);
+            assert!(begin.elapsed() < LIMIT, "something is never written");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn an_answer_to_several_subscribers_takes_along_what_waits_for_each_of_them() {
+        let (publisher, subscribers) = publisher_with_three_subscribers(&Context::new());
+        for _ in 0..ROUNDS {
+            defer(&publisher.core, b"deferred");
+            publisher.core.next.store(Next::Answer as u8, Ordering::Relaxed);
+            publisher.send("answer").expect("accepted");
+            for subscriber in &subscribers {
+                assert_eq!(subscriber.recv_timeout(LIMIT).expect("what was deferred"), b"deferred");
+                assert_eq!(subscriber.recv_timeout(LIMIT).expect("the answer"), b"answer");
+            }
+        }
+    }
+
+    #[test]
+    fn a_handful_for_several_subscribers_is_written_to_each_of_them() {
+        let (publisher, subscribers) = publisher_with_three_subscribers(&Context::new());
+        for _ in 0..ROUNDS {
+            defer(&publisher.core, b"deferred");
+            publisher.core.next.store(Next::Receive as u8, Ordering::Relaxed);
+            for _ in 1..HANDFUL {
+                publisher.send("more").expect("accepted");
+            }
+            for subscriber in &subscribers {
+                for _ in 0..HANDFUL {
+                    subscriber.recv_timeout(LIMIT).expect("one of a handful");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_upstream_takes_along_what_waits_for_each_publisher() {
+        let (context, others) = (Context::new(), Context::new());
+        let subscriber = XSub::in_context(&context);
+        let publishers: Vec<XPub> = (0..3)
+            .map(|_| {
+                let publisher = XPub::in_context(&others);
+                subscriber.connect(publisher.bind("tcp://127.0.0.1:*").expect("bound")).expect("a good endpoint");
+                publisher
+            })
+            .collect();
+        subscriber.wait_for_peers(3, LIMIT).expect("three publishers");
+        await_rest(&subscriber.core);
+        for _ in 0..ROUNDS {
+            defer(&subscriber.core, b"deferred");
+            subscriber.core.next.store(Next::Answer as u8, Ordering::Relaxed);
+            subscriber.send("answer").expect("accepted");
+            for publisher in &publishers {
+                assert_eq!(publisher.recv_timeout(LIMIT).expect("what was deferred"), b"deferred");
+                assert_eq!(publisher.recv_timeout(LIMIT).expect("the answer"), b"answer");
+            }
         }
     }
 }
