@@ -117,6 +117,10 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// Something came from a peer. Its gate may be closed afterwards.
     fn deliver(&self, peer: PeerId, incoming: Incoming);
 
+    /// Returns true if what comes is kept in wire form until it is received, so that bringing it takes no longer for many messages than
+    /// for one.
+    fn keeps_wire(&self) -> bool;
+
     /// All that one turn delivers has been delivered: wake whoever waits for it.
     fn delivered(&self);
 

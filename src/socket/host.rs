@@ -89,6 +89,11 @@ impl Host for Core {
         self.arrive(peer, incoming);
     }
 
+    fn keeps_wire(&self) -> bool {
+        // A publisher looks for subscriptions, and `conflate` for the newest message.
+        !self.kind.publishes() && !self.conflate
+    }
+
     fn delivered(&self) {
         self.announce();
     }

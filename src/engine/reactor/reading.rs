@@ -50,7 +50,7 @@ impl Reactor {
                 self.count(host, key, now);
                 let Some(link) = self.links.get_mut(key) else { break Ok(()) };
                 set_aside(&mut link.input, &mut buffer);
-                link.rests = found.rest_after(begun.elapsed()).and_then(|rest| Instant::now().checked_add(rest));
+                link.rests = found.sort.rest_after(begun.elapsed()).and_then(|rest| Instant::now().checked_add(rest));
                 if link.undigested || link.rests.is_some() {
                     break Ok(());
                 }
@@ -119,12 +119,16 @@ impl Reactor {
             set_aside(&mut link.input, &mut buffer);
             if let Some(begun) = measured {
                 let took = begun.elapsed();
-                link.gulp.note(took);
+                // What is held is part of a message, unless there was no time to look at it.
+                let begun = if link.undigested { 0 } else { link.machine.held() };
+                // What was read beside messages, whole or begun.
+                let beside = (held + got).saturating_sub(begun + found.kept);
+                link.gulp.note(took, got, beside);
                 // What is part of a long message is no less than a message.
-                if link.machine.held() >= held + got / 2 {
-                    found = Found::Messages;
+                if begun >= held + got / 2 {
+                    found.sort = Sort::Messages;
                 }
-                link.rests = found.rest_after(took).and_then(|rest| Instant::now().checked_add(rest));
+                link.rests = found.sort.rest_after(took).and_then(|rest| Instant::now().checked_add(rest));
                 if link.rests.is_some() {
                     break Ok(());
                 }
@@ -170,7 +174,8 @@ impl Reactor {
         now: Instant,
         stint: &mut Stint,
     ) -> Result<Found, Loss> {
-        let (mut found, mut answered) = (Found::Nothing, 0);
+        let (mut found, mut answered) = (Found { sort: Sort::Nothing, kept: 0 }, 0);
+        let keeps_wire = host.keeps_wire();
         for event in 1.. {
             let Some(link) = self.links.get_mut(key) else { return Ok(found) };
             if event % EVENTS == 0 && link.is_up() && stint.is_over() {
@@ -230,10 +235,15 @@ impl Reactor {
                     continue;
                 }
             };
-            found = found.max(match &incoming {
-                Incoming::Messages(..) | Incoming::Message(_) => Found::Messages,
-                Incoming::Subscribe(_) | Incoming::Cancel(_) => Found::Commands,
-            });
+            let (sort, octets) = match &incoming {
+                Incoming::Messages(wire, _) => (Sort::Messages, wire.len()),
+                Incoming::Message(pieces) => (Sort::Messages, pieces.iter().map(Bytes::len).sum()),
+                Incoming::Subscribe(_) | Incoming::Cancel(_) => (Sort::Commands, 0),
+            };
+            found.sort = found.sort.max(sort);
+            if keeps_wire {
+                found.kept += octets;
+            }
             // The machine gives nothing else before it is ready.
             let (State::Up, Some(peer)) = (&link.state, link.peer) else { continue };
             let origin = link.origin;
@@ -283,8 +293,16 @@ impl Reactor {
 }
 
 /// What was found in octets of a peer.
+#[derive(Clone, Copy)]
+struct Found {
+    sort: Sort,
+    /// The octets of messages that the socket keeps as they came, so that they take no time to speak of.
+    kept: usize,
+}
+
+/// The best of what was found.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Found {
+enum Sort {
     /// Nothing for the socket, such as PINGs.
     Nothing,
     /// Subscriptions.
@@ -292,20 +310,23 @@ enum Found {
     Messages,
 }
 
-impl Found {
+impl Sort {
     /// How long a link is not read after its octets took so long. Messages have their marks; a flood of anything else would take all
     /// of a processor, and is held back by its own kernel instead.
     fn rest_after(self, took: Duration) -> Option<Duration> {
         match self {
-            Found::Messages => None,
-            Found::Commands => (took >= Gulp::SHORT).then(|| took * 2),
-            Found::Nothing => (took >= Gulp::SHORT).then(|| took * 32),
+            Sort::Messages => None,
+            Sort::Commands => (took >= Gulp::SHORT).then(|| took * 2),
+            Sort::Nothing => (took >= Gulp::SHORT).then(|| took * 32),
         }
     }
 }
 
 /// How much is read from a link at once: less where what comes from it takes long to digest, so that a turn is not much longer than
 /// its time.
+///
+/// Messages that are kept as they came are only counted, which takes less than 3 ns a frame. They are read in the largest gulps whatever
+/// the clock says: where it shows more, the thread has lost its processor, or each instruction is being watched.
 #[derive(Debug)]
 pub(crate) struct Gulp(usize);
 
@@ -332,12 +353,12 @@ impl Gulp {
         got >= Gulp::MEASURED.min(self.0 / 2)
     }
 
-    /// Digesting one took so long.
-    fn note(&mut self, took: Duration) {
-        if took > Gulp::LONG {
-            self.0 = (self.0 / 4).max(Gulp::LEAST);
-        } else if took < Gulp::SHORT {
+    /// Digesting one of `got` octets took so long; `beside` of them were no messages that are kept as they came.
+    fn note(&mut self, took: Duration, got: usize, beside: usize) {
+        if took < Gulp::SHORT || beside <= got / 8 {
             self.0 = (self.0 * 2).min(READ_BUFFER);
+        } else if took > Gulp::LONG {
+            self.0 = (self.0 / 4).max(Gulp::LEAST);
         }
     }
 }
@@ -434,14 +455,23 @@ mod tests {
     #[test]
     fn what_takes_long_is_read_in_small_gulps_until_it_does_not() {
         let mut gulp = Gulp::new();
-        (0..10).for_each(|_| gulp.note(Gulp::SHORT / 2));
+        (0..10).for_each(|_| gulp.note(Gulp::SHORT / 2, 100, 100));
         assert_eq!(gulp.size(), READ_BUFFER);
         assert!(gulp.is_measured_by(READ_BUFFER / 2) && !gulp.is_measured_by(64));
-        (0..10).for_each(|_| gulp.note(Gulp::LONG * 2));
+        (0..10).for_each(|_| gulp.note(Gulp::LONG * 2, 100, 100));
         assert_eq!(gulp.size(), Gulp::LEAST);
-        gulp.note(Gulp::LONG);
+        gulp.note(Gulp::LONG, 100, 100);
         assert_eq!(gulp.size(), Gulp::LEAST);
-        (0..10).for_each(|_| gulp.note(Duration::ZERO));
+        (0..10).for_each(|_| gulp.note(Duration::ZERO, 100, 100));
         assert_eq!(gulp.size(), READ_BUFFER);
+    }
+
+    #[test]
+    fn messages_that_are_only_kept_are_read_in_large_gulps_whatever_the_clock_says() {
+        let mut gulp = Gulp::new();
+        (0..10).for_each(|_| gulp.note(Gulp::LONG * 2, 100, 10));
+        assert_eq!(gulp.size(), READ_BUFFER);
+        gulp.note(Gulp::LONG * 2, 100, 50);
+        assert_eq!(gulp.size(), READ_BUFFER / 4);
     }
 }
