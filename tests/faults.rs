@@ -4,6 +4,7 @@
 //! | file | kind of fault |
 //! |---|---|
 //! | `announced.rs` | no fault: what the cures tell each other on the wire |
+//! | `at_its_mark.rs` | a publisher whose application does not receive, and what it is sent |
 //! | `causes.rs` | attempts that fail, and nobody says why |
 //! | `crowds.rs` | connections without bound |
 //! | `dropped.rs` | sockets that are closed while their peer is down |
@@ -30,6 +31,8 @@ mod support;
 
 #[path = "faults/announced.rs"]
 mod announced;
+#[path = "faults/at_its_mark.rs"]
+mod at_its_mark;
 #[path = "faults/causes.rs"]
 mod causes;
 #[path = "faults/crowds.rs"]

@@ -150,7 +150,6 @@ const PENDING: &[(Theme, &str)] = &[
     (Theme::Handover, "7"),
     (Theme::Stopped, "7 and 10"),
     (Theme::BeatsAtMark, "10"),
-    (Theme::ManyTopics, "18"),
 ];
 
 fn is_pending(plan: &Plan, themes: &[Theme]) -> bool {

@@ -204,7 +204,9 @@ options! {
     "none" 0, "octets", "0 (no limit) or more", Live, SENDERS;
 
     /// How many received messages of one peer may wait for the application before that peer is no longer read. The mark may
-    /// be exceeded by what one read brings.
+    /// be exceeded by what one read brings. An XPUB applies subscriptions as they come. It shows each change of them until so many
+    /// changes are unread, whichever peers they came from; from then on, until all of these are read, each topic in its newest
+    /// state: what came and went unread is not shown. Under `verboser`, this is the newest state for each peer.
     receive_mark ReceiveMark: u32 = 16_384, "16384";
     "ZMQ_RCVHWM" 24, "messages", "0 (no limit) or more", Live, RECEIVERS;
 
@@ -231,7 +233,9 @@ options! {
     give_up_after GiveUpAfter: u32 = 3, "3";
     "none" 0, "connections", "0 (never) or more", Live, SENDERS;
 
-    /// How many subscriptions one peer may have at a publisher; further ones are ignored and counted.
+    /// How many subscriptions one peer may have at a publisher; further ones are ignored and counted. Under
+    /// [`manual`](Options::manual) that is how many topics a peer may have asked for or taken back beyond the
+    /// [receive mark](Options::receive_mark) that the application has not read of yet; of a peer that is gone there are none.
     max_subscriptions MaxSubscriptions: u32 = 1_000_000, "1000000";
     "none" 0, "subscriptions", "0 (no limit) or more", Live, PUBLISHERS;
 
@@ -396,11 +400,13 @@ options! {
     relaxed Relaxed: bool = false, "false";
     "ZMQ_REQ_RELAXED" 53, "switch", "true or false", Live, REQUESTERS;
 
-    /// Shows the application every subscription, not only the first of each topic.
+    /// Shows the application every subscription, not only the first of each topic; beyond the
+    /// [receive mark](Options::receive_mark) once for each peer that has it.
     verbose Verbose: bool = false, "false";
     "ZMQ_XPUB_VERBOSE" 40, "switch", "true or false", Live, XPUBS;
 
-    /// Shows the application every subscription and every cancellation.
+    /// Shows the application every subscription and every cancellation; beyond the [receive mark](Options::receive_mark) the newest
+    /// state of each peer and topic.
     verboser Verboser: bool = false, "false";
     "ZMQ_XPUB_VERBOSER" 78, "switch", "true or false", Live, XPUBS;
 

@@ -15,6 +15,11 @@ impl Marks {
     pub(crate) fn admit(self, bytes: usize, size: usize) -> bool {
         bytes == 0 || self.bytes == 0 || bytes.saturating_add(size) <= self.bytes
     }
+
+    /// Whether so much is no less than one of these limits.
+    pub(crate) fn are_reached_by(self, waiting: Marks) -> bool {
+        (self.messages != 0 && waiting.messages >= self.messages) || (self.bytes != 0 && waiting.bytes >= self.bytes)
+    }
 }
 
 /// See the module.

@@ -47,9 +47,7 @@ impl Intake {
     /// one read brings lands in several steps, between which the application may catch up for a moment.
     pub(crate) fn land(&mut self, messages: usize, bytes: usize, marks: Marks, short: bool) {
         self.add(messages, bytes);
-        let Marks { messages, bytes } = self.waiting;
-        let full = (marks.messages != 0 && messages >= marks.messages) || (marks.bytes != 0 && bytes >= marks.bytes);
-        if full || short {
+        if marks.are_reached_by(self.waiting) || short {
             self.gate.closed.store(true, Ordering::Release);
         }
     }

@@ -16,6 +16,7 @@ pub(crate) mod outbox;
 pub(crate) mod piece;
 mod sent;
 mod sift;
+pub(crate) mod unseen;
 
 /// What the intake is made of. It names it by this way, so that `tests/loom.rs` can put models of these in their place.
 mod sync {

@@ -246,21 +246,18 @@ impl Core {
 
     /// The peers of an endpoint that ends get nothing new; what waits for them is still delivered.
     fn retire_peers(&self, id: EndpointId) {
-        let mut shown = Vec::new();
         {
             let mut side = self.lock_send();
             let of_it = |(_, peer): &(_, &super::sending::Peer)| peer.about.endpoint_id == id;
             let peers: Vec<crate::PeerId> = side.peers.iter().filter(of_it).map(|(_, peer)| peer.id).collect();
             for peer in peers {
-                shown.push((peer, self.unplace(&mut side, peer)));
+                self.unplace(&mut side, peer);
                 if let Some(peer) = side.peer_mut(peer) {
                     peer.retired = true;
                 }
             }
         }
-        for (peer, shown) in shown {
-            self.reveal(peer, shown);
-        }
+        self.reveal();
     }
 
     fn open_port(&self, text: &str) -> Result<(), Error> {

@@ -10,7 +10,6 @@ use crate::engine::EndpointId;
 use crate::engine::waiters::Interest;
 use crate::error::Error;
 use crate::event::{Cause, Event, EventKind};
-use crate::message::Message;
 use crate::peer::PeerId;
 use bytes::Bytes;
 use std::borrow::Cow;
@@ -227,13 +226,6 @@ impl Core {
             self.tell(EventKind::Disconnected(Cause::Peer), &endpoint, Some(peer));
         }
         self.wake_driver(Interest::MESSAGE);
-    }
-
-    /// Shows an XPUB's application what followed from the loss of a peer.
-    pub(super) fn reveal(&self, peer: PeerId, shown: Vec<Message>) {
-        if !shown.is_empty() {
-            self.reveal_all(peer, shown);
-        }
     }
 
     /// Tells the other ends of inproc links that our receive marks have changed.

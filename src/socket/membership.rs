@@ -8,11 +8,11 @@ use crate::engine::waiters::Interest;
 use crate::engine::{EndpointId, Host, Joined, Newcomer};
 use crate::event::{Cause, Event, EventKind, Refusal};
 use crate::kind::SocketKind;
-use crate::message::Message;
 use crate::patterns::router::Claim;
 use crate::peer::PeerId;
 use crate::protocol::Announcement;
 use crate::queue::outbox::Lost;
+use crate::queue::unseen::Change;
 use crate::stats::Reason;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -291,7 +291,7 @@ impl Core {
 
     /// The connection of a peer is gone, and its endpoint will connect again: what waits for it stays.
     pub(super) fn await_return(&self, peer: PeerId, lost: Lost) {
-        let (shown, was_up, given_up) = {
+        let (was_up, given_up) = {
             let mut side = self.lock_send();
             let side = &mut *side;
             let Some(entry) = side.peers.get_mut(peer.key()) else { return };
@@ -302,33 +302,25 @@ impl Core {
             let given_up = if settled.rewound { self.judge(side, peer) } else { Vec::new() };
             side.marks_changed(peer);
             side.connections -= u64::from(was_up);
-            let shown = match &mut side.routing {
+            match &mut side.routing {
                 Routing::Publish(_) => self.unplace(side, peer),
-                Routing::Request(_, requests) => {
-                    requests.detach(peer);
-                    Vec::new()
-                }
-                Routing::Reply(replies) => {
-                    replies.detach(peer);
-                    Vec::new()
-                }
-                Routing::Nowhere | Routing::Balance(_) | Routing::Router(_) | Routing::Upstream => Vec::new(),
-            };
-            (shown, was_up, given_up)
+                Routing::Request(_, requests) => requests.detach(peer),
+                Routing::Reply(replies) => replies.detach(peer),
+                Routing::Nowhere | Routing::Balance(_) | Routing::Router(_) | Routing::Upstream => {}
+            }
+            (was_up, given_up)
         };
         self.tell_given_up(given_up);
         if was_up {
             self.note_down(peer, true);
         }
-        self.reveal(peer, shown);
+        self.reveal();
         self.tell_waiters(Interest::CHANGE);
     }
 
-    /// Takes a peer out of the pattern, with the lock held; what an XPUB shows of it is returned.
-    pub(super) fn unplace(&self, side: &mut SendSide, peer: PeerId) -> Vec<Message> {
-        let verboser = self.switch().verboser;
+    /// Takes a peer out of the pattern, with the lock held. An XPUB shows what follows from that.
+    pub(super) fn unplace(&self, side: &mut SendSide, peer: PeerId) {
         let slot = peer.slot();
-        let mut shown = Vec::new();
         let SendSide { routing, peers, .. } = side;
         match routing {
             Routing::Balance(balance) => balance.detach(slot),
@@ -345,39 +337,36 @@ impl Core {
                 if publisher.last == Some(peer) {
                     publisher.last = None;
                 }
-                let show = self.kind == SocketKind::XPub;
-                publisher.subscriptions.remove_peer_visiting_all(slot, |topic, last| {
-                    if show && (last || verboser) {
-                        shown.push(super::receiving::event_message(false, topic, None));
-                    }
+                self.hide_requests(peer);
+                publisher.subscriptions.remove_peer_visiting_all(slot, |topic, is_edge| {
+                    self.show(&Change { peer, is_said: false, topic, subscribe: false, is_edge, had: true });
                 });
             }
             Routing::Nowhere | Routing::Reply(_) | Routing::Upstream => {}
         }
-        shown
     }
 
     /// A peer is gone for good.
     pub(super) fn dismiss(&self, peer: PeerId, linger: bool) {
-        let (shown, was_up, again) = {
+        let (was_up, again) = {
             let mut side = self.lock_send();
             let Some(entry) = side.peer(peer) else { return };
             let was_up = !matches!(entry.wire, Wire::None);
             let again = entry.about.immediate.then_some(entry.about.endpoint_id);
-            let shown = self.unplace(&mut side, peer);
+            self.unplace(&mut side, peer);
             if let Some(entry) = side.peer_mut(peer) {
                 entry.lingered |= linger;
             }
             side.condemn(peer, self);
             side.connections -= u64::from(was_up);
-            (shown, was_up, again)
+            (was_up, again)
         };
         if was_up {
             let returns = again.is_some_and(|endpoint| self.lock_endpoints().connected.contains_key(&endpoint));
             self.note_down(peer, returns);
         }
         // All that is to come from the peer has come when it is buried: what came later would have a source that never goes.
-        self.reveal(peer, shown);
+        self.reveal();
         self.bury(peer);
         self.tell_waiters(Interest::CHANGE);
         // Nobody has room any more, perhaps: those who wait look again.

@@ -8,17 +8,20 @@ use crate::engine::Incoming;
 use crate::engine::port::Command;
 use crate::engine::waiters::Interest;
 use crate::error::RecvError;
+use crate::kind::SocketKind;
 use crate::message::Message;
 use crate::patterns::subscriptions::PrefixSet;
 use crate::peer::PeerId;
 use crate::protocol::Token;
+use crate::queue::credit::Marks;
 use crate::queue::gate::Pass;
 use crate::queue::inbox::{Inbox, Quick};
 use crate::queue::intake::{Intake, ReadGate};
+use crate::queue::unseen::{Change, Detail, Seen, Unseen};
 use crate::slab::{Key, Slab};
 use bytes::Bytes;
 use smallvec::SmallVec;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -27,6 +30,8 @@ use std::time::{Duration, Instant};
 #[derive(Default)]
 pub(crate) struct Arrivals {
     items: Vec<Arrival>,
+    /// An XPUB's.
+    unseen: Unseen,
     /// What each peer has here or in its inbox.
     flows: HashMap<PeerId, Flow>,
     /// Messages brought since waiting receivers were told.
@@ -45,8 +50,8 @@ enum Arrival {
     Wire(PeerId, Bytes),
     /// Whole messages with large bodies as pieces of their own.
     Pieces(PeerId, SmallVec<[Bytes; 4]>),
-    /// A message made here: a subscription for an XPUB, or the newest of a conflated peer.
-    Made(PeerId, Message),
+    /// The newest message of a conflated peer.
+    Newest(PeerId, Message),
     /// An inproc peer has something in its outbox.
     Notice(PeerId),
 }
@@ -73,6 +78,11 @@ enum FlowState {
 }
 
 impl Flow {
+    /// An XPUB's peer is gone, and all it sent is read.
+    fn is_left(&self) -> bool {
+        self.state == FlowState::Ended && self.intake.waiting().messages == 0
+    }
+
     /// The application has read so much; says how many octets the context's budget is to be given back. Those fetched from an
     /// inproc peer are not in it.
     fn settle(&mut self, read: usize, bytes: usize) -> usize {
@@ -141,8 +151,8 @@ impl Appetite {
 struct Source {
     peer: PeerId,
     inbox: Inbox,
-    /// Messages made here, behind what the inbox holds.
-    made: VecDeque<Message>,
+    /// Under `conflate`: the newest message.
+    newest: Option<Message>,
     /// Whether it is in the ring.
     active: bool,
     /// The peer is gone, and this was its routing id: the source goes once it is read.
@@ -183,7 +193,7 @@ impl Reader {
             sources.insert(Source {
                 peer,
                 inbox: Inbox::default(),
-                made: VecDeque::new(),
+                newest: None,
                 active: false,
                 gone: None,
                 behind: None,
@@ -246,7 +256,7 @@ impl Reader {
             let source = self.source(next);
             source.behind = None;
             // One that is gone is forgotten when its turn comes.
-            if !(source.inbox.is_empty() && source.made.is_empty()) || source.gone.is_some() {
+            if !(source.inbox.is_empty() && source.newest.is_none()) || source.gone.is_some() {
                 self.activate(next);
             }
         }
@@ -316,7 +326,7 @@ impl Reader {
 
 impl Arrivals {
     pub(super) fn unread(&self) -> usize {
-        self.flows.values().map(|flow| flow.intake.waiting().messages).sum()
+        self.unseen.changes() + self.flows.values().map(|flow| flow.intake.waiting().messages).sum::<usize>()
     }
 
     /// The messages and octets that came from a peer, as long as something of it may be unread.
@@ -333,14 +343,14 @@ impl Arrivals {
     pub(super) fn clear(&mut self) -> usize {
         self.items.clear();
         self.past_bytes = self.received_bytes();
-        self.flows.drain().map(|(_, flow)| flow.intake.waiting().bytes).sum()
+        self.unseen.clear() + self.flows.drain().map(|(_, flow)| flow.intake.waiting().bytes).sum::<usize>()
     }
 }
 
 impl Core {
     /// Whether messages may lie in the inboxes.
     pub(super) fn has_unread(&self) -> bool {
-        !self.lock_recv().ring.is_empty()
+        !self.lock_recv().ring.is_empty() || (self.kind == SocketKind::XPub && !self.lock_arrivals().unseen.is_empty())
     }
 
     /// What was received and discarded, what waits to be read, and the octets that came.
@@ -368,7 +378,7 @@ impl Core {
     /// Whether the application takes messages at such a pace that it will be back for more, and read them itself, within two
     /// milliseconds. The caches are warm then where the messages are used, and a thread is saved.
     pub(super) fn is_at_it(&self) -> bool {
-        if matches!(self.kind, crate::SocketKind::Push | crate::SocketKind::Pub) {
+        if matches!(self.kind, SocketKind::Push | SocketKind::Pub) {
             return false;
         }
         let (unread, pace, inproc) = {
@@ -412,22 +422,21 @@ impl Core {
                 (Arrival::Pieces(peer, pieces), 1, bytes)
             }
         };
-        self.land(item, peer, messages, bytes);
+        self.land(peer, messages, bytes, |arrivals| arrivals.items.push(item));
     }
 
     /// Adds to the arrivals. What comes from a peer that is gone, or whose connection is being replaced, is thrown away.
-    fn land(&self, item: Arrival, peer: PeerId, messages: usize, bytes: usize) {
+    fn land(&self, peer: PeerId, messages: usize, bytes: usize, add: impl FnOnce(&mut Arrivals)) {
         let marks = self.receive_marks();
         let mut arrivals = self.lock_arrivals();
-        let Arrivals { items, flows, fresh, brought, .. } = &mut *arrivals;
-        let Some(flow) = flows.get_mut(&peer).filter(|flow| flow.state == FlowState::Open) else { return };
-        items.push(item);
-        *fresh += messages;
-        *brought += messages as u64;
+        let Some(flow) = arrivals.flows.get_mut(&peer).filter(|flow| flow.state == FlowState::Open) else { return };
         flow.received += messages as u64;
         flow.received_bytes += bytes as u64;
         self.context.budget.charge(bytes);
         flow.intake.land(messages, bytes, marks, self.context.budget.is_over());
+        arrivals.fresh += messages;
+        arrivals.brought += messages as u64;
+        add(&mut arrivals);
         // Published while the lock is held, so that a collector that sees it finds the item.
         self.arrived.store(true, Ordering::Release);
     }
@@ -445,39 +454,23 @@ impl Core {
         let Some(flow) = arrivals.flows.get_mut(&peer).filter(|flow| flow.state == FlowState::Open) else { return };
         flow.received += messages as u64;
         flow.received_bytes += bytes as u64;
-        arrivals.items.retain(|item| !matches!(item, Arrival::Made(from, _) if *from == peer));
-        arrivals.items.push(Arrival::Made(peer, newest));
+        arrivals.items.retain(|item| !matches!(item, Arrival::Newest(from, _) if *from == peer));
+        arrivals.items.push(Arrival::Newest(peer, newest));
         arrivals.fresh += 1;
         self.arrived.store(true, Ordering::Release);
     }
 
     /// A publisher takes subscriptions out of what comes; an XPUB shows them, and the rest, to the application.
     fn arrive_upstream(&self, peer: PeerId, incoming: Incoming) {
-        let mut shown: Vec<Message> = Vec::new();
         match incoming {
-            Incoming::Subscribe(topic) => self.subscribed(peer, true, &topic, &mut shown),
-            Incoming::Cancel(topic) => self.subscribed(peer, false, &topic, &mut shown),
-            Incoming::Messages(wire, _) => self.upstream_messages(peer, [wire], &mut shown),
-            Incoming::Message(pieces) => self.upstream_messages(peer, pieces, &mut shown),
-        }
-        self.show(peer, shown);
-    }
-
-    /// Shows an XPUB's application what followed from the loss of a peer.
-    pub(super) fn reveal_all(&self, peer: PeerId, shown: Vec<Message>) {
-        self.show(peer, shown);
-        self.announce();
-        self.wake_driver(Interest::MESSAGE);
-    }
-
-    fn show(&self, peer: PeerId, shown: Vec<Message>) {
-        for message in shown {
-            let bytes = message.byte_len();
-            self.land(Arrival::Made(peer, message), peer, 1, bytes);
+            Incoming::Subscribe(topic) => self.subscribed(peer, true, &topic),
+            Incoming::Cancel(topic) => self.subscribed(peer, false, &topic),
+            Incoming::Messages(wire, _) => self.upstream_messages(peer, [wire]),
+            Incoming::Message(pieces) => self.upstream_messages(peer, pieces),
         }
     }
 
-    fn upstream_messages(&self, peer: PeerId, pieces: impl IntoIterator<Item = Bytes>, shown: &mut Vec<Message>) {
+    fn upstream_messages(&self, peer: PeerId, pieces: impl IntoIterator<Item = Bytes>) {
         let mut inbox = Inbox::default();
         for piece in pieces {
             inbox.push(piece);
@@ -491,53 +484,105 @@ impl Core {
                 match frame.split_first() {
                     Some((mark @ (0 | 1), topic)) if examined => {
                         first_is_subscription |= index == 0;
-                        self.subscribed(peer, *mark == 1, topic, shown);
+                        self.subscribed(peer, *mark == 1, topic);
                     }
                     _ => rest.push(frame),
                 }
             }
-            if !rest.is_empty() && self.kind == crate::SocketKind::XPub {
+            if !rest.is_empty() && self.kind == SocketKind::XPub {
                 let mut message: Message = rest.into_iter().collect();
                 message.set_peer(Some(peer));
-                shown.push(message);
+                self.land(peer, 1, message.byte_len(), |arrivals| arrivals.unseen.push(message));
             }
         }
     }
 
     /// One subscription or cancellation of a peer, by whatever form it came.
-    fn subscribed(&self, peer: PeerId, subscribe: bool, topic: &[u8], shown: &mut Vec<Message>) {
-        let switch = self.switch();
-        let show = {
+    fn subscribed(&self, peer: PeerId, subscribe: bool, topic: &[u8]) {
+        {
             let mut side = self.lock_send();
             // One of an endpoint that is being closed gets nothing new, so that its wishes are no longer heard.
             if !side.peer(peer).is_some_and(Peer::is_open) {
                 return;
             }
             let Routing::Publish(publisher) = &mut side.routing else { return };
+            let subscriptions = &mut publisher.subscriptions;
             let limit = self.max_subscriptions.load(Ordering::Relaxed) as usize;
-            if self.manual {
-                true
-            } else if subscribe {
-                let subscriptions = &publisher.subscriptions;
-                let many = limit != 0 && subscriptions.count_of(peer.slot()) >= limit;
-                if many || subscriptions.bytes_of(peer.slot()) + topic.len() > TOPIC_OCTETS {
-                    side.counts.refused_subscriptions += 1;
-                    if let Some(peer) = side.peer_mut(peer) {
-                        peer.counts.refused_subscriptions += 1;
-                    }
-                    return;
-                }
-                let change = publisher.subscriptions.subscribe(peer.slot(), topic);
-                change.first || switch.verbose || switch.verboser
+            let limit = Marks { messages: limit, bytes: TOPIC_OCTETS };
+            let refused = if self.manual {
+                self.lock_arrivals().unseen.is_crowded(peer, topic, limit)
             } else {
-                let change = publisher.subscriptions.cancel(peer.slot(), topic);
-                change.last || !change.removed || switch.verboser
+                let many = limit.messages != 0 && subscriptions.count_of(peer.slot()) >= limit.messages;
+                subscribe && (many || subscriptions.bytes_of(peer.slot()) + topic.len() > limit.bytes)
+            };
+            if refused {
+                side.counts.refused_subscriptions += 1;
+                if let Some(peer) = side.peer_mut(peer) {
+                    peer.counts.refused_subscriptions += 1;
+                }
+                return;
             }
-        };
-        if show && self.kind == crate::SocketKind::XPub {
-            shown.push(event_message(subscribe, topic, Some(peer)));
+            let (is_edge, had) = if self.manual {
+                // Nothing is applied here: each is a request, and a cancellation may concern what was granted before.
+                (true, true)
+            } else if subscribe {
+                let change = subscriptions.subscribe(peer.slot(), topic);
+                (change.first, !change.new)
+            } else {
+                let change = subscriptions.cancel(peer.slot(), topic);
+                (change.last, change.removed)
+            };
+            self.show(&Change { peer, is_said: true, topic, subscribe, is_edge, had });
         }
         self.lock_arrivals().resubscribed = true;
+    }
+
+    /// Shows an XPUB's application a change of subscriptions. The send gate is held, so that changes are shown in the order in which
+    /// they were applied.
+    pub(super) fn show(&self, change: &Change<'_>) {
+        if self.kind != SocketKind::XPub {
+            return;
+        }
+        let switch = self.switch();
+        let detail = match () {
+            () if switch.verboser || (self.manual && change.is_said) => Detail::All,
+            () if switch.verbose => Detail::Subscriptions,
+            () => Detail::Edges,
+        };
+        let (marks, short) = (self.receive_marks(), self.context.budget.is_over());
+        let mut arrivals = self.lock_arrivals();
+        let Arrivals { unseen, flows, fresh, brought, .. } = &mut *arrivals;
+        let before = unseen.changes();
+        self.context.budget.charge(unseen.change(change, detail, marks, short));
+        let after = unseen.changes();
+        *brought = (*brought + after as u64).saturating_sub(before as u64);
+        if after > before {
+            *fresh += 1;
+            if let Some(flow) = flows.get_mut(&change.peer) {
+                flow.received += 1;
+                flow.received_bytes += 1 + change.topic.len() as u64;
+            }
+            self.arrived.store(true, Ordering::Release);
+        }
+    }
+
+    /// A peer has left the pattern. Under `manual` it has no use for what it still asked for.
+    pub(super) fn hide_requests(&self, peer: PeerId) {
+        if self.manual {
+            let mut arrivals = self.lock_arrivals();
+            let before = arrivals.unseen.changes();
+            arrivals.unseen.drop_newest_of(peer);
+            let dropped = before - arrivals.unseen.changes();
+            arrivals.brought = arrivals.brought.saturating_sub(dropped as u64);
+        }
+    }
+
+    /// What followed from the loss of a peer is shown: wakes whoever waits for it.
+    pub(super) fn reveal(&self) {
+        if self.kind == SocketKind::XPub {
+            self.announce();
+            self.wake_driver(Interest::MESSAGE);
+        }
     }
 
     /// All that one turn brought is there: wakes as many receivers as messages came, and whoever waits for subscribers.
@@ -586,10 +631,8 @@ impl Core {
             if pieces.is_empty() {
                 break;
             }
-            let mut shown = Vec::new();
-            self.upstream_messages(peer, pieces, &mut shown);
+            self.upstream_messages(peer, pieces);
             core.credit(there, messages, bytes);
-            self.show(peer, shown);
         }
         self.announce();
         self.wake_driver(Interest::MESSAGE);
@@ -665,12 +708,8 @@ impl Core {
                     }
                     peer
                 }
-                Arrival::Made(peer, message) => {
-                    let source = reader.source(peer);
-                    if self.conflate {
-                        source.made.clear();
-                    }
-                    source.made.push_back(message);
+                Arrival::Newest(peer, message) => {
+                    reader.source(peer).newest = Some(message);
                     peer
                 }
                 Arrival::Notice(peer) => {
@@ -734,8 +773,7 @@ impl Core {
                 inbox.push(piece);
             }
             if let Some(newest) = std::iter::from_fn(|| inbox.next(Some(peer))).last() {
-                source.made.clear();
-                source.made.push_back(newest);
+                source.newest = Some(newest);
                 core.credit(there, inbox.taken, inbox.taken_bytes);
             }
             return some;
@@ -823,17 +861,11 @@ impl Core {
                 self.collect(reader);
             }
             let (step, step_bytes, alone) = (reader.step, reader.step_bytes, reader.ring.len() == 1);
-            let source = reader.current()?;
+            let Some(source) = reader.current() else { return self.take_unseen(reader) };
             let message = match source.inbox.next(Some(source.peer)) {
                 Some(message) => message,
-                None => match source.made.pop_front() {
-                    Some(message) => {
-                        if !self.conflate {
-                            source.inbox.taken += 1;
-                            source.inbox.taken_bytes += message.byte_len();
-                        }
-                        message
-                    }
+                None => match source.newest.take() {
+                    Some(message) => message,
                     None => {
                         if self.refill(source) {
                             continue;
@@ -844,7 +876,7 @@ impl Core {
                     }
                 },
             };
-            let read_up = source.inbox.is_empty() && source.made.is_empty();
+            let read_up = source.inbox.is_empty() && source.newest.is_none();
             let next = if read_up && alone { Next::Answer } else { Next::Receive };
             if source.inbox.taken >= step || source.inbox.taken_bytes >= step_bytes {
                 self.give_credit(source);
@@ -861,6 +893,44 @@ impl Core {
         }
     }
 
+    /// The next message of an XPUB: whatever peers it comes from, it has one queue.
+    fn take_unseen(&self, reader: &mut Reader) -> Option<Message> {
+        if self.kind != SocketKind::XPub {
+            return None;
+        }
+        let (mut resume, mut gone) = (None, None);
+        let (message, released, next) = {
+            let mut arrivals = self.lock_arrivals();
+            let Arrivals { unseen, flows, .. } = &mut *arrivals;
+            let (message, released) = match unseen.pop()? {
+                Seen::Change(message, released) => (message, released),
+                Seen::Message(message) => {
+                    let flow = message.peer().and_then(|peer| Some((peer, flows.get_mut(&peer)?)));
+                    let released = flow.map_or(0, |(peer, flow)| {
+                        let released = flow.settle(1, message.byte_len());
+                        let reopened = flow.intake.reopen(self.receive_marks(), self.context.budget.is_over());
+                        resume = reopened.then_some(peer);
+                        gone = flow.is_left().then_some(peer);
+                        released
+                    });
+                    (message, released)
+                }
+            };
+            (message, released, if unseen.is_empty() { Next::Answer } else { Next::Receive })
+        };
+        self.context.release(released);
+        if let Some(peer) = resume {
+            self.port.submit(Command::Resume(peer));
+        }
+        if let Some(peer) = gone {
+            self.forget_flow(peer);
+        }
+        self.note_last(&message);
+        reader.received += 1;
+        self.next.store(next as u8, Ordering::Relaxed);
+        Some(message)
+    }
+
     #[inline(never)]
     fn give_credit(&self, source: &mut Source) {
         let (read, bytes) = (std::mem::take(&mut source.inbox.taken), std::mem::take(&mut source.inbox.taken_bytes));
@@ -873,8 +943,7 @@ impl Core {
                 None => 0,
             };
             self.context.release(released);
-            // A publisher has given credit when it took what came upstream.
-            if let Some(core) = core.upgrade().filter(|_| !self.kind.publishes()) {
+            if let Some(core) = core.upgrade() {
                 core.credit(*there, read, bytes);
             }
             return;
@@ -929,13 +998,9 @@ impl Core {
     /// What the pattern makes of a received message; `None` discards it.
     #[inline(always)]
     fn admit(&self, reader: &mut Reader, message: Message) -> Option<Message> {
-        use crate::SocketKind::*;
+        use SocketKind::*;
         match self.kind {
-            Pull | Dealer | Pair | XSub | Router => Some(message),
-            XPub => {
-                self.note_last(&message);
-                Some(message)
-            }
+            Pull | Dealer | Pair | XSub | Router | XPub => Some(message),
             Sub => (reader.filter.matches(message.first()) != self.invert).then_some(message),
             Req | Rep | Pub | Push => self.admit_step(message),
         }
@@ -984,7 +1049,10 @@ impl Core {
             self.collect(&mut reader);
         }
         let routing_id = self.lock_send().routing_id_of(peer).unwrap_or_default();
-        let read = reader.bury(peer, routing_id);
+        let mut read = reader.bury(peer, routing_id);
+        if self.kind == SocketKind::XPub {
+            read = self.lock_arrivals().flows.get(&peer).is_some_and(Flow::is_left);
+        }
         drop(reader);
         if read {
             self.forget_flow(peer);
@@ -1021,7 +1089,7 @@ impl Core {
         self.collect(&mut reader);
         while let Some(source) = reader.current() {
             let mut discarded = 0;
-            while source.inbox.next(None).or_else(|| source.made.pop_front()).is_some() || self.refill(source) {
+            while source.inbox.next(None).or_else(|| source.newest.take()).is_some() || self.refill(source) {
                 discarded += 1;
             }
             self.give_credit(source);
@@ -1041,11 +1109,10 @@ impl Core {
         }
         while count.next(None).is_some() {}
         if self.kind.publishes() {
-            let mut shown = Vec::new();
-            self.upstream_messages(peer, pieces, &mut shown);
-            self.show(peer, shown);
+            self.upstream_messages(peer, pieces);
         } else {
-            self.land(Arrival::Pieces(peer, pieces.into()), peer, count.taken, count.taken_bytes);
+            let item = Arrival::Pieces(peer, pieces.into());
+            self.land(peer, count.taken, count.taken_bytes, |arrivals| arrivals.items.push(item));
         }
         self.announce();
         self.wake_driver(Interest::MESSAGE);
@@ -1056,16 +1123,6 @@ impl Core {
 const TOPIC_OCTETS: usize = 64 << 20;
 /// How many pauses of the processor a receiver gives an inproc sender to gather more: about a microsecond.
 const GATHER: usize = 20;
-
-/// A subscription as an XPUB shows it: one octet, 1 or 0, and the topic.
-pub(super) fn event_message(subscribe: bool, topic: &[u8], peer: Option<PeerId>) -> Message {
-    let mut body = Vec::with_capacity(1 + topic.len());
-    body.push(u8::from(subscribe));
-    body.extend_from_slice(topic);
-    let mut message = Message::from(body);
-    message.set_peer(peer);
-    message
-}
 
 /// A chunk that fills little of its read buffer is copied to size, so that it does not pin the whole buffer while it waits.
 fn fit(wire: Bytes) -> Bytes {

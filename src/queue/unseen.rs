@@ -1,0 +1,400 @@
+//! What an XPUB's application has not seen yet: changes of subscriptions, and the messages that XSUBs sent, in the order in which they
+//! came from all peers.
+//!
+//! A subscription is applied when it is read, and the application may never receive, so changes cannot wait in the link for it. Up
+//! to the mark each change has an entry of its own. From then on, until all of those are seen, a topic has one entry, which shows its
+//! newest state. A topic of which the application has seen nothing, and which is not wanted any more, has none. So the entries beyond the
+//! mark are bounded by the subscriptions that peers have and by those that the application has seen.
+
+use super::credit::Marks;
+use crate::message::Message;
+use crate::peer::PeerId;
+use bytes::Bytes;
+use std::collections::{BTreeMap, HashMap};
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Unseen {
+    /// By number, in the order in which they are shown.
+    entries: BTreeMap<u64, Entry>,
+    next: u64,
+    /// The changes that have an entry each.
+    each: Marks,
+    /// The entries that show the newest state of a topic: of the topic as such, and of it for one peer.
+    of_all: HashMap<Bytes, u64>,
+    of_peers: HashMap<PeerId, Topics>,
+    newest: usize,
+}
+
+/// Topics of one peer, and how long they are together.
+#[derive(Default)]
+struct Topics {
+    entries: HashMap<Bytes, u64>,
+    octets: usize,
+}
+
+/// Which changes are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// The first subscription of a topic and the end of the last one.
+    Edges,
+    /// Every subscription, and the end of the last one: `verbose`.
+    Subscriptions,
+    /// Every subscription and every cancellation: `verboser`.
+    All,
+}
+
+/// A subscription or a cancellation of one peer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Change<'a> {
+    pub(crate) peer: PeerId,
+    /// The peer has said it itself; a cancellation that follows from its loss names nobody.
+    pub(crate) is_said: bool,
+    pub(crate) topic: &'a [u8],
+    pub(crate) subscribe: bool,
+    /// No peer had the topic before, or none has it any more.
+    pub(crate) is_edge: bool,
+    /// This peer had the topic before.
+    pub(crate) had: bool,
+}
+
+/// What the application sees next.
+pub(crate) enum Seen {
+    /// What a peer sent.
+    Message(Message),
+    /// A change of subscriptions, for which so many octets were counted.
+    Change(Message, usize),
+}
+
+enum Entry {
+    Message(Message),
+    Each(Message),
+    Newest(Newest),
+}
+
+/// The newest state of a topic.
+struct Newest {
+    topic: Bytes,
+    /// The peer whose topic it is, if it is not the state for all of them.
+    of: Option<PeerId>,
+    /// Who changed it last, if that peer said so itself.
+    by: Option<PeerId>,
+    /// What the application takes the state for until it sees this.
+    was: bool,
+    is: bool,
+}
+
+impl Change<'_> {
+    fn is_shown(&self, detail: Detail) -> bool {
+        match detail {
+            Detail::All => true,
+            // As libzmq, a cancellation of what the peer never had is shown.
+            Detail::Subscriptions => self.is_edge || self.subscribe || !self.had,
+            Detail::Edges => self.is_edge || !(self.subscribe || self.had),
+        }
+    }
+}
+
+impl Unseen {
+    /// How many changes wait to be shown.
+    pub(crate) fn changes(&self) -> usize {
+        self.each.messages + self.newest
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// A message of a peer waits.
+    pub(crate) fn push(&mut self, message: Message) {
+        self.add(Entry::Message(message));
+    }
+
+    /// A subscription has changed. At a mark, and where memory is `short`, it is merged with what is unseen of its topic. The number of
+    /// octets that are to be counted for it is returned.
+    pub(crate) fn change(&mut self, change: &Change<'_>, detail: Detail, marks: Marks, short: bool) -> usize {
+        if short || self.newest > 0 || marks.are_reached_by(self.each) {
+            self.merge_change(change, detail);
+            return 0;
+        }
+        if !change.is_shown(detail) {
+            return 0;
+        }
+        let message = event_message(change.subscribe, change.topic, change.is_said.then_some(change.peer));
+        let bytes = message.byte_len();
+        self.each.messages += 1;
+        self.each.bytes += bytes;
+        self.add(Entry::Each(message));
+        bytes
+    }
+
+    /// Returns true if so much waits of this peer that no other topic of it can be added.
+    pub(crate) fn is_crowded(&self, peer: PeerId, topic: &[u8], limit: Marks) -> bool {
+        self.of_peers.get(&peer).is_some_and(|of_peer| {
+            let many = limit.messages != 0 && of_peer.entries.len() >= limit.messages;
+            (many || of_peer.octets + topic.len() > limit.bytes) && !of_peer.entries.contains_key(topic)
+        })
+    }
+
+    /// A peer is gone, and nobody is to hear what it still wanted.
+    pub(crate) fn drop_newest_of(&mut self, peer: PeerId) {
+        let Some(topics) = self.of_peers.remove(&peer) else { return };
+        give_back(&mut self.of_peers);
+        self.newest -= topics.entries.len();
+        for number in topics.entries.values() {
+            self.entries.remove(number);
+        }
+    }
+
+    /// What is to be shown next.
+    pub(crate) fn pop(&mut self) -> Option<Seen> {
+        Some(match self.entries.pop_first()?.1 {
+            Entry::Message(message) => Seen::Message(message),
+            Entry::Each(message) => {
+                let bytes = message.byte_len();
+                self.each.messages -= 1;
+                self.each.bytes -= bytes;
+                Seen::Change(message, bytes)
+            }
+            Entry::Newest(Newest { topic, of, by, is, .. }) => {
+                self.forget(of, &topic);
+                Seen::Change(event_message(is, &topic, by), 0)
+            }
+        })
+    }
+
+    /// Forgets all; says for how many octets changes were counted.
+    pub(crate) fn clear(&mut self) -> usize {
+        std::mem::take(self).each.bytes
+    }
+
+    fn add(&mut self, entry: Entry) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.entries.insert(number, entry);
+        number
+    }
+
+    fn merge_change(&mut self, change: &Change<'_>, detail: Detail) {
+        let Change { peer, topic, subscribe, is_edge, had, .. } = *change;
+        if detail == Detail::All {
+            return self.merge(Some(peer), had, change);
+        }
+        // A repeated subscription is not shown once its peer has taken it back.
+        if !subscribe {
+            self.withdraw(Some(peer), topic);
+        }
+        if is_edge {
+            self.merge(None, !subscribe, change);
+        } else if subscribe && detail == Detail::Subscriptions {
+            self.merge(Some(peer), had, change);
+        }
+    }
+
+    /// Takes a change into the entry of its topic; `was` is the state before it.
+    fn merge(&mut self, of: Option<PeerId>, was: bool, change: &Change<'_>) {
+        let Change { peer, is_said, topic, subscribe, .. } = *change;
+        let by = is_said.then_some(peer);
+        let known = self.number(of, topic).and_then(|number| self.entries.get_mut(&number));
+        if let Some(Entry::Newest(newest)) = known {
+            (newest.by, newest.is) = (by, subscribe);
+            if !newest.was && !subscribe {
+                self.withdraw(of, topic);
+            }
+        } else if was || subscribe {
+            let topic = Bytes::copy_from_slice(topic);
+            let number = self.add(Entry::Newest(Newest { topic: topic.clone(), of, by, was, is: subscribe }));
+            self.newest += 1;
+            let Some(peer) = of else {
+                self.of_all.insert(topic, number);
+                return;
+            };
+            let of_peer = self.of_peers.entry(peer).or_default();
+            of_peer.octets += topic.len();
+            of_peer.entries.insert(topic, number);
+        }
+    }
+
+    /// The application need not hear of this topic.
+    fn withdraw(&mut self, of: Option<PeerId>, topic: &[u8]) {
+        if let Some(number) = self.forget(of, topic) {
+            self.entries.remove(&number);
+        }
+    }
+
+    fn number(&self, of: Option<PeerId>, topic: &[u8]) -> Option<u64> {
+        match of {
+            None => self.of_all.get(topic).copied(),
+            Some(peer) => self.of_peers.get(&peer)?.entries.get(topic).copied(),
+        }
+    }
+
+    /// The entry of this topic is to be merged with no more; its number is returned.
+    fn forget(&mut self, of: Option<PeerId>, topic: &[u8]) -> Option<u64> {
+        let number = match of {
+            None => self.of_all.remove(topic)?,
+            Some(peer) => {
+                let of_peer = self.of_peers.get_mut(&peer)?;
+                let number = of_peer.entries.remove(topic)?;
+                of_peer.octets -= topic.len();
+                if of_peer.entries.is_empty() {
+                    self.of_peers.remove(&peer);
+                }
+                number
+            }
+        };
+        self.newest -= 1;
+        if self.newest == 0 {
+            give_back(&mut self.of_all);
+            give_back(&mut self.of_peers);
+        }
+        Some(number)
+    }
+}
+
+/// An empty map that was large keeps no memory.
+fn give_back<K, V>(map: &mut HashMap<K, V>) {
+    if map.is_empty() && map.capacity() > 1024 {
+        *map = HashMap::new();
+    }
+}
+
+/// A change as an XPUB shows it: one octet, 1 or 0, and the topic.
+pub(crate) fn event_message(subscribe: bool, topic: &[u8], peer: Option<PeerId>) -> Message {
+    let mut body = Vec::with_capacity(1 + topic.len());
+    body.push(u8::from(subscribe));
+    body.extend_from_slice(topic);
+    let mut message = Message::from(body);
+    message.set_peer(peer);
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slab::Key;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    const MARKS: Marks = Marks { messages: 4, bytes: 0 };
+
+    fn peer(index: u32) -> PeerId {
+        PeerId::new(Key { index, generation: 0 })
+    }
+
+    /// A publisher: who wants what, what waits, and what the application knows by what it has seen.
+    #[derive(Default)]
+    struct World {
+        wanted: BTreeMap<u8, BTreeSet<u32>>,
+        unseen: Unseen,
+        known: BTreeSet<(u8, Option<PeerId>)>,
+    }
+
+    impl World {
+        fn change(&mut self, of: u32, topic: u8, subscribe: bool, detail: Detail) {
+            let peers = self.wanted.entry(topic).or_default();
+            let before = peers.len();
+            let had = if subscribe { !peers.insert(of) } else { peers.remove(&of) };
+            let is_edge = (before == 0) != peers.is_empty();
+            let change = Change { peer: peer(of), is_said: true, topic: &[topic], subscribe, is_edge, had };
+            // A cancellation of what the peer never had misleads those who see only edges, as in libzmq.
+            if subscribe || had {
+                self.unseen.change(&change, detail, MARKS, false);
+            }
+        }
+
+        /// The application receives. By what is shown of each peer it knows who wants what, else what anybody wants.
+        fn see(&mut self, detail: Detail) -> bool {
+            let Some(Seen::Change(message, _)) = self.unseen.pop() else { return false };
+            let [mark, topic] = *message.first() else { panic!("of another form") };
+            let of = message.peer().filter(|_| detail == Detail::All);
+            match mark {
+                1 => self.known.insert((topic, of)),
+                _ => self.known.remove(&(topic, of)),
+            };
+            true
+        }
+    }
+
+    #[test]
+    fn whoever_sees_all_of_it_knows_what_is_wanted_whatever_was_merged() {
+        let mut state = 7u64;
+        let mut below = |limit: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % limit
+        };
+        for round in 0..600 {
+            let detail = [Detail::Edges, Detail::Subscriptions, Detail::All][round % 3];
+            let mut world = World::default();
+            let reads = below(4);
+            for _ in 0..below(300) {
+                world.change(below(3) as u32, below(12) as u8, below(2) == 0, detail);
+                if below(8) < reads {
+                    world.see(detail);
+                }
+            }
+            while world.see(detail) {}
+            let of = |of: u32| (detail == Detail::All).then_some(peer(of));
+            let wanted = world.wanted.iter().flat_map(|(topic, peers)| peers.iter().map(|peer| (*topic, of(*peer))));
+            assert_eq!(world.known, wanted.collect(), "round {round}, {detail:?}");
+            let Unseen { entries, each, of_all, of_peers, newest, .. } = &world.unseen;
+            assert_eq!((entries.len(), each.messages, each.bytes), (0, 0, 0));
+            assert_eq!((of_all.len(), of_peers.len(), *newest), (0, 0, 0));
+        }
+    }
+
+    #[test]
+    fn what_came_and_went_unseen_takes_no_room() {
+        for detail in [Detail::Edges, Detail::Subscriptions, Detail::All] {
+            let mut world = World::default();
+            for topic in 0..4 {
+                world.change(0, topic, true, detail);
+            }
+            for topic in 10..200 {
+                world.change(1, topic, true, detail);
+                world.change(2, topic, true, detail);
+                world.change(1, topic, false, detail);
+                world.change(2, topic, false, detail);
+            }
+            // Below the mark the application sees what the peer never had.
+            for topic in [&b"never"[..], b"had"] {
+                let change =
+                    Change { peer: peer(0), is_said: true, topic, subscribe: false, is_edge: false, had: false };
+                world.unseen.change(&change, detail, MARKS, false);
+            }
+            assert_eq!(world.unseen.changes(), 4, "{detail:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_application_has_seen_is_shown_again_if_it_came_back_meanwhile() {
+        let mut world = World::default();
+        for topic in 0..4 {
+            world.change(0, topic, true, Detail::Edges);
+        }
+        world.change(0, 0, false, Detail::Edges);
+        world.change(0, 0, true, Detail::Edges);
+        let bodies = std::iter::from_fn(|| match world.unseen.pop()? {
+            Seen::Change(message, _) | Seen::Message(message) => Some(message.first().to_vec()),
+        });
+        assert_eq!(bodies.last().expect("five"), [1, 0]);
+    }
+
+    #[test]
+    fn requests_of_one_peer_are_bounded_and_go_with_it() {
+        let mut unseen = Unseen::default();
+        let limit = Marks { messages: 10, bytes: 1 << 20 };
+        let request = |of: u32, topic: &[u8], unseen: &mut Unseen| {
+            let change = Change { peer: peer(of), is_said: true, topic, subscribe: true, is_edge: true, had: true };
+            let refused = unseen.is_crowded(peer(of), topic, limit);
+            if !refused {
+                unseen.change(&change, Detail::All, MARKS, false);
+            }
+            refused
+        };
+        let refused = (0..100u8).filter(|topic| request(1, &[*topic], &mut unseen)).count();
+        assert_eq!(refused, 100 - MARKS.messages - limit.messages);
+        assert!(!request(1, &[5], &mut unseen) && !request(2, &[5], &mut unseen));
+        unseen.drop_newest_of(peer(1));
+        assert_eq!(unseen.changes(), MARKS.messages + 1);
+    }
+}

@@ -1,0 +1,276 @@
+//! An XPUB whose application does not receive hears of subscriptions all the same, and what it has to show stays bounded.
+
+use crate::support::raw::{self, Raw};
+use crate::support::{Over, PATIENCE, eventually, is_full, times};
+use std::io::{ErrorKind, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+use wiremesh::{Context, Sub, XPub, XSub};
+
+const MARK: u32 = 10;
+
+/// The most that may be unread where nobody receives.
+const FEW: u64 = 1000;
+
+fn xpub(context: &Context) -> XPub {
+    XPub::builder().context(context).receive_mark(MARK).build().unwrap()
+}
+
+/// An XPUB at its mark, with the topics 0 to 9 unseen, and the XSUB that has them.
+fn at_its_mark(over: Over, xpub: &XPub, context: &Context) -> XSub {
+    let xsub = XSub::in_context(context);
+    xsub.connect(xpub.bind(over.wildcard()).unwrap()).unwrap();
+    xsub.wait_for_peers(1, PATIENCE).unwrap();
+    for topic in 0..MARK {
+        xsub.subscribe(topic.to_string()).unwrap();
+    }
+    hears(xpub, &xsub, "heard");
+    xsub.unsubscribe("heard").unwrap();
+    xsub
+}
+
+/// Returns once the publisher has read all that the subscriber has said.
+fn hears(xpub: &XPub, xsub: &XSub, last: &str) {
+    xsub.subscribe(last).unwrap();
+    xpub.wait_for_subscribers_to(last, 1, PATIENCE).unwrap();
+}
+
+/// What the application sees up to this.
+fn seen(xpub: &XPub, last: &str) -> Vec<String> {
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|message| message != last) {
+        let message = xpub.recv_timeout(PATIENCE).unwrap();
+        let text = |frame: &[u8]| String::from_utf8_lossy(frame).into_owned();
+        seen.push(match message.first().split_first() {
+            Some((1, topic)) => format!("+{}", text(topic)),
+            Some((0, topic)) => format!("-{}", text(topic)),
+            _ => text(message.first()),
+        });
+    }
+    seen
+}
+
+#[test]
+fn an_xpub_nobody_receives_from_applies_every_topic_of_a_subscriber_with_very_many() {
+    let count = if is_full() { 1_000_000 } else { 200_000 };
+    for over in Over::ALL {
+        let context = Context::new();
+        let (xpub, sub) = (XPub::in_context(&context), Sub::in_context(&context));
+        sub.connect(xpub.bind(over.wildcard()).unwrap()).unwrap();
+        for topic in 0..count {
+            sub.subscribe(format!("topic {topic}.")).unwrap();
+        }
+        let last = format!("topic {}.", count - 1);
+        xpub.wait_for_subscribers_to(&last, 1, PATIENCE).unwrap();
+        assert_eq!(xpub.topic_count(), count, "{over:?}");
+        xpub.send(last.as_str()).unwrap();
+        assert_eq!(sub.recv_timeout(PATIENCE).unwrap(), last.as_str(), "{over:?}");
+        // And all of it can still be read.
+        for topic in 0..count {
+            let body = [b"\x01", format!("topic {topic}.").as_bytes()].concat();
+            assert_eq!(xpub.recv_timeout(PATIENCE).unwrap(), body, "{over:?}");
+        }
+    }
+}
+
+#[test]
+fn beyond_the_mark_a_topic_is_shown_in_its_newest_state() {
+    for over in Over::ALL {
+        let context = Context::new();
+        let xpub = xpub(&context);
+        let xsub = at_its_mark(over, &xpub, &context);
+        for (topic, subscribes) in
+            [("a", true), ("b", true), ("a", false), ("0", false), ("1", false), ("0", true), ("b", false), ("b", true)]
+        {
+            if subscribes { xsub.subscribe(topic).unwrap() } else { assert!(xsub.unsubscribe(topic).is_ok()) }
+        }
+        hears(&xpub, &xsub, "end");
+        let all: Vec<String> = (0..MARK).map(|topic| format!("+{topic}")).collect();
+        assert_eq!(
+            seen(&xpub, "+end"),
+            [&all[..], &["+0", "-1", "+b", "+end"].map(str::to_owned)].concat(),
+            "{over:?}"
+        );
+        // Now that all is seen, each change is shown again.
+        for _ in 0..2 {
+            hears(&xpub, &xsub, "c");
+            let before = xpub.topic_count();
+            xsub.unsubscribe("c").unwrap();
+            eventually(PATIENCE, "it is taken back", || xpub.topic_count() < before);
+        }
+        hears(&xpub, &xsub, "end again");
+        assert_eq!(seen(&xpub, "+end again"), ["+c", "-c", "+c", "-c", "+end again"], "{over:?}");
+    }
+}
+
+#[test]
+fn what_another_peer_still_wants_is_not_shown_as_cancelled() {
+    for over in Over::ALL {
+        let context = Context::new();
+        let xpub = xpub(&context);
+        let left = at_its_mark(over, &xpub, &context);
+        let right = XSub::in_context(&context);
+        right.connect(xpub.endpoints()[0].endpoint.as_str()).unwrap();
+        for topic in ["both", "5"] {
+            hears(&xpub, &left, topic);
+            right.subscribe(topic).unwrap();
+            xpub.wait_for_subscribers_to(topic.as_bytes(), 2, PATIENCE).unwrap();
+        }
+        left.close();
+        eventually(PATIENCE, "only one is left", || xpub.topic_count() == 2);
+        hears(&xpub, &right, "end");
+        let seen = seen(&xpub, "+end");
+        assert!(seen.contains(&"+both".to_owned()) && !seen.contains(&"-both".to_owned()), "{over:?}: {seen:?}");
+        assert!(seen.contains(&"-4".to_owned()) && !seen.contains(&"-5".to_owned()), "{over:?}: {seen:?}");
+    }
+}
+
+#[test]
+fn a_message_from_upstream_stays_behind_the_changes_before_it() {
+    for over in Over::ALL {
+        let context = Context::new();
+        let xpub = xpub(&context);
+        let xsub = at_its_mark(over, &xpub, &context);
+        for number in 0..5 {
+            xsub.subscribe(format!("before {number}")).unwrap();
+            xsub.send(format!("message {number}")).unwrap();
+        }
+        hears(&xpub, &xsub, "end");
+        let seen = seen(&xpub, "+end");
+        let expected = (0..5).flat_map(|number| [format!("+before {number}"), format!("message {number}")]);
+        assert_eq!(seen[MARK as usize..seen.len() - 1], expected.collect::<Vec<_>>(), "{over:?}");
+    }
+}
+
+#[test]
+fn messages_from_upstream_still_stop_the_link_and_all_of_them_come_in_the_end() {
+    const COUNT: u32 = 2000;
+    let context = Context::new();
+    let xpub = xpub(&context);
+    let mut peer = Raw::connect(xpub.bind("tcp://127.0.0.1:*").unwrap().as_str()).unwrap();
+    peer.shake_hands("XSUB").unwrap();
+    let subscribe = |n: u32| raw::command(&[b"\x09SUBSCRIBE", &n.to_le_bytes()[..]].concat());
+    let message = |n: u32| raw::frame(false, &[&b"message"[..], &n.to_le_bytes(), &[5; 20_000]].concat());
+    let all: Vec<u8> = (0..100).flat_map(subscribe).chain((0..COUNT).flat_map(message)).collect();
+    let blocked = Arc::new(AtomicBool::new(false));
+    let writer = thread::spawn({
+        let blocked = Arc::clone(&blocked);
+        move || {
+            peer.set_write_timeout(Duration::from_millis(200));
+            let mut rest = &all[..];
+            while !rest.is_empty() {
+                match peer.write(rest) {
+                    Ok(written) => rest = &rest[written..],
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => blocked.store(true, Ordering::SeqCst),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            peer
+        }
+    });
+    eventually(PATIENCE, "the peer cannot write", || blocked.load(Ordering::SeqCst));
+    assert!(xpub.stats().unread < 100 + u64::from(COUNT) / 2, "{}", xpub.stats());
+    for _ in 0..100 {
+        assert_eq!(xpub.recv_timeout(PATIENCE).unwrap().first()[0], 1);
+    }
+    for number in 0..COUNT {
+        assert!(xpub.recv_timeout(PATIENCE).unwrap().first()[7..].starts_with(&number.to_le_bytes()));
+    }
+    writer.join().unwrap();
+}
+
+#[test]
+fn topics_that_come_and_go_unseen_leave_nothing() {
+    for over in Over::ALL {
+        let context = Context::new();
+        let xpub = xpub(&context);
+        let xsub = at_its_mark(over, &xpub, &context);
+        for topic in 0..times(1_000_000) {
+            xsub.subscribe(format!("came and went {topic}")).unwrap();
+            xsub.unsubscribe(format!("came and went {topic}")).unwrap();
+        }
+        hears(&xpub, &xsub, "end");
+        assert_eq!(xpub.stats().unread, u64::from(MARK) + 1, "{over:?}");
+    }
+}
+
+#[test]
+fn cancellations_of_what_nobody_had_are_bounded_by_the_mark() {
+    let xpub = xpub(&Context::new());
+    let mut peer = Raw::connect(xpub.bind("tcp://127.0.0.1:*").unwrap().as_str()).unwrap();
+    peer.shake_hands("SUB").unwrap();
+    for number in 0..times(1_000_000) as u32 {
+        peer.write_all(&raw::command(&[&b"\x06CANCEL"[..], &number.to_le_bytes()].concat())).unwrap();
+    }
+    peer.write_all(&raw::command(b"\x09SUBSCRIBEend")).unwrap();
+    xpub.wait_for_subscribers_to("end", 1, PATIENCE).unwrap();
+    assert_eq!(xpub.stats().unread, u64::from(MARK) + 1);
+}
+
+#[test]
+fn subscribers_that_come_and_go_while_nobody_receives_leave_nothing() {
+    for over in Over::ALL {
+        let context = Context::new();
+        let xpub = xpub(&context);
+        let endpoint = xpub.bind(over.wildcard()).unwrap();
+        for number in 0..times(1000) {
+            let sub = Sub::in_context(&context);
+            sub.subscribe(format!("topic {number}")).unwrap();
+            sub.connect(&endpoint).unwrap();
+            xpub.wait_for_subscribers_to(format!("topic {number}"), 1, PATIENCE).unwrap();
+            sub.close();
+            eventually(PATIENCE, "it is gone", || xpub.topic_count() == 0);
+        }
+        assert!(xpub.stats().unread <= u64::from(MARK), "{over:?}: {}", xpub.stats());
+    }
+}
+
+#[test]
+fn under_verboser_a_peers_topics_are_shown_as_that_peer_left_them() {
+    for over in Over::ALL {
+        let context = Context::new();
+        let xpub = XPub::builder().context(&context).receive_mark(MARK).verboser(true).build().unwrap();
+        let left = at_its_mark(over, &xpub, &context);
+        let right = XSub::in_context(&context);
+        right.connect(xpub.endpoints()[0].endpoint.as_str()).unwrap();
+        for topic in ["both", "one", "5"] {
+            hears(&xpub, &left, topic);
+            right.subscribe(topic).unwrap();
+            xpub.wait_for_subscribers_to(topic.as_bytes(), 2, PATIENCE).unwrap();
+        }
+        right.unsubscribe("one").unwrap();
+        right.unsubscribe("5").unwrap();
+        hears(&xpub, &right, "right");
+        for _ in 0..2 {
+            left.unsubscribe("5").unwrap();
+        }
+        hears(&xpub, &left, "end");
+        let seen = seen(&xpub, "+end");
+        let expected = ["+both", "+both", "+one", "-5", "+right", "+end"];
+        assert_eq!(seen[MARK as usize..], expected, "{over:?}");
+    }
+}
+
+#[test]
+fn under_manual_the_requests_of_a_peer_that_nobody_sees_are_bounded_and_counted() {
+    for over in Over::ALL {
+        let context = Context::new();
+        let builder = XPub::builder().context(&context).manual(true);
+        let xpub = builder.receive_mark(MARK).max_subscriptions(100).build().unwrap();
+        let xsub = XSub::in_context(&context);
+        xsub.connect(xpub.bind(over.wildcard()).unwrap()).unwrap();
+        xsub.wait_for_peers(1, PATIENCE).unwrap();
+        for topic in 0..times(1_000_000) {
+            xsub.subscribe(format!("topic {topic}")).unwrap();
+        }
+        xsub.send("end").unwrap();
+        eventually(PATIENCE, "all is read", || {
+            let stats = xpub.stats();
+            stats.refused_subscriptions == times(1_000_000) as u64 - 100 - u64::from(MARK) && stats.unread < FEW
+        });
+        assert_eq!(seen(&xpub, "end").len(), 100 + MARK as usize + 1, "{over:?}");
+        assert!(xpub.stats().is_balanced());
+    }
+}
