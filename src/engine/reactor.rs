@@ -959,12 +959,13 @@ impl Reactor {
                 if link.readable || link.is_kept() || link.excuses_silence(now) {
                     link.machine.traffic();
                 }
-                if link.is_quiet() {
-                    link.machine.give_life_sign(now);
-                }
                 if let (State::Up, Some(peer)) = (&link.state, link.peer) {
                     // So that the machine knows whether its last PING is written.
                     host.urgent(peer, &mut || link.machine.transmit());
+                }
+                // After that: what the machine has to say now is flushed below.
+                if link.is_quiet() {
+                    link.machine.give_life_sign(now);
                 }
                 match link.machine.handle_timeout(now) {
                     Ok(()) => self.converse(host, key, now),

@@ -18,9 +18,11 @@ pub(super) struct Heartbeats {
     silence: Option<Instant>,
     /// Set by the latest PING of the peer, together with the time to live it named.
     expiry: Option<(Instant, Duration)>,
-    /// When the peer asked last, and the shortest time that it has let pass since it had asked before.
+    /// When the peer asked last, the shortest time that it has let pass since it had asked before, and whether more than one such time
+    /// is known.
     asked: Option<Instant>,
     gap: Option<Duration>,
+    is_sure: bool,
     /// When it was last given a sign of life, asked for or not.
     given: Instant,
     /// The peer has answered: it sees what we ask.
@@ -32,7 +34,17 @@ impl Heartbeats {
     pub(super) fn new(config: Option<Heartbeat>, now: Instant) -> Heartbeats {
         let config = config.filter(|heartbeat| !heartbeat.interval.is_zero());
         let ping = config.and_then(|heartbeat| now.checked_add(heartbeat.interval));
-        Heartbeats { config, ping, silence: None, expiry: None, asked: None, gap: None, given: now, answered: false }
+        Heartbeats {
+            config,
+            ping,
+            silence: None,
+            expiry: None,
+            asked: None,
+            gap: None,
+            is_sure: false,
+            given: now,
+            answered: false,
+        }
     }
 
     /// Lets the first PING be due at once.
@@ -46,6 +58,7 @@ impl Heartbeats {
             // PINGs that are read together were sent apart, at what distance cannot be known.
             let gap = now.saturating_duration_since(before);
             if gap >= LEAST_GAP {
+                self.is_sure = self.gap.is_some();
                 self.gap = Some(self.gap.map_or(gap, |known| known.min(gap)));
             }
         }
@@ -64,7 +77,9 @@ impl Heartbeats {
     /// When the peer is to be given a sign of life, if we do not read; `None` if it never asked.
     pub(super) fn sign_due(&self) -> Option<Instant> {
         self.asked?;
-        self.given.checked_add(self.gap.unwrap_or(UNKNOWN_GAP) / 2)
+        // One time alone may have a pause of the peer's process in it.
+        let gap = self.gap.map_or(UNKNOWN_GAP, |gap| if self.is_sure { gap } else { gap.min(UNKNOWN_GAP) });
+        self.given.checked_add(gap / 2)
     }
 
     /// It is given one.
@@ -110,7 +125,7 @@ impl Heartbeats {
 
 /// PINGs closer together are one read's.
 const LEAST_GAP: Duration = Duration::from_millis(4);
-/// How often a peer that has asked once is taken to ask.
+/// How often a peer is taken to ask that has asked once or twice.
 const UNKNOWN_GAP: Duration = Duration::from_millis(40);
 
 #[cfg(test)]
@@ -178,12 +193,14 @@ mod tests {
         assert_eq!(beats.sign_due(), Some(start + SECOND + UNKNOWN_GAP / 2));
         beats.asked(start + SECOND);
         assert_eq!(beats.sign_due(), Some(start + SECOND + UNKNOWN_GAP / 2), "read together");
-        beats.asked(start + 3 * SECOND);
-        assert_eq!(beats.sign_due(), Some(start + 4 * SECOND));
-        beats.gave_sign(start + 4 * SECOND);
-        assert_eq!(beats.sign_due(), Some(start + 5 * SECOND));
         beats.asked(start + 9 * SECOND);
-        assert_eq!(beats.sign_due(), Some(start + 10 * SECOND), "the shortest gap counts");
+        assert_eq!(beats.sign_due(), Some(start + 9 * SECOND + UNKNOWN_GAP / 2), "it may have been stopped meanwhile");
+        beats.asked(start + 11 * SECOND);
+        assert_eq!(beats.sign_due(), Some(start + 12 * SECOND));
+        beats.gave_sign(start + 12 * SECOND);
+        assert_eq!(beats.sign_due(), Some(start + 13 * SECOND));
+        beats.asked(start + 19 * SECOND);
+        assert_eq!(beats.sign_due(), Some(start + 20 * SECOND), "the shortest gap counts");
     }
 
     #[test]

@@ -146,7 +146,7 @@ fn a_router_knows_a_peer_that_has_come_back_by_its_id_before_it_saw_the_old_conn
 }
 
 /// A READY with that token.
-fn ready_with_token(kind: &str, token: u8) -> Vec<u8> {
+pub(crate) fn ready_with_token(kind: &str, token: u8) -> Vec<u8> {
     let mut value = vec![1, 0];
     value.extend_from_slice(&u64::MAX.to_be_bytes());
     value.extend_from_slice(&[token; 16]);
@@ -156,13 +156,13 @@ fn ready_with_token(kind: &str, token: u8) -> Vec<u8> {
     command(&body)
 }
 
-fn greet(endpoint: &str, ready: &[u8]) -> Raw {
+pub(crate) fn greet(endpoint: &str, ready: &[u8]) -> Raw {
     let mut raw = Raw::connect(endpoint).expect("a listener");
     raw.write_all(&[&greeting()[..], ready].concat()).expect("open");
     raw
 }
 
-fn hear_ready(raw: &mut Raw) {
+pub(crate) fn hear_ready(raw: &mut Raw) {
     let mut theirs = [0; 66];
     raw.read_exact(&mut theirs).expect("a greeting and a header");
     let mut body = vec![0; theirs[65].into()];

@@ -1,7 +1,8 @@
 //! Who does not read is not dead, and who is dead is noticed also where the network takes nothing any more.
 
+use crate::order::{greet, hear_ready, ready_with_token};
 use crate::support::child::{self, Process};
-use crate::support::raw::{Raw, frame};
+use crate::support::raw::{Raw, command, frame};
 use crate::support::{Over, PATIENCE, alone, eventually, is_full};
 use std::io::{Read, Write};
 use std::thread;
@@ -129,7 +130,7 @@ fn a_foreign_peer_that_does_not_read_is_alive_as_long_as_its_system_is() {
             raw.read_exact(&mut head).unwrap();
             if head[0] == 4 {
                 raw.read_exact(&mut vec![0; head[1].into()]).unwrap();
-                raw.write_all(&crate::support::raw::command(b"\x04PONG")).unwrap();
+                raw.write_all(&command(b"\x04PONG")).unwrap();
                 writer += 1;
             } else {
                 raw.read_exact(&mut vec![0; 7 + 1_000]).unwrap();
@@ -237,7 +238,7 @@ fn life_signs_go_to_those_who_asked_and_announced() {
     let pull = Pull::builder().context(&Context::new()).receive_mark(1u32).build().unwrap();
     let mut raw = Raw::connect(pull.bind("tcp://127.0.0.1:*").unwrap().as_str()).unwrap();
     raw.shake_hands("PUSH").unwrap();
-    raw.write_all(&crate::support::raw::command(b"\x04PING\0\0")).unwrap();
+    raw.write_all(&command(b"\x04PING\0\0")).unwrap();
     raw.read_exact(&mut [0; 2 + 5]).unwrap();
     for _ in 0..100 {
         raw.write_all(&frame(false, b"more than the mark")).unwrap();
@@ -245,4 +246,32 @@ fn life_signs_go_to_those_who_asked_and_announced() {
     eventually(PATIENCE, "it stands at its mark", || pull.stats().unread > 0);
     raw.set_read_timeout(2 * BEAT);
     assert!(raw.read(&mut [0; 1]).is_err(), "nothing comes unasked");
+}
+
+/// Each sign goes out when it is given, not with the one after it: a peer that may be silent for as long as it lets pass between two PINGs
+/// would be given up.
+#[test]
+fn life_signs_come_twice_in_the_time_between_two_questions() {
+    let pull = Pull::builder().context(&Context::new()).receive_mark(1u32).build().unwrap();
+    let endpoint = pull.bind("tcp://127.0.0.1:*").unwrap();
+    let mut raw = greet(endpoint.as_str(), &ready_with_token("PUSH", 3));
+    hear_ready(&mut raw);
+    let hear_pong = |raw: &mut Raw| raw.read_exact(&mut [0; 2 + 5]).unwrap();
+    for _ in 0..3 {
+        raw.write_all(&command(b"\x04PING\0\0")).unwrap();
+        hear_pong(&mut raw);
+        thread::sleep(2 * BEAT);
+    }
+    for _ in 0..100 {
+        raw.write_all(&frame(false, b"more than the mark")).unwrap();
+    }
+    hear_pong(&mut raw);
+    let gaps = (0..6).map(|_| {
+        let begin = Instant::now();
+        hear_pong(&mut raw);
+        begin.elapsed()
+    });
+    let gaps: Vec<Duration> = gaps.collect();
+    let fitting = gaps.iter().filter(|gap| (BEAT / 2..BEAT * 3 / 2).contains(gap)).count();
+    assert!(fitting >= 4, "{gaps:?}");
 }
