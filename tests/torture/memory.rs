@@ -429,11 +429,14 @@ impl Stream for End {
         Ok(most)
     }
 
-    /// What is left by a call that took less than was there: no ring will come for it.
+    /// What is left by a call that took less than was there, and the end behind it: no ring will come for that.
     fn has_buffered(&self) -> bool {
         let pipe = lock(&self.link.pipes[1 - self.side]);
-        let is_due = pipe.data.front().is_some_and(|(due, _)| *due <= Instant::now());
-        is_due && !pipe.stalled && pipe.broken != Some(Broken::AtOnce)
+        match pipe.data.front() {
+            _ if pipe.broken == Some(Broken::AtOnce) => true,
+            Some((due, _)) => !pipe.stalled && *due <= Instant::now(),
+            None => pipe.writer_gone || pipe.broken.is_some(),
+        }
     }
 
     fn connected(&self) -> io::Result<bool> {

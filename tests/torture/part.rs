@@ -37,7 +37,7 @@ pub(crate) struct Part {
     ends: AtomicBool,
     /// Receivers wait long, so that the process is idle.
     rests: AtomicBool,
-    pub(crate) log: Log,
+    pub(crate) log: Arc<Log>,
     /// Steps to come, of all threads.
     pub(crate) busy: AtomicUsize,
     /// What strangers sent, as lives of their own, and how many are not done.
@@ -121,6 +121,7 @@ impl Part {
         let frame = &plan.frame;
         let manner = Manner { capacity: frame.capacity, chop: frame.chop, delay: Duration::from_micros(frame.delay) };
         let memory = Memory::new(manner, frame.seed);
+        let log = Arc::new(Log::new(&folder.join(format!("log-{process}"))));
         let contexts: Vec<Option<Context>> = plan
             .contexts
             .iter()
@@ -135,7 +136,7 @@ impl Part {
         let slots = (0..plan.sockets.len())
             .map(|number| {
                 let context = contexts[plan.sockets[number].context].as_ref()?;
-                let live = Arc::new(open(&plan, number, 0, context));
+                let live = Arc::new(open(&plan, number, 0, context, &log));
                 Some(Slot {
                     number,
                     live: RwLock::new(Arc::clone(&live)),
@@ -146,7 +147,7 @@ impl Part {
             .collect();
         let addresses = RwLock::new(vec![String::new(); plan.endpoints.len()]);
         Arc::new(Part {
-            log: Log::new(&folder.join(format!("log-{process}"))),
+            log,
             plan,
             process,
             contexts,
@@ -379,20 +380,25 @@ impl Part {
             let live = slot.live();
             for life in lock(&slot.lives).iter() {
                 let stats = life.socket.stats();
-                look.queued += stats.queued;
+                let queued = if self.lingers_in_vain(slot, life, &live) { 0 } else { stats.queued };
+                look.queued += queued;
                 look.moved += stats.accepted + stats.written + stats.received + stats.received_bytes + stats.discarded;
                 look.moved += stats.dropped.total();
-                let alive = Arc::ptr_eq(life, &live);
                 let reads = receives(self.kind(slot.number)) && self.plan.sockets[slot.number].receivers > 0;
-                let unread = if alive && reads { stats.unread } else { 0 };
+                let unread = if Arc::ptr_eq(life, &live) && reads { stats.unread } else { 0 };
                 look.unread += unread;
-                if stats.queued + unread > 0 {
-                    look.stuck += &format!(" {}:{}/{}", life.name, stats.queued, unread);
+                if queued + unread > 0 {
+                    look.stuck += &format!(" {}:{queued}/{unread}", life.name);
                 }
                 look.heard.extend(lock(&life.heard).iter().map(|from| (*from, slot.number)));
             }
         }
         look
+    }
+
+    /// A closed PAIR may linger for the place that its next life has at the other end: there is one.
+    fn lingers_in_vain(&self, slot: &Slot, life: &Arc<Alive>, live: &Arc<Alive>) -> bool {
+        self.kind(slot.number) == SocketKind::Pair && !Arc::ptr_eq(life, live)
     }
 
     /// What every life of a socket here, and every stranger, did.
@@ -419,7 +425,7 @@ impl Part {
     pub(crate) fn begin_life(&self, slot: &Slot) {
         let Some(context) = &self.contexts[self.plan.sockets[slot.number].context] else { return };
         let number = lock(&slot.lives).len();
-        let life = Arc::new(open(&self.plan, slot.number, number, context));
+        let life = Arc::new(open(&self.plan, slot.number, number, context, &self.log));
         lock(&slot.lives).push(Arc::clone(&life));
         *slot.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&life);
         for (endpoint, row) in self.plan.endpoints.iter().enumerate().filter(|(_, row)| row.socket == slot.number) {
@@ -491,19 +497,23 @@ impl Part {
             .iter()
             .flatten()
             .flat_map(|slot| {
-                let context = self.plan.sockets[slot.number].context;
-                lock(&slot.lives).iter().map(|life| (context, life.socket.stats().dropped.linger)).collect::<Vec<_>>()
+                let (context, live) = (self.plan.sockets[slot.number].context, slot.live());
+                let told = |life: &Arc<Alive>| {
+                    let stats = life.socket.stats();
+                    stats.dropped.linger + if self.lingers_in_vain(slot, life, &live) { stats.queued } else { 0 }
+                };
+                lock(&slot.lives).iter().map(|life| (context, told(life))).collect::<Vec<_>>()
             })
             .collect();
         for (number, context) in self.contexts.iter().enumerate() {
             let Some(context) = context else { continue };
             if let Some(leak) = crate::budget::leak(context, self.plan.contexts[number].budget) {
-                lock(&self.wrong).push(format!("context {number}: {leak}"));
+                lock(&self.wrong).push(format!("budget: context {number}: {leak}"));
             }
             let unsent = context.close(Duration::from_secs(10));
             let told: u64 = told.iter().filter(|(at, _)| *at == number).map(|(_, linger)| linger).sum();
             if unsent.messages > told {
-                lock(&self.wrong).push(format!("context {number} could not deliver {unsent:?}"));
+                lock(&self.wrong).push(format!("unsent: context {number} could not deliver {unsent}"));
             }
         }
         self.log.line(format!("closed in {:?}", closes.elapsed()));
@@ -525,7 +535,7 @@ pub(crate) fn routing_id(socket: usize) -> String {
     format!("s{socket:03}")
 }
 
-fn open(plan: &Plan, number: usize, life: usize, context: &Context) -> Alive {
+fn open(plan: &Plan, number: usize, life: usize, context: &Context, log: &Arc<Log>) -> Alive {
     let row = &plan.sockets[number];
     let mut settings = vec![
         Setting::SendMark(row.send_mark),
@@ -558,12 +568,14 @@ fn open(plan: &Plan, number: usize, life: usize, context: &Context) -> Alive {
     let builder = AnySocket::builder(row.kind).context(context);
     let fitting = settings.into_iter().filter(|setting| setting.row().kinds.contains(&row.kind));
     let socket = fitting.fold(builder, |builder, setting| builder.set(setting)).build().expect("good options");
+    let name = message::sender(number, life);
+    log.watch(name, &socket);
     if row.kind.subscribes() {
         topics_of(number).iter().for_each(|topic| socket.subscribe(topic).expect("subscribed"));
     }
     Alive {
         socket,
-        name: message::sender(number, life),
+        name,
         sent: Mutex::default(),
         got: Mutex::new(vec![Vec::new(); row.receivers]),
         wrong: Mutex::default(),
@@ -597,6 +609,16 @@ pub(crate) struct Log {
 impl Log {
     fn new(path: &Path) -> Log {
         Log { file: Mutex::new(File::create(path).ok()), begin: Instant::now() }
+    }
+
+    /// Writes down what a socket's monitor tells, too, where that is asked for: it costs a thread for each life of a socket.
+    fn watch(self: &Arc<Log>, name: u32, socket: &AnySocket) {
+        if std::env::var_os("WIREMESH_TORTURE_EVENTS").is_some() {
+            let (log, monitor) = (Arc::clone(self), socket.monitor());
+            start(format!("events-{name}"), move || {
+                monitor.iter().for_each(|event| log.line(format!("  {name} {:?}: {event}", event.peer)));
+            });
+        }
     }
 
     pub(crate) fn line(&self, text: impl std::fmt::Display) {

@@ -89,7 +89,7 @@ pub(crate) fn keep(plan: &Plan, verdict: &Verdict) -> PathBuf {
     place
 }
 
-/// Runs a kept plan again and again; how often it failed, and by which laws.
+/// Runs a kept plan again and again; how often it failed, and by which laws. The logs of the last run that failed are kept.
 pub(crate) fn replay(file: &Path, times: usize) -> (usize, String) {
     let plan = Plan::parse(&fs::read_to_string(file).expect("a file")).expect("a good plan");
     let mut failures = Vec::new();
@@ -97,7 +97,7 @@ pub(crate) fn replay(file: &Path, times: usize) -> (usize, String) {
         let verdict = run(&plan);
         if !verdict.is_good() {
             failures.push(verdict.law().to_owned());
-            println!("{}", verdict.wrong.join("\n"));
+            println!("{}\n  kept in {}", verdict.wrong.join("\n"), keep(&plan, &verdict).display());
         }
     }
     let count = failures.len();

@@ -156,8 +156,9 @@ pub trait Stream: Send + Sync + fmt::Debug {
         false
     }
 
-    /// Tells whether [`read`](Self::read) would return bytes that the transport already holds inside and for which no
-    /// readiness event will come. `false` by default.
+    /// Tells whether [`read`](Self::read) would return bytes that the transport already holds inside, or the end of the stream or an
+    /// error behind them, for which no readiness event will come. `false` by default. It is asked after a read that filled less than its
+    /// buffer, which is taken to say that nothing more is there; an event that is `is_read_closed` announces the end as well.
     fn has_buffered(&self) -> bool {
         false
     }
