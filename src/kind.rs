@@ -124,6 +124,11 @@ impl SocketKind {
         matches!(self, SocketKind::Push | SocketKind::Dealer | SocketKind::Pair | SocketKind::Req)
     }
 
+    /// Whether the application ever receives on this kind. A PUB takes subscriptions all the same.
+    pub(crate) const fn receives(self) -> bool {
+        !matches!(self, SocketKind::Push | SocketKind::Pub)
+    }
+
     /// Whether subscriptions travel upstream from this kind.
     pub const fn subscribes(self) -> bool {
         matches!(self, SocketKind::Sub | SocketKind::XSub)

@@ -139,7 +139,8 @@ pub struct Stats {
     pub received_bytes: u64,
     /// Received messages that wait for the application now.
     pub unread: u64,
-    /// Received messages that the pattern discarded: malformed envelopes, late replies, topics no longer subscribed.
+    /// Received messages that the pattern discarded: malformed envelopes, late replies, topics no longer subscribed, and whatever came to
+    /// a PUSH or PUB, on which nobody receives.
     pub discarded: u64,
     /// Subscriptions of peers that a publisher ignored, because they were too many or too long together.
     pub refused_subscriptions: u64,

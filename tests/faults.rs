@@ -19,6 +19,7 @@
 //! | `turns.rs` | sockets that share an engine thread, and one is busy |
 //! | `requests.rs` | an answer that came late was taken for another's |
 //! | `names.rs` | names whose server does not answer |
+//! | `nobody_receives.rs` | what is sent to sockets on which nobody receives |
 //! | `order.rs` | order across reconnects, and the right moment to say READY |
 //! | `untaken.rs` | a message that its peer will not take |
 //! | `old_peers.rs` | peers that close without a word |
@@ -74,6 +75,8 @@ mod turns;
 mod foreign;
 #[path = "faults/names.rs"]
 mod names;
+#[path = "faults/nobody_receives.rs"]
+mod nobody_receives;
 #[path = "faults/pauses.rs"]
 mod pauses;
 #[path = "faults/silence.rs"]

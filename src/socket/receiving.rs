@@ -40,6 +40,8 @@ pub(crate) struct Arrivals {
     brought: u64,
     /// Subscriptions changed since then.
     resubscribed: bool,
+    /// Messages that came to a kind on which nobody receives.
+    discarded: u64,
     /// Octets received from peers that have no flow any more.
     past_bytes: u64,
 }
@@ -234,10 +236,7 @@ impl Reader {
 
     /// Takes the source whose turn it is out of the ring, because it is read. Says whose it was, if that peer is gone.
     fn rest(&mut self) -> Option<PeerId> {
-        let place = self.ring.remove(self.turn);
-        if self.turn >= self.ring.len() {
-            self.turn = 0;
-        }
+        let place = self.leave_ring(self.turn);
         let source = self.sources.at_mut(place)?;
         source.active = false;
         let gone = source.peer;
@@ -248,15 +247,23 @@ impl Reader {
 
     fn forget(&mut self, peer: PeerId) {
         let Some(source) = self.places.remove(&peer).and_then(|key| self.sources.remove(key)) else { return };
+        let (behind, next) = (source.behind, source.next);
         if let Some(token) = source.token.filter(|token| self.by_token.get(token) == Some(&peer)) {
-            self.by_token.remove(&token);
+            match behind {
+                Some(before) => self.by_token.insert(token, before),
+                None => self.by_token.remove(&token),
+            };
         }
-        let next = source.next;
+        if let Some(before) = behind.and_then(|before| self.sources.get_mut(*self.places.get(&before)?)) {
+            before.next = next;
+        }
         if let Some(next) = next.filter(|next| self.places.contains_key(next)) {
             let source = self.source(next);
-            source.behind = None;
-            // One that is gone is forgotten when its turn comes.
-            if !(source.inbox.is_empty() && source.newest.is_none()) || source.gone.is_some() {
+            source.behind = behind;
+            if behind.is_some() {
+                return;
+            }
+            if !(source.inbox.is_empty() && source.newest.is_none()) {
                 self.activate(next);
             }
         }
@@ -304,14 +311,34 @@ impl Reader {
     }
 
     /// A peer is gone: its source goes now if it is read, else once it is. Whether it is gone.
+    ///
+    /// One that has nothing unread goes also where it would wait for another one's messages: nobody may ever read those.
     fn bury(&mut self, peer: PeerId, routing_id: Bytes) -> bool {
-        let Some(source) = self.places.get(&peer).and_then(|key| self.sources.get_mut(*key)) else { return true };
+        let Some(key) = self.places.get(&peer).copied() else { return true };
+        let Some(source) = self.sources.get_mut(key) else { return true };
         source.gone = Some(routing_id);
-        let read = !source.active && source.behind.is_none();
-        if read {
-            self.forget(peer);
+        if !(source.inbox.is_empty() && source.newest.is_none()) {
+            return false;
         }
-        read
+        if source.active {
+            if let Some(place) = self.ring.iter().position(|index| *index == key.index) {
+                self.leave_ring(place);
+            }
+        }
+        self.forget(peer);
+        true
+    }
+
+    /// Takes a source out of the round; whoever comes behind it gets its turn.
+    fn leave_ring(&mut self, place: usize) -> u32 {
+        let index = self.ring.remove(place);
+        if place < self.turn {
+            self.turn -= 1;
+        }
+        if self.turn >= self.ring.len() {
+            self.turn = 0;
+        }
+        index
     }
 
     /// Forgets all that is unread.
@@ -359,12 +386,12 @@ impl Core {
         if self.arrived.load(Ordering::Acquire) {
             self.collect(&mut reader);
         }
-        let (brought, bytes) = {
+        let (brought, bytes, discarded) = {
             let arrivals = self.lock_arrivals();
-            (arrivals.unread(), arrivals.received_bytes())
+            (arrivals.unread(), arrivals.received_bytes(), arrivals.discarded + reader.discarded)
         };
         let taken: usize = reader.sources.iter().map(|(_, source)| source.inbox.taken).sum();
-        (reader.received, reader.discarded, brought.saturating_sub(taken) as u64, bytes)
+        (reader.received, discarded, brought.saturating_sub(taken) as u64, bytes)
     }
 
     pub(super) fn lock_recv(&self) -> Pass<'_, Reader> {
@@ -378,7 +405,7 @@ impl Core {
     /// Whether the application takes messages at such a pace that it will be back for more, and read them itself, within two
     /// milliseconds. The caches are warm then where the messages are used, and a thread is saved.
     pub(super) fn is_at_it(&self) -> bool {
-        if matches!(self.kind, SocketKind::Push | SocketKind::Pub) {
+        if !self.kind.receives() {
             return false;
         }
         let (unread, pace, inproc) = {
@@ -409,14 +436,14 @@ impl Core {
             Incoming::Subscribe(_) | Incoming::Cancel(_) => return,
             Incoming::Messages(wire, count) => {
                 let bytes = wire.len();
-                if self.conflate {
+                if self.conflate && self.kind.receives() {
                     return self.arrive_newest(peer, [wire]);
                 }
                 (Arrival::Wire(peer, fit(wire)), count as usize, bytes)
             }
             Incoming::Message(pieces) => {
                 let bytes = pieces.iter().map(Bytes::len).sum();
-                if self.conflate {
+                if self.conflate && self.kind.receives() {
                     return self.arrive_newest(peer, pieces);
                 }
                 (Arrival::Pieces(peer, pieces), 1, bytes)
@@ -425,13 +452,20 @@ impl Core {
         self.land(peer, messages, bytes, |arrivals| arrivals.items.push(item));
     }
 
-    /// Adds to the arrivals. What comes from a peer that is gone, or whose connection is being replaced, is thrown away.
-    fn land(&self, peer: PeerId, messages: usize, bytes: usize, add: impl FnOnce(&mut Arrivals)) {
+    /// Adds to the arrivals. What comes from a peer that is gone, or whose connection is being replaced, is thrown away; so is what comes
+    /// to a kind on which nobody receives. Returns true if it was added.
+    fn land(&self, peer: PeerId, messages: usize, bytes: usize, add: impl FnOnce(&mut Arrivals)) -> bool {
         let marks = self.receive_marks();
         let mut arrivals = self.lock_arrivals();
-        let Some(flow) = arrivals.flows.get_mut(&peer).filter(|flow| flow.state == FlowState::Open) else { return };
+        let Some(flow) = arrivals.flows.get_mut(&peer).filter(|flow| flow.state == FlowState::Open) else {
+            return false;
+        };
         flow.received += messages as u64;
         flow.received_bytes += bytes as u64;
+        if !self.kind.receives() {
+            arrivals.discarded += messages as u64;
+            return false;
+        }
         self.context.budget.charge(bytes);
         flow.intake.land(messages, bytes, marks, self.context.budget.is_over());
         arrivals.fresh += messages;
@@ -439,6 +473,7 @@ impl Core {
         add(&mut arrivals);
         // Published while the lock is held, so that a collector that sees it finds the item.
         self.arrived.store(true, Ordering::Release);
+        true
     }
 
     /// Under `conflate`: keeps the newest message of a peer, and of it alone.
@@ -465,12 +500,14 @@ impl Core {
         match incoming {
             Incoming::Subscribe(topic) => self.subscribed(peer, true, &topic),
             Incoming::Cancel(topic) => self.subscribed(peer, false, &topic),
-            Incoming::Messages(wire, _) => self.upstream_messages(peer, [wire]),
-            Incoming::Message(pieces) => self.upstream_messages(peer, pieces),
+            Incoming::Messages(wire, _) => drop(self.upstream_messages(peer, [wire])),
+            Incoming::Message(pieces) => drop(self.upstream_messages(peer, pieces)),
         }
     }
 
-    fn upstream_messages(&self, peer: PeerId, pieces: impl IntoIterator<Item = Bytes>) {
+    /// Returns what of it waits for the application.
+    fn upstream_messages(&self, peer: PeerId, pieces: impl IntoIterator<Item = Bytes>) -> Marks {
+        let mut kept = Marks::default();
         let mut inbox = Inbox::default();
         for piece in pieces {
             inbox.push(piece);
@@ -489,12 +526,17 @@ impl Core {
                     _ => rest.push(frame),
                 }
             }
-            if !rest.is_empty() && self.kind == SocketKind::XPub {
+            if !rest.is_empty() {
                 let mut message: Message = rest.into_iter().collect();
                 message.set_peer(Some(peer));
-                self.land(peer, 1, message.byte_len(), |arrivals| arrivals.unseen.push(message));
+                let bytes = message.byte_len();
+                if self.land(peer, 1, bytes, |arrivals| arrivals.unseen.push(message)) {
+                    kept.messages += 1;
+                    kept.bytes += bytes;
+                }
             }
         }
+        kept
     }
 
     /// One subscription or cancellation of a peer, by whatever form it came.
@@ -625,14 +667,15 @@ impl Core {
             }
         };
         let Some((core, there)) = link.and_then(|(core, there)| Some((core.upgrade()?, there))) else { return };
-        // Whoever finds something has to come back; credit goes back at once, because all of it is read.
+        // Whoever finds something has to come back. Credit goes back at once, but for what waits for the application: that the
+        // sender's marks bound.
         loop {
             let HandedOver { pieces, messages, bytes } = core.hand_over(there, 0, 0, None);
             if pieces.is_empty() {
                 break;
             }
-            self.upstream_messages(peer, pieces);
-            core.credit(there, messages, bytes);
+            let kept = self.upstream_messages(peer, pieces);
+            core.credit(there, messages.saturating_sub(kept.messages), bytes.saturating_sub(kept.bytes));
         }
         self.announce();
         self.wake_driver(Interest::MESSAGE);
@@ -898,7 +941,7 @@ impl Core {
         if self.kind != SocketKind::XPub {
             return None;
         }
-        let (mut resume, mut gone) = (None, None);
+        let (mut credited, mut resume, mut gone) = (None, None, None);
         let (message, released, next) = {
             let mut arrivals = self.lock_arrivals();
             let Arrivals { unseen, flows, .. } = &mut *arrivals;
@@ -907,6 +950,7 @@ impl Core {
                 Seen::Message(message) => {
                     let flow = message.peer().and_then(|peer| Some((peer, flows.get_mut(&peer)?)));
                     let released = flow.map_or(0, |(peer, flow)| {
+                        credited = Some(peer);
                         let released = flow.settle(1, message.byte_len());
                         let reopened = flow.intake.reopen(self.receive_marks(), self.context.budget.is_over());
                         resume = reopened.then_some(peer);
@@ -919,6 +963,10 @@ impl Core {
             (message, released, if unseen.is_empty() { Next::Answer } else { Next::Receive })
         };
         self.context.release(released);
+        let inproc = credited.and_then(|peer| reader.sources.get_mut(*reader.places.get(&peer)?)?.inproc.as_ref());
+        if let Some((core, there)) = inproc.and_then(|(core, there)| Some((core.upgrade()?, *there))) {
+            core.credit(there, 1, message.byte_len());
+        }
         if let Some(peer) = resume {
             self.port.submit(Command::Resume(peer));
         }
@@ -1109,7 +1157,7 @@ impl Core {
         }
         while count.next(None).is_some() {}
         if self.kind.publishes() {
-            self.upstream_messages(peer, pieces);
+            let _ = self.upstream_messages(peer, pieces);
         } else {
             let item = Arrival::Pieces(peer, pieces.into());
             self.land(peer, count.taken, count.taken_bytes, |arrivals| arrivals.items.push(item));
@@ -1132,12 +1180,29 @@ fn fit(wire: Bytes) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Context, Sub, XPub};
-    use std::time::Duration;
+    use super::*;
+    use crate::{AnySocket, Context, Sub, XPub};
+
+    const LONG: Duration = Duration::from_secs(10);
+
+    fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+        let end = Instant::now() + LONG;
+        while !condition() {
+            assert!(Instant::now() < end, "{what}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// How many flows, sources and tokens there are.
+    fn kept(core: &Core) -> (usize, usize, usize) {
+        let flows = core.lock_arrivals().flows.len();
+        let reader = core.lock_recv();
+        assert_eq!(reader.sources.len(), reader.places.len());
+        (flows, reader.sources.len(), reader.by_token.len())
+    }
 
     #[test]
     fn nothing_is_kept_of_subscribers_that_are_gone() {
-        const LONG: Duration = Duration::from_secs(10);
         let (context, other) = (Context::new(), Context::new());
         let xpub = XPub::in_context(&context);
         let endpoint = xpub.bind("tcp://127.0.0.1:*").expect("bound");
@@ -1150,9 +1215,83 @@ mod tests {
             assert_eq!(xpub.recv_timeout(LONG).expect("the cancellation"), b"\x00topic");
         }
         assert!(xpub.try_recv().is_err());
-        let core = &xpub.core;
-        assert_eq!(core.lock_arrivals().flows.len(), 0);
-        let reader = core.lock_recv();
-        assert_eq!((reader.sources.len(), reader.places.len()), (0, 0));
+        eventually("nothing is kept", || kept(&xpub.core) == (0, 0, 0));
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_thousand_peers_that_are_gone_where_nobody_receives() {
+        use SocketKind::*;
+        for over in ["tcp://127.0.0.1:*", "inproc://nobody-receives"] {
+            for (kind, other) in [(Push, Pull), (XPub, Sub), (Pub, Sub), (Req, Rep), (Dealer, Dealer), (Router, Dealer)]
+            {
+                let context = Context::new();
+                let here = AnySocket::in_context(kind, &context);
+                let endpoint = here.bind(over).expect("bound");
+                for number in 0..1000u32 {
+                    let there = AnySocket::in_context(other, &context);
+                    if other == Sub {
+                        there.subscribe(number.to_le_bytes()).expect("a SUB");
+                    }
+                    there.connect(&endpoint).expect("a good endpoint");
+                    here.wait_for_peers(1, LONG).expect("it comes");
+                    there.close();
+                    eventually("it goes", || here.stats().connections == 0);
+                }
+                eventually(&format!("{kind} keeps nothing over {over}"), || kept(&here.core) == (0, 0, 0));
+            }
+        }
+    }
+
+    fn peer(index: u32) -> PeerId {
+        PeerId::new(Key { index, generation: 0 })
+    }
+
+    /// A peer comes, and leaves such messages.
+    fn comes(reader: &mut Reader, index: u32, messages: &'static [u8]) {
+        reader.recognise(peer(index), Token([7; 16]));
+        if !messages.is_empty() {
+            reader.source(peer(index)).inbox.push(Bytes::from_static(messages));
+            reader.activate(peer(index));
+        }
+    }
+
+    #[test]
+    fn a_peer_that_comes_back_without_a_message_leaves_nothing_behind_what_it_left_before() {
+        let mut reader = Reader::new();
+        comes(&mut reader, 0, b"\x00\x051st..");
+        assert!(!reader.bury(peer(0), Bytes::new()));
+        for index in 1..1000 {
+            comes(&mut reader, index, b"");
+            assert!(reader.bury(peer(index), Bytes::new()));
+        }
+        assert_eq!((reader.sources.len(), reader.by_token.len(), reader.ring.len()), (1, 1, 1));
+        comes(&mut reader, 1000, b"\x00\x052nd..");
+        assert_eq!(reader.ring.len(), 1, "the one before is read first");
+        for first in ["1st..", "2nd.."] {
+            let source = reader.current().expect("its turn");
+            assert_eq!(source.inbox.next(None).expect("a message"), first);
+            reader.rest();
+        }
+        assert!(reader.bury(peer(1000), Bytes::new()));
+        assert_eq!((reader.sources.len(), reader.by_token.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_peer_that_goes_when_all_it_sent_is_read_leaves_the_round() {
+        let mut reader = Reader::new();
+        for index in 0..4 {
+            reader.source(peer(index)).inbox.push(Bytes::from_static(b"\x00\x04text"));
+            reader.activate(peer(index));
+        }
+        for _ in 0..2 {
+            assert!(reader.current().expect("its turn").inbox.next(None).is_some());
+            reader.pass();
+        }
+        assert!(reader.bury(peer(1), Bytes::new()));
+        assert_eq!(reader.current().expect("its turn").peer, peer(2));
+        assert!(reader.bury(peer(0), Bytes::new()));
+        assert_eq!(reader.current().expect("its turn").peer, peer(2));
+        assert!(!reader.bury(peer(3), Bytes::new()), "of that something is unread");
+        assert_eq!(reader.ring.len(), 2);
     }
 }
