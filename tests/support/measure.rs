@@ -55,6 +55,14 @@ pub(crate) fn resident(process: impl ToString) -> u64 {
     pages * page_size()
 }
 
+/// The most octets that this process has had in memory at a time; 0 where the system does not tell.
+pub(crate) fn peak_resident() -> u64 {
+    let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kibibytes.unwrap_or(0) * 1024
+}
+
 /// Everything in the folder for temporary files, where `ipc://*` makes its own; only differences mean something.
 fn temporary_files() -> usize {
     fn count(folder: &std::path::Path) -> usize {

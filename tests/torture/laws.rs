@@ -358,6 +358,20 @@ fn groups(plan: &Plan, publishers: &[usize]) -> Vec<Vec<usize>> {
     groups.into_iter().map(|(_, members)| members).collect()
 }
 
+/// What a process may hold at a time: twice what its sockets accepted, once for each that may have it, and what a process has anyway.
+/// Twice, because a receiver's buffer may hold a message while it grows.
+pub(crate) fn memory_bound(plan: &Plan, lives: &[Life]) -> u64 {
+    let copies = |life: &&Life| match kind(plan, life.socket()) {
+        Some(Pub | XPub) => 1 + plan.peers(life.socket()).len() as u64,
+        _ => 2,
+    };
+    let octets = |life: &Life| life.sent.iter().flatten().map(|sent| u64::from(sent.octets)).sum::<u64>();
+    ANYWAY + 2 * lives.iter().map(|life| copies(&life) * octets(life)).sum::<u64>()
+}
+
+/// Of it the ledgers, threads with their read buffers, and tens of thousands of topics in two tries take up to 80 MiB.
+const ANYWAY: u64 = 160 << 20;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -186,8 +186,8 @@ impl Pipe {
 
 impl Link {
     fn cut(&self, drains: bool) {
-        for pipe in &self.pipes {
-            let mut pipe = lock(pipe);
+        // Both at once: an end that finds one direction broken may go before the other one is.
+        for mut pipe in self.pipes.each_ref().map(lock) {
             if pipe.broken.is_none() {
                 pipe.broken = Some(if drains { Broken::Drains } else { Broken::AtOnce });
                 if !drains {

@@ -396,9 +396,15 @@ impl Part {
         look
     }
 
-    /// A closed PAIR may linger for the place that its next life has at the other end: there is one.
+    /// A closed socket may linger for the place that its next life has at the other end: a PAIR has one place, and a ROUTER one for each
+    /// name.
     fn lingers_in_vain(&self, slot: &Slot, life: &Arc<Alive>, live: &Arc<Alive>) -> bool {
-        self.kind(slot.number) == SocketKind::Pair && !Arc::ptr_eq(life, live)
+        let row = &self.plan.sockets[slot.number];
+        let is_named = || {
+            let mut peers = self.plan.peers(slot.number).into_iter();
+            row.named && peers.any(|(peer, _)| self.kind(peer) == SocketKind::Router)
+        };
+        !Arc::ptr_eq(life, live) && (row.kind == SocketKind::Pair || is_named())
     }
 
     /// What every life of a socket here, and every stranger, did.

@@ -1,13 +1,13 @@
 //! One run in a process of its own: it makes the other processes of the plan, lets all act, has all settle, and judges.
 
 use crate::bystander::{Bystander, bound};
-use crate::laws::{Outcome, broken};
+use crate::laws::{Outcome, broken, memory_bound};
 use crate::ledger;
 use crate::part::{Look, Part, Threads, lock};
 use crate::plan::Plan;
 use crate::support::child::{self, Process};
 use crate::support::holds_within;
-use crate::support::measure::{Lateness, holdings, processor_time};
+use crate::support::measure::{Lateness, holdings, peak_resident, processor_time};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -85,6 +85,7 @@ fn run(plan: Plan, folder: &Path, others: &mut Others, lateness: &Lateness, wron
     part.settle();
     others.ask("settle");
     wrong.extend(settle(&part, others, folder, lateness));
+    wrong.extend(memory(&part, others, folder));
     let worst = bystanders.iter().map(Bystander::worst).max().unwrap_or_default();
     let most = bound(lateness, begin);
     if worst > most {
@@ -104,6 +105,20 @@ fn run(plan: Plan, folder: &Path, others: &mut Others, lateness: &Lateness, wron
     part.end(threads, bystanders);
     wrong.append(&mut lock(&part.wrong));
     worst
+}
+
+/// No process has held more at a time than what was under way can take.
+fn memory(part: &Part, others: &mut Others, folder: &Path) -> Vec<String> {
+    // Before the ledgers come.
+    let mut peaks = vec![peak_resident()];
+    peaks.extend(others.asks("peak").iter().map(|answer| answer.parse::<u64>().expect("a number")));
+    let mut lives = part.ledger();
+    lives.extend(others.ledgers(folder));
+    let most = memory_bound(&part.plan, &lives);
+    let too_many = peaks.into_iter().enumerate().filter(|(_, peak)| *peak > most);
+    too_many
+        .map(|(process, peak)| format!("memory: process {process} held {peak} octets, where {most} are allowed"))
+        .collect()
 }
 
 /// Ends the process at once, with what is wrong.
@@ -325,6 +340,10 @@ pub(crate) fn part(arguments: &[&str]) {
             "heat" => {
                 child::tell(heat().unwrap_or_else(|| "cool".to_owned()));
                 part.rest(false);
+                continue;
+            }
+            "peak" => {
+                child::tell(peak_resident().to_string());
                 continue;
             }
             "connect" => part.connect(),
