@@ -27,6 +27,7 @@
 //! | `toggled.rs` | subscriptions that change all the time |
 //! | `pauses.rs` | a link that is not read any more, though its receiver has caught up |
 //! | `silence.rs` | who does not read is taken for dead |
+//! | `pinned.rs` | memory that is kept for something else than what is in it |
 
 mod support;
 
@@ -79,6 +80,8 @@ mod names;
 mod nobody_receives;
 #[path = "faults/pauses.rs"]
 mod pauses;
+#[path = "faults/pinned.rs"]
+mod pinned;
 #[path = "faults/silence.rs"]
 mod silence;
 #[path = "faults/texts.rs"]
@@ -98,6 +101,7 @@ fn role() {
         "stopped-crowded" => stopped::crowded(arguments),
         "stopped-patient" => stopped::patient(arguments),
         "stopped-caller" => stopped::caller(arguments),
+        "keeper" => pinned::keeper(arguments),
         "reader" => silence::reader(arguments),
         "flooder" => turns::flooder(arguments),
         "burner" => turns::burner(arguments),

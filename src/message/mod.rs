@@ -20,6 +20,9 @@ use std::fmt;
 /// A short body (up to 64 octets) lies inside the value; a longer one is shared by reference count, so a clone never
 /// copies it. A message always has at least one frame, which may be empty.
 ///
+/// A frame of more than 256 octets that was received shares the memory of what arrived with it, up to 256 KiB: whoever keeps a few messages
+/// of many [`detach`](Message::detach)es them.
+///
 /// # Examples
 /// ```
 /// use wiremesh::Message;
@@ -128,6 +131,40 @@ impl Message {
         let several = self.frames.as_several_mut().map(std::mem::take);
         let (one, many) = (several.is_none().then_some(self.frames), several.map(VecDeque::into_iter));
         one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    /// The message with memory of its own for exactly its bodies: those that are shared are copied. For messages that are kept for long while
+    /// others that came with them are not. A received frame of more than 256 octets shares the memory of up to 256 KiB that were read
+    /// at once, which is free only when all messages in it are dropped.
+    ///
+    /// # Examples
+    /// ```
+    /// use wiremesh::{Context, Message, Pull, Push};
+    ///
+    /// let context = Context::new();
+    /// let (pull, push) = (Pull::in_context(&context), Push::in_context(&context));
+    /// push.connect(pull.bind("tcp://127.0.0.1:*")?)?;
+    /// for number in 0..100 {
+    ///     push.send(vec![number; 1000])?;
+    /// }
+    /// // The last of each ten is kept.
+    /// let mut kept: Vec<Message> = Vec::new();
+    /// for number in 0..100 {
+    ///     let message = pull.recv()?;
+    ///     if number % 10 == 9 {
+    ///         kept.push(message.detach());
+    ///     }
+    /// }
+    /// assert_eq!(kept[9], vec![99; 1000]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use = "the message it was called on is gone"]
+    pub fn detach(mut self) -> Message {
+        match self.frames.as_several_mut() {
+            Some(frames) => frames.iter_mut().for_each(Frame::detach_in_place),
+            None => self.frames.detach_in_place(),
+        }
+        self
     }
 
     /// Who sent this message: set on received messages. The socket's
@@ -293,6 +330,20 @@ mod tests {
         assert_ne!(two, "a");
         assert_eq!(two.clone(), two);
         assert_eq!(format!("{two:?}"), r#"[b"a", b"b"]"#);
+    }
+
+    #[test]
+    fn a_detached_message_shares_nothing_and_says_who_sent_it() {
+        let chunk = Bytes::from(vec![7; 100_000]);
+        let mut message: Message = [chunk.slice(..1000), chunk.slice(..80), chunk.slice(..8)].into_iter().collect();
+        let peer = Some(PeerId::new(crate::slab::Key { index: 1, generation: 2 }));
+        message.set_peer(peer);
+        assert!(!chunk.is_unique());
+        let single = Message::from(chunk.slice(1000..2000)).detach();
+        let message = message.detach();
+        assert!(chunk.is_unique());
+        assert_eq!(message.iter().map(<[u8]>::len).collect::<Vec<_>>(), [1000, 80, 8]);
+        assert_eq!((single.first(), message.peer()), (&[7; 1000][..], peer));
     }
 
     const INLINE_LIMIT: usize = frame::INLINE;

@@ -97,6 +97,11 @@ impl Storage {
         self.tag == Tag::SEVERAL
     }
 
+    #[inline(always)]
+    pub(super) fn is_shared(&self) -> bool {
+        self.tag == Tag::SHARED
+    }
+
     pub(super) fn as_several(&self) -> Option<&VecDeque<Frame>> {
         // SAFETY: the tag says that the frames are alive.
         self.is_several().then(|| unsafe { &*self.room.several })

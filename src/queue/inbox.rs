@@ -2,7 +2,7 @@
 
 use super::PIECE;
 use crate::message::Message;
-use crate::message::frame::{Frame, INLINE};
+use crate::message::frame::{COPIED, Frame, INLINE};
 use crate::message::wire::{Header, MORE};
 use crate::peer::PeerId;
 use bytes::Bytes;
@@ -28,6 +28,8 @@ pub(crate) struct Inbox {
 pub(crate) enum Quick<'a> {
     /// The first so many octets of a window.
     Short(&'a [u8; INLINE], u8),
+    /// Octets that are worth a copy, so that the message keeps nothing else.
+    Middling(&'a [u8]),
     /// A part of what was read, which it shares.
     Long(Bytes),
 }
@@ -37,6 +39,7 @@ impl Quick<'_> {
     pub(crate) fn body(&self) -> &[u8] {
         match self {
             Quick::Short(window, len) => &window[..usize::from(*len).min(INLINE)],
+            Quick::Middling(body) => body,
             Quick::Long(body) => body,
         }
     }
@@ -46,6 +49,7 @@ impl Quick<'_> {
     pub(crate) fn into_message(self, peer: PeerId) -> Message {
         match self {
             Quick::Short(window, len) => Message::from_frame(Frame::short(window, len), Some(peer)),
+            Quick::Middling(body) => Message::from_frame(Frame::copied(body), Some(peer)),
             Quick::Long(body) => Message::from_frame(Frame::shared(body), Some(peer)),
         }
     }
@@ -80,6 +84,7 @@ impl Inbox {
         self.taken_bytes += size + len;
         match (short, self.current.get(start..)?.first_chunk::<INLINE>()) {
             (Some(len), Some(window)) => Some(Quick::Short(window, len)),
+            _ if len <= COPIED => Some(Quick::Middling(self.current.get(start..start + len)?)),
             _ => Some(Quick::Long(self.current.slice(start..start + len))),
         }
     }
