@@ -1,83 +1,304 @@
 //! The octets all sockets of a context may hold together, in queues and of messages that are not whole yet: the last bound on
 //! memory, behind the marks of each peer.
+//!
+//! One half is for what waits to be sent, the other for what has been received, so that neither kind of queue can stop the one that
+//! would empty it. What is held is a [`Charge`], which gives it back when it goes, whatever the way. No lock is taken here, so a
+//! charge may change or go under any lock; what follows for others is left for [`Budget::take_news`].
 
+use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-/// Counted in steps, so that no message pays for it.
+/// See the module.
 pub(crate) struct Budget {
+    sending: Half,
+    receiving: Half,
+    /// A shortage has begun or ended, and nobody has been told yet.
+    news: AtomicBool,
+}
+
+/// A half of a context's [`byte_budget`](crate::ContextBuilder::byte_budget).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BudgetHalf {
+    /// What waits to be sent or is being written, and what an inproc receiver has fetched and its application has not read.
+    Sending,
+    /// What has been received and not read, and of messages that are not whole yet.
+    Receiving,
+}
+
+impl fmt::Display for BudgetHalf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BudgetHalf::Sending => "sending",
+            BudgetHalf::Receiving => "receiving",
+        })
+    }
+}
+
+/// One half, and what is held of it.
+struct Half {
     /// 0 is no limit.
     limit: i64,
     used: AtomicI64,
     /// More than the limit is in use; until a quarter of it is free again.
     over: AtomicBool,
-    /// What of it belongs to unfinished messages, and how many connections have such; those with less than a step do not count.
-    unfinished: AtomicI64,
+    begun: AtomicBool,
+    ended: AtomicBool,
+    /// How many sockets hold more than their allowance.
     holders: AtomicI64,
+    /// What belongs to unfinished messages, and how many connections have such.
+    unfinished: AtomicI64,
+    unfinished_holders: AtomicI64,
 }
 
-/// What the connections of one socket are counted for together.
+/// What has changed since somebody looked last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Held {
-    octets: usize,
-    holders: usize,
+pub(crate) struct News {
+    /// In these halves a shortage has begun.
+    pub(crate) begun: [Option<BudgetHalf>; 2],
+    /// One has ended somewhere: those who were stopped go on.
+    pub(crate) ended: bool,
 }
 
-impl Held {
-    /// One connection is counted for `now` octets, not `before`.
-    pub(crate) fn hold(&mut self, before: usize, now: usize) {
-        self.octets = (self.octets + now).saturating_sub(before);
-        self.holders = (self.holders + usize::from(now > 0)).saturating_sub(usize::from(before > 0));
-    }
-}
-
+/// Each socket holds so much of each half without being counted.
+pub(crate) const ALLOWANCE: i64 = 64 * 1024;
 /// The octets of an unfinished message are counted in such steps; fewer are free.
-pub(crate) const STEP: usize = 64 * 1024;
+pub(crate) const STEP: usize = 8 * 1024;
 
 impl Budget {
-    pub(crate) fn new(limit: Option<u64>) -> Budget {
-        let limit = limit.map_or(0, |limit| i64::try_from(limit.max(1)).unwrap_or(i64::MAX));
-        Budget {
-            limit,
-            used: AtomicI64::new(0),
-            over: AtomicBool::new(false),
-            unfinished: AtomicI64::new(0),
-            holders: AtomicI64::new(0),
+    pub(crate) fn new(limit: Option<u64>) -> Arc<Budget> {
+        let limit = limit.map_or(0, |limit| i64::try_from((limit / 2).max(1)).unwrap_or(i64::MAX));
+        Arc::new(Budget { sending: Half::new(limit), receiving: Half::new(limit), news: AtomicBool::new(false) })
+    }
+
+    /// How many octets all sockets together hold of a half, beyond their allowances.
+    pub(crate) fn used(&self, side: BudgetHalf) -> u64 {
+        u64::try_from(self.half(side).used.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// How many octets a half has; 0 is no limit.
+    pub(crate) fn limit(&self, side: BudgetHalf) -> u64 {
+        u64::try_from(self.half(side).limit).unwrap_or(0)
+    }
+
+    /// What others are to be told, if there is something. Whoever asks holds no lock of a socket, because those who are told take theirs.
+    #[inline(always)]
+    pub(crate) fn take_news(&self) -> Option<News> {
+        if !self.news.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.gather_news()
+    }
+
+    #[cold]
+    fn gather_news(&self) -> Option<News> {
+        if !self.news.swap(false, Ordering::AcqRel) {
+            return None;
+        }
+        let begun = [BudgetHalf::Sending, BudgetHalf::Receiving]
+            .map(|side| Some(side).filter(|side| self.half(*side).begun.swap(false, Ordering::AcqRel)));
+        let ended = [&self.sending, &self.receiving].map(|half| half.ended.swap(false, Ordering::AcqRel));
+        Some(News { begun, ended: ended.contains(&true) })
+    }
+
+    fn half(&self, side: BudgetHalf) -> &Half {
+        match side {
+            BudgetHalf::Sending => &self.sending,
+            BudgetHalf::Receiving => &self.receiving,
         }
     }
 
-    /// Whether there is a limit at all.
-    pub(crate) fn is_limited(&self) -> bool {
-        self.limit != 0
+    /// A socket's account changes from `before` octets to `now`.
+    fn count(&self, side: BudgetHalf, before: i64, now: i64) {
+        let half = self.half(side);
+        let holders = i64::from(now > ALLOWANCE) - i64::from(before > ALLOWANCE);
+        if holders != 0 {
+            half.holders.fetch_add(holders, Ordering::Relaxed);
+        }
+        let change = (now - ALLOWANCE).max(0) - (before - ALLOWANCE).max(0);
+        if change == 0 {
+            return;
+        }
+        let used = half.used.fetch_add(change, Ordering::SeqCst) + change;
+        if half.limit == 0 {
+            return;
+        }
+        let over = half.over.load(Ordering::SeqCst);
+        if change > 0 && !over && used > half.limit {
+            if !half.over.swap(true, Ordering::SeqCst) {
+                half.begun.store(true, Ordering::Release);
+                self.news.store(true, Ordering::Release);
+            }
+            // Who gave back meanwhile may have found no shortage to end.
+            self.end_shortage(half, half.used.load(Ordering::SeqCst));
+        } else if change < 0 && over {
+            self.end_shortage(half, used);
+        }
+    }
+
+    fn end_shortage(&self, half: &Half, used: i64) {
+        if used <= half.limit / 4 * 3 && half.over.swap(false, Ordering::SeqCst) {
+            half.ended.store(true, Ordering::Release);
+            self.news.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// When the last socket is gone, and the context with it, nothing may be held: what is left would be missing for good.
+impl Drop for Budget {
+    fn drop(&mut self) {
+        for half in [&mut self.sending, &mut self.receiving] {
+            debug_assert_eq!(*half.used.get_mut(), 0, "octets that nobody holds are counted");
+            debug_assert_eq!(*half.holders.get_mut(), 0, "sockets that are gone are counted");
+            debug_assert_eq!(*half.unfinished.get_mut(), 0, "messages that are gone are counted");
+        }
+    }
+}
+
+impl Half {
+    fn new(limit: i64) -> Half {
+        Half {
+            limit,
+            used: AtomicI64::new(0),
+            over: AtomicBool::new(false),
+            begun: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            holders: AtomicI64::new(0),
+            unfinished: AtomicI64::new(0),
+            unfinished_holders: AtomicI64::new(0),
+        }
+    }
+}
+
+/// What one socket holds of one half.
+pub(crate) struct Account {
+    budget: Arc<Budget>,
+    side: BudgetHalf,
+    held: AtomicI64,
+}
+
+impl Account {
+    pub(crate) fn new(budget: &Arc<Budget>, side: BudgetHalf) -> Arc<Account> {
+        Arc::new(Account { budget: Arc::clone(budget), side, held: AtomicI64::new(0) })
+    }
+
+    /// How many octets the socket holds.
+    pub(crate) fn held(&self) -> u64 {
+        u64::try_from(self.held.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     /// Whether nothing more is to be queued where something waits already.
     #[inline(always)]
-    pub(crate) fn is_over(&self) -> bool {
-        self.over.load(Ordering::Relaxed)
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.half().over.load(Ordering::Relaxed) && self.is_large()
     }
 
-    /// Counts octets that are queued now.
-    pub(crate) fn charge(&self, octets: usize) {
-        let octets = i64::try_from(octets).unwrap_or(i64::MAX);
-        let used = self.used.fetch_add(octets, Ordering::Relaxed).saturating_add(octets);
-        if self.limit != 0 && used > self.limit {
-            self.over.store(true, Ordering::Relaxed);
-        }
+    /// Whether a connection that is counted for `own` octets of an unfinished message is to wait: there is too much, and not by its
+    /// message alone, since one message is let through whatever its size.
+    pub(crate) fn is_crowded_beside(&self, own: usize) -> bool {
+        self.is_stopped() && self.half().used.load(Ordering::Relaxed) > octets(own)
     }
 
-    /// Counts octets that are queued no longer. `true` when that ended a shortage: then those who were stopped go on.
-    #[must_use = "whoever was stopped by the budget must be told"]
-    pub(crate) fn release(&self, octets: usize) -> bool {
-        let octets = i64::try_from(octets).unwrap_or(i64::MAX);
-        let used = self.used.fetch_sub(octets, Ordering::Relaxed).saturating_sub(octets);
-        self.is_over() && used <= self.limit / 4 * 3 && self.over.swap(false, Ordering::Relaxed)
+    /// Whether it waits because of unfinished messages: they have more than half of what is received.
+    pub(crate) fn is_hogged_beside(&self, own: usize) -> bool {
+        let half = self.half();
+        self.is_crowded_beside(own) && half.unfinished.load(Ordering::Relaxed) > half.limit / 2
+    }
+
+    /// Whether that connection has no less than the average of those that have unfinished messages, as the largest has.
+    pub(crate) fn is_most(&self, own: usize) -> bool {
+        let half = self.half();
+        let all = half.unfinished.load(Ordering::Relaxed);
+        octets(own).saturating_mul(half.unfinished_holders.load(Ordering::Relaxed)) >= all
+    }
+
+    /// Whether there is a limit at all.
+    pub(crate) fn has_limit(&self) -> bool {
+        self.half().limit != 0
+    }
+
+    /// Whether the limit is passed.
+    pub(crate) fn is_short(&self) -> bool {
+        self.half().over.load(Ordering::Relaxed)
+    }
+
+    /// Whether the socket is one of those that made the shortage. Those that hold little go on: within their allowance always, and up to
+    /// an equal part of a quarter, which is there for them, beyond the limit.
+    #[cold]
+    fn is_large(&self) -> bool {
+        let (half, held) = (self.half(), self.held.load(Ordering::Relaxed));
+        let quarter = half.limit / 4;
+        let share = quarter / half.holders.load(Ordering::Relaxed).max(1);
+        held > ALLOWANCE && (held > share || half.used.load(Ordering::Relaxed) > half.limit.saturating_add(quarter))
+    }
+
+    fn half(&self) -> &Half {
+        self.budget.half(self.side)
+    }
+
+    fn change(&self, before: usize, now: usize) {
+        let change = octets(now) - octets(before);
+        let held = self.held.fetch_add(change, Ordering::Relaxed);
+        self.budget.count(self.side, held, held + change);
     }
 }
 
-/// Messages that are not whole yet. Nobody can take them out by reading, so they may not fill the budget for good.
-impl Budget {
-    /// What is counted for a connection that holds `held` octets and is counted for `counted`.
-    pub(crate) fn steps(counted: usize, held: usize) -> usize {
+/// Octets that are counted for a socket as long as this is there.
+pub(crate) struct Charge {
+    account: Arc<Account>,
+    octets: usize,
+}
+
+impl Charge {
+    /// Nothing yet.
+    pub(crate) fn new(account: &Arc<Account>) -> Charge {
+        Charge { account: Arc::clone(account), octets: 0 }
+    }
+
+    #[inline(always)]
+    pub(crate) fn octets(&self) -> usize {
+        self.octets
+    }
+
+    /// It stands for so many now.
+    pub(crate) fn set(&mut self, octets: usize) {
+        self.account.change(self.octets, octets);
+        self.octets = octets;
+    }
+
+    /// It stands for so many more.
+    pub(crate) fn add(&mut self, octets: usize) {
+        self.set(self.octets.saturating_add(octets));
+    }
+
+    /// It stands for so many at most.
+    pub(crate) fn limit_to(&mut self, octets: usize) {
+        if self.octets > octets {
+            self.set(octets);
+        }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.limit_to(0);
+    }
+}
+
+/// What is held of a message that is not whole yet. Nobody can take it out by reading, so such may not fill the budget for good.
+#[derive(Default)]
+pub(crate) struct Unfinished(Option<Charge>);
+
+impl Unfinished {
+    /// For how many octets it is counted.
+    #[inline(always)]
+    pub(crate) fn octets(&self) -> usize {
+        self.0.as_ref().map_or(0, Charge::octets)
+    }
+
+    /// What would be counted if `held` octets are there.
+    pub(crate) fn steps(&self, held: usize) -> usize {
+        let counted = self.octets();
         if held <= STEP {
             0
         } else if held.abs_diff(counted) < STEP {
@@ -87,130 +308,174 @@ impl Budget {
         }
     }
 
-    /// Counts `now` octets, not `before`, for a connection. `true` when that ended a shortage, as for [`release`](Budget::release).
-    #[must_use = "whoever was stopped by the budget must be told"]
-    pub(crate) fn hold(&self, before: usize, now: usize) -> bool {
-        self.holders.fetch_add(i64::from(now > 0) - i64::from(before > 0), Ordering::Relaxed);
-        if now > before {
-            self.unfinished.fetch_add(octets(now - before), Ordering::Relaxed);
-            self.charge(now - before);
-            return false;
-        }
-        self.unfinished.fetch_sub(octets(before - now), Ordering::Relaxed);
-        self.release(before - now)
-    }
-
-    /// Counts nothing any more for connections that are gone without a word, and were counted for so much together. `true` as for
-    /// [`release`](Budget::release).
-    #[must_use = "whoever was stopped by the budget must be told"]
-    pub(crate) fn forget(&self, held: Held) -> bool {
-        self.holders.fetch_sub(octets(held.holders), Ordering::Relaxed);
-        self.unfinished.fetch_sub(octets(held.octets), Ordering::Relaxed);
-        self.release(held.octets)
-    }
-
-    /// Whether a connection that is counted for `own` octets is to wait: there is too much, and not by its message alone, since one
-    /// message is let through whatever its size.
-    pub(crate) fn is_crowded_beside(&self, own: usize) -> bool {
-        self.is_over() && self.used.load(Ordering::Relaxed) > octets(own)
-    }
-
-    /// Whether it waits because of unfinished messages: they have more than half of the budget.
-    pub(crate) fn is_hogged_beside(&self, own: usize) -> bool {
-        self.is_crowded_beside(own) && self.unfinished.load(Ordering::Relaxed) > self.limit / 2
-    }
-
-    /// Whether that connection has no less than the average of those that have unfinished messages, as the largest has.
-    pub(crate) fn is_most(&self, own: usize) -> bool {
-        octets(own).saturating_mul(self.holders.load(Ordering::Relaxed)) >= self.unfinished.load(Ordering::Relaxed)
+    /// It is counted for so many octets now.
+    pub(crate) fn set(&mut self, account: &Arc<Account>, octets: usize) {
+        let charge = self.0.get_or_insert_with(|| Charge::new(account));
+        charge.account.note_unfinished(charge.octets, octets);
+        charge.set(octets);
     }
 }
 
+impl Account {
+    fn note_unfinished(&self, before: usize, now: usize) {
+        let half = self.half();
+        half.unfinished.fetch_add(octets(now) - octets(before), Ordering::Relaxed);
+        half.unfinished_holders.fetch_add(i64::from(now > 0) - i64::from(before > 0), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(charge) = &self.0 {
+            charge.account.note_unfinished(charge.octets, 0);
+        }
+    }
+}
+
+/// Sums of these stay far from the largest, as no machine has so much memory.
 fn octets(number: usize) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
+    i64::try_from(number).unwrap_or(i64::MAX).min(i64::MAX >> 8)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const LIMIT: usize = 1 << 20;
+    const FREE: usize = ALLOWANCE as usize;
+
+    /// A budget with halves of [`LIMIT`], and so many accounts of receivers.
+    fn accounts(number: usize) -> (Arc<Budget>, Vec<Arc<Account>>) {
+        let budget = Budget::new(Some(2 * LIMIT as u64));
+        let accounts = (0..number).map(|_| Account::new(&budget, BudgetHalf::Receiving)).collect();
+        (budget, accounts)
+    }
+
+    fn charged(account: &Arc<Account>, octets: usize) -> Charge {
+        let mut charge = Charge::new(account);
+        charge.set(octets);
+        charge
+    }
+
+    fn unfinished(account: &Arc<Account>, octets: usize) -> Unfinished {
+        let mut unfinished = Unfinished::default();
+        unfinished.set(account, octets);
+        unfinished
+    }
+
     #[test]
-    fn a_shortage_ends_once_and_with_a_quarter_free() {
-        let budget = Budget::new(Some(1000));
-        budget.charge(1000);
-        assert!(!budget.is_over());
-        budget.charge(1);
-        assert!(budget.is_over());
-        assert!(!budget.release(200));
-        assert!(budget.is_over());
-        assert!(budget.release(100));
-        assert!(!budget.is_over());
-        assert!(!budget.release(1));
+    fn a_shortage_is_told_when_it_begins_and_ends_with_a_quarter_free() {
+        let (budget, accounts) = accounts(1);
+        let mut charge = charged(&accounts[0], FREE + LIMIT);
+        assert!(!accounts[0].is_stopped() && budget.take_news().is_none());
+        charge.add(1);
+        assert!(accounts[0].is_stopped());
+        assert_eq!(budget.take_news(), Some(News { begun: [None, Some(BudgetHalf::Receiving)], ended: false }));
+        charge.set(FREE + LIMIT / 4 * 3 + 1);
+        assert!(accounts[0].is_stopped() && budget.take_news().is_none());
+        charge.limit_to(FREE + LIMIT / 4 * 3);
+        assert!(!accounts[0].is_stopped());
+        assert_eq!(budget.take_news(), Some(News { begun: [None, None], ended: true }));
+        assert!(budget.take_news().is_none());
+    }
+
+    #[test]
+    fn what_waits_to_be_sent_takes_nothing_from_what_is_received() {
+        let budget = Budget::new(Some(2 * LIMIT as u64));
+        let (sending, receiving) =
+            (Account::new(&budget, BudgetHalf::Sending), Account::new(&budget, BudgetHalf::Receiving));
+        let _queued = charged(&sending, 9 * LIMIT);
+        let _received = charged(&receiving, LIMIT);
+        assert!(sending.is_stopped() && !receiving.is_stopped());
+        assert_eq!(
+            (budget.used(BudgetHalf::Sending), budget.used(BudgetHalf::Receiving)),
+            ((9 * LIMIT - FREE) as u64, (LIMIT - FREE) as u64)
+        );
+    }
+
+    #[test]
+    fn sockets_that_hold_little_are_not_stopped_by_one_that_holds_much() {
+        let (_budget, accounts) = accounts(4);
+        let _much = charged(&accounts[0], 3 * LIMIT / 2);
+        let within = charged(&accounts[1], FREE);
+        assert!(accounts[0].is_stopped() && !accounts[1].is_stopped(), "the allowance is always there");
+        drop(within);
+        let _most = charged(&accounts[0], LIMIT);
+        let _more = charged(&accounts[2], FREE + 1);
+        assert!(accounts[2].is_stopped(), "beyond the quarter that is kept for them nobody goes on");
+    }
+
+    #[test]
+    fn a_quarter_is_kept_for_sockets_that_hold_little() {
+        let (_budget, accounts) = accounts(2);
+        let _much = charged(&accounts[0], FREE + LIMIT + 1);
+        let mut little = charged(&accounts[1], LIMIT / 8);
+        assert!(accounts[0].is_stopped() && !accounts[1].is_stopped());
+        little.add(1);
+        assert!(accounts[1].is_stopped(), "it has its part of the quarter");
+    }
+
+    #[test]
+    fn a_charge_that_goes_gives_back_what_it_stands_for() {
+        let (budget, accounts) = accounts(2);
+        let charges: Vec<Charge> = (0..20).map(|_| charged(&accounts[0], LIMIT / 8)).collect();
+        let unfinished = unfinished(&accounts[1], LIMIT);
+        assert!(accounts[0].is_stopped() && accounts[0].is_most(LIMIT));
+        drop((charges, unfinished));
+        assert_eq!((budget.used(BudgetHalf::Receiving), accounts[0].held(), accounts[1].held()), (0, 0, 0));
+        assert!(!accounts[0].is_stopped());
     }
 
     #[test]
     fn unfinished_messages_are_counted_in_steps() {
-        assert_eq!(Budget::steps(0, STEP), 0);
-        assert_eq!(Budget::steps(0, STEP + 1), STEP + 1);
-        assert_eq!(Budget::steps(STEP + 1, 2 * STEP), STEP + 1);
-        assert_eq!(Budget::steps(STEP + 1, 2 * STEP + 1), 2 * STEP + 1);
-        assert_eq!(Budget::steps(9 * STEP, STEP + 1), STEP + 1);
-        assert_eq!(Budget::steps(9 * STEP, 7), 0);
+        let (_budget, accounts) = accounts(1);
+        let at = |counted, held| unfinished(&accounts[0], counted).steps(held);
+        assert_eq!(at(0, STEP), 0);
+        assert_eq!(at(0, STEP + 1), STEP + 1);
+        assert_eq!(at(STEP + 1, 2 * STEP), STEP + 1);
+        assert_eq!(at(STEP + 1, 2 * STEP + 1), 2 * STEP + 1);
+        assert_eq!(at(9 * STEP, STEP + 1), STEP + 1);
+        assert_eq!(at(9 * STEP, 7), 0);
     }
 
     #[test]
     fn one_message_alone_may_be_larger_than_the_budget() {
-        let budget = Budget::new(Some(1000));
-        assert!(!budget.hold(0, 5000));
-        assert!(budget.is_over());
-        assert!(!budget.is_crowded_beside(5000) && !budget.is_hogged_beside(5000));
-        budget.charge(1);
-        assert!(budget.is_crowded_beside(5000) && budget.is_hogged_beside(5000));
-        assert!(budget.hold(5000, 0));
-        assert!(!budget.is_over());
-    }
-
-    #[test]
-    fn what_connections_held_that_are_gone_at_once_is_counted_no_longer() {
-        let budget = Budget::new(Some(1000));
-        let mut held = Held::default();
-        for (before, now) in [(0, 700), (0, 500), (500, 0), (0, 600)] {
-            assert!(!budget.hold(before, now) || before > 0);
-            held.hold(before, now);
-        }
-        assert!(budget.is_over());
-        assert!(budget.forget(held));
-        assert!(!budget.hold(0, 1001));
-        assert!(!budget.is_crowded_beside(1001) && budget.is_most(1001));
+        let (_budget, accounts) = accounts(2);
+        let alone = unfinished(&accounts[0], 5 * LIMIT);
+        assert!(accounts[0].is_stopped());
+        assert!(!accounts[0].is_crowded_beside(5 * LIMIT) && !accounts[0].is_hogged_beside(5 * LIMIT));
+        let _beside = charged(&accounts[1], 2 * FREE + 1);
+        assert!(accounts[0].is_crowded_beside(5 * LIMIT) && accounts[0].is_hogged_beside(5 * LIMIT));
+        drop(alone);
+        assert!(!accounts[0].is_stopped());
     }
 
     #[test]
     fn who_holds_less_than_the_average_is_not_the_largest() {
-        let budget = Budget::new(Some(1000));
-        for octets in [100, 400, 600] {
-            assert!(!budget.hold(0, octets));
-        }
-        assert!(!budget.is_most(100));
-        assert!(budget.is_most(400) && budget.is_most(600));
-        assert!(budget.is_hogged_beside(400));
-        assert!(budget.hold(600, 0));
-        assert!(!budget.is_hogged_beside(400), "the shortage is over");
+        let (_budget, accounts) = accounts(1);
+        let mut messages: Vec<Unfinished> =
+            [1, 4, 6].into_iter().map(|tenths| unfinished(&accounts[0], tenths * (LIMIT + FREE) / 10)).collect();
+        assert!(!accounts[0].is_most(LIMIT / 10));
+        assert!(accounts[0].is_most(4 * (LIMIT + FREE) / 10) && accounts[0].is_most(6 * LIMIT / 10));
+        assert!(accounts[0].is_hogged_beside(4 * LIMIT / 10));
+        messages.pop();
+        assert!(!accounts[0].is_hogged_beside(4 * LIMIT / 10), "the shortage is over");
     }
 
     #[test]
     fn what_fills_queues_is_no_fault_of_unfinished_messages() {
-        let budget = Budget::new(Some(1000));
-        budget.charge(800);
-        assert!(!budget.hold(0, 300));
-        assert!(budget.is_crowded_beside(300));
-        assert!(!budget.is_hogged_beside(300));
+        let (_budget, accounts) = accounts(1);
+        let _queued = charged(&accounts[0], FREE + 8 * LIMIT / 10);
+        let _message = unfinished(&accounts[0], 3 * LIMIT / 10);
+        assert!(accounts[0].is_crowded_beside(3 * LIMIT / 10));
+        assert!(!accounts[0].is_hogged_beside(3 * LIMIT / 10));
     }
 
     #[test]
     fn without_a_limit_nothing_is_ever_over() {
         let budget = Budget::new(None);
-        budget.charge(usize::MAX / 2);
-        assert!(!budget.is_over());
-        assert!(!budget.release(1));
+        let account = Account::new(&budget, BudgetHalf::Sending);
+        let _much = charged(&account, usize::MAX / 2);
+        assert!(!account.is_stopped() && budget.take_news().is_none());
     }
 }

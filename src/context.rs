@@ -2,9 +2,10 @@
 
 mod ending;
 
-use crate::budget::{Budget, Held};
+use crate::budget::{Budget, BudgetHalf, News};
 use crate::engine::thread::{Engine, EngineOptions};
 use crate::error::Error;
+use crate::event::Shortage;
 use crate::peer::PeerId;
 use crate::socket::core::Core;
 use crate::stats::Unsent;
@@ -70,7 +71,7 @@ pub(crate) struct Inner {
     drop_wait: Option<Duration>,
     drop_wait_total: Option<Duration>,
     reports_unsent: AtomicBool,
-    pub(crate) budget: Budget,
+    pub(crate) budget: Arc<Budget>,
     generation: u32,
     seed: AtomicU64,
 }
@@ -180,6 +181,18 @@ impl Context {
         self.handle.inner.shut.load(Ordering::Acquire)
     }
 
+    /// How many octets the sockets of the context hold of a half of its [`byte_budget`](ContextBuilder::byte_budget), beyond the 64 KiB
+    /// that each may hold without being counted.
+    ///
+    /// # Examples
+    /// ```
+    /// use wiremesh::{BudgetHalf, Context};
+    /// assert_eq!(Context::new().bytes_held(BudgetHalf::Sending), 0);
+    /// ```
+    pub fn bytes_held(&self, half: BudgetHalf) -> u64 {
+        self.handle.inner.budget.used(half)
+    }
+
     pub(crate) fn inner(&self) -> &Arc<Inner> {
         &self.handle.inner
     }
@@ -278,30 +291,30 @@ impl Inner {
         self.lock_sockets().live.values().filter_map(Weak::upgrade).collect()
     }
 
-    /// Octets are queued no longer; if that ends a shortage, everybody who was stopped goes on.
-    pub(crate) fn release(&self, octets: usize) {
-        if octets > 0 && self.budget.release(octets) {
-            self.go_on();
+    /// Tells the sockets what has become of the budget: if a shortage has ended, those that were stopped go on. Called with no lock of a
+    /// socket held, after something may have changed that.
+    #[inline(always)]
+    pub(crate) fn attend(&self) {
+        if let Some(news) = self.budget.take_news() {
+            self.spread(news);
         }
     }
 
-    /// A connection holds `now` octets of an unfinished message, no longer `before`.
-    pub(crate) fn hold(&self, before: usize, now: usize) {
-        if self.budget.hold(before, now) {
-            self.go_on();
+    #[cold]
+    fn spread(&self, news: News) {
+        let cores = self.live();
+        if news.ended {
+            for core in &cores {
+                core.go_on();
+            }
         }
-    }
-
-    /// The connections of a socket are gone without a word.
-    pub(crate) fn forget(&self, held: Held) {
-        if self.budget.forget(held) {
-            self.go_on();
-        }
-    }
-
-    fn go_on(&self) {
-        for core in self.live() {
-            core.go_on();
+        for half in news.begun.into_iter().flatten() {
+            let Some(largest) = cores.iter().max_by_key(|core| core.held_of(half)) else { continue };
+            let (octets, kind, endpoint) = (largest.held_of(half), largest.kind, largest.first_endpoint());
+            for core in &cores {
+                let (limit, own, endpoint) = (self.budget.limit(half), core.held_of(half), Arc::clone(&endpoint));
+                core.tell_shortage(Shortage { half, limit, own, largest: octets, kind, endpoint });
+            }
         }
     }
 
@@ -428,12 +441,22 @@ impl ContextBuilder {
         self
     }
 
-    /// How many octets all sockets of the context may hold together, in their queues and of messages that have not wholly
-    /// arrived, counted in steps of 64 KiB a peer; `None` sets no limit. Above it nobody may queue a second message and no peer
-    /// is read whose messages wait or that is within a long one, until a quarter is free again. If unfinished messages have more
-    /// than half of it then, the longest of each socket is read on all the same, and connections whose message stands still, or
-    /// nearly so, are closed with [`Cause::Limit`](crate::Cause::Limit). So each socket may go beyond it by one message. The first
-    /// 64 KiB of each connection and what inproc receivers have fetched are not counted. Default: 1 GiB.
+    /// How many octets all sockets of the context may hold together; `None` sets no limit. Default: 1 GiB.
+    ///
+    /// One half is for what waits to be sent, or is being written, the other for what has been received and not read, and for messages
+    /// that have not wholly arrived. What one socket of the process has sent another over inproc counts as sent until it is read. Each
+    /// socket may hold 64 KiB of either half without being counted.
+    ///
+    /// When a half is used up, sockets that hold much of it are stopped until a quarter of it is free again: for a peer for whom
+    /// something waits, no second message is queued, and `send` waits, or drops and counts, as at the mark; a peer of whom a message
+    /// waits to be read is not read, nor one that is within a long message, but for one of these for each socket. Sockets that hold
+    /// little go on, up to their part of another quarter. So a socket that is read or written is never stopped for good by others. If
+    /// unfinished messages have more than half of the receiving half, connections whose message stands still, or nearly so, are closed
+    /// with [`Cause::Limit`](crate::Cause::Limit). Monitors are told that a half is used up, and who holds most
+    /// ([`BudgetReached`](crate::EventKind::BudgetReached)).
+    ///
+    /// At worst the sockets of the context so hold, in octets: 5/4 of the budget, and for each socket 128 KiB, and for each connection
+    /// 12 KiB, the message that passed the limit in either direction, and what one read brings (256 KiB).
     pub fn byte_budget(mut self, octets: Option<u64>) -> ContextBuilder {
         self.byte_budget = octets;
         self

@@ -1,5 +1,7 @@
 //! What a monitor sees: the life of a socket's endpoints and connections, with causes.
 
+use crate::budget::BudgetHalf;
+use crate::kind::SocketKind;
 use crate::peer::PeerId;
 use crate::protocol::ProtocolError;
 use crate::stats::Unsent;
@@ -75,9 +77,41 @@ pub enum EventKind {
         /// What the peer did.
         refusal: Refusal,
     },
+    /// Half of the context's [`byte_budget`](crate::ContextBuilder::byte_budget) is used up. Until a quarter of that half is free again,
+    /// sockets that hold much of it take no second message for a peer, or read none from it. Told to every socket of the context.
+    BudgetReached(Shortage),
     /// The last event of a monitor: the socket was closed.
     #[doc(alias = "ZMQ_EVENT_MONITOR_STOPPED")]
     MonitorStopped,
+}
+
+/// What half of the context's budget is used up, and who holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Shortage {
+    /// Which half.
+    pub half: BudgetHalf,
+    /// How many octets that half has.
+    pub limit: u64,
+    /// How many the socket has that this is told to.
+    pub own: u64,
+    /// How many the socket has that holds most, …
+    pub largest: u64,
+    /// … what kind it is …
+    pub kind: SocketKind,
+    /// … and the first of its endpoints; empty if it has none any more.
+    pub endpoint: Arc<str>,
+}
+
+impl fmt::Display for Shortage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shortage { half, limit, own, largest, kind, endpoint } = self;
+        write!(f, "the {half} half of `byte_budget`, {limit} octets, is used up: a {kind}")?;
+        if !endpoint.is_empty() {
+            write!(f, " at {endpoint}")?;
+        }
+        write!(f, " holds {largest}, this socket {own}")
+    }
 }
 
 /// How a peer shows that it does not take a message.
@@ -138,6 +172,7 @@ impl fmt::Display for EventKind {
             EventKind::Closed(cause) => write!(f, "closed: {cause}"),
             EventKind::Unsent(unsent) => write!(f, "given up: {unsent}"),
             EventKind::GivenUp { octets, refusal } => write!(f, "a message of {octets} octets was given up: {refusal}"),
+            EventKind::BudgetReached(shortage) => fmt::Display::fmt(shortage, f),
             EventKind::MonitorStopped => f.write_str("monitor stopped"),
         }
     }
@@ -204,7 +239,7 @@ impl EventKind {
             EventKind::HandshakeFailed(_) => 0x0800,
             EventKind::HandshakeSucceeded => 0x1000,
             // libzmq has no such event.
-            EventKind::GivenUp { .. } => 0,
+            EventKind::GivenUp { .. } | EventKind::BudgetReached(_) => 0,
         }
     }
 }

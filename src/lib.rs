@@ -138,10 +138,11 @@ mod slab;
 mod socket;
 mod stats;
 
+pub use budget::BudgetHalf;
 pub use context::{Context, ContextBuilder};
 pub use endpoint::{Endpoint, EndpointInfo, EndpointState};
 pub use error::{Error, RecvError, SendError, SendFailure};
-pub use event::{Cause, Event, EventKind, Refusal};
+pub use event::{Cause, Event, EventKind, Refusal, Shortage};
 pub use kind::SocketKind;
 pub use message::{Frame, FrameCountError, IntoFrame, IntoMessage, Message, MessageError};
 pub use options::{Options, Setting};

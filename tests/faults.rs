@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `announced.rs` | no fault: what the cures tell each other on the wire |
 //! | `at_its_mark.rs` | a publisher whose application does not receive, and what it is sent |
+//! | `budget.rs` | sockets that stop each other by the octets they hold |
 //! | `causes.rs` | attempts that fail, and nobody says why |
 //! | `crowds.rs` | connections without bound |
 //! | `dropped.rs` | sockets that are closed while their peer is down |
@@ -35,6 +36,8 @@ mod support;
 mod announced;
 #[path = "faults/at_its_mark.rs"]
 mod at_its_mark;
+#[path = "faults/budget.rs"]
+mod budget;
 #[path = "faults/causes.rs"]
 mod causes;
 #[path = "faults/crowds.rs"]

@@ -2,6 +2,7 @@
 
 use super::reactor::Gulp;
 use super::{EndpointId, Settings};
+use crate::budget::Unfinished;
 use crate::event::Cause;
 use crate::peer::PeerId;
 use crate::protocol::{self, Connection, PeerDescription};
@@ -31,8 +32,8 @@ pub(crate) struct Link {
     pub(crate) peer: Option<PeerId>,
     /// The rest of the last read: less than a message.
     pub(crate) input: BytesMut,
-    /// How many octets of an unfinished message, in steps, the context's budget counts for it.
-    pub(crate) counted: usize,
+    /// What it holds of an unfinished message, as the context's budget counts it.
+    pub(crate) unfinished: Unfinished,
     /// How many that were at the last look, and how many looks in a shortage have found no more.
     pub(crate) looked: usize,
     pub(crate) idle: u8,
@@ -195,7 +196,7 @@ impl Link {
             settings,
             peer,
             input: BytesMut::new(),
-            counted: 0,
+            unfinished: Unfinished::default(),
             looked: 0,
             idle: 0,
             starved: false,

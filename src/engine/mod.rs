@@ -38,7 +38,7 @@ pub(crate) mod thread;
 mod unheard;
 pub(crate) mod waiters;
 
-use crate::budget::Budget;
+use crate::budget::Account;
 use crate::event::{Cause, Event};
 use crate::peer::PeerId;
 use crate::protocol::{Config, PeerDescription};
@@ -124,11 +124,11 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// All that one turn delivers has been delivered: wake whoever waits for it.
     fn delivered(&self);
 
-    /// The context's budget of octets.
-    fn budget(&self) -> &Budget;
+    /// What the socket holds of what is received, as the context's budget counts it.
+    fn account(&self) -> &Arc<Account>;
 
-    /// A connection is counted for `now` octets of a message that is not whole yet, no longer for `before`.
-    fn hold(&self, before: usize, now: usize);
+    /// Tells others what follows for them from what is held here now: a shortage in the context's budget may have begun or ended.
+    fn attend(&self);
 
     /// Has `next` give what the protocol has to say to a peer, and puts that before all that waits, unless what it said last is not
     /// written yet; then the peer is flushed again once it is.

@@ -691,9 +691,7 @@ impl Reactor {
         // The stream may live on in an outbox for a moment; the poll must not speak of it any more.
         let _ = link.stream.deregister(self.sources.registry());
         let _ = link.write_control();
-        if link.counted > 0 {
-            self.recount(host, link.counted, 0);
-        }
+        self.uncount(host, key, std::mem::take(&mut link.unfinished));
         let lost = link.lost(match &loss {
             Loss::Link(cause) => Some(cause),
             Loss::Protocol(_) | Loss::Local(_) => None,

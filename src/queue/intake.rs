@@ -52,7 +52,7 @@ impl Intake {
         }
     }
 
-    /// The application has read so much. Octets fetched from an inproc peer were never added, and are not taken off.
+    /// The application has read so much.
     pub(crate) fn settle(&mut self, messages: usize, bytes: usize) {
         self.waiting.messages = self.waiting.messages.saturating_sub(messages);
         self.waiting.bytes = self.waiting.bytes.saturating_sub(bytes);

@@ -59,8 +59,9 @@ pub(crate) struct Outbox {
     habit: usize,
     /// Where the last extent pushed here ended, whether it was kept as an extent or copied.
     last: Mark,
-    /// Taken by a flusher and not yet written whole.
+    /// Taken by a flusher and not yet written whole, and the octets of that when it was last here.
     batch: Batch,
+    batch_bytes: usize,
     /// A flusher is writing the batch at this moment.
     flushing: bool,
     /// Messages handed to a flusher that are not settled yet: the batch's, while it is out.
@@ -153,6 +154,12 @@ impl Outbox {
     #[inline(always)]
     pub(crate) fn waiting_bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Octets that are held here: those that wait, and what a flusher had or has in hand, as it was when it took that.
+    #[inline(always)]
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.bytes + self.batch_bytes
     }
 
     /// Octets waiting or taken and not written, as far as no flusher has them in hand.
@@ -348,6 +355,7 @@ impl Outbox {
             batch.pieces.push_back(piece);
         }
         self.flushing = true;
+        self.batch_bytes = size;
         Some(batch)
     }
 
@@ -373,6 +381,7 @@ impl Outbox {
         };
         self.in_flight -= settled.written.min(self.in_flight);
         self.sent.push(std::mem::take(&mut batch.sent));
+        self.batch_bytes = batch.remaining();
         self.batch = batch;
         self.flushing = false;
         match std::mem::take(&mut self.verdict) {
@@ -389,7 +398,7 @@ impl Outbox {
                 settled.dropped = self.in_flight - written.min(self.in_flight);
                 settled.dropped_bytes = self.batch.remaining();
                 self.in_flight = 0;
-                self.batch = Batch::default();
+                (self.batch, self.batch_bytes) = (Batch::default(), 0);
             }
         }
         settled
@@ -436,7 +445,7 @@ impl Outbox {
         } else if let Some(waiting) = self.front_mut() {
             waiting.doubt = Doubt::default();
         }
-        self.in_flight = 0;
+        (self.in_flight, self.batch_bytes) = (0, 0);
         let mut greetings = self.greetings;
         let ahead = self.sealed.iter().take_while(|piece| {
             let first = piece.control || greetings > 0;
@@ -557,16 +566,16 @@ impl Outbox {
     /// Drops everything, for good. What a flusher has out is settled when it comes back.
     pub(crate) fn clear(&mut self) -> Settled {
         let mut settled = Settled { dropped: self.messages, dropped_bytes: self.bytes, ..Settled::default() };
-        let mut in_flight = 0;
+        let (mut in_flight, mut batch_bytes) = (0, 0);
         if self.flushing {
-            in_flight = self.in_flight;
+            (in_flight, batch_bytes) = (self.in_flight, self.batch_bytes);
         } else {
             settled.written = self.batch.rewind().messages;
             settled.dropped += self.in_flight - settled.written.min(self.in_flight);
             settled.dropped_bytes += self.batch.remaining();
         }
         let (flushing, verdict) = (self.flushing, if self.flushing { Verdict::Drop } else { Verdict::Keep });
-        *self = Outbox { flushing, verdict, in_flight, ..Outbox::default() };
+        *self = Outbox { flushing, verdict, in_flight, batch_bytes, ..Outbox::default() };
         settled
     }
 

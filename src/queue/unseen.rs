@@ -62,8 +62,8 @@ pub(crate) struct Change<'a> {
 pub(crate) enum Seen {
     /// What a peer sent.
     Message(Message),
-    /// A change of subscriptions, for which so many octets were counted.
-    Change(Message, usize),
+    /// A change of subscriptions.
+    Change(Message),
 }
 
 enum Entry {
@@ -101,6 +101,11 @@ impl Unseen {
         self.each.messages + self.newest
     }
 
+    /// The octets of the changes that have an entry each.
+    pub(crate) fn bytes(&self) -> usize {
+        self.each.bytes
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -110,22 +115,18 @@ impl Unseen {
         self.add(Entry::Message(message));
     }
 
-    /// A subscription has changed. At a mark, and where memory is `short`, it is merged with what is unseen of its topic. The number of
-    /// octets that are to be counted for it is returned.
-    pub(crate) fn change(&mut self, change: &Change<'_>, detail: Detail, marks: Marks, short: bool) -> usize {
+    /// A subscription has changed. At a mark, and where memory is `short`, it is merged with what is unseen of its topic.
+    pub(crate) fn change(&mut self, change: &Change<'_>, detail: Detail, marks: Marks, short: bool) {
         if short || self.newest > 0 || marks.are_reached_by(self.each) {
-            self.merge_change(change, detail);
-            return 0;
+            return self.merge_change(change, detail);
         }
         if !change.is_shown(detail) {
-            return 0;
+            return;
         }
         let message = event_message(change.subscribe, change.topic, change.is_said.then_some(change.peer));
-        let bytes = message.byte_len();
         self.each.messages += 1;
-        self.each.bytes += bytes;
+        self.each.bytes += message.byte_len();
         self.add(Entry::Each(message));
-        bytes
     }
 
     /// Returns true if so much waits of this peer that no other topic of it can be added.
@@ -151,21 +152,20 @@ impl Unseen {
         Some(match self.entries.pop_first()?.1 {
             Entry::Message(message) => Seen::Message(message),
             Entry::Each(message) => {
-                let bytes = message.byte_len();
                 self.each.messages -= 1;
-                self.each.bytes -= bytes;
-                Seen::Change(message, bytes)
+                self.each.bytes -= message.byte_len();
+                Seen::Change(message)
             }
             Entry::Newest(Newest { topic, of, by, is, .. }) => {
                 self.forget(of, &topic);
-                Seen::Change(event_message(is, &topic, by), 0)
+                Seen::Change(event_message(is, &topic, by))
             }
         })
     }
 
-    /// Forgets all; says for how many octets changes were counted.
-    pub(crate) fn clear(&mut self) -> usize {
-        std::mem::take(self).each.bytes
+    /// Forgets all.
+    pub(crate) fn clear(&mut self) {
+        *self = Unseen::default();
     }
 
     fn add(&mut self, entry: Entry) -> u64 {
@@ -304,7 +304,7 @@ mod tests {
 
         /// The application receives. By what is shown of each peer it knows who wants what, else what anybody wants.
         fn see(&mut self, detail: Detail) -> bool {
-            let Some(Seen::Change(message, _)) = self.unseen.pop() else { return false };
+            let Some(Seen::Change(message)) = self.unseen.pop() else { return false };
             let [mark, topic] = *message.first() else { panic!("of another form") };
             let of = message.peer().filter(|_| detail == Detail::All);
             match mark {
@@ -374,7 +374,7 @@ mod tests {
         world.change(0, 0, false, Detail::Edges);
         world.change(0, 0, true, Detail::Edges);
         let bodies = std::iter::from_fn(|| match world.unseen.pop()? {
-            Seen::Change(message, _) | Seen::Message(message) => Some(message.first().to_vec()),
+            Seen::Change(message) | Seen::Message(message) => Some(message.first().to_vec()),
         });
         assert_eq!(bodies.last().expect("five"), [1, 0]);
     }

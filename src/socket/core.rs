@@ -5,7 +5,7 @@ use super::monitor::Feed;
 use super::outlook::Outlook;
 use super::receiving::{Arrivals, Reader};
 use super::sending::{After, Marks, Payload, Peer, Recipient, Routing, SendSide, Wire, own_limit};
-use crate::budget::Held;
+use crate::budget::{Account, BudgetHalf};
 use crate::context::Inner;
 use crate::engine::listener::SharedListener;
 use crate::engine::port::{Command, Drive, Pace, Port};
@@ -13,6 +13,7 @@ use crate::engine::reactor::Linger;
 use crate::engine::waiters::{Drivers, Interest, Waiters};
 use crate::engine::{EndpointId, Host};
 use crate::error::{Error, RecvError, SendError, SendFailure};
+use crate::event::{Event, EventKind, Shortage};
 use crate::kind::SocketKind;
 use crate::message::{IntoMessage, Message};
 use crate::options::{Effect, Options, Setting, default_options};
@@ -33,7 +34,7 @@ use wiremesh_transports::sys::fork_generation;
 /// The state of one socket, shared by its handles, the engine and inproc peers.
 pub(crate) struct Core {
     pub(super) me: Weak<Core>,
-    pub(super) kind: SocketKind,
+    pub(crate) kind: SocketKind,
     pub(super) context: Arc<Inner>,
     pub(super) port: Port,
     pub(super) send: Gate<SendSide>,
@@ -56,8 +57,9 @@ pub(crate) struct Core {
     pub(super) parted: AtomicBool,
     /// Callers that drive, or are about to: what their poll does not see must ring for them.
     drivers: Drivers,
-    /// What its connections are counted for in the context's budget. A panic takes them away without a word.
-    pub(super) held: Mutex<Held>,
+    /// What waits to be sent, as the context's budget counts it, and what has been received.
+    pub(super) queued: Arc<Account>,
+    pub(super) received: Arc<Account>,
     /// How often a peer's routing id was set, under the send gate.
     pub(super) renamings: AtomicU64,
     /// Changes of options, one at a time: what hot paths read is copied from a snapshot, of which the newest must come last.
@@ -162,14 +164,16 @@ const FOREVER: u64 = u64::MAX;
 impl Core {
     pub(crate) fn new(kind: SocketKind, context: Arc<Inner>, options: Options) -> Arc<Core> {
         let seed = context.random();
+        let queued = Account::new(&context.budget, BudgetHalf::Sending);
+        let received = Account::new(&context.budget, BudgetHalf::Receiving);
         let core = Arc::new_cyclic(|me| Core {
             me: Weak::clone(me),
             kind,
             port: Port::new(Arc::clone(&context.engine), options.affinity),
             generation: context.generation(),
-            send: Gate::new(SendSide::new(kind, &options, seed)),
+            send: Gate::new(SendSide::new(kind, &options, Arc::clone(&queued), seed)),
             recv: Gate::new(Reader::new()),
-            arrivals: Mutex::new(Arrivals::default()),
+            arrivals: Mutex::new(Arrivals::new(&received)),
             arrived: AtomicBool::new(false),
             next: AtomicU8::new(Next::Unknown as u8),
             waiters: Waiters::default(),
@@ -181,7 +185,8 @@ impl Core {
             failed: AtomicBool::new(false),
             parted: AtomicBool::new(false),
             drivers: Drivers::default(),
-            held: Mutex::new(Held::default()),
+            received,
+            queued,
             renamings: AtomicU64::new(0),
             setting: Mutex::new(()),
             exchange: Mutex::new(()),
@@ -369,6 +374,27 @@ impl Core {
     pub(super) fn tell_waiters(&self, interest: Interest) {
         self.waiters.notify(interest, usize::MAX);
         self.wake_driver(interest);
+    }
+
+    /// How many octets the socket holds of a half of the context's budget.
+    pub(crate) fn held_of(&self, half: BudgetHalf) -> u64 {
+        match half {
+            BudgetHalf::Sending => self.queued.held(),
+            BudgetHalf::Receiving => self.received.held(),
+        }
+    }
+
+    /// The first endpoint of those the socket was bound to, or else connected to.
+    pub(crate) fn first_endpoint(&self) -> Arc<str> {
+        let endpoints = self.lock_endpoints();
+        let first = endpoints.bound.values().chain(endpoints.connected.values()).next();
+        first.map_or("", String::as_str).into()
+    }
+
+    /// The context's budget binds.
+    pub(crate) fn tell_shortage(&self, shortage: Shortage) {
+        use crate::engine::Host;
+        self.event(Event { kind: EventKind::BudgetReached(shortage), endpoint: "".into(), address: None, peer: None });
     }
 
     /// Rings for a caller that drives and waits for that: something came that its poll does not see.

@@ -175,7 +175,7 @@ impl Core {
         let waits = self.kind == SocketKind::Router && assigned_id.is_empty();
         if !waits {
             if let Err(reason) = self.place(&mut side, peer, &assigned_id) {
-                side.condemn(peer, self);
+                side.condemn(peer);
                 return Err(reason);
             }
         }

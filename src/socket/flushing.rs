@@ -2,7 +2,7 @@
 
 use super::core::Core;
 use super::patience::Patience;
-use super::sending::{Peer, Routing, SendSide, Wire};
+use super::sending::{Routing, SendSide, Wire};
 use crate::engine::Flush;
 use crate::engine::contain::contain;
 use crate::engine::port::Command;
@@ -38,6 +38,22 @@ impl Core {
     pub(super) fn leave_rest(&self, peer: PeerId, flushed: Flush) {
         if matches!(flushed, Flush::Blocked | Flush::Again | Flush::Failed) && self.lock_send().mark_dirty(peer) {
             self.port.ring();
+        }
+    }
+
+    /// What was written is held no longer. In a shortage senders may wait for that: the marks do not tell them, as they were told when
+    /// the batch was taken.
+    pub(super) fn after_flush(&self, peer: PeerId) {
+        self.context.attend();
+        if !self.queued.is_short() {
+            return;
+        }
+        let room = {
+            let mut side = self.lock_send();
+            side.hungry && side.gave_room(peer.slot())
+        };
+        if room {
+            self.tell_waiters(Interest::ROOM);
         }
     }
 
@@ -96,9 +112,8 @@ impl Core {
                 return if peer.outbox.is_idle() { Flush::Done } else { Flush::Busy };
             };
             let room = side.gave_room(id.slot());
-            let released = side.peers.get_mut(id.key()).map_or(0, Peer::uncharge);
             drop(guard);
-            self.context.release(released);
+            self.context.attend();
             if room {
                 self.tell_waiters(Interest::ROOM);
             }
@@ -108,7 +123,10 @@ impl Core {
             });
             guard = match self.bring_back(id, batch, outcome, effort) {
                 ControlFlow::Continue(guard) => guard,
-                ControlFlow::Break(flushed) => return flushed,
+                ControlFlow::Break(flushed) => {
+                    self.after_flush(id);
+                    return flushed;
+                }
             };
         }
     }
@@ -169,6 +187,7 @@ impl Core {
         // What comes back after the connection was lost counts against the mark again.
         peer.note_fill(side.marks);
         peer.settle(settled, &mut side.counts);
+        peer.uncharge();
         if peer.outbox.has_sent() {
             let unsent = peer.unsent();
             peer.outbox.acknowledge(unsent);

@@ -4,7 +4,7 @@ use super::core::Core;
 use super::flushing::Effort;
 use super::membership::{ID_TAKEN, PAIR_TAKEN};
 use super::sending::Routing;
-use crate::budget::Budget;
+use crate::budget::Account;
 use crate::engine::contain::contain;
 use crate::engine::port::Port;
 use crate::engine::waiters::Interest;
@@ -16,8 +16,8 @@ use crate::protocol;
 use crate::queue::intake::ReadGate;
 use crate::stats::Unsent;
 use bytes::Bytes;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 impl Host for Core {
     fn port(&self) -> &Port {
@@ -98,13 +98,12 @@ impl Host for Core {
         self.announce();
     }
 
-    fn budget(&self) -> &Budget {
-        &self.context.budget
+    fn account(&self) -> &Arc<Account> {
+        &self.received
     }
 
-    fn hold(&self, before: usize, now: usize) {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).hold(before, now);
-        self.context.hold(before, now);
+    fn attend(&self) {
+        self.context.attend();
     }
 
     fn urgent(&self, peer: PeerId, next: &mut dyn FnMut() -> Option<Bytes>) {
@@ -147,6 +146,9 @@ impl Host for Core {
         entry.lingered = true;
         let settled = entry.outbox.clear();
         entry.settle(settled, &mut side.counts);
+        entry.uncharge();
+        drop(guard);
+        self.context.attend();
         Unsent::new(settled.dropped as u64, settled.dropped_bytes as u64)
     }
 
@@ -195,8 +197,8 @@ impl Host for Core {
             self.event(Event { kind: EventKind::Unsent(unsent), endpoint: Arc::from(""), address: None, peer: None });
         }
         self.lock_recv().clear();
-        let unread = self.lock_arrivals().clear();
-        self.context.release(unread);
+        self.lock_arrivals().clear();
+        self.context.attend();
         let endpoint: Arc<str> = Arc::from("");
         self.feed.push(Event { kind: EventKind::MonitorStopped, endpoint, address: None, peer: None });
         self.feed.stop();
@@ -216,8 +218,8 @@ impl Host for Core {
         self.bar();
         self.parted.store(true, Ordering::Release);
         self.tell_waiters(Interest::ALL);
-        let held = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
-        self.context.forget(held);
+        // Its connections are gone, and what they held with them.
+        self.context.attend();
         // The panic may have left anything half changed, so that each of these steps may panic in its turn.
         let _ = contain(|| self.leave_inproc());
         let endpoints = std::mem::take(&mut *self.lock_endpoints());

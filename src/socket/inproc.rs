@@ -57,7 +57,7 @@ impl Core {
             let waits = immediate || (self.kind == crate::SocketKind::Router && assigned_id.is_empty());
             let placed = if waits { Ok(None) } else { self.place(&mut side, peer, &assigned_id) };
             if let Err(reason) = placed {
-                side.condemn(peer, self);
+                side.condemn(peer);
                 drop(side);
                 self.lock_endpoints().connected.remove(&id);
                 return Err(Error::InvalidEndpoint { endpoint: endpoint.to_string(), reason: reason.to_owned() });

@@ -164,6 +164,7 @@ impl Core {
             }
         }
         self.leave_rest(id, flushed);
+        self.after_flush(id);
     }
 }
 

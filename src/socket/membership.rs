@@ -67,7 +67,7 @@ impl Core {
             Ok(replaced) => replaced,
             Err(reason) => {
                 if known != Some(peer) {
-                    side.condemn(peer, self);
+                    side.condemn(peer);
                 }
                 return Err(reason);
             }
@@ -258,7 +258,7 @@ impl Core {
     /// Messages of these sizes were taken out of a peer's queue: what is told of that.
     fn after_drop(&self, side: &mut SendSide, peer: PeerId, sizes: &[usize], refusal: Refusal) -> Vec<Event> {
         let Some(entry) = side.peers.get_mut(peer.key()).filter(|_| !sizes.is_empty()) else { return Vec::new() };
-        self.context.release(entry.uncharge());
+        entry.uncharge();
         let (endpoint, address) = (&entry.about.endpoint, &entry.about.address);
         let event = |size: &usize| Event {
             kind: EventKind::GivenUp { octets: *size as u64, refusal },
@@ -357,7 +357,7 @@ impl Core {
             if let Some(entry) = side.peer_mut(peer) {
                 entry.lingered |= linger;
             }
-            side.condemn(peer, self);
+            side.condemn(peer);
             side.connections -= u64::from(was_up);
             (was_up, again)
         };
@@ -371,5 +371,6 @@ impl Core {
         self.tell_waiters(Interest::CHANGE);
         // Nobody has room any more, perhaps: those who wait look again.
         self.tell_waiters(Interest::ROOM);
+        self.context.attend();
     }
 }

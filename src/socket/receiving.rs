@@ -4,6 +4,7 @@
 use super::core::{Core, Next, Quickness};
 use super::routing_id::RoutingId;
 use super::sending::{Counts, Peer, Routing, Wire};
+use crate::budget::{Account, Charge};
 use crate::engine::Incoming;
 use crate::engine::port::Command;
 use crate::engine::waiters::Interest;
@@ -27,11 +28,12 @@ use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// What drivers and other sockets of the process have brought and nobody has collected yet.
-#[derive(Default)]
 pub(crate) struct Arrivals {
     items: Vec<Arrival>,
     /// An XPUB's.
     unseen: Unseen,
+    /// What the context's budget counts of the changes in that.
+    shown: Charge,
     /// What each peer has here or in its inbox.
     flows: HashMap<PeerId, Flow>,
     /// Messages brought since waiting receivers were told.
@@ -59,9 +61,10 @@ enum Arrival {
 }
 
 /// What comes from a peer. Made when it is attached, and gone once it is dismissed and all of it is read.
-#[derive(Default)]
 struct Flow {
     intake: Intake,
+    /// What the context's budget counts of it. What comes from an inproc peer is counted there, as long as that is.
+    charge: Charge,
     state: FlowState,
     received: u64,
     received_bytes: u64,
@@ -80,17 +83,25 @@ enum FlowState {
 }
 
 impl Flow {
+    fn new(account: &Arc<Account>) -> Flow {
+        Flow {
+            intake: Intake::default(),
+            charge: Charge::new(account),
+            state: FlowState::Open,
+            received: 0,
+            received_bytes: 0,
+        }
+    }
+
     /// An XPUB's peer is gone, and all it sent is read.
     fn is_left(&self) -> bool {
         self.state == FlowState::Ended && self.intake.waiting().messages == 0
     }
 
-    /// The application has read so much; says how many octets the context's budget is to be given back. Those fetched from an
-    /// inproc peer are not in it.
-    fn settle(&mut self, read: usize, bytes: usize) -> usize {
-        let before = self.intake.waiting().bytes;
+    /// The application has read so much.
+    fn settle(&mut self, read: usize, bytes: usize) {
         self.intake.settle(read, bytes);
-        before - self.intake.waiting().bytes
+        self.charge.limit_to(self.intake.waiting().bytes);
     }
 }
 
@@ -352,6 +363,20 @@ impl Reader {
 }
 
 impl Arrivals {
+    pub(super) fn new(account: &Arc<Account>) -> Arrivals {
+        Arrivals {
+            items: Vec::new(),
+            unseen: Unseen::default(),
+            shown: Charge::new(account),
+            flows: HashMap::new(),
+            fresh: 0,
+            brought: 0,
+            resubscribed: false,
+            discarded: 0,
+            past_bytes: 0,
+        }
+    }
+
     pub(super) fn unread(&self) -> usize {
         self.unseen.changes() + self.flows.values().map(|flow| flow.intake.waiting().messages).sum::<usize>()
     }
@@ -366,11 +391,13 @@ impl Arrivals {
         self.past_bytes + self.flows.values().map(|flow| flow.received_bytes).sum::<u64>()
     }
 
-    /// Forgets everything; says how many octets that were.
-    pub(super) fn clear(&mut self) -> usize {
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
         self.items.clear();
         self.past_bytes = self.received_bytes();
-        self.unseen.clear() + self.flows.drain().map(|(_, flow)| flow.intake.waiting().bytes).sum::<usize>()
+        self.unseen.clear();
+        self.shown.set(0);
+        self.flows.clear();
     }
 }
 
@@ -466,8 +493,8 @@ impl Core {
             arrivals.discarded += messages as u64;
             return false;
         }
-        self.context.budget.charge(bytes);
-        flow.intake.land(messages, bytes, marks, self.context.budget.is_over());
+        flow.charge.add(bytes);
+        flow.intake.land(messages, bytes, marks, self.received.is_stopped());
         arrivals.fresh += messages;
         arrivals.brought += messages as u64;
         add(&mut arrivals);
@@ -591,11 +618,12 @@ impl Core {
             () if switch.verbose => Detail::Subscriptions,
             () => Detail::Edges,
         };
-        let (marks, short) = (self.receive_marks(), self.context.budget.is_over());
+        let (marks, short) = (self.receive_marks(), self.received.is_stopped());
         let mut arrivals = self.lock_arrivals();
-        let Arrivals { unseen, flows, fresh, brought, .. } = &mut *arrivals;
+        let Arrivals { unseen, shown, flows, fresh, brought, .. } = &mut *arrivals;
         let before = unseen.changes();
-        self.context.budget.charge(unseen.change(change, detail, marks, short));
+        unseen.change(change, detail, marks, short);
+        shown.set(unseen.bytes());
         let after = unseen.changes();
         *brought = (*brought + after as u64).saturating_sub(before as u64);
         if after > before {
@@ -639,6 +667,7 @@ impl Core {
         if resubscribed {
             self.tell_waiters(Interest::CHANGE);
         }
+        self.context.attend();
     }
 
     /// Another socket of the process says that something of it waits for us.
@@ -686,7 +715,7 @@ impl Core {
     /// Whoever finds nothing is told of the next message; whoever finds something has to come back. `spent` is a buffer that
     /// can be filled again.
     fn hand_over(&self, to: PeerId, read: usize, read_bytes: usize, spent: Option<Vec<u8>>) -> HandedOver {
-        let (taken, released, room) = {
+        let (taken, room) = {
             let mut side = self.lock_send();
             let side = &mut *side;
             let Some(peer) = side.peers.get_mut(to.key()) else { return HandedOver::default() };
@@ -700,9 +729,10 @@ impl Core {
             peer.beside = (peer.beside + taken.messages).saturating_sub(read);
             peer.unread_bytes = (peer.unread_bytes + taken.bytes).saturating_sub(read_bytes);
             peer.settle(taken.settled(), &mut side.counts);
-            (taken, peer.uncharge(), read > 0 && side.gave_room(to.slot()))
+            peer.uncharge();
+            (taken, (read > 0 || side.hungry) && side.gave_room(to.slot()))
         };
-        self.context.release(released);
+        self.context.attend();
         if room {
             self.tell_waiters(Interest::ROOM);
         }
@@ -721,9 +751,11 @@ impl Core {
             if let Some(peer) = side.peer_mut(to) {
                 peer.beside = peer.beside.saturating_sub(read);
                 peer.unread_bytes = peer.unread_bytes.saturating_sub(read_bytes);
+                peer.uncharge();
             }
             side.gave_room(to.slot())
         };
+        self.context.attend();
         if room {
             self.tell_waiters(Interest::ROOM);
         }
@@ -792,18 +824,20 @@ impl Core {
         let HandedOver { pieces, messages, bytes } = core.hand_over(there, read, read_bytes, source.inbox.spent());
         let some = !pieces.is_empty();
         if some || read > 0 {
-            let released = {
+            {
                 let mut arrivals = self.lock_arrivals();
                 arrivals.brought += messages as u64;
-                arrivals.flows.get_mut(&peer).map_or(0, |flow| {
+                if let Some(flow) = arrivals.flows.get_mut(&peer) {
                     // Under `conflate` all of it is credited below, and no message waits longer than until the next.
-                    flow.intake.add(if self.conflate { 0 } else { messages }, 0);
+                    if !self.conflate {
+                        flow.intake.add(messages, bytes);
+                    }
                     flow.received += messages as u64;
                     flow.received_bytes += bytes as u64;
-                    flow.settle(read, read_bytes)
-                })
-            };
-            self.context.release(released);
+                    flow.settle(read, read_bytes);
+                }
+            }
+            self.context.attend();
         }
         if some && !self.waiters.is_empty() {
             // One message is for the caller, who may never come back: one of those who wait is to come back instead. Whoever joins
@@ -942,27 +976,28 @@ impl Core {
             return None;
         }
         let (mut credited, mut resume, mut gone) = (None, None, None);
-        let (message, released, next) = {
+        let (message, next) = {
             let mut arrivals = self.lock_arrivals();
-            let Arrivals { unseen, flows, .. } = &mut *arrivals;
-            let (message, released) = match unseen.pop()? {
-                Seen::Change(message, released) => (message, released),
+            let Arrivals { unseen, shown, flows, .. } = &mut *arrivals;
+            let message = match unseen.pop()? {
+                Seen::Change(message) => {
+                    shown.set(unseen.bytes());
+                    message
+                }
                 Seen::Message(message) => {
-                    let flow = message.peer().and_then(|peer| Some((peer, flows.get_mut(&peer)?)));
-                    let released = flow.map_or(0, |(peer, flow)| {
+                    if let Some((peer, flow)) = message.peer().and_then(|peer| Some((peer, flows.get_mut(&peer)?))) {
                         credited = Some(peer);
-                        let released = flow.settle(1, message.byte_len());
-                        let reopened = flow.intake.reopen(self.receive_marks(), self.context.budget.is_over());
+                        flow.settle(1, message.byte_len());
+                        let reopened = flow.intake.reopen(self.receive_marks(), self.received.is_stopped());
                         resume = reopened.then_some(peer);
                         gone = flow.is_left().then_some(peer);
-                        released
-                    });
-                    (message, released)
+                    }
+                    message
                 }
             };
-            (message, released, if unseen.is_empty() { Next::Answer } else { Next::Receive })
+            (message, if unseen.is_empty() { Next::Answer } else { Next::Receive })
         };
-        self.context.release(released);
+        self.context.attend();
         let inproc = credited.and_then(|peer| reader.sources.get_mut(*reader.places.get(&peer)?)?.inproc.as_ref());
         if let Some((core, there)) = inproc.and_then(|(core, there)| Some((core.upgrade()?, *there))) {
             core.credit(there, 1, message.byte_len());
@@ -986,23 +1021,22 @@ impl Core {
             return;
         }
         if let Some((core, there)) = &source.inproc {
-            let released = match self.lock_arrivals().flows.get_mut(&source.peer) {
-                Some(flow) => flow.settle(read, bytes),
-                None => 0,
-            };
-            self.context.release(released);
+            if let Some(flow) = self.lock_arrivals().flows.get_mut(&source.peer) {
+                flow.settle(read, bytes);
+            }
+            self.context.attend();
             if let Some(core) = core.upgrade() {
                 core.credit(*there, read, bytes);
             }
             return;
         }
-        let (resume, released) = {
+        let resume = {
             let mut arrivals = self.lock_arrivals();
             let Some(flow) = arrivals.flows.get_mut(&source.peer) else { return };
-            let released = flow.settle(read, bytes);
-            (flow.intake.reopen(self.receive_marks(), self.context.budget.is_over()), released)
+            flow.settle(read, bytes);
+            flow.intake.reopen(self.receive_marks(), self.received.is_stopped())
         };
-        self.context.release(released);
+        self.context.attend();
         if resume {
             self.port.submit(Command::Resume(source.peer));
         }
@@ -1010,7 +1044,7 @@ impl Core {
 
     /// Marks have changed, or memory is there again: links that were stopped are read on where there is room now.
     pub(super) fn reopen_links(&self) {
-        let (marks, short) = (self.receive_marks(), self.context.budget.is_over());
+        let (marks, short) = (self.receive_marks(), self.received.is_stopped());
         let mut opened = Vec::new();
         for (peer, flow) in &mut self.lock_arrivals().flows {
             if flow.intake.reopen(marks, short) {
@@ -1040,7 +1074,8 @@ impl Core {
             flow
         };
         self.lock_send().note_received(peer, flow.received, flow.received_bytes);
-        self.context.release(flow.intake.waiting().bytes);
+        drop(flow);
+        self.context.attend();
     }
 
     /// What the pattern makes of a received message; `None` discards it.
@@ -1092,6 +1127,8 @@ impl Core {
         // Nothing lands from here on, and what has landed is collected now: nothing comes for a source that is gone.
         if let Some(flow) = self.lock_arrivals().flows.get_mut(&peer) {
             flow.state = FlowState::Ended;
+            // If it was one of this process, nobody else counts what it has left.
+            flow.charge.set(flow.intake.waiting().bytes);
         }
         if self.arrived.load(Ordering::Acquire) {
             self.collect(&mut reader);
@@ -1116,7 +1153,8 @@ impl Core {
 
     /// A peer is attached: what comes from it lands.
     pub(super) fn open_flow(&self, peer: PeerId) {
-        self.lock_arrivals().flows.entry(peer).or_default().state = FlowState::Open;
+        let flow = || Flow::new(&self.received);
+        self.lock_arrivals().flows.entry(peer).or_insert_with(flow).state = FlowState::Open;
     }
 
     /// What still comes over the present connection of a peer is not wanted; its next connection is.

@@ -165,7 +165,7 @@ impl Core {
 
     /// Drops what waits for a peer: a request that is given up must not be sent later.
     fn take_back(&self, peer: PeerId) {
-        let released = {
+        {
             let mut side = self.lock_send();
             let side = &mut *side;
             let Some(entry) = side.peers.get_mut(peer.key()) else { return };
@@ -175,11 +175,10 @@ impl Core {
                 Wire::None | Wire::Inproc { .. } => entry.outbox.clear(),
             };
             entry.settle(settled, &mut side.counts);
-            let released = entry.uncharge();
+            entry.uncharge();
             side.gave_room(peer.slot());
-            released
-        };
-        self.context.release(released);
+        }
+        self.context.attend();
         self.tell_waiters(Interest::ROOM);
     }
 

@@ -5,6 +5,7 @@
 use super::core::{Core, Next};
 use super::patience::Trust;
 use super::tempo::Tempo;
+use crate::budget::{Account, Charge};
 use crate::engine::EndpointId;
 use crate::error::SendFailure;
 use crate::kind::SocketKind;
@@ -38,6 +39,8 @@ pub(crate) struct SendSide {
     pub(super) dirty: Vec<PeerId>,
     pub(super) tempo: Tempo,
     pub(super) marks: Marks,
+    /// What all of it holds.
+    pub(super) account: Arc<Account>,
     /// The octets of the largest message that may be sent.
     pub(super) largest: usize,
     pub(super) counts: Counts,
@@ -107,8 +110,8 @@ pub(super) struct Peer {
     pub(super) credit: Credit,
     /// The octets of the largest message it has said that it accepts.
     pub(super) largest: usize,
-    /// What of its queue is charged to the context's budget.
-    charged: usize,
+    /// What is held for it, as the context's budget counts it.
+    charge: Charge,
     /// It is on the dirty list.
     pub(super) dirty: bool,
     /// No driver was rung for it, because a caller is expected.
@@ -208,15 +211,15 @@ pub(crate) enum Recipient<'a> {
 /// So many messages, or octets, that wait for the caller's next visit are worth a write of their own: their receiver is to have work, too.
 const HANDFUL: usize = 128;
 const HANDFUL_BYTES: usize = 32 * 1024;
-/// Steps in which queued octets are charged to the context.
-const CHARGE: usize = 64 * 1024;
+/// Steps in which the octets held for a peer are counted, so that not every small message pays for it.
+const CHARGE: usize = 4 * 1024;
 /// The octets of a request number.
 pub(super) const NUMBER: usize = 4;
 /// How many peers are remembered after they are gone.
 const DEPARTED: usize = 256;
 
 impl SendSide {
-    pub(super) fn new(kind: SocketKind, options: &Options, seed: u32) -> SendSide {
+    pub(super) fn new(kind: SocketKind, options: &Options, account: Arc<Account>, seed: u32) -> SendSide {
         let routing = match kind {
             SocketKind::Pull => Routing::Nowhere,
             SocketKind::Push | SocketKind::Dealer | SocketKind::Pair => Routing::Balance(Balance::default()),
@@ -240,6 +243,7 @@ impl SendSide {
             dirty: Vec::new(),
             tempo: Tempo::new(),
             marks: Marks::of(options),
+            account,
             largest: own_limit(options),
             counts: Counts::default(),
             closed: false,
@@ -262,6 +266,7 @@ impl SendSide {
 
     /// Makes a peer that has no connection yet.
     pub(super) fn insert(&mut self, about: About) -> PeerId {
+        let account = &self.account;
         let key = self.peers.insert_as(PeerId::next_generation(), |key| Peer {
             id: PeerId::new(key),
             outbox: Outbox::default(),
@@ -269,7 +274,7 @@ impl SendSide {
             routing_id: Bytes::new(),
             credit: Credit::default(),
             largest: usize::MAX,
-            charged: 0,
+            charge: Charge::new(account),
             dirty: false,
             deferred: false,
             retired: false,
@@ -287,10 +292,10 @@ impl SendSide {
     }
 
     /// A peer is gone for good: drops what waits for it.
-    pub(super) fn condemn(&mut self, id: PeerId, core: &Core) {
+    pub(super) fn condemn(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(id.key()) else { return };
         let settled = peer.outbox.clear();
-        core.context.release(peer.uncharge());
+        peer.uncharge();
         peer.wire = Wire::None;
         peer.settle(settled, &mut self.counts);
         if peer.outbox.queued() > 0 {
@@ -367,7 +372,7 @@ impl SendSide {
         self.counts.accepted += 1;
         peer.counts.accepted += 1;
         peer.note_fill(marks);
-        peer.charge(core);
+        peer.charge();
         if attended {
             return After::Nothing;
         }
@@ -497,7 +502,7 @@ impl Peer {
     #[inline(always)]
     pub(super) fn has_room(&self, size: usize, own: Marks, core: &Core) -> bool {
         let bytes = self.outbox.waiting_bytes() + self.unread_bytes;
-        if self.credit.is_full() || size > self.largest || (bytes > 0 && core.context.budget.is_over()) {
+        if self.credit.is_full() || size > self.largest || (core.queued.is_stopped() && self.held() > 0) {
             return false;
         }
         own.admit(bytes, size) || self.fits_added(bytes, size, own)
@@ -550,22 +555,28 @@ impl Peer {
         self.limits(own).admit(bytes, size)
     }
 
-    /// Charges the context for what waits, in steps.
+    /// The octets held for it: what waits or is being written, and what an inproc receiver has fetched and not read.
     #[inline(always)]
-    fn charge(&mut self, core: &Core) {
-        let waiting = self.outbox.waiting_bytes();
-        if waiting > self.charged + CHARGE {
-            core.context.budget.charge(waiting - self.charged);
-            self.charged = waiting;
+    fn held(&self) -> usize {
+        self.outbox.held_bytes() + self.unread_bytes
+    }
+
+    /// Counts what is held now, in steps.
+    #[inline(always)]
+    fn charge(&mut self) {
+        let held = self.held();
+        if held > self.charge.octets() + CHARGE {
+            self.charge.set(held);
         }
     }
 
-    /// What is not charged any more because it does not wait any more.
-    pub(super) fn uncharge(&mut self) -> usize {
-        let waiting = self.outbox.waiting_bytes();
-        let released = self.charged.saturating_sub(waiting);
-        self.charged -= released;
-        released
+    /// Counts no longer what is not held any more. Others may go on because of that: the context is to be attended to once no lock is held.
+    #[inline(always)]
+    pub(super) fn uncharge(&mut self) {
+        let held = self.held();
+        if held < self.charge.octets() {
+            self.charge.set(held);
+        }
     }
 
     #[inline(always)]
@@ -695,7 +706,7 @@ impl Core {
                 let room = |slot| peers.at(slot).is_some_and(|peer| self.conflate || peer.has_room(size, marks, self));
                 match balance.choose(room) {
                     Some(slot) => side.push(slot, &[], payload, self),
-                    None => return Err(side.no_room(size)),
+                    None => return Err(self.find_no_room(guard, size)),
                 }
             }
             Routing::Nowhere
@@ -708,6 +719,15 @@ impl Core {
         drop(guard);
         self.follow(after);
         Ok(())
+    }
+
+    /// Nobody has room. That a shortage has begun is told here at the latest, as whoever is stopped by it asks why.
+    #[cold]
+    fn find_no_room(&self, mut guard: Pass<'_, SendSide>, size: usize) -> SendFailure {
+        let failure = guard.no_room(size);
+        drop(guard);
+        self.context.attend();
+        failure
     }
 
     /// Refuses a message above the socket's own limit. The routing id in front of a ROUTER's does not count.
@@ -752,7 +772,7 @@ impl Core {
                 // The request number counts against the peer's limit as well.
                 let size = size + if self.correlate { NUMBER } else { 0 };
                 let room = |slot| peers.at(slot).is_some_and(|peer| peer.has_room(size, marks, self));
-                let Some(slot) = balance.choose(room) else { return Err(side.no_room(size)) };
+                let Some(slot) = balance.choose(room) else { return Err(self.find_no_room(guard, size)) };
                 let Some(peer) = peers.at(slot) else { return Err(SendFailure::WouldBlock) };
                 let envelope = requests.ask(peer.id, self.correlate);
                 side.push(slot, &envelope, payload, self)
@@ -907,12 +927,13 @@ impl Core {
                 (None, Payload::Message(message)) => peer.outbox.push(&[], message, pool),
             }
             peer.note_fill(*marks);
-            peer.charge(self);
+            peer.charge();
             let after = peer.after_push(idle, alone, || tempo.is_lone(counts.accepted), dirty, self);
             follow_up.add(after, peer, dirty);
         }
         drop(guard);
         self.follow_all(follow_up);
+        self.context.attend();
         Ok(())
     }
 

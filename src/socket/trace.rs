@@ -83,6 +83,9 @@ impl Told {
             EventKind::GivenUp { octets, refusal } => {
                 warn!(kind = %"GivenUp", endpoint, address, ?peer, octets, %refusal, "a message was given up");
             }
+            EventKind::BudgetReached(shortage) => {
+                warn!(kind = %"BudgetReached", %shortage, "the context's byte budget is used up")
+            }
             EventKind::MonitorStopped => life!("MonitorStopped", "a socket has ended"),
         }
     }

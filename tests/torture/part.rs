@@ -513,7 +513,7 @@ impl Part {
             .collect();
         for (number, context) in self.contexts.iter().enumerate() {
             let Some(context) = context else { continue };
-            if let Some(leak) = crate::budget::leak(context, self.plan.contexts[number].budget) {
+            if let Some(leak) = crate::budget::leak(context) {
                 lock(&self.wrong).push(format!("budget: context {number}: {leak}"));
             }
             let unsent = context.close(Duration::from_secs(10));

@@ -1,9 +1,10 @@
-//! Links within a long message: what they hold of it counts in the context's budget, they are not read while that has no room, and
-//! in a shortage those that hold too much for too long go.
+//! Links within a long message: what they hold of it counts in the context's budget. In a shortage one of them is read on, so that its
+//! message is once whole, the others wait, and those that hold too much for too long go.
 
 use super::{Loss, Reactor, Timer};
-use crate::budget::Budget;
+use crate::budget::Unfinished;
 use crate::engine::Host;
+use crate::engine::link::Link;
 use crate::event::Cause;
 use crate::slab::Key;
 use std::cmp::Reverse;
@@ -13,30 +14,37 @@ impl Reactor {
     /// Tells the context's budget what a link holds of an unfinished message, in steps.
     pub(super) fn count(&mut self, host: &dyn Host, key: Key, now: Instant) {
         let Some(link) = self.links.get_mut(key) else { return };
-        let counted = Budget::steps(link.counted, link.machine.held());
-        if counted == link.counted {
+        let (before, counted) = (link.unfinished.octets(), link.unfinished.steps(link.machine.held()));
+        if counted == before {
             return;
         }
-        let before = std::mem::replace(&mut link.counted, counted);
+        link.unfinished.set(host.account(), counted);
+        self.holders = (self.holders + usize::from(before == 0)).saturating_sub(usize::from(counted == 0));
         if counted == 0 {
             link.looked = 0;
-            self.favourite = self.favourite.filter(|favourite| *favourite != key);
+            self.pass_favour(host, key);
         }
-        self.recount(host, before, counted);
-        if self.holders > 0 && !self.watched && host.budget().is_limited() {
+        host.attend();
+        if self.holders > 0 && !self.watched && host.account().has_limit() {
             self.watched = true;
             self.timers.push(Reverse((now + HOLDERS_LOOK, Timer::Holders)));
         }
     }
 
-    pub(super) fn recount(&mut self, host: &dyn Host, before: usize, now: usize) {
-        self.holders = (self.holders + usize::from(now > 0)).saturating_sub(usize::from(before > 0));
-        host.hold(before, now);
+    /// A link is gone with what it held.
+    pub(super) fn uncount(&mut self, host: &dyn Host, key: Key, unfinished: Unfinished) {
+        if unfinished.octets() == 0 {
+            return;
+        }
+        self.holders = self.holders.saturating_sub(1);
+        drop(unfinished);
+        self.pass_favour(host, key);
+        host.attend();
     }
 
     /// A look at links within a long message. Nobody can take an unfinished message out of the budget by reading it, so a shortage
-    /// that such messages make would never end. Therefore the one that holds most is read on, and those that bring nothing, although
-    /// they are not kept from it, go, the largest first.
+    /// that such messages make would never end. Therefore those that bring nothing, although they are not kept from it, go, the largest
+    /// first. While what has been received and not read makes the shortage, none goes, and another is read on instead.
     pub(super) fn relieve(&mut self, host: &dyn Host, now: Instant) {
         self.watched = self.holders > 0;
         if !self.watched {
@@ -44,49 +52,55 @@ impl Reactor {
             return;
         }
         self.timers.push(Reverse((now + HOLDERS_LOOK, Timer::Holders)));
-        let over = host.budget().is_over();
-        let (mut idle, mut waiting) = (Vec::new(), None);
-        for (key, link) in self.links.iter_mut().filter(|(_, link)| link.counted > 0) {
+        let over = host.account().is_stopped();
+        let mut idle = Vec::new();
+        for (key, link) in self.links.iter_mut().filter(|(_, link)| link.unfinished.octets() > 0) {
+            let counted = link.unfinished.octets();
             let due = (link.looked / SHARE).max(1);
-            if !over || link.starved || link.counted.saturating_sub(link.looked) >= due {
-                (link.looked, link.idle) = (link.counted, 0);
+            if !over || link.is_kept() || counted.saturating_sub(link.looked) >= due {
+                (link.looked, link.idle) = (counted, 0);
             } else {
                 link.idle = link.idle.saturating_add(1);
             }
             if link.idle >= IDLE_LOOKS {
-                idle.push((link.counted, key));
-            }
-            if link.starved {
-                waiting = waiting.max(Some((link.counted, key)));
+                idle.push((counted, key));
             }
         }
         idle.sort_unstable_by(|a, b| b.cmp(a));
         for (counted, key) in idle {
-            if host.budget().is_hogged_beside(counted) && host.budget().is_most(counted) {
+            if host.account().is_hogged_beside(counted) && host.account().is_most(counted) {
                 let cause = Cause::Limit("its message stood still while unfinished ones took most of `byte_budget`");
                 self.lose(host, key, Loss::Local(cause));
             }
         }
-        if !over || self.favourite.is_some_and(|key| self.links.get(key).is_none()) {
+        let serves = |link: &Link| !link.is_kept() && link.idle < IDLE_LOOKS;
+        if !over || !self.favourite.and_then(|key| self.links.get(key)).is_some_and(serves) {
             self.favourite = None;
-        }
-        if let (None, Some((counted, key))) = (self.favourite, waiting) {
-            if host.budget().is_hogged_beside(counted) && host.budget().is_most(counted) {
-                self.favourite = Some(key);
-            }
         }
         self.feed_starved(host);
     }
 
-    /// Lets links be read again for which the budget has room.
+    /// The link that is read on in a shortage needs that no longer: the next one is.
+    fn pass_favour(&mut self, host: &dyn Host, key: Key) {
+        if self.favourite == Some(key) {
+            self.favourite = None;
+            self.feed_starved(host);
+        }
+    }
+
+    /// Lets links be read again for which the budget has room, and one in any case: the one that holds most, as it is likely to be whole
+    /// first.
     pub(super) fn feed_starved(&mut self, host: &dyn Host) {
         if self.holders == 0 {
             return;
         }
-        let favourite = self.favourite;
-        let may = |key, counted| favourite == Some(key) || !host.budget().is_crowded_beside(counted);
+        let starved = self.links.iter_mut().filter(|(_, link)| link.starved);
+        let largest = starved.map(|(key, link)| (link.unfinished.octets(), key)).max();
+        let Some((_, largest)) = largest else { return };
+        let favourite = *self.favourite.get_or_insert(largest);
+        let may = |key, counted| favourite == key || !host.account().is_crowded_beside(counted);
         let fed: Vec<Key> = (self.links.iter_mut())
-            .filter(|(key, link)| link.starved && may(*key, link.counted))
+            .filter(|(key, link)| link.starved && may(*key, link.unfinished.octets()))
             .map(|(key, link)| {
                 link.starved = false;
                 key
@@ -96,6 +110,11 @@ impl Reactor {
             self.list(key);
         }
     }
+}
+
+/// Whether a link that is about to be read is to wait instead. The first that would is read on, as no other is.
+pub(super) fn is_starved(favourite: &mut Option<Key>, host: &dyn Host, key: Key, link: &Link) -> bool {
+    host.account().is_crowded_beside(link.unfinished.octets()) && *favourite.get_or_insert(key) != key
 }
 
 /// How often links within a long message are looked at, whether the context's budget can bear them.

@@ -1,6 +1,7 @@
 //! What a readable link does: how much a turn reads, where to, and what is handed on; when nobody receives any more, what is thrown
 //! away. Where the rest of a message stays until more of it comes.
 
+use super::holders::is_starved;
 use super::{Loss, Reactor, Ready, Stint, token};
 use crate::engine::link::{Origin, State};
 use crate::engine::{Host, Incoming};
@@ -34,8 +35,8 @@ impl Reactor {
         }
         let outcome = loop {
             let Some(link) = self.links.get_mut(key) else { break Ok(()) };
-            if link.counted > 0 {
-                link.starved = self.favourite != Some(key) && host.budget().is_crowded_beside(link.counted);
+            if link.unfinished.octets() > 0 {
+                link.starved = is_starved(&mut self.favourite, host, key, link);
             }
             if !link.is_ready() || matches!(link.state, State::Settling(_)) {
                 break Ok(());
@@ -249,7 +250,7 @@ impl Reactor {
             let origin = link.origin;
             // Subscriptions prove nothing: a peer that never takes a message sends them at once.
             let proves = matches!(incoming, Incoming::Messages(..) | Incoming::Message(_));
-            if link.counted > 0 {
+            if link.unfinished.octets() > 0 {
                 // What was counted here is whole now and counted where it waits.
                 self.count(host, key, now);
             }

@@ -23,7 +23,7 @@ impl Reactor {
         };
         // Of several that wait the newest is meant.
         let outdated = link.successor.replace(key);
-        if link.last_words == LastWords::Paced && !host.budget().is_over() {
+        if link.last_words == LastWords::Paced && !host.account().is_stopped() {
             link.last_words = LastWords::Hurried;
         }
         link.readable = true;
@@ -40,7 +40,7 @@ impl Reactor {
     /// A link was served: if another of its peer waits, and nothing more is to be read here, says what becomes of it.
     pub(super) fn settle_return(&mut self, host: &dyn Host, key: Key) {
         let Some(link) = self.links.get_mut(key).filter(|link| link.successor.is_some()) else { return };
-        if link.last_words == LastWords::Hurried && host.budget().is_over() {
+        if link.last_words == LastWords::Hurried && host.account().is_stopped() {
             link.last_words = LastWords::Paced;
         }
         if link.readable || link.is_kept() {
