@@ -105,6 +105,7 @@ fn role() {
         "stopped-patient" => stopped::patient(arguments),
         "stopped-caller" => stopped::caller(arguments),
         "keeper" => pinned::keeper(arguments),
+        "once-large" => pinned::once_large(arguments),
         "reader" => silence::reader(arguments),
         "flooder" => turns::flooder(arguments),
         "burner" => turns::burner(arguments),

@@ -34,6 +34,7 @@ pub(crate) mod reactor;
 pub(crate) mod resolver;
 mod shortage;
 pub(crate) mod signal;
+mod spares;
 pub(crate) mod thread;
 mod unheard;
 pub(crate) mod waiters;

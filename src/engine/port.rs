@@ -315,6 +315,12 @@ impl Port {
         self.engine.turn_away(listener);
     }
 
+    /// This thread keeps memory for its next read: an engine thread is to free it if that does not come soon.
+    #[inline]
+    pub(crate) fn see_to_spares(&self) {
+        self.engine.see_to_spares();
+    }
+
     /// Looks a name up elsewhere; the answer comes back as a command.
     pub(crate) fn resolve(
         &self,

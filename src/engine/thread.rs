@@ -7,6 +7,7 @@ use super::port::{Command, Turn};
 use super::reactor::PREFIX_SHIFT;
 use super::resolver::Resolver;
 use super::shortage::{Promise, Returns, is_shortage};
+use super::spares;
 use crate::slab::{Key, Slab};
 use mio::{Events, Poll, Registry, Token, Waker};
 use std::collections::BTreeSet;
@@ -51,6 +52,8 @@ pub(crate) struct Engine {
     reserve: Mutex<Option<Spare>>,
     /// What closed sockets are about to give back.
     returns: Arc<Returns>,
+    /// The first thread looks at what threads keep for their next reads, or has been asked to.
+    sees_to_spares: AtomicBool,
     /// The process ends: the first thread is to close all sockets, once.
     process_ends: AtomicBool,
 }
@@ -89,6 +92,7 @@ impl Engine {
             resolver: Resolver::default(),
             reserve: Mutex::new(None),
             returns: Arc::default(),
+            sees_to_spares: AtomicBool::new(false),
             process_ends: AtomicBool::new(false),
         })
     }
@@ -200,6 +204,8 @@ impl Engine {
         }
         let hosts = std::mem::replace(&mut *self.hosts(), Slab::new());
         drop(hosts);
+        // No thread of this engine looks any more, and others may have no reason to. What a thread still uses it takes anew.
+        spares::free_unused(Instant::now(), Duration::ZERO);
     }
 
     /// Takes a socket in and gives it a number, which names the thread that is to drive it: one of those whose bits `affinity`
@@ -313,6 +319,22 @@ impl Engine {
         self.call(number);
     }
 
+    /// Asks the first thread to free what threads keep for their next reads, when they have not used it for a while.
+    #[inline]
+    pub(crate) fn see_to_spares(&self) {
+        if !self.sees_to_spares.load(Ordering::SeqCst) {
+            self.ask_for_spares();
+        }
+    }
+
+    #[cold]
+    fn ask_for_spares(&self) {
+        let first = self.workers.get().and_then(|workers| workers.first());
+        if let Some(first) = first.filter(|_| !self.sees_to_spares.swap(true, Ordering::SeqCst)) {
+            let _ = first.waker.wake();
+        }
+    }
+
     /// A moment as nanoseconds since the engine was made.
     pub(crate) fn nanos(&self, at: Instant) -> u64 {
         u64::try_from(at.saturating_duration_since(self.base).as_nanos()).unwrap_or(NEVER - 1)
@@ -368,6 +390,8 @@ struct Loop {
     looked: Instant,
     /// A moment before the poll was last asked.
     polled: Instant,
+    /// When this thread looks at what threads keep for their next reads.
+    spares_due: Option<Instant>,
 }
 
 /// How often leases are checked: as long as a seat may be left alone by a caller that was expected back.
@@ -387,6 +411,7 @@ impl Loop {
             leased: BTreeSet::new(),
             looked: Instant::now(),
             polled: Instant::now(),
+            spares_due: None,
         }
     }
 
@@ -409,6 +434,7 @@ impl Loop {
             };
             let timeout = if self.leased.is_empty() { timeout } else { Some(timeout.map_or(ROUND, |t| t.min(ROUND))) };
             self.polled = Instant::now();
+            let timeout = self.see_to_spares().map_or(timeout, |wait| Some(timeout.map_or(wait, |t| t.min(wait))));
             // Only a signal makes it fail, and then there are no events.
             if self.poll.poll(&mut events, timeout).is_err() {
                 continue;
@@ -436,6 +462,25 @@ impl Loop {
         if !self.again.contains(&number) {
             self.turn(number);
         }
+    }
+
+    /// Frees what threads keep for their next reads and have not used for a while; says how soon that is to be looked at again, if there is
+    /// anything and this thread is the one that looks.
+    fn see_to_spares(&mut self) -> Option<Duration> {
+        if self.index > 0 || !self.engine.sees_to_spares.load(Ordering::SeqCst) {
+            return None;
+        }
+        let due = self.spares_due.get_or_insert(self.polled + spares::AGE);
+        if *due <= self.polled {
+            self.spares_due = spares::free_unused(self.polled, spares::AGE).or_else(|| {
+                // Whoever keeps something from now on asks for this thread; what was kept before is seen in a second look.
+                self.engine.sees_to_spares.store(false, Ordering::SeqCst);
+                let more = spares::free_unused(self.polled, spares::AGE)?;
+                self.engine.sees_to_spares.store(true, Ordering::SeqCst);
+                Some(more)
+            });
+        }
+        self.spares_due.map(|due| due.saturating_duration_since(self.polled))
     }
 
     /// One of those that asked for another turn gets it, in the order of their numbers. Between two of them the poll is asked, so that

@@ -1,9 +1,11 @@
-//! Memory that is kept for something else than what is in it: a few messages that are kept of many.
+//! Memory that is kept for something else than what is in it: a few messages that are kept of many, and what threads keep for their
+//! next reads.
 
 use crate::support::PATIENCE;
 use crate::support::child::{self, Process};
 use crate::support::measure::resident;
 use std::thread;
+use std::time::{Duration, Instant};
 use wiremesh::{Context, Message, Pull, Push};
 
 /// The octets of the messages that come in all.
@@ -76,3 +78,72 @@ fn nor_do_longer_ones_that_are_detached() {
     let growth = growth(1000, 2, "detached");
     assert!(growth < GROWTH, "of two frames they hold {growth} octets");
 }
+
+/// Receives large messages, and says when its memory is what it was before them.
+pub(crate) fn once_large(arguments: &[&str]) {
+    let context = Context::builder().engine_only(arguments[1] == "engine").build();
+    let pull = Pull::in_context(&context);
+    pull.connect(arguments[0]).expect("a good endpoint");
+    assert_eq!(pull.recv_timeout(PATIENCE).expect("a small one"), "small");
+    let before = in_use();
+    child::tell("ready");
+    for _ in 0..LARGE {
+        assert_eq!(pull.recv_timeout(PATIENCE).expect("a large one").byte_len(), 2 << 20);
+    }
+    let begin = Instant::now();
+    // Until then one that goes on receives small ones.
+    let goes_on = arguments[1] == "goes on";
+    while in_use() > before + (1 << 20) {
+        assert!(begin.elapsed() < PATIENCE, "{} octets are still in use", in_use() - before);
+        match goes_on {
+            true => assert_eq!(pull.recv_timeout(PATIENCE).expect("a small one"), "small"),
+            false => thread::sleep(Duration::from_millis(20)),
+        }
+    }
+    child::tell("freed");
+}
+
+/// The octets of memory in use, without what the allocator keeps.
+fn in_use() -> u64 {
+    // SAFETY: takes and returns plain numbers.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+    resident("self")
+}
+
+fn frees_what_it_keeps(way: &str) {
+    let push = Push::in_context(&Context::new());
+    let endpoint = push.bind("tcp://127.0.0.1:*").expect("bound");
+    let mut reader = Process::start("once-large", &[&endpoint, &way]);
+    push.send("small").expect("accepted");
+    assert_eq!(reader.hear(), "ready");
+    for _ in 0..LARGE {
+        push.send(vec![7; 2 << 20]).expect("accepted");
+    }
+    let freed = thread::spawn(move || reader.hear());
+    while way == "goes on" && !freed.is_finished() {
+        push.send("small").expect("accepted");
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(freed.join().expect("it says so"), "freed");
+}
+
+#[test]
+fn a_thread_that_received_large_messages_once_gives_their_memory_back_though_it_does_not_come_again() {
+    frees_what_it_keeps("goes");
+}
+
+#[test]
+fn so_does_one_that_goes_on_with_small_messages() {
+    frees_what_it_keeps("goes on");
+}
+
+#[test]
+fn so_does_an_engine_thread() {
+    frees_what_it_keeps("engine");
+}
+
+/// How many large messages come.
+const LARGE: usize = 20;

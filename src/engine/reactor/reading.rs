@@ -4,32 +4,23 @@
 use super::holders::is_starved;
 use super::{Loss, Reactor, Ready, Stint, token};
 use crate::engine::link::{Origin, State};
-use crate::engine::{Host, Incoming};
+use crate::engine::{Host, Incoming, spares};
 use crate::event::{Cause, Event, EventKind};
 use crate::protocol;
 use crate::slab::Key;
 use bytes::{Bytes, BytesMut};
 use mio::Interest;
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wiremesh_transports::read_into;
 
-thread_local! {
-    /// Read buffers belong to the driver: a connection that is quiet has none.
-    static BUFFER: Cell<BytesMut> = Cell::new(BytesMut::new());
-    /// The large bodies it read last, whose buffers it uses again once nobody else does.
-    static BODIES: RefCell<VecDeque<Bytes>> = const { RefCell::new(VecDeque::new()) };
-}
-
 impl Reactor {
     /// Reads and delivers until the stream would block, the receive mark is reached or the budget of this turn is used up.
     pub(super) fn read(&mut self, host: &dyn Host, key: Key, now: Instant, budget: usize, stint: &mut Stint) -> usize {
         let mut octets = 0;
-        let mut buffer = BUFFER.take();
+        let mut buffer = spares::take_buffer();
         if let Some(link) = self.links.get_mut(key) {
             unpack(&mut link.input, &mut buffer);
         }
@@ -156,8 +147,9 @@ impl Reactor {
         // What a connection that failed has left in it is nobody else's.
         buffer.clear();
         if buffer.capacity() <= 2 * READ_BUFFER {
-            BUFFER.set(buffer);
+            spares::keep_buffer(buffer, now);
         }
+        host.port().see_to_spares();
         // What the machine answers goes out even if it is an ERROR, and the last word.
         self.converse(host, key, now);
         if let Err(loss) = outcome {
@@ -216,7 +208,7 @@ impl Reactor {
                     Incoming::Messages(wire, count)
                 }
                 Some(protocol::Event::Message(pieces)) => {
-                    link.large = pieces.iter().any(remember_body);
+                    link.large = pieces.iter().any(|piece| remember_body(piece, now));
                     Incoming::Message(pieces)
                 }
                 Some(protocol::Event::Subscribe(topic)) => Incoming::Subscribe(topic),
@@ -271,7 +263,7 @@ impl Reactor {
         if !link.throws_away(|peer| host.pending(peer)) {
             return false;
         }
-        let mut buffer = BUFFER.take();
+        let mut buffer = spares::take_buffer();
         reserve(&mut buffer, READ_BUFFER);
         let mut octets = 0;
         let over = loop {
@@ -288,7 +280,8 @@ impl Reactor {
                 break false;
             }
         };
-        BUFFER.set(buffer);
+        spares::keep_buffer(buffer, Instant::now());
+        host.port().see_to_spares();
         over
     }
 }
@@ -365,13 +358,10 @@ impl Gulp {
 }
 
 /// Remembers the buffer of a large body until the application has let go of it; whether it is one.
-fn remember_body(body: &Bytes) -> bool {
+fn remember_body(body: &Bytes, now: Instant) -> bool {
     let large = REUSED_BODIES.contains(&body.len());
     if large {
-        BODIES.with_borrow_mut(|bodies| {
-            bodies.truncate(KEPT_BODIES - 1);
-            bodies.push_front(body.clone());
-        });
+        spares::keep_body(body.clone(), now);
     }
     large
 }
@@ -382,11 +372,7 @@ fn reuse_body(buffer: &mut BytesMut, wanted: usize) {
     if buffer.capacity() >= room || buffer.len() > READ_BUFFER || !REUSED_BODIES.contains(&room) {
         return;
     }
-    let free = BODIES.with_borrow_mut(|bodies| {
-        let place = bodies.iter().position(Bytes::is_unique)?;
-        bodies.remove(place)?.try_into_mut().ok()
-    });
-    if let Some(mut free) = free.filter(|free| free.capacity() >= room) {
+    if let Some(mut free) = spares::take_body().filter(|free| free.capacity() >= room) {
         free.clear();
         free.extend_from_slice(buffer);
         *buffer = free;
@@ -445,9 +431,8 @@ const SMALL_REST: usize = 16 * 1024;
 const MIDDLING_REST: usize = READ_BUFFER / 2;
 /// How much is read at once where a large body is about to begin.
 const LARGE_START: usize = 16 * 1024;
-/// Bodies of such lengths leave their buffers to later ones, and this many of them are remembered.
+/// Bodies of such lengths leave their buffers to later ones.
 const REUSED_BODIES: RangeInclusive<usize> = 128 * 1024..=2 * 1024 * 1024;
-const KEPT_BODIES: usize = 2;
 
 #[cfg(test)]
 mod tests {
