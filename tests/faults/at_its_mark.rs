@@ -274,3 +274,23 @@ fn under_manual_the_requests_of_a_peer_that_nobody_sees_are_bounded_and_counted(
         assert!(xpub.stats().is_balanced());
     }
 }
+
+#[test]
+fn under_manual_the_requests_of_peers_that_are_gone_are_bounded_by_the_mark() {
+    for over in Over::ALL {
+        let context = Context::new();
+        let xpub = XPub::builder().context(&context).manual(true).receive_mark(MARK).build().unwrap();
+        let endpoint = xpub.bind(over.wildcard()).unwrap();
+        for number in 0..times(1000) {
+            let sub = Sub::in_context(&context);
+            sub.connect(&endpoint).unwrap();
+            xpub.wait_for_peers(1, PATIENCE).unwrap();
+            let before = xpub.stats().unread;
+            sub.subscribe(format!("topic {number}")).unwrap();
+            eventually(PATIENCE, "it is read", || xpub.stats().unread > before);
+            sub.close();
+            eventually(PATIENCE, "it is gone", || xpub.stats().connections == 0);
+        }
+        eventually(PATIENCE, "nobody asks any more", || xpub.stats().unread == u64::from(MARK));
+    }
+}
