@@ -3,7 +3,7 @@
 //!
 //! One half is for what waits to be sent, the other for what has been received, so that neither kind of queue can stop the one that
 //! would empty it. What is held is a [`Charge`], which gives it back when it goes, whatever the way. No lock is taken here, so a
-//! charge may change or go under any lock; what follows for others is left for [`Budget::take_news`].
+//! charge may change or go under any lock; what follows for others is left for [`Budget::take_ended`] and [`Budget::take_begun`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,8 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 pub(crate) struct Budget {
     sending: Half,
     receiving: Half,
-    /// A shortage has begun or ended, and nobody has been told yet.
-    news: AtomicBool,
+    /// A shortage has begun, or ended, and nobody knows yet.
+    begun: AtomicBool,
+    ended: AtomicBool,
 }
 
 /// A half of a context's [`byte_budget`](crate::ContextBuilder::byte_budget).
@@ -43,21 +44,11 @@ struct Half {
     /// More than the limit is in use; until a quarter of it is free again.
     over: AtomicBool,
     begun: AtomicBool,
-    ended: AtomicBool,
     /// How many sockets hold more than their allowance.
     holders: AtomicI64,
     /// What belongs to unfinished messages, and how many connections have such.
     unfinished: AtomicI64,
     unfinished_holders: AtomicI64,
-}
-
-/// What has changed since somebody looked last.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct News {
-    /// In these halves a shortage has begun.
-    pub(crate) begun: [Option<BudgetHalf>; 2],
-    /// One has ended somewhere: those who were stopped go on.
-    pub(crate) ended: bool,
 }
 
 /// Each socket holds so much of each half without being counted.
@@ -68,7 +59,8 @@ pub(crate) const STEP: usize = 8 * 1024;
 impl Budget {
     pub(crate) fn new(limit: Option<u64>) -> Arc<Budget> {
         let limit = limit.map_or(0, |limit| i64::try_from((limit / 2).max(1)).unwrap_or(i64::MAX));
-        Arc::new(Budget { sending: Half::new(limit), receiving: Half::new(limit), news: AtomicBool::new(false) })
+        let (sending, receiving) = (Half::new(limit), Half::new(limit));
+        Arc::new(Budget { sending, receiving, begun: AtomicBool::new(false), ended: AtomicBool::new(false) })
     }
 
     /// How many octets all sockets together hold of a half, beyond their allowances.
@@ -81,24 +73,20 @@ impl Budget {
         u64::try_from(self.half(side).limit).unwrap_or(0)
     }
 
-    /// What others are to be told, if there is something. Whoever asks holds no lock of a socket, because those who are told take theirs.
+    /// Returns true once after a shortage has ended: those who were stopped go on. Whoever asks lets them.
     #[inline(always)]
-    pub(crate) fn take_news(&self) -> Option<News> {
-        if !self.news.load(Ordering::Relaxed) {
-            return None;
-        }
-        self.gather_news()
+    pub(crate) fn take_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed) && self.ended.swap(false, Ordering::AcqRel)
     }
 
-    #[cold]
-    fn gather_news(&self) -> Option<News> {
-        if !self.news.swap(false, Ordering::AcqRel) {
-            return None;
+    /// The halves in which a shortage has begun, each once. Whoever asks tells.
+    #[inline(always)]
+    pub(crate) fn take_begun(&self) -> [Option<BudgetHalf>; 2] {
+        if !(self.begun.load(Ordering::Relaxed) && self.begun.swap(false, Ordering::AcqRel)) {
+            return [None, None];
         }
-        let begun = [BudgetHalf::Sending, BudgetHalf::Receiving]
-            .map(|side| Some(side).filter(|side| self.half(*side).begun.swap(false, Ordering::AcqRel)));
-        let ended = [&self.sending, &self.receiving].map(|half| half.ended.swap(false, Ordering::AcqRel));
-        Some(News { begun, ended: ended.contains(&true) })
+        [BudgetHalf::Sending, BudgetHalf::Receiving]
+            .map(|side| Some(side).filter(|side| self.half(*side).begun.swap(false, Ordering::AcqRel)))
     }
 
     fn half(&self, side: BudgetHalf) -> &Half {
@@ -127,7 +115,7 @@ impl Budget {
         if change > 0 && !over && used > half.limit {
             if !half.over.swap(true, Ordering::SeqCst) {
                 half.begun.store(true, Ordering::Release);
-                self.news.store(true, Ordering::Release);
+                self.begun.store(true, Ordering::Release);
             }
             // Who gave back meanwhile may have found no shortage to end.
             self.end_shortage(half, half.used.load(Ordering::SeqCst));
@@ -138,8 +126,7 @@ impl Budget {
 
     fn end_shortage(&self, half: &Half, used: i64) {
         if used <= half.limit / 4 * 3 && half.over.swap(false, Ordering::SeqCst) {
-            half.ended.store(true, Ordering::Release);
-            self.news.store(true, Ordering::Release);
+            self.ended.store(true, Ordering::Release);
         }
     }
 }
@@ -162,7 +149,6 @@ impl Half {
             used: AtomicI64::new(0),
             over: AtomicBool::new(false),
             begun: AtomicBool::new(false),
-            ended: AtomicBool::new(false),
             holders: AtomicI64::new(0),
             unfinished: AtomicI64::new(0),
             unfinished_holders: AtomicI64::new(0),
@@ -367,16 +353,16 @@ mod tests {
     fn a_shortage_is_told_when_it_begins_and_ends_with_a_quarter_free() {
         let (budget, accounts) = accounts(1);
         let mut charge = charged(&accounts[0], FREE + LIMIT);
-        assert!(!accounts[0].is_stopped() && budget.take_news().is_none());
+        assert!(!accounts[0].is_stopped() && budget.take_begun() == [None, None]);
         charge.add(1);
         assert!(accounts[0].is_stopped());
-        assert_eq!(budget.take_news(), Some(News { begun: [None, Some(BudgetHalf::Receiving)], ended: false }));
+        assert_eq!(budget.take_begun(), [None, Some(BudgetHalf::Receiving)]);
         charge.set(FREE + LIMIT / 4 * 3 + 1);
-        assert!(accounts[0].is_stopped() && budget.take_news().is_none());
+        assert!(accounts[0].is_stopped() && !budget.take_ended());
         charge.limit_to(FREE + LIMIT / 4 * 3);
         assert!(!accounts[0].is_stopped());
-        assert_eq!(budget.take_news(), Some(News { begun: [None, None], ended: true }));
-        assert!(budget.take_news().is_none());
+        assert!(budget.take_ended() && !budget.take_ended());
+        assert_eq!(budget.take_begun(), [None, None], "it was told");
     }
 
     #[test]
@@ -476,6 +462,6 @@ mod tests {
         let budget = Budget::new(None);
         let account = Account::new(&budget, BudgetHalf::Sending);
         let _much = charged(&account, usize::MAX / 2);
-        assert!(!account.is_stopped() && budget.take_news().is_none());
+        assert!(!account.is_stopped() && budget.take_begun() == [None, None]);
     }
 }

@@ -2,7 +2,7 @@
 
 mod ending;
 
-use crate::budget::{Budget, BudgetHalf, News};
+use crate::budget::{Budget, BudgetHalf};
 use crate::engine::thread::{Engine, EngineOptions};
 use crate::error::Error;
 use crate::event::Shortage;
@@ -291,30 +291,39 @@ impl Inner {
         self.lock_sockets().live.values().filter_map(Weak::upgrade).collect()
     }
 
-    /// Tells the sockets what has become of the budget: if a shortage has ended, those that were stopped go on. Called with no lock of a
-    /// socket held, after something may have changed that.
+    /// If a shortage in the budget has ended, the sockets that were stopped go on. Called after something may have ended one; the caller
+    /// may hold a socket's reader gate, and no other lock of a socket.
     #[inline(always)]
     pub(crate) fn attend(&self) {
-        if let Some(news) = self.budget.take_news() {
-            self.spread(news);
+        if self.budget.take_ended() {
+            self.go_on();
         }
     }
 
     #[cold]
-    fn spread(&self, news: News) {
-        let cores = self.live();
-        if news.ended {
-            for core in &cores {
-                core.go_on();
-            }
+    fn go_on(&self) {
+        for core in self.live() {
+            core.go_on();
         }
-        for half in news.begun.into_iter().flatten() {
-            let Some(largest) = cores.iter().max_by_key(|core| core.held_of(half)) else { continue };
-            let (octets, kind, endpoint) = (largest.held_of(half), largest.kind, largest.first_endpoint());
-            for core in &cores {
-                let (limit, own, endpoint) = (self.budget.limit(half), core.held_of(half), Arc::clone(&endpoint));
-                core.tell_shortage(Shortage { half, limit, own, largest: octets, kind, endpoint });
-            }
+    }
+
+    /// If a shortage in the budget has begun, all sockets are told. Called with no lock of a socket held, as whoever listens may call it.
+    #[inline(always)]
+    pub(crate) fn tell_shortages(&self) {
+        let begun = self.budget.take_begun();
+        if begun != [None, None] {
+            begun.into_iter().flatten().for_each(|half| self.tell_shortage(half));
+        }
+    }
+
+    #[cold]
+    fn tell_shortage(&self, half: BudgetHalf) {
+        let cores = self.live();
+        let Some(largest) = cores.iter().max_by_key(|core| core.held_of(half)) else { return };
+        let (octets, kind, endpoint) = (largest.held_of(half), largest.kind, largest.first_endpoint());
+        for core in &cores {
+            let (limit, own, endpoint) = (self.budget.limit(half), core.held_of(half), Arc::clone(&endpoint));
+            core.tell_shortage(Shortage { half, limit, own, largest: octets, kind, endpoint });
         }
     }
 

@@ -104,6 +104,7 @@ impl Host for Core {
 
     fn attend(&self) {
         self.context.attend();
+        self.context.tell_shortages();
     }
 
     fn urgent(&self, peer: PeerId, next: &mut dyn FnMut() -> Option<Bytes>) {

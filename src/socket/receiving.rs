@@ -667,7 +667,7 @@ impl Core {
         if resubscribed {
             self.tell_waiters(Interest::CHANGE);
         }
-        self.context.attend();
+        self.context.tell_shortages();
     }
 
     /// Another socket of the process says that something of it waits for us.

@@ -726,7 +726,7 @@ impl Core {
     fn find_no_room(&self, mut guard: Pass<'_, SendSide>, size: usize) -> SendFailure {
         let failure = guard.no_room(size);
         drop(guard);
-        self.context.attend();
+        self.context.tell_shortages();
         failure
     }
 
@@ -933,7 +933,7 @@ impl Core {
         }
         drop(guard);
         self.follow_all(follow_up);
-        self.context.attend();
+        self.context.tell_shortages();
         Ok(())
     }
 

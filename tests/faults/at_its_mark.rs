@@ -247,9 +247,10 @@ fn under_verboser_a_peers_topics_are_shown_as_that_peer_left_them() {
             left.unsubscribe("5").unwrap();
         }
         hears(&xpub, &left, "end");
-        let seen = seen(&xpub, "+end");
-        let expected = ["+both", "+both", "+one", "-5", "+right", "+end"];
-        assert_eq!(seen[MARK as usize..], expected, "{over:?}");
+        let mut seen = seen(&xpub, "+end").split_off(MARK as usize);
+        // The left peer's second subscription of "5" may come after the right peer's words, and its entry with it.
+        seen.sort_unstable();
+        assert_eq!(seen, ["+both", "+both", "+end", "+one", "+right", "-5"], "{over:?}");
     }
 }
 
