@@ -137,6 +137,7 @@ mod queue;
 mod slab;
 mod socket;
 mod stats;
+mod sync;
 
 pub use budget::BudgetHalf;
 pub use context::{Context, ContextBuilder};

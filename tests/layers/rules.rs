@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 pub(crate) const LAYERS: [Layer; 9] = [
     Layer {
         name: "vocabulary",
-        modules: &["budget", "endpoint", "error", "event", "kind", "peer", "profile", "slab", "stats"],
+        modules: &["budget", "endpoint", "error", "event", "kind", "peer", "profile", "slab", "stats", "sync"],
         may_know: &[],
     },
     Layer { name: "message", modules: &["message"], may_know: &["vocabulary"] },

@@ -5,12 +5,16 @@ use std::fmt::Write;
 use std::path::Path;
 use std::{env, fs};
 
-const FILES: [&str; 2] = ["signal", "lease"];
+/// The files, and the folder of each.
+const FILES: [(&str, &str); 3] = [("signal", "engine/"), ("lease", "engine/"), ("budget", "")];
 
 fn main() {
+    // The tests that stand in a shipped file are not for the models.
+    println!("cargo::rustc-cfg=modelled");
+    println!("cargo::rustc-check-cfg=cfg(modelled)");
     println!("cargo::rerun-if-changed=loom/mutants.txt");
-    let shipped = FILES.map(|file| {
-        let path = format!("../../src/engine/{file}.rs");
+    let shipped = FILES.map(|(file, folder)| {
+        let path = format!("../../src/{folder}{file}.rs");
         println!("cargo::rerun-if-changed={path}");
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
     });
@@ -21,7 +25,7 @@ fn main() {
         let (name, file) = title.split_once(" in ").expect("the name of a mutant and of a file");
         let mut parts = changes.split("--- ").skip(1);
         let mut texts = shipped.clone();
-        let place = FILES.iter().position(|known| *known == file).unwrap_or_else(|| panic!("{name}: which file?"));
+        let place = FILES.iter().position(|(known, _)| *known == file).unwrap_or_else(|| panic!("{name}: which file?"));
         while let (Some(old), Some(new)) = (parts.next(), parts.next()) {
             let old = old.strip_prefix("this\n").expect("`--- this`, then `--- becomes`");
             let new = new.strip_prefix("becomes\n").expect("`--- this`, then `--- becomes`");
@@ -33,8 +37,8 @@ fn main() {
             texts[place] = texts[place].replace(old, new);
         }
         writeln!(out, "pub(crate) mod {name} {{\nuse crate::sync;").expect("memory");
-        for (file, text) in FILES.iter().zip(texts) {
-            writeln!(out, "#[allow(dead_code, unused)]\npub(crate) mod {file} {{\n{text}\n}}").expect("memory");
+        for ((file, _), text) in FILES.iter().zip(texts) {
+            writeln!(out, "#[allow(dead_code, unused, unreachable_pub)]\npub(crate) mod {file} {{\n{text}\n}}").expect("memory");
         }
         writeln!(out, "crate::seat::lease!(crate::mutants::{name}::lease);\n}}").expect("memory");
     }

@@ -10,6 +10,9 @@ mod parker;
 #[path = "loom/sync.rs"]
 mod sync;
 
+#[path = "../../src/budget.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the model uses what it needs of it, and nothing is exported")]
+mod budget;
 #[path = "../../src/queue/credit.rs"]
 mod credit;
 #[path = "../../src/queue/intake.rs"]
@@ -35,6 +38,8 @@ mod queue_credit;
 mod read_gate;
 #[path = "loom/seat.rs"]
 mod seat;
+#[path = "loom/shortage.rs"]
+mod shortage;
 #[path = "loom/unordered.rs"]
 mod unordered;
 #[path = "loom/waiter_list.rs"]

@@ -31,5 +31,7 @@ pub mod queue;
 pub mod slab;
 #[path = "../../src/stats.rs"]
 pub mod stats;
+#[path = "../../src/sync.rs"]
+pub mod sync;
 
 pub use kind::SocketKind;

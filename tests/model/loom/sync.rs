@@ -1,6 +1,6 @@
 //! What `engine/mod.rs` calls `sync`, over loom.
 
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 pub(crate) use loom::thread_local;
 /// Reference counts are not what is modelled: the real ones spare interleavings.
 pub(crate) use std::sync::Arc;
