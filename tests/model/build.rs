@@ -38,7 +38,8 @@ fn main() {
         }
         writeln!(out, "pub(crate) mod {name} {{\nuse crate::sync;").expect("memory");
         for ((file, _), text) in FILES.iter().zip(texts) {
-            writeln!(out, "#[allow(dead_code, unused, unreachable_pub)]\npub(crate) mod {file} {{\n{text}\n}}").expect("memory");
+            writeln!(out, "#[allow(dead_code, unused, unreachable_pub)]\npub(crate) mod {file} {{\n{text}\n}}")
+                .expect("memory");
         }
         writeln!(out, "crate::seat::lease!(crate::mutants::{name}::lease);\n}}").expect("memory");
     }
