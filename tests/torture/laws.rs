@@ -3,7 +3,7 @@
 use crate::ledger::{Life, has_topic};
 use crate::memory::Lost;
 use crate::message::{Id, socket_of};
-use crate::plan::{Act, Manner, Over, Plan};
+use crate::plan::{Act, Link, Manner, Over, Plan};
 use std::collections::{HashMap, HashSet};
 use wiremesh::SocketKind::{self, Pub, Rep, Req, Router, XPub};
 
@@ -153,15 +153,21 @@ fn arrivals(plan: &Plan, life: &Life, index: &Index<'_>) -> Vec<Broken> {
     found
 }
 
-/// Order is promised between two sockets, except where the application took a connection away and made another. A question that was not
-/// answered in time may come after the next one.
+/// Order is promised between two sockets, except where the application took a connection away and made another. Under `immediate` that
+/// includes an endpoint that was bound anew: each connection is a peer of its own, and what is bound anew is not recognised. A question
+/// that was not answered in time may come after the next one.
 fn promises_order(plan: &Plan, sender: usize, receiver: usize) -> bool {
     if kind(plan, receiver) == Some(Rep) {
         return false;
     }
     let links = plan.peers(sender.min(plan.sockets.len())).into_iter().filter(|(peer, _)| *peer == receiver);
     let links: Vec<usize> = links.map(|(_, link)| link).collect();
+    let is_bound_anew = |link: &usize| {
+        let Link { socket, endpoint } = plan.links[*link];
+        plan.sockets[socket].immediate && plan.is_done_to(&[Act::Rebind], |step| step.target == endpoint)
+    };
     !plan.is_done_to(&[Act::Disconnect, Act::ConnectTwice], |step| links.contains(&step.target))
+        && !links.iter().any(is_bound_anew)
         && !is_reopened(plan, receiver)
 }
 

@@ -4,7 +4,7 @@ use crate::bystander::Bystander;
 use crate::ledger::{Counts, LAST_TOPIC, Life, Sent, subscribes_later, topic, topics_of};
 use crate::memory::{Manner, Memory};
 use crate::message::{self, Id, build};
-use crate::plan::{Over, Plan};
+use crate::plan::{Act, Over, Plan};
 use crate::strangers;
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -396,15 +396,17 @@ impl Part {
         look
     }
 
-    /// A closed socket may linger for the place that its next life has at the other end: a PAIR has one place, and a ROUTER one for each
-    /// name.
+    /// What is closed may linger for the place that its next life has at the other end: a PAIR has one place, and a ROUTER one for each
+    /// name. So may an endpoint that is connected again under that name.
     fn lingers_in_vain(&self, slot: &Slot, life: &Arc<Alive>, live: &Arc<Alive>) -> bool {
         let row = &self.plan.sockets[slot.number];
-        let is_named = || {
-            let mut peers = self.plan.peers(slot.number).into_iter();
-            row.named && peers.any(|(peer, _)| self.kind(peer) == SocketKind::Router)
-        };
-        !Arc::ptr_eq(life, live) && (row.kind == SocketKind::Pair || is_named())
+        let mut peers =
+            self.plan.peers(slot.number).into_iter().filter(|(peer, _)| self.kind(*peer) == SocketKind::Router);
+        let is_connected_again =
+            |link: usize| self.plan.is_done_to(&[Act::Disconnect, Act::ConnectTwice], |step| step.target == link);
+        let is_closed = !Arc::ptr_eq(life, live);
+        (is_closed && row.kind == SocketKind::Pair)
+            || (row.named && peers.any(|(_, link)| is_closed || is_connected_again(link)))
     }
 
     /// What every life of a socket here, and every stranger, did.
@@ -513,13 +515,13 @@ impl Part {
             .collect();
         for (number, context) in self.contexts.iter().enumerate() {
             let Some(context) = context else { continue };
-            if let Some(leak) = crate::budget::leak(context) {
-                lock(&self.wrong).push(format!("budget: context {number}: {leak}"));
-            }
             let unsent = context.close(Duration::from_secs(10));
             let told: u64 = told.iter().filter(|(at, _)| *at == number).map(|(_, linger)| linger).sum();
             if unsent.messages > told {
                 lock(&self.wrong).push(format!("unsent: context {number} could not deliver {unsent}"));
+            }
+            if let Some(leak) = crate::budget::leak(context) {
+                lock(&self.wrong).push(format!("budget: context {number}: {leak}"));
             }
         }
         self.log.line(format!("closed in {:?}", closes.elapsed()));
