@@ -9,8 +9,8 @@
 use super::credit::Marks;
 use crate::message::Message;
 use crate::peer::PeerId;
-use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// See the module.
 #[derive(Default)]
@@ -21,7 +21,7 @@ pub(crate) struct Unseen {
     /// The changes that have an entry each.
     each: Marks,
     /// The entries that show the newest state of a topic: of the topic as such, and of it for one peer.
-    of_all: HashMap<Bytes, u64>,
+    of_all: HashMap<Arc<[u8]>, u64>,
     of_peers: HashMap<PeerId, Topics>,
     newest: usize,
 }
@@ -29,7 +29,7 @@ pub(crate) struct Unseen {
 /// Topics of one peer, and how long they are together.
 #[derive(Default)]
 struct Topics {
-    entries: HashMap<Bytes, u64>,
+    entries: HashMap<Arc<[u8]>, u64>,
     octets: usize,
 }
 
@@ -66,15 +66,17 @@ pub(crate) enum Seen {
     Change(Message),
 }
 
+/// Small, as there may be very many topics.
 enum Entry {
-    Message(Message),
-    Each(Message),
+    Message(Box<Message>),
+    /// A topic, whether it is wanted, and the peer that said so, if one did.
+    Each(Box<[u8]>, bool, Option<PeerId>),
     Newest(Newest),
 }
 
 /// The newest state of a topic.
 struct Newest {
-    topic: Bytes,
+    topic: Arc<[u8]>,
     /// The peer whose topic it is, if it is not the state for all of them.
     of: Option<PeerId>,
     /// Who changed it last, if that peer said so itself.
@@ -112,7 +114,7 @@ impl Unseen {
 
     /// A message of a peer waits.
     pub(crate) fn push(&mut self, message: Message) {
-        self.add(Entry::Message(message));
+        self.add(Entry::Message(Box::new(message)));
     }
 
     /// A subscription has changed. At a mark, and where memory is `short`, it is merged with what is unseen of its topic.
@@ -123,10 +125,10 @@ impl Unseen {
         if !change.is_shown(detail) {
             return;
         }
-        let message = event_message(change.subscribe, change.topic, change.is_said.then_some(change.peer));
+        let Change { peer, is_said, topic, subscribe, .. } = *change;
         self.each.messages += 1;
-        self.each.bytes += message.byte_len();
-        self.add(Entry::Each(message));
+        self.each.bytes += 1 + topic.len();
+        self.add(Entry::Each(topic.into(), subscribe, is_said.then_some(peer)));
     }
 
     /// Returns true if so much waits of this peer that no other topic of it can be added.
@@ -150,11 +152,11 @@ impl Unseen {
     /// What is to be shown next.
     pub(crate) fn pop(&mut self) -> Option<Seen> {
         Some(match self.entries.pop_first()?.1 {
-            Entry::Message(message) => Seen::Message(message),
-            Entry::Each(message) => {
+            Entry::Message(message) => Seen::Message(*message),
+            Entry::Each(topic, subscribe, by) => {
                 self.each.messages -= 1;
-                self.each.bytes -= message.byte_len();
-                Seen::Change(message)
+                self.each.bytes -= 1 + topic.len();
+                Seen::Change(event_message(subscribe, &topic, by))
             }
             Entry::Newest(Newest { topic, of, by, is, .. }) => {
                 self.forget(of, &topic);
@@ -202,8 +204,8 @@ impl Unseen {
                 self.withdraw(of, topic);
             }
         } else if was || subscribe {
-            let topic = Bytes::copy_from_slice(topic);
-            let number = self.add(Entry::Newest(Newest { topic: topic.clone(), of, by, was, is: subscribe }));
+            let topic: Arc<[u8]> = topic.into();
+            let number = self.add(Entry::Newest(Newest { topic: Arc::clone(&topic), of, by, was, is: subscribe }));
             self.newest += 1;
             let Some(peer) = of else {
                 self.of_all.insert(topic, number);
@@ -260,7 +262,7 @@ fn give_back<K, V>(map: &mut HashMap<K, V>) {
 }
 
 /// A change as an XPUB shows it: one octet, 1 or 0, and the topic.
-pub(crate) fn event_message(subscribe: bool, topic: &[u8], peer: Option<PeerId>) -> Message {
+fn event_message(subscribe: bool, topic: &[u8], peer: Option<PeerId>) -> Message {
     let mut body = Vec::with_capacity(1 + topic.len());
     body.push(u8::from(subscribe));
     body.extend_from_slice(topic);
