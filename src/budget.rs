@@ -22,7 +22,7 @@ pub(crate) struct Budget {
 pub enum BudgetHalf {
     /// What waits to be sent or is being written, and what an inproc receiver has fetched and its application has not read.
     Sending,
-    /// What has been received and not read, and of messages that are not whole yet.
+    /// What has been received and not read, and of messages that are not whole yet; topics and metadata of peers.
     Receiving,
 }
 
@@ -48,6 +48,8 @@ struct Half {
     /// What belongs to unfinished messages, and how many connections have such.
     unfinished: AtomicI64,
     unfinished_holders: AtomicI64,
+    /// What is held for as long as peers are there, allowances included.
+    standing: AtomicI64,
 }
 
 /// Each socket holds so much of each half without being counted.
@@ -138,6 +140,7 @@ impl Drop for Budget {
             debug_assert_eq!(half.used.load(Ordering::Relaxed), 0, "octets that nobody holds are counted");
             debug_assert_eq!(half.holders.load(Ordering::Relaxed), 0, "sockets that are gone are counted");
             debug_assert_eq!(half.unfinished.load(Ordering::Relaxed), 0, "messages that are gone are counted");
+            debug_assert_eq!(half.standing.load(Ordering::Relaxed), 0, "peers that are gone are counted");
         }
     }
 }
@@ -152,6 +155,7 @@ impl Half {
             holders: AtomicI64::new(0),
             unfinished: AtomicI64::new(0),
             unfinished_holders: AtomicI64::new(0),
+            standing: AtomicI64::new(0),
         }
     }
 }
@@ -161,11 +165,13 @@ pub(crate) struct Account {
     budget: Arc<Budget>,
     side: BudgetHalf,
     held: AtomicI64,
+    /// How much of that is held for as long as peers are there.
+    standing: AtomicI64,
 }
 
 impl Account {
     pub(crate) fn new(budget: &Arc<Budget>, side: BudgetHalf) -> Arc<Account> {
-        Arc::new(Account { budget: Arc::clone(budget), side, held: AtomicI64::new(0) })
+        Arc::new(Account { budget: Arc::clone(budget), side, held: AtomicI64::new(0), standing: AtomicI64::new(0) })
     }
 
     /// How many octets the socket holds.
@@ -196,6 +202,15 @@ impl Account {
         let half = self.half();
         let all = half.unfinished.load(Ordering::Relaxed);
         octets(own).saturating_mul(half.unfinished_holders.load(Ordering::Relaxed)) >= all
+    }
+
+    /// Whether the socket may hold so much more for as long as peers are there: within its allowance always, else as long as all sockets
+    /// together have no more than half of the half. So what is to be received has the other, and no shortage lasts because of peers.
+    pub(crate) fn has_room_to_stand(&self, more: usize) -> bool {
+        let (half, more) = (self.half(), octets(more));
+        half.limit == 0
+            || self.standing.load(Ordering::Relaxed) + more <= ALLOWANCE
+            || half.standing.load(Ordering::Relaxed) + more <= half.limit / 2
     }
 
     /// Whether there is a limit at all.
@@ -315,6 +330,36 @@ impl Drop for Unfinished {
         if let Some(charge) = &self.0 {
             charge.account.note_unfinished(charge.octets, 0);
         }
+    }
+}
+
+/// What is held of a peer for as long as it is there: its subscriptions and its metadata. Nobody can take that out by reading.
+pub(crate) struct Standing(Charge);
+
+impl Standing {
+    /// Nothing yet.
+    pub(crate) fn new(account: &Arc<Account>) -> Standing {
+        Standing(Charge::new(account))
+    }
+
+    /// It is counted for so many octets now.
+    pub(crate) fn set(&mut self, octets: usize) {
+        self.0.account.note_standing(self.0.octets, octets);
+        self.0.set(octets);
+    }
+}
+
+impl Account {
+    fn note_standing(&self, before: usize, now: usize) {
+        let change = octets(now) - octets(before);
+        self.standing.fetch_add(change, Ordering::Relaxed);
+        self.half().standing.fetch_add(change, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        self.0.account.note_standing(self.0.octets, 0);
     }
 }
 
@@ -455,6 +500,24 @@ mod tests {
         let _message = unfinished(&accounts[0], 3 * LIMIT / 10);
         assert!(accounts[0].is_crowded_beside(3 * LIMIT / 10));
         assert!(!accounts[0].is_hogged_beside(3 * LIMIT / 10));
+    }
+
+    #[test]
+    fn what_stays_as_long_as_peers_do_has_half_of_a_half() {
+        let (budget, accounts) = accounts(2);
+        let mut peer = Standing::new(&accounts[0]);
+        peer.set(LIMIT / 2);
+        assert!(!accounts[0].has_room_to_stand(1), "it has its share");
+        assert!(
+            accounts[1].has_room_to_stand(FREE) && !accounts[1].has_room_to_stand(FREE + 1),
+            "an allowance is free"
+        );
+        assert_eq!(budget.used(BudgetHalf::Receiving), (LIMIT / 2 - FREE) as u64);
+        peer.set(LIMIT / 4);
+        assert!(accounts[1].has_room_to_stand(LIMIT / 4));
+        drop(peer);
+        assert!(accounts[1].has_room_to_stand(LIMIT / 2));
+        assert_eq!((budget.used(BudgetHalf::Receiving), accounts[0].held()), (0, 0));
     }
 
     #[test]

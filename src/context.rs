@@ -453,7 +453,9 @@ impl ContextBuilder {
     /// How many octets all sockets of the context may hold together; `None` sets no limit. Default: 1 GiB.
     ///
     /// One half is for what waits to be sent, or is being written, the other for what has been received and not read, and for messages
-    /// that have not wholly arrived. What one socket of the process has sent another over inproc counts as sent until it is read. Each
+    /// that have not wholly arrived. Of that other half the topics and the metadata of peers may have half, because they stay as long as
+    /// the peers do: beyond it further subscriptions are refused and counted, and a newcomer with metadata is turned away and may come
+    /// back; 64 KiB for each socket always have room. What one socket of the process has sent another over inproc counts as sent until it is read. Each
     /// socket may hold 64 KiB of either half without being counted.
     ///
     /// When a half is used up, sockets that hold much of it are stopped until a quarter of it is free again: for a peer for whom

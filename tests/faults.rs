@@ -28,6 +28,7 @@
 //! | `toggled.rs` | subscriptions that change all the time |
 //! | `pauses.rs` | a link that is not read any more, though its receiver has caught up |
 //! | `silence.rs` | who does not read is taken for dead |
+//! | `standing.rs` | what is held for as long as peers are there, without bound |
 //! | `pinned.rs` | memory that is kept for something else than what is in it |
 
 mod support;
@@ -87,6 +88,8 @@ mod pauses;
 mod pinned;
 #[path = "faults/silence.rs"]
 mod silence;
+#[path = "faults/standing.rs"]
+mod standing;
 #[path = "faults/texts.rs"]
 mod texts;
 

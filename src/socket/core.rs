@@ -171,7 +171,7 @@ impl Core {
             kind,
             port: Port::new(Arc::clone(&context.engine), options.affinity),
             generation: context.generation(),
-            send: Gate::new(SendSide::new(kind, &options, Arc::clone(&queued), seed)),
+            send: Gate::new(SendSide::new(kind, &options, [&queued, &received], seed)),
             recv: Gate::new(Reader::new()),
             arrivals: Mutex::new(Arrivals::new(&received)),
             arrived: AtomicBool::new(false),

@@ -2,7 +2,7 @@
 
 use super::core::Core;
 use super::flushing::Effort;
-use super::membership::{ID_TAKEN, PAIR_TAKEN};
+use super::membership::{ID_TAKEN, PAIR_TAKEN, TOO_MUCH_TO_KEEP, octets_of};
 use super::sending::Routing;
 use crate::budget::Account;
 use crate::engine::contain::contain;
@@ -33,6 +33,9 @@ impl Host for Core {
     }
 
     fn admits(&self, newcomer: &protocol::PeerDescription) -> Result<(), &'static str> {
+        if !self.received.has_room_to_stand(octets_of(&newcomer.properties)) {
+            return Err(TOO_MUCH_TO_KEEP);
+        }
         let handover = self.switch().handover;
         // Only `place`, under the gate, gives a place away. So of two that come at once one gets in. The other is refused after it
         // was told that we are ready, if our word to the first was not written at once, or if the place went to an inproc peer.

@@ -21,6 +21,8 @@ use std::sync::atomic::Ordering;
 /// Why a newcomer is refused. The first two reasons pass.
 pub(super) const PAIR_TAKEN: &str = "the PAIR has a peer already";
 pub(super) const ID_TAKEN: &str = "the routing id is in use";
+pub(super) const TOO_MUCH_TO_KEEP: &str =
+    "metadata and subscriptions of peers have a quarter of the context's `byte_budget`";
 const ENDPOINT_CLOSED: &str = "the endpoint is closed";
 
 impl About {
@@ -32,6 +34,7 @@ impl About {
             address: "".into(),
             kind: None,
             properties: Vec::new(),
+            metadata: 0,
             credentials: None,
             assigned_id,
             announced_id: None,
@@ -79,6 +82,7 @@ impl Core {
             if entry.about.announced_id.is_none() || !identity.is_empty() {
                 entry.about.announced_id = Some(identity);
             }
+            entry.about.metadata = octets_of(&newcomer.description.properties);
             entry.about.properties = newcomer.description.properties;
             entry.about.address = newcomer.address;
             entry.about.credentials = newcomer.stream.credentials();
@@ -87,6 +91,7 @@ impl Core {
             entry.counts.reconnects += u64::from(newcomer.reconnected);
             entry.wire = Wire::Stream(newcomer.stream);
         }
+        side.note_standing(peer);
         let announced = newcomer.description.announced.filter(|_| self.profile.announces());
         if let Some(announced) = announced.filter(|_| known.is_none()) {
             reader.recognise(peer, announced.token);
@@ -341,6 +346,7 @@ impl Core {
                 publisher.subscriptions.remove_peer_visiting_all(slot, |topic, is_edge| {
                     self.show(&Change { peer, is_said: false, topic, subscribe: false, is_edge, had: true });
                 });
+                side.note_standing(peer);
             }
             Routing::Nowhere | Routing::Reply(_) | Routing::Upstream => {}
         }
@@ -373,4 +379,9 @@ impl Core {
         self.tell_waiters(Interest::ROOM);
         self.context.attend();
     }
+}
+
+/// How many octets a peer's metadata has.
+pub(super) fn octets_of(properties: &[(String, Bytes)]) -> usize {
+    properties.iter().map(|(name, value)| name.len() + value.len()).sum()
 }

@@ -582,7 +582,8 @@ impl Core {
                 self.lock_arrivals().unseen.is_crowded(peer, topic, limit)
             } else {
                 let many = limit.messages != 0 && subscriptions.count_of(peer.slot()) >= limit.messages;
-                subscribe && (many || subscriptions.bytes_of(peer.slot()) + topic.len() > limit.bytes)
+                let long = subscriptions.bytes_of(peer.slot()) + topic.len() > limit.bytes;
+                subscribe && (many || long || !self.received.has_room_to_stand(topic.len()))
             };
             if refused {
                 side.counts.refused_subscriptions += 1;
@@ -601,6 +602,7 @@ impl Core {
                 let change = subscriptions.cancel(peer.slot(), topic);
                 (change.last, change.removed)
             };
+            side.note_standing(peer);
             self.show(&Change { peer, is_said: true, topic, subscribe, is_edge, had });
         }
         self.lock_arrivals().resubscribed = true;

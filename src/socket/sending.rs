@@ -5,7 +5,7 @@
 use super::core::{Core, Next};
 use super::patience::Trust;
 use super::tempo::Tempo;
-use crate::budget::{Account, Charge};
+use crate::budget::{Account, Charge, Standing};
 use crate::engine::EndpointId;
 use crate::error::SendFailure;
 use crate::kind::SocketKind;
@@ -41,6 +41,8 @@ pub(crate) struct SendSide {
     pub(super) marks: Marks,
     /// What all of it holds.
     pub(super) account: Arc<Account>,
+    /// The account of what is received: of what peers have sent that stays as long as they do.
+    received: Arc<Account>,
     /// The octets of the largest message that may be sent.
     pub(super) largest: usize,
     pub(super) counts: Counts,
@@ -112,6 +114,8 @@ pub(super) struct Peer {
     pub(super) largest: usize,
     /// What is held for it, as the context's budget counts it.
     charge: Charge,
+    /// Its metadata and subscriptions, as the context's budget counts them.
+    standing: Standing,
     /// It is on the dirty list.
     pub(super) dirty: bool,
     /// No driver was rung for it, because a caller is expected.
@@ -144,6 +148,8 @@ pub(super) struct About {
     pub(super) address: Arc<str>,
     pub(super) kind: Option<SocketKind>,
     pub(super) properties: Vec<(String, Bytes)>,
+    /// How many octets these have.
+    pub(super) metadata: usize,
     pub(super) credentials: Option<wiremesh_transports::Credentials>,
     /// It was given this routing id when it was connected.
     pub(super) assigned_id: Bytes,
@@ -219,7 +225,12 @@ pub(super) const NUMBER: usize = 4;
 const DEPARTED: usize = 256;
 
 impl SendSide {
-    pub(super) fn new(kind: SocketKind, options: &Options, account: Arc<Account>, seed: u32) -> SendSide {
+    pub(super) fn new(
+        kind: SocketKind,
+        options: &Options,
+        [account, received]: [&Arc<Account>; 2],
+        seed: u32,
+    ) -> SendSide {
         let routing = match kind {
             SocketKind::Pull => Routing::Nowhere,
             SocketKind::Push | SocketKind::Dealer | SocketKind::Pair => Routing::Balance(Balance::default()),
@@ -243,7 +254,8 @@ impl SendSide {
             dirty: Vec::new(),
             tempo: Tempo::new(),
             marks: Marks::of(options),
-            account,
+            account: Arc::clone(account),
+            received: Arc::clone(received),
             largest: own_limit(options),
             counts: Counts::default(),
             closed: false,
@@ -266,7 +278,7 @@ impl SendSide {
 
     /// Makes a peer that has no connection yet.
     pub(super) fn insert(&mut self, about: About) -> PeerId {
-        let account = &self.account;
+        let (account, received) = (&self.account, &self.received);
         let key = self.peers.insert_as(PeerId::next_generation(), |key| Peer {
             id: PeerId::new(key),
             outbox: Outbox::default(),
@@ -275,6 +287,7 @@ impl SendSide {
             credit: Credit::default(),
             largest: usize::MAX,
             charge: Charge::new(account),
+            standing: Standing::new(received),
             dirty: false,
             deferred: false,
             retired: false,
@@ -378,6 +391,22 @@ impl SendSide {
         }
         let lone = || self.tempo.is_lone(self.counts.accepted);
         peer.after_push(idle && replaced == 0, true, lone, &mut self.dirty, core)
+    }
+
+    /// Counts what a peer's metadata and subscriptions have become.
+    pub(super) fn note_standing(&mut self, id: PeerId) {
+        let topics = match &self.routing {
+            Routing::Publish(publisher) => publisher.subscriptions.bytes_of(id.slot()),
+            Routing::Nowhere
+            | Routing::Balance(_)
+            | Routing::Request(..)
+            | Routing::Reply(_)
+            | Routing::Router(_)
+            | Routing::Upstream => 0,
+        };
+        if let Some(peer) = self.peers.get_mut(id.key()) {
+            peer.standing.set(topics + peer.about.metadata);
+        }
     }
 
     /// A peer gave room: whether senders are to be told.

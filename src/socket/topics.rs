@@ -60,6 +60,7 @@ impl Core {
         } else {
             publisher.subscriptions.cancel(peer.slot(), topic);
         }
+        side.note_standing(peer);
         drop(side);
         self.tell_waiters(Interest::CHANGE);
         Ok(true)
