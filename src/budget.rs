@@ -59,7 +59,8 @@ pub(crate) const STEP: usize = 8 * 1024;
 
 impl Budget {
     pub(crate) fn new(limit: Option<u64>) -> Arc<Budget> {
-        let limit = limit.map_or(0, |limit| i64::try_from((limit / 2).max(1)).unwrap_or(i64::MAX));
+        let limit =
+            limit.filter(|limit| *limit > 0).map_or(0, |limit| i64::try_from((limit / 2).max(1)).unwrap_or(i64::MAX));
         let (sending, receiving) = (Half::new(limit), Half::new(limit));
         Arc::new(Budget { sending, receiving, begun: AtomicBool::new(false), ended: AtomicBool::new(false) })
     }

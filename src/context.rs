@@ -458,6 +458,8 @@ impl ContextBuilder {
     /// back; 64 KiB for each socket always have room. What one socket of the process has sent another over inproc counts as sent until it is read. Each
     /// socket may hold 64 KiB of either half without being counted.
     ///
+    /// `None` is no limit, and so is `Some(0)`.
+    ///
     /// When a half is used up, sockets that hold much of it are stopped until a quarter of it is free again: for a peer for whom
     /// something waits, no second message is queued, and `send` waits, or drops and counts, as at the mark; a peer of whom a message
     /// waits to be read is not read, nor one that is within a long message, but for one of these for each socket. Sockets that hold

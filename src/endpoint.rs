@@ -52,6 +52,9 @@ pub enum EndpointState {
     Waiting,
     /// It has a connection that messages can take.
     Connected,
+    /// Over inproc: its connection has ended, as when the socket that had bound the name was closed. inproc does not connect again by itself:
+    /// a call of `connect` does, and replaces this endpoint.
+    Ended,
 }
 
 impl fmt::Display for EndpointInfo {
@@ -61,9 +64,11 @@ impl fmt::Display for EndpointInfo {
             EndpointState::Connecting => "connecting",
             EndpointState::Waiting => "waiting for the next attempt",
             EndpointState::Connected => "connected",
+            EndpointState::Ended => "ended",
         };
         write!(f, "{}: {state}", self.endpoint)?;
         match &self.last_error {
+            Some(cause) if self.attempts == 0 => write!(f, ", {cause}"),
             Some(cause) => write!(f, ", {} failed attempts, the last one: {cause}", self.attempts),
             None => Ok(()),
         }

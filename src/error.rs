@@ -127,8 +127,9 @@ pub struct SendError {
     pub reason: SendFailure,
     /// The message, as it was given.
     pub message: Message,
-    /// Where no peer was there in time: how many there are and what keeps the others away, such as `0 of 1 peers: connection refused by
-    /// 127.0.0.1:1, 14 attempts`.
+    /// What was missing, where it was not room at a peer alone. If no peer was there in time, how many there are and what keeps the
+    /// others away, such as `0 of 1 peers: connection refused by 127.0.0.1:1, 14 attempts`. If the context's
+    /// [`byte_budget`](crate::ContextBuilder::byte_budget) is used up, that.
     pub missing: Option<Box<str>>,
 }
 
@@ -148,11 +149,13 @@ impl std::fmt::Display for Missing<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum SendFailure {
-    /// `try_send`: every peer is at its high-water mark, or there is no peer.
+    /// `try_send`: every peer is at its high-water mark, or there is no peer, or the context's
+    /// [`byte_budget`](crate::ContextBuilder::byte_budget) is used up; [`SendError::missing`] tells the last.
     #[doc(alias = "EAGAIN")]
-    #[error("every peer is at its high-water mark, or there is none")]
+    #[error("no peer has room now, or there is none")]
     WouldBlock,
-    /// `send_timeout`, or the option `send_timeout`: there was no room in time.
+    /// `send_timeout`, or the option `send_timeout`: there was no room in time, at any peer or in the context's
+    /// [`byte_budget`](crate::ContextBuilder::byte_budget), or no peer. [`SendError::missing`] tells which.
     #[doc(alias = "EAGAIN")]
     #[error("no peer had room in time")]
     TimedOut,
@@ -161,7 +164,8 @@ pub enum SendFailure {
     #[doc(alias = "ENOTSOCK")]
     #[error("the socket or its context is closed")]
     Closed,
-    /// The pattern does not allow a send now: a REQ waits for its reply, a REP has no request to answer.
+    /// The pattern does not allow a send now: a REQ waits for its reply (receive it, set the option `relaxed`, or always ask by
+    /// [`request`](crate::Req::request)), a REP has no request to answer.
     #[doc(alias = "EFSM")]
     #[error("the pattern does not allow a send now: {0}")]
     WrongState(&'static str),
@@ -232,7 +236,9 @@ pub enum RecvError {
     #[doc(alias = "EAGAIN")]
     #[error("no message is there now")]
     WouldBlock,
-    /// `recv_timeout`, or the option `receive_timeout`: nothing came in time.
+    /// `recv_timeout`, or the option `receive_timeout`: nothing came in time. Where nothing ever comes, the reason may be a SUB that has
+    /// not subscribed, or peers that are not there: [`endpoints`](crate::Socket::endpoints) says why not, and so does
+    /// [`wait_for_peers`](crate::Socket::wait_for_peers).
     #[doc(alias = "EAGAIN")]
     #[error("no message came in time")]
     TimedOut,

@@ -30,10 +30,11 @@ pub struct Event {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum EventKind {
-    /// A listener is open.
+    /// A listener is open. Told before `bind` returns.
     #[doc(alias = "ZMQ_EVENT_LISTENING")]
     Listening,
-    /// A listener could not be opened: the address is in use, or the system or the poll refused. `bind` has returned that as an error.
+    /// A listener could not be opened: the address is in use, or the system refused. `bind` has returned that as an error. If the poll
+    /// refused it later, this follows `Listening`.
     #[doc(alias = "ZMQ_EVENT_BIND_FAILED")]
     BindFailed(Cause),
     /// A connection was accepted; its handshake follows.

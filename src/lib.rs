@@ -1,5 +1,5 @@
 //! Brokerless messaging in the spirit of ZeroMQ: sockets that carry whole messages between threads, processes and machines,
-//! by eleven patterns, with ZMTP 3.1 on the wire. ZeroMQ programs in other languages are peers.
+//! by eleven kinds of sockets in six patterns, with ZMTP 3.1 on the wire. ZeroMQ programs in other languages are peers.
 //!
 //! There is no broker to run. A program opens sockets, binds or connects them, and sends. The library makes the connections and
 //! keeps them, queues and takes turns.
@@ -104,9 +104,9 @@
 //!   dropped, by kind; each drop is counted by reason: [queues](guide::queues).
 //! * **Closing does not wait, the end of `main` does**: as long as messages still move, then at most five seconds:
 //!   [life cycle](guide::life_cycle).
-//! * **Connections heal.** Connecting endpoints connect again and keep their queue; messages are never cut and never doubled:
+//! * **Connections heal.** Over tcp and ipc connecting endpoints connect again and keep their queue; messages are never cut and never doubled:
 //!   [failures](guide::failures), with the limits that keep hostile peers at bay.
-//! * **Requests can have time limits and retries**, and never get stuck: [requests](guide::requests).
+//! * **Requests can have time limits and retries**, and `request` never gets stuck: [requests](guide::requests).
 //! * **You can look inside**: events with causes, counters per socket and per peer: [watching](guide::watching).
 //! * **There is no encryption and no authentication yet.**
 //!

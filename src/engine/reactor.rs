@@ -424,19 +424,18 @@ impl Reactor {
                 pause: Binding::SHORTEST_PAUSE,
             }
         });
-        let kind = match failed {
+        host.port().hold_reserve();
+        match failed {
             None => {
                 self.endpoints.insert(id, Origin::Listener(key));
-                EventKind::Listening
             }
             Some(error) => {
                 self.bindings.remove(key);
                 host.endpoint_ended(id);
-                EventKind::BindFailed(error.into())
+                let kind = EventKind::BindFailed(error.into());
+                host.event(Event { kind, endpoint, address: None, peer: None });
             }
-        };
-        host.port().hold_reserve();
-        host.event(Event { kind, endpoint, address: None, peer: None });
+        }
         self.list_binding(key);
     }
 
@@ -775,7 +774,11 @@ impl Reactor {
                 } else if connecting && !dialer.candidates.is_empty() {
                     self.attempt(host, dialer_key, Some(cause));
                 } else {
-                    self.retry(host, dialer_key, cause);
+                    let kind = EventKind::Closed(cause.clone());
+                    // Of an attempt that failed this has been told.
+                    if !self.retry(host, dialer_key, cause) && !connecting {
+                        host.event(Event { kind, endpoint, address: None, peer: link.peer });
+                    }
                 }
             }
         }

@@ -311,9 +311,9 @@ options! {
 
     // Handshake and life signs.
 
-    /// How long a peer may take from the first moment to the end of its handshake. `None` waits for ever.
+    /// How long a peer may take from the first moment to the end of its handshake. `None` waits for ever, and so does zero.
     handshake_timeout HandshakeTimeout: Option<Duration> = Some(Duration::from_secs(30)), "30 s";
-    "ZMQ_HANDSHAKE_IVL" 66, "time", "any, or none for no limit", NewEndpoints, ALL;
+    "ZMQ_HANDSHAKE_IVL" 66, "time", "any, or zero or none for no limit", NewEndpoints, ALL;
 
     /// How many connections a socket may have that were accepted and are past their handshake, over all its listeners. Those that come
     /// beyond are refused, with an event, and try again. Over inproc there is no limit.

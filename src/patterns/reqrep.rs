@@ -4,6 +4,10 @@ use crate::message::{Frame, Message};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+/// What a REQ is told that asks again too early, and what helps.
+pub(crate) const UNANSWERED: &str = "the reply to the last request has not been received \
+    (receive it, set the option `relaxed`, or always ask by `request`, which gives a late reply up)";
+
 /// What a REQ is doing.
 #[derive(Debug)]
 pub(crate) struct Requests<P> {

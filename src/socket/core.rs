@@ -7,6 +7,7 @@ use super::receiving::{Arrivals, Reader};
 use super::sending::{After, Marks, Payload, Peer, Recipient, Routing, SendSide, Wire, own_limit};
 use crate::budget::{Account, BudgetHalf};
 use crate::context::Inner;
+use crate::endpoint::EndpointInfo;
 use crate::engine::listener::SharedListener;
 use crate::engine::port::{Command, Drive, Pace, Port};
 use crate::engine::reactor::Linger;
@@ -103,6 +104,8 @@ pub(super) struct Endpoints {
     pub(super) listeners: BTreeMap<EndpointId, Arc<SharedListener>>,
     /// How those have fared that connect.
     pub(super) outlook: BTreeMap<EndpointId, Outlook>,
+    /// The last one that connected and was given up, with the cause.
+    pub(super) given_up: Option<EndpointInfo>,
 }
 
 impl Endpoints {
@@ -561,9 +564,13 @@ impl Core {
         sent.map_err(|reason| self.unsent_because(reason, message))
     }
 
-    /// The error of a send that failed, which says why no peer was there in time.
+    /// The error of a send that failed, which says why there was no room, or no peer in time.
     pub(super) fn unsent_because(&self, reason: SendFailure, message: Message) -> SendError {
-        let missing = if reason == SendFailure::TimedOut { self.why_no_peer() } else { None };
+        let missing = match reason {
+            SendFailure::TimedOut => self.why_no_room(true),
+            SendFailure::WouldBlock => self.why_no_room(false),
+            _ => None,
+        };
         SendError { reason, message, missing }
     }
 

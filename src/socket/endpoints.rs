@@ -86,6 +86,9 @@ impl Core {
             endpoints.given.extend(given.map(|given| (id, given.to_owned())));
             id
         };
+        // Peers may come from now on: a monitor that is made after this call hears of them, and not of this.
+        let kind = EventKind::Listening;
+        self.event(Event { kind, endpoint: bound.as_str().into(), address: None, peer: None });
         self.port.submit(Command::Listen { id, endpoint: bound.as_str().into(), listener, settings });
         self.end_if_closed()?;
         Ok(bound)
@@ -357,7 +360,7 @@ pub(super) fn protocol_config(kind: SocketKind, options: &Options) -> Config {
     // Frames take memory that their octets do not tell of.
     let frames = u32::try_from(config.max_message / FRAME).unwrap_or(u32::MAX).max(FEW_FRAMES);
     config.max_frames = options.max_message_frames.min(frames);
-    config.handshake_timeout = options.handshake_timeout;
+    config.handshake_timeout = options.handshake_timeout.filter(|limit| !limit.is_zero());
     if !options.heartbeat_interval.is_zero() {
         config.heartbeat = Some(Heartbeat {
             interval: options.heartbeat_interval,

@@ -914,7 +914,43 @@ receives!(Pull);
 face! {
     /// A PUB that shows its application the subscriptions, and what else subscribers send upstream (RFC 29).
     ///
-    /// A received message whose first octet is 1 is a subscription to the topic that follows, one with 0 a cancellation.
+    /// A received message whose first octet is 1 is a subscription to the topic that follows, one with 0 a cancellation. By default
+    /// only the first subscription of each topic is shown, and its last cancellation: a second subscriber to the same topic brings no message.
+    /// These options show more, or leave more to the application:
+    ///
+    /// | option | what it does |
+    /// |---|---|
+    /// | [`verbose`](crate::Options::verbose) | shows every subscription; what is sent then still goes to all who subscribed |
+    /// | [`verboser`](crate::Options::verboser) | shows every cancellation as well |
+    /// | [`manual`](crate::Options::manual) | shows every request, and none has an effect but by [`subscribe_last`](XPub::subscribe_last) and [`unsubscribe_last`](XPub::unsubscribe_last) |
+    /// | [`manual_last_value`](crate::Options::manual_last_value) | as `manual`, and the message sent after a subscription was read goes to that subscriber alone |
+    ///
+    /// The last makes a cache, which tells each newcomer the last value of its topic, and nobody else:
+    ///
+    /// ```
+    /// use wiremesh::{Context, Sub, XPub};
+    ///
+    /// let context = Context::new();
+    /// let publisher = XPub::builder().context(&context).manual_last_value(true).build()?;
+    /// publisher.bind("inproc://values")?;
+    /// let last_value = "news: none";
+    /// let subscribers = [Sub::in_context(&context), Sub::in_context(&context)];
+    /// for subscriber in &subscribers {
+    ///     subscriber.subscribe("news")?;
+    ///     subscriber.connect("inproc://values")?;
+    ///     let request = publisher.recv()?;
+    ///     if let Some((1, topic)) = request.first().split_first() {
+    ///         publisher.subscribe_last(topic)?;
+    ///         publisher.send(last_value)?; // to this subscriber alone
+    ///     }
+    ///     assert_eq!(subscriber.recv()?, last_value);
+    /// }
+    /// publisher.send("news: some")?; // to all
+    /// for subscriber in &subscribers {
+    ///     assert_eq!(subscriber.recv()?, "news: some");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Examples
     /// ```

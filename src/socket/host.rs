@@ -185,8 +185,7 @@ impl Host for Core {
         let mut endpoints = self.lock_endpoints();
         endpoints.bound.remove(&endpoint);
         endpoints.listeners.remove(&endpoint);
-        endpoints.connected.remove(&endpoint);
-        endpoints.outlook.remove(&endpoint);
+        endpoints.give_up(endpoint, None);
         endpoints.assigned.remove(&endpoint);
     }
 

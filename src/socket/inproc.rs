@@ -6,8 +6,8 @@ use super::core::Core;
 use super::endpoints::INPROC;
 use super::sending::{About, After, Marks, SendSide, Wire};
 use crate::endpoint::Endpoint;
-use crate::engine::EndpointId;
 use crate::engine::waiters::Interest;
+use crate::engine::{Course, EndpointId};
 use crate::error::Error;
 use crate::event::{Cause, Event, EventKind};
 use crate::peer::PeerId;
@@ -34,8 +34,8 @@ impl Core {
         for (connector, peer) in waiting {
             if let Some(connector) = connector.upgrade() {
                 // A connector that does not fit is told by an event of its own, and is no peer.
-                if join(&connector, peer, self, id, &endpoint).is_err() {
-                    connector.drop_endpoint_of(peer);
+                if let Err(reason) = join(&connector, peer, self, id, &endpoint) {
+                    connector.drop_endpoint_of(peer, reason);
                 }
             }
         }
@@ -93,16 +93,17 @@ impl Core {
         if self.connects_once() && self.profile.deduplicates_inproc() && same.any(|(id, _)| lives(*id)) {
             return None;
         }
+        endpoints.forget_ended(endpoint.as_str(), lives);
         let id = endpoints.allot();
         endpoints.connected.insert(id, endpoint.to_string());
         Some(id)
     }
 
     /// The endpoint of a peer cannot work: it ends.
-    fn drop_endpoint_of(&self, peer: PeerId) {
+    fn drop_endpoint_of(&self, peer: PeerId, reason: Cow<'static, str>) {
         let id = self.lock_send().peer(peer).map(|peer| peer.about.endpoint_id);
         if let Some(id) = id {
-            self.lock_endpoints().connected.remove(&id);
+            self.lock_endpoints().give_up(id, Some(Cause::Refused(reason)));
         }
         self.dismiss(peer, false);
     }
@@ -186,10 +187,11 @@ impl Core {
 
     /// Ends the link to a peer if it is one of this process.
     pub(super) fn part_inproc(&self, peer: PeerId, cause: Cause) -> bool {
-        let endpoint = match self.lock_send().peer(peer).map(|entry| (&entry.wire, &entry.about.endpoint)) {
-            Some((Wire::Inproc { .. }, endpoint)) => Arc::clone(endpoint),
+        let (id, endpoint) = match self.lock_send().peer(peer).map(|entry| (&entry.wire, &entry.about)) {
+            Some((Wire::Inproc { .. }, about)) => (about.endpoint_id, Arc::clone(&about.endpoint)),
             Some((Wire::None | Wire::Stream(_), _)) | None => return false,
         };
+        self.note_course(id, Course::Lost { cause: &cause });
         self.part(peer);
         use crate::engine::Host;
         self.event(Event { kind: EventKind::Disconnected(cause), endpoint, address: None, peer: Some(peer) });
@@ -217,12 +219,12 @@ impl Core {
 
     /// An inproc peer has gone: what it sent stays readable.
     fn orphan(&self, peer: PeerId) {
-        let endpoint: Option<Endpoint> = {
-            let side = self.lock_send();
-            side.peer(peer).and_then(|peer| peer.about.endpoint.parse().ok())
-        };
+        let about = self.lock_send().peer(peer).map(|peer| (peer.about.endpoint_id, Arc::clone(&peer.about.endpoint)));
+        if let Some((id, _)) = about {
+            self.note_course(id, Course::Lost { cause: &Cause::Peer });
+        }
         self.dismiss(peer, false);
-        if let Some(endpoint) = endpoint {
+        if let Some(endpoint) = about.and_then(|(_, endpoint)| endpoint.parse().ok()) {
             self.tell(EventKind::Disconnected(Cause::Peer), &endpoint, Some(peer));
         }
         self.wake_driver(Interest::MESSAGE);

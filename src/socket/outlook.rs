@@ -1,7 +1,8 @@
 //! What is known of each endpoint: whether it is connected, and if not, why not. Told by [`Socket::endpoints`](crate::Socket::endpoints),
 //! and by the errors of calls that waited for a peer in vain.
 
-use super::core::Core;
+use super::core::{Core, Endpoints};
+use super::endpoints::INPROC;
 use super::sending::Wire;
 use crate::endpoint::{EndpointInfo, EndpointState};
 use crate::engine::{Course, EndpointId};
@@ -34,6 +35,37 @@ impl Outlook {
     }
 }
 
+impl Endpoints {
+    /// A connecting endpoint ends, and nobody asked for it: why is kept for those who wait for a peer later.
+    pub(super) fn give_up(&mut self, id: EndpointId, cause: Option<Cause>) {
+        let Some(endpoint) = self.connected.remove(&id) else { return };
+        let outlook = self.outlook.remove(&id).unwrap_or_default();
+        let (last_error, address) = outlook.last_error.unzip();
+        if let Some(cause) = cause.or(last_error) {
+            self.given_up = Some(EndpointInfo {
+                endpoint,
+                state: EndpointState::Ended,
+                connections: 0,
+                attempts: outlook.attempts,
+                last_error: Some(cause),
+                address: address.flatten().map(|address| address.to_string()),
+            });
+        }
+    }
+
+    /// Forgets endpoints of that name that are of no use any more; `lives` says which still have a peer.
+    pub(super) fn forget_ended(&mut self, name: &str, lives: impl Fn(EndpointId) -> bool) {
+        let Endpoints { connected, outlook, .. } = self;
+        connected.retain(|id, known| {
+            let keeps = known != name || lives(*id);
+            if !keeps {
+                outlook.remove(id);
+            }
+            keeps
+        });
+    }
+}
+
 impl Core {
     /// What became of a connecting endpoint.
     pub(super) fn note_course(&self, id: EndpointId, course: Course<'_>) {
@@ -49,11 +81,15 @@ impl Core {
             return Vec::new();
         }
         let mut connections: BTreeMap<EndpointId, usize> = BTreeMap::new();
-        for (_, peer) in self.lock_send().peers.iter().filter(|(_, peer)| !matches!(peer.wire, Wire::None)) {
-            *connections.entry(peer.about.endpoint_id).or_default() += 1;
+        // An inproc endpoint and its peer come under one gate, so that an endpoint without is one whose peer has gone.
+        let side = self.lock_send();
+        for (_, peer) in side.peers.iter() {
+            *connections.entry(peer.about.endpoint_id).or_default() += usize::from(!matches!(peer.wire, Wire::None));
         }
-        let count = |id: &EndpointId| connections.get(id).copied().unwrap_or(0);
         let endpoints = self.lock_endpoints();
+        drop(side);
+        let count = |id: &EndpointId| connections.get(id).copied().unwrap_or(0);
+        let has_ended = |id, endpoint: &str| is_inproc(endpoint) && !connections.contains_key(id);
         let bound = endpoints.bound.iter().map(|(id, endpoint)| EndpointInfo {
             endpoint: endpoint.clone(),
             state: EndpointState::Listening,
@@ -68,6 +104,7 @@ impl Core {
             EndpointInfo {
                 endpoint: endpoint.clone(),
                 state: match count(id) {
+                    0 if has_ended(id, endpoint) => EndpointState::Ended,
                     0 if outlook.waiting => EndpointState::Waiting,
                     0 => EndpointState::Connecting,
                     _ => EndpointState::Connected,
@@ -103,6 +140,9 @@ impl Core {
         if endpoints.is_empty() {
             reasons.push("the socket has no endpoint".to_owned());
         }
+        if connecting.is_empty() {
+            reasons.extend(self.lock_endpoints().given_up.as_ref().map(why_given_up));
+        }
         if let (true, Some(endpoint)) = (connecting.is_empty(), listening.first()) {
             reasons.push(format!("nobody has connected to {}", endpoint.endpoint));
         }
@@ -114,27 +154,56 @@ impl Core {
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 
-    /// The same for a send that found no peer in time, with how many there are. `None` where peers are there, and full.
-    pub(super) fn why_no_peer(&self) -> Option<Box<str>> {
+    /// Why a send found no room: a budget that is used up, or missing peers if it waited for them. `None` where peers are there, and full.
+    pub(super) fn why_no_room(&self, waited: bool) -> Option<Box<str>> {
+        let used_up = "the sending half of the context's `byte_budget` is used up";
+        let budget = self.queued.is_stopped().then(|| used_up.to_owned());
+        let missing = if waited { self.why_no_peer() } else { None };
+        let reasons: Vec<String> = budget.into_iter().chain(missing).collect();
+        (!reasons.is_empty()).then(|| reasons.join("; ").into())
+    }
+
+    /// The same as [`why_missing`](Core::why_missing) for a send that found no peer in time, with how many there are. `None` where peers are there, and full.
+    fn why_no_peer(&self) -> Option<String> {
         let endpoints = self.endpoint_infos();
         let connecting = endpoints.iter().filter(|endpoint| endpoint.state != EndpointState::Listening).count();
         let there = self.connections();
         let missing = endpoints.is_empty() || endpoints.iter().any(|endpoint| endpoint.connections == 0);
         let why = if missing { self.why_missing()? } else { return None };
-        Some(format!("{there} of {} peers: {why}", connecting.max(there).max(1)).into())
+        Some(format!("{there} of {} peers: {why}", connecting.max(there).max(1)))
     }
 }
 
 /// So many different reasons are named.
 const NAMED: usize = 3;
 
+fn is_inproc(endpoint: &str) -> bool {
+    endpoint.split_once("://").is_some_and(|(scheme, _)| scheme == INPROC)
+}
+
+/// Why an endpoint is one no more that nobody took back.
+fn why_given_up(endpoint: &EndpointInfo) -> String {
+    let why = match &endpoint.last_error {
+        Some(Cause::Refused(why)) if is_inproc(&endpoint.endpoint) => why.to_string(),
+        Some(_) | None => why_not(endpoint),
+    };
+    format!("`{}` was given up: {why}", endpoint.endpoint)
+}
+
 /// Why a connecting endpoint has no connection.
 fn why_not(endpoint: &EndpointInfo) -> String {
     let at = endpoint.address.as_deref().unwrap_or_else(|| {
         endpoint.endpoint.split_once("://").map_or(endpoint.endpoint.as_str(), |(_, address)| address)
     });
+    if endpoint.state == EndpointState::Ended && is_inproc(&endpoint.endpoint) {
+        let why = match &endpoint.last_error {
+            None | Some(Cause::Peer) => format!("the binder of {} has closed", endpoint.endpoint),
+            Some(cause) => format!("{}: {cause}", endpoint.endpoint),
+        };
+        return format!("{why}; inproc does not connect again by itself: call `connect`");
+    }
     let Some(cause) = &endpoint.last_error else {
-        return if endpoint.endpoint.starts_with("inproc://") {
+        return if is_inproc(&endpoint.endpoint) {
             format!("nobody has bound {}", endpoint.endpoint)
         } else {
             format!("no answer from {at} yet")

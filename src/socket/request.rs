@@ -8,6 +8,7 @@ use crate::error::{RecvError, SendError, SendFailure};
 use crate::event::Cause;
 use crate::kind::SocketKind;
 use crate::message::Message;
+use crate::patterns::reqrep::UNANSWERED;
 use crate::peer::PeerId;
 use crate::queue::outbox::Lost;
 use crate::queue::outbox::Settled;
@@ -112,7 +113,7 @@ impl Core {
         }
         let Routing::Request(balance, requests) = &mut side.routing else { return Err(SendFailure::NotSupported) };
         if !again && !requests.may_send(self.switch().relaxed) {
-            return Err(SendFailure::WrongState("the reply to the last request has not been received"));
+            return Err(SendFailure::WrongState(UNANSWERED));
         }
         let size = message.byte_len();
         if size > side.largest {

@@ -9,7 +9,7 @@ use crate::engine::waiters::Interest;
 use crate::error::{SendError, SendFailure};
 use crate::kind::SocketKind;
 use crate::message::{IntoMessage, Message};
-use crate::patterns::reqrep::Envelope;
+use crate::patterns::reqrep::{Envelope, UNANSWERED};
 use crate::peer::PeerId;
 use crate::queue::gate::Pass;
 use crate::stats::Reason;
@@ -151,7 +151,7 @@ impl Core {
         let mut claim = Claim::default();
         match (routing, name) {
             (Routing::Request(_, requests), None) if !requests.may_send(self.switch().relaxed) => {
-                return Err(SendFailure::WrongState("the reply to the last request has not been received"));
+                return Err(SendFailure::WrongState(UNANSWERED));
             }
             (Routing::Balance(balance) | Routing::Request(balance, _), None) => {
                 let chosen = balance.choose(|slot| peers.at(slot).is_some_and(has_room));

@@ -12,7 +12,7 @@ use crate::kind::SocketKind;
 use crate::message::{Message, wire};
 use crate::options::Options;
 use crate::patterns::balance::Balance;
-use crate::patterns::reqrep::{Replies, Requests};
+use crate::patterns::reqrep::{Replies, Requests, UNANSWERED};
 use crate::patterns::router::Routes;
 use crate::patterns::subscriptions::Subscriptions;
 use crate::peer::PeerId;
@@ -795,7 +795,7 @@ impl Core {
             Routing::Nowhere | Routing::Balance(_) => return Err(SendFailure::NotSupported),
             Routing::Request(balance, requests) => {
                 if !requests.may_send(self.switch().relaxed) {
-                    return Err(SendFailure::WrongState("the reply to the last request has not been received"));
+                    return Err(SendFailure::WrongState(UNANSWERED));
                 }
                 let peers = &side.peers;
                 // The request number counts against the peer's limit as well.

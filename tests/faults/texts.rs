@@ -6,8 +6,8 @@ use std::error::Error as _;
 use std::path::Path;
 use std::time::Duration;
 use wiremesh::{
-    Context, Dealer, Error, Event, EventKind, Pair, Pub, Pull, Push, RecvError, RecvIntoError, Rep, Req, RequestError,
-    SendFailure, Setting, Sub,
+    Cause, Context, Dealer, EndpointState, Error, Event, EventKind, Pair, Pub, Pull, Push, RecvError, RecvIntoError,
+    Rep, Req, RequestError, SendFailure, Setting, Sub,
 };
 
 #[test]
@@ -293,4 +293,133 @@ fn a_peer_whose_routing_id_is_taken_learns_it_and_gets_in_once_it_is_free() {
     drop(first);
     let (id, message) = router.recv_timeout(PATIENCE).expect("it gets in");
     assert!(id == *b"same" && message == "patient");
+}
+
+#[test]
+fn an_inproc_endpoint_whose_binder_has_closed_says_so_and_not_that_nobody_is_bound() {
+    let context = Context::builder().drop_wait(Some(Duration::ZERO)).build();
+    let (push, first, second) = (Push::in_context(&context), Pull::in_context(&context), Pull::in_context(&context));
+    first.bind("inproc://g").expect("bound");
+    push.connect("inproc://g").expect("connected");
+    drop(first);
+    second.bind("inproc://g").expect("bound again");
+    let brief = Duration::from_millis(5);
+    for text in [
+        push.send_timeout("x", brief).expect_err("it does not connect again").to_string(),
+        push.wait_for_peers(1, brief).expect_err("nor here").to_string(),
+    ] {
+        assert!(text.contains("0 of 1 peers: the binder of inproc://g has closed"), "{text}");
+        assert!(text.contains("call `connect`") && !text.contains("nobody has bound"), "{text}");
+    }
+    let info = &push.endpoints()[0];
+    assert!(info.state == EndpointState::Ended && matches!(info.last_error, Some(Cause::Peer)), "{info:?}");
+    assert_eq!(info.to_string(), "inproc://g: ended, closed by the peer");
+    push.connect("inproc://g").expect("connected");
+    push.send("x").expect("accepted");
+    assert_eq!(second.recv_timeout(PATIENCE).expect("it comes"), "x");
+    let states: Vec<EndpointState> = push.endpoints().iter().map(|info| info.state).collect();
+    assert_eq!(states, [EndpointState::Connected], "the one that had ended is replaced");
+}
+
+#[test]
+fn an_endpoint_that_was_given_up_is_named_with_its_cause() {
+    let context = Context::builder().drop_wait(Some(Duration::ZERO)).build();
+    let brief = Duration::from_millis(5);
+    let said = |push: &Push| {
+        let unsent = push.send_timeout("x", brief).expect_err("there is no peer").to_string();
+        let missing = push.wait_for_peers(1, brief).expect_err("nor here").to_string();
+        assert!(unsent.contains("the socket has no endpoint; "), "{unsent}");
+        assert!(missing.contains("0 of 1 peers: the socket has no endpoint; "), "{missing}");
+        unsent + &missing
+    };
+    let (push, rep) = (Push::in_context(&context), Rep::in_context(&context));
+    push.connect("inproc://later").expect("nobody is bound yet");
+    rep.bind("inproc://later").expect("bound");
+    let text = said(&push);
+    assert_eq!(text.matches("`inproc://later` was given up: the socket bound there is a REP, ").count(), 2, "{text}");
+
+    let nobody = Nobody::new();
+    let push = Push::builder().context(&context).reconnect_interval(None).build().expect("good options");
+    let monitor = push.monitor();
+    push.connect(&nobody.endpoint).expect("a good endpoint");
+    eventually(PATIENCE, "it is given up", || push.endpoints().is_empty());
+    let text = said(&push);
+    let given_up = format!("`{}` was given up: connection refused by ", nobody.endpoint);
+    assert_eq!(text.matches(&given_up).count(), 2, "{text}");
+    push.close();
+    let closed = monitor.iter().filter(|event| matches!(&event.kind, EventKind::Closed(Cause::System(_)))).count();
+    assert_eq!(closed, 1, "the refusal is told once");
+}
+
+#[test]
+fn no_time_for_a_handshake_is_no_limit() {
+    let context = Context::new();
+    let pull = Pull::builder().context(&context).handshake_timeout(Duration::ZERO).build().expect("good options");
+    let push = Push::builder().context(&context).handshake_timeout(Duration::ZERO).build().expect("good options");
+    let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound");
+    push.connect(&endpoint).expect("connected");
+    push.send("x").expect("accepted");
+    assert_eq!(pull.recv_timeout(PATIENCE).expect("it comes"), "x");
+}
+
+#[test]
+fn a_budget_of_nothing_is_no_limit() {
+    let context = Context::builder().byte_budget(Some(0)).drop_wait(Some(Duration::ZERO)).build();
+    let (push, pull) = (Push::in_context(&context), Pull::in_context(&context));
+    pull.bind("inproc://unlimited").expect("bound");
+    push.connect("inproc://unlimited").expect("connected");
+    for _ in 0..16 {
+        push.try_send(vec![0; 64 * 1024]).expect("there is room");
+    }
+}
+
+#[test]
+fn a_send_that_the_budget_stops_names_the_budget() {
+    let context = Context::builder().byte_budget(Some(1 << 20)).drop_wait(Some(Duration::ZERO)).build();
+    let (push, pull) = (Push::in_context(&context), Pull::in_context(&context));
+    pull.bind("inproc://budget").expect("bound");
+    push.connect("inproc://budget").expect("connected");
+    let unsent = (0..64).find_map(|_| push.try_send(vec![0; 64 * 1024]).err()).expect("the budget is used up");
+    assert_eq!(unsent.reason, SendFailure::WouldBlock);
+    let late = push.send_timeout("x", Duration::from_millis(5)).expect_err("nobody receives");
+    assert_eq!(late.reason, SendFailure::TimedOut);
+    for text in [unsent.to_string(), late.to_string()] {
+        assert!(text.contains("the sending half of the context's `byte_budget` is used up"), "{text}");
+        assert!(!text.contains("high-water mark"), "{text}");
+    }
+}
+
+#[test]
+fn a_monitor_does_not_hear_what_was_over_before_it_was_made() {
+    let context = Context::new();
+    for over in Over::ALL {
+        for _ in 0..20 {
+            let pull = Pull::in_context(&context);
+            pull.bind(over.fixed()).expect("bound");
+            let monitor = pull.monitor();
+            pull.close();
+            let told: Vec<String> = monitor.iter().map(|event| event.to_string()).collect();
+            assert!(!told.iter().any(|event| event.contains("listening")), "{told:?}");
+        }
+    }
+}
+
+#[test]
+fn a_req_that_asks_too_early_is_told_what_helps() {
+    let context = Context::new();
+    let (req, rep) = (Req::in_context(&context), Rep::in_context(&context));
+    rep.bind("inproc://mute").expect("bound");
+    req.connect("inproc://mute").expect("connected");
+    req.send("anybody?").expect("accepted");
+    let brief = Duration::from_millis(5);
+    assert!(matches!(req.recv_timeout(brief), Err(RecvError::TimedOut)));
+    let error = |outcome: Result<wiremesh::Message, RequestError>| outcome.expect_err("it waits").to_string();
+    for text in [
+        req.send("again").expect_err("it waits").to_string(),
+        error(req.request("again", brief)),
+        error(req.request_with_retries("again", brief, 1)),
+        req.try_reserve().expect_err("it waits").to_string(),
+    ] {
+        assert!(text.contains("receive it") && text.contains("the option `relaxed`"), "{text}");
+    }
 }

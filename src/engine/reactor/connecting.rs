@@ -142,10 +142,11 @@ impl Reactor {
         }
     }
 
-    /// The round of attempts failed, or the connection was lost: waits for the next round.
-    pub(super) fn retry(&mut self, host: &dyn Host, key: Key, cause: Cause) {
+    /// The round of attempts failed, or the connection was lost: waits for the next round. `false` if there is none, and the endpoint is
+    /// given up.
+    pub(super) fn retry(&mut self, host: &dyn Host, key: Key, cause: Cause) -> bool {
         let random = self.jitter.next();
-        let Some(dialer) = self.dialers.get_mut(key) else { return };
+        let Some(dialer) = self.dialers.get_mut(key) else { return true };
         let endpoint = Arc::clone(&dialer.endpoint);
         let refused = matches!(&cause, Cause::System(error) if error.kind() == io::ErrorKind::ConnectionRefused);
         let wait = match cause {
@@ -160,17 +161,15 @@ impl Reactor {
                 dialer.state = Dialing::Waiting(at);
                 dialer.candidates.clear();
                 if self.settle_dialer(host, key) {
-                    return;
+                    return true;
                 }
                 self.timers.push(Reverse((at, Timer::Dialer(key))));
                 host.course(id, Course::Waiting);
                 host.event(Event { kind: EventKind::ConnectRetried(wait), endpoint, address: None, peer });
             }
-            None => {
-                host.event(Event { kind: EventKind::Closed(cause), endpoint, address: None, peer });
-                self.remove_dialer(host, key, true);
-            }
+            None => self.remove_dialer(host, key, true),
         }
+        wait.is_some()
     }
 
     pub(super) fn remove_dialer(&mut self, host: &dyn Host, key: Key, unasked: bool) {
