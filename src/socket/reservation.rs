@@ -177,7 +177,8 @@ impl Core {
             (Routing::Publish(publisher), Some(topic)) => {
                 publisher.find(topic, peers, self.invert);
                 let is_full = |slot: &u32| peers.at(*slot).is_some_and(|peer| !has_room(peer));
-                if self.switch().nodrop && publisher.matched.iter().any(is_full) {
+                let nodrop = self.switch().nodrop;
+                if nodrop && publisher.matched.iter().any(is_full) {
                     *hungry = true;
                     return Err(SendFailure::WouldBlock);
                 }
@@ -185,7 +186,8 @@ impl Core {
                 publisher.only = None;
                 for slot in publisher.matched.drain(..) {
                     let Some(peer) = peers.at_mut(slot) else { continue };
-                    claim.places.push(if has_room(peer) {
+                    // That all had room was found out above, and other sockets may use the budget up meanwhile.
+                    claim.places.push(if nodrop || has_room(peer) {
                         peer.reserve(marks)
                     } else {
                         Place { peer: peer.id, missed: Some(peer.obstacle(LEAST, marks)) }

@@ -896,7 +896,8 @@ impl Core {
             Payload::Message(message) => message.first(),
         };
         publisher.find(topic, peers, self.invert);
-        if self.switch().nodrop {
+        let nodrop = self.switch().nodrop;
+        if nodrop {
             let size = SendSide::size_of(payload);
             // There is no use in waiting for one that does not accept so much.
             let waits = |peer: &Peer| !self.conflate && size <= peer.largest && !peer.has_room(size, *marks, self);
@@ -912,7 +913,8 @@ impl Core {
             counts.dropped.unroutable += 1;
             return Ok(());
         }
-        self.distribute(guard, payload, false)
+        // All of them had room. What the first of them holds now must not cost the others the message.
+        self.distribute(guard, payload, nodrop)
     }
 
     /// Encodes a message once and queues it for everybody `matched`; who has no room misses it, unless it is `reserved`.

@@ -29,6 +29,30 @@ fn stalled(context: &Context, size: usize) -> (Push, Raw) {
 
 // ----- nothing stands still -----
 
+/// What the first of them is to hold uses the budget up: the others had room as well when the message was taken.
+#[test]
+fn a_message_that_a_publisher_with_nodrop_takes_goes_to_all_its_subscribers() {
+    let (context, others) = (context_with(2 * MIB), Context::new());
+    let publisher =
+        Pub::builder().context(&context).nodrop(true).send_mark(0u32).linger(Duration::ZERO).build().expect("good");
+    let endpoint = publisher.bind("tcp://127.0.0.1:*").expect("bound");
+    let subscribers: Vec<Sub> = (0..8)
+        .map(|_| {
+            let sub = Sub::builder().context(&others).receive_mark(1u32).build().expect("good options");
+            sub.subscribe("").expect("open");
+            sub.connect(&endpoint).expect("a good endpoint");
+            sub
+        })
+        .collect();
+    publisher.wait_for_subscribers_to("", subscribers.len(), PATIENCE).expect("all are there");
+    let mut sent = 0;
+    while publisher.send_timeout(vec![7; 20_000], Duration::from_millis(100)).is_ok() {
+        sent += 1;
+    }
+    assert!(context.bytes_held(BudgetHalf::Sending) > 0, "the budget stops it, after {sent} messages");
+    assert_eq!(publisher.stats().dropped.total(), 0, "of {sent} messages");
+}
+
 #[test]
 fn subscribers_that_paused_in_the_context_of_their_publisher_go_on_when_they_read_again() {
     within(PATIENCE * 2, "the subscribers", || {
