@@ -119,17 +119,16 @@ impl Context {
     /// Adds a transport, so that endpoints with its scheme can be bound and connected.
     ///
     /// # Errors
-    /// [`Error::InvalidEndpoint`] when the scheme is not a scheme, is taken, or is `inproc`; [`Error::Forked`].
+    /// [`Error::System`] when the scheme is not a scheme, is taken, or is `inproc`; [`Error::Forked`].
     pub fn register_transport(&self, transport: Arc<dyn Transport>) -> Result<(), Error> {
         if self.handle.inner.is_forked() {
             return Err(Error::Forked);
         }
         let scheme = transport.scheme().to_owned();
-        self.handle
-            .inner
-            .lock_transports()
-            .register(transport)
-            .map_err(|error| Error::InvalidEndpoint { endpoint: format!("{scheme}://"), reason: error.to_string() })
+        self.handle.inner.lock_transports().register(transport).map_err(|error| {
+            let source = std::io::Error::new(std::io::ErrorKind::InvalidInput, error.problem().to_owned());
+            Error::System { action: "registering the transport", subject: scheme, source }
+        })
     }
 
     /// Closes every socket of the context: blocked calls return within 50 ms with `Closed`, and so do later ones. What was

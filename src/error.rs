@@ -120,7 +120,7 @@ impl From<Error> for io::Error {
 
 /// A message that was not sent, and why. The message is handed back.
 #[derive(Debug, ThisError)]
-#[error("message not sent: {reason}{}", Missing(.missing))]
+#[error("message not sent: {}", self.why())]
 #[non_exhaustive]
 pub struct SendError {
     /// Why it was not sent.
@@ -129,16 +129,25 @@ pub struct SendError {
     pub message: Message,
     /// What was missing, where it was not room at a peer alone. If no peer was there in time, how many there are and what keeps the
     /// others away, such as `0 of 1 peers: connection refused by 127.0.0.1:1, 14 attempts`. If the context's
-    /// [`byte_budget`](crate::ContextBuilder::byte_budget) is used up, that.
+    /// [`byte_budget`](crate::ContextBuilder::byte_budget) is used up, that. With `Unroutable` the routing id, with `NotSupported` what the kind
+    /// of the socket does not do.
     pub missing: Option<Box<str>>,
 }
 
-/// What follows the reason.
-struct Missing<'a>(&'a Option<Box<str>>);
+impl SendError {
+    /// The reason, and what was missing.
+    pub(crate) fn why(&self) -> impl std::fmt::Display + '_ {
+        Why(self)
+    }
+}
 
-impl std::fmt::Display for Missing<'_> {
+struct Why<'a>(&'a SendError);
+
+impl std::fmt::Display for Why<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.as_ref().map_or(Ok(()), |missing| write!(f, " ({missing})"))
+        let SendError { reason, missing, .. } = self.0;
+        write!(f, "{reason}")?;
+        missing.as_ref().map_or(Ok(()), |missing| write!(f, " ({missing})"))
     }
 }
 
@@ -191,8 +200,9 @@ pub enum SendFailure {
         limit: u64,
     },
     /// An [`AnySocket`](crate::AnySocket) of a kind that does not send in this way: at all, by routing id, as a request, or into
-    /// room reserved like that.
-    #[error("sockets of this kind do not send, or reserve no room in this way")]
+    /// room reserved like that. PUB, XPUB and ROUTER reserve by [`reserve_to`](crate::AnySocket::reserve_to), the others by
+    /// [`reserve`](crate::AnySocket::reserve).
+    #[error("sockets of this kind do not send in this way")]
     NotSupported,
     /// The socket was made before a fork and is used in the child.
     #[error("sockets of the parent process cannot be used in a forked child")]
@@ -255,7 +265,7 @@ pub enum RecvError {
     #[error("the pattern does not allow a receive now: {0}")]
     WrongState(&'static str),
     /// An [`AnySocket`](crate::AnySocket) of a kind that does not receive, or not in this way.
-    #[error("sockets of this kind do not receive")]
+    #[error("sockets of this kind do not receive in this way")]
     NotSupported,
     /// The socket was made before a fork and is used in the child.
     #[error("sockets of the parent process cannot be used in a forked child")]

@@ -78,7 +78,7 @@ pub enum EventKind {
         /// What the peer did.
         refusal: Refusal,
     },
-    /// Half of the context's [`byte_budget`](crate::ContextBuilder::byte_budget) is used up. Until a quarter of that half is free again,
+    /// One of the two halves of the context's [`byte_budget`](crate::ContextBuilder::byte_budget) is used up. Until a quarter of that half is free again,
     /// sockets that hold much of it take no second message for a peer, or read none from it. Told to every socket of the context.
     BudgetReached(Shortage),
     /// The last event of a monitor: the socket was closed.
@@ -86,7 +86,8 @@ pub enum EventKind {
     MonitorStopped,
 }
 
-/// What half of the context's budget is used up, and who holds it.
+/// Which half of the context's budget is used up, and who holds it. What sockets hold is told in full, with the 64 KiB of each that are not counted
+/// against the budget, and that [`bytes_held`](crate::Context::bytes_held) leaves out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shortage {
@@ -165,7 +166,7 @@ impl fmt::Display for EventKind {
             EventKind::AcceptFailed(cause) => write!(f, "accept failed: {cause}"),
             EventKind::ConnectDelayed => f.write_str("connecting"),
             EventKind::Connected => f.write_str("connected"),
-            EventKind::ConnectRetried(wait) => write!(f, "next attempt in {wait:?}"),
+            EventKind::ConnectRetried(wait) => write!(f, "next attempt in {:?}", rounded(*wait)),
             EventKind::HandshakeSucceeded => f.write_str("handshake succeeded"),
             EventKind::HandshakeFailed(cause) => write!(f, "handshake failed: {cause}"),
             EventKind::Oddity(cause) => write!(f, "ignored: {cause}"),
@@ -176,6 +177,14 @@ impl fmt::Display for EventKind {
             EventKind::BudgetReached(shortage) => fmt::Display::fmt(shortage, f),
             EventKind::MonitorStopped => f.write_str("monitor stopped"),
         }
+    }
+}
+
+/// A time as people read it: in whole milliseconds, unless it is shorter.
+fn rounded(time: Duration) -> Duration {
+    match time.as_millis() {
+        0 => time,
+        millis => u64::try_from(millis).map_or(time, Duration::from_millis),
     }
 }
 

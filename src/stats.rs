@@ -110,7 +110,7 @@ impl Unsent {
 impl fmt::Display for Unsent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.messages == 1 { "" } else { "s" };
-        write!(f, "{} message{plural} ({} octets)", self.messages, self.bytes)
+        write!(f, "{} message{plural} ({} octets on the wire)", self.messages, self.bytes)
     }
 }
 

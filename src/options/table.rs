@@ -287,8 +287,8 @@ options! {
     // Connecting.
 
     /// The shortest wait before a new attempt, and the first one where nobody was there from the start. After a connection was lost
-    /// waits are drawn from up to ten times this, so that the peers of a restarted server come back soon and not all at once. `None`
-    /// never tries again.
+    /// waits are drawn from up to ten times this, so that the peers of a restarted server come back soon and not all at once. Less
+    /// than a millisecond is taken as one. `None` never tries again.
     reconnect_interval ReconnectInterval: Option<Duration> = Some(Duration::from_millis(100)), "100 ms";
     "ZMQ_RECONNECT_IVL" 18, "time", "any, or none for never", NewEndpoints, ALL;
 
@@ -326,7 +326,8 @@ options! {
 
     /// How often to ask a silent peer for a sign of life (PING). Zero never asks.
     heartbeat_interval HeartbeatInterval: Duration = Duration::ZERO, "0";
-    "ZMQ_HEARTBEAT_IVL" 75, "time", "any", NewEndpoints, ALL;
+    "ZMQ_HEARTBEAT_IVL" 75, "time", "0 (never), or 1 ms or more", NewEndpoints, ALL,
+    check |interval| interval.is_zero() || *interval >= Duration::from_millis(1);
 
     /// How long a peer may stay silent after a PING before its connection is closed. `None` is the interval; zero never closes
     /// it. A peer that merely does not read is not silent: peers of this library say so by themselves, and others are not judged while a

@@ -57,7 +57,7 @@ pub enum ProtocolError {
     #[error("the peer's metadata is invalid: {0}")]
     InvalidMetadata(MetadataError),
     /// The peer is of a kind ours cannot talk to. Either side may be connected wrongly.
-    #[error("a {ours} socket cannot talk to a {theirs:?} socket")]
+    #[error("a {ours} socket cannot talk to a {} socket", printable(.theirs))]
     IncompatibleSocket {
         /// Our kind.
         ours: SocketKind,
@@ -67,7 +67,7 @@ pub enum ProtocolError {
     /// The peer refused us with an ERROR command. Trying again will not help before somebody changes something, unless the reason begins with
     /// `try again: `, as that of our own ends does where it passes: a second peer of a PAIR, a routing id that is in use, or another kind of socket
     /// that may be bound there later.
-    #[error("the peer refused the connection: {reason:?}")]
+    #[error("the peer refused the connection: {}", printable(.reason))]
     Refused {
         /// What it gave as its reason, at most 255 octets.
         reason: String,
@@ -129,6 +129,11 @@ pub enum ProtocolError {
         /// How much could not be had.
         octets: usize,
     },
+}
+
+/// What a peer said, without what could begin a line of its own or move a cursor.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 impl From<MetadataError> for ProtocolError {

@@ -265,7 +265,8 @@ impl AnySocket {
         self.recv_into_by(buffer, Wait::For(timeout))
     }
 
-    /// Receives at least one message and at most `max`: waits for the first as `recv` does, and takes along what else is there.
+    /// Receives at least one message and at most `max`: waits for the first as `recv` does, and takes along what else is there. With a `max` of 0 it
+    /// returns none, at once.
     ///
     /// # Errors
     /// As `recv`.
@@ -327,7 +328,7 @@ impl AnySocket {
         if self.kind() == SocketKind::Req {
             self.0.core.request(message.into_message(), timeout, retries)
         } else {
-            Err(not_supported(message).into())
+            Err(not_supported(self.kind(), "have no requests", message).into())
         }
     }
 
@@ -410,7 +411,7 @@ impl AnySocket {
 
     fn send_by(&self, message: impl IntoMessage, wait: Wait) -> Result<(), SendError> {
         match self.kind() {
-            SocketKind::Pull | SocketKind::Sub => Err(not_supported(message)),
+            kind @ (SocketKind::Pull | SocketKind::Sub) => Err(not_supported(kind, "do not send", message)),
             SocketKind::XSub => self.0.core.send_upstream(message.into_message()),
             _ => self.0.core.send(message, Recipient::Pattern, wait),
         }
@@ -420,7 +421,7 @@ impl AnySocket {
         if self.kind() == SocketKind::Router {
             self.0.core.send(message, to, wait)
         } else {
-            Err(not_supported(message))
+            Err(not_supported(self.kind(), "do not send by routing id", message))
         }
     }
 
@@ -453,8 +454,9 @@ impl<'a> IntoIterator for &'a AnySocket {
     }
 }
 
-fn not_supported(message: impl IntoMessage) -> SendError {
-    SendError { reason: SendFailure::NotSupported, message: message.into_message(), missing: None }
+fn not_supported(kind: SocketKind, lacks: &str, message: impl IntoMessage) -> SendError {
+    let missing = Some(format!("{kind} sockets {lacks}").into());
+    SendError { reason: SendFailure::NotSupported, message: message.into_message(), missing }
 }
 
 /// What a ROUTER receives as one message.

@@ -561,7 +561,12 @@ impl Core {
     #[inline(never)]
     fn send_slowly(&self, message: Message, to: Recipient<'_>, wait: Wait) -> Result<(), SendError> {
         let sent = self.await_room(wait, || self.offer(Payload::Message(&message), to));
-        sent.map_err(|reason| self.unsent_because(reason, message))
+        sent.map_err(|reason| match (reason, to) {
+            (SendFailure::Unroutable, Recipient::RoutingId(id)) => {
+                SendError { reason, message, missing: Some(format!("`{}`", id.escape_ascii()).into()) }
+            }
+            _ => self.unsent_because(reason, message),
+        })
     }
 
     /// The error of a send that failed, which says why there was no room, or no peer in time.
@@ -772,7 +777,8 @@ impl Core {
             return Ok(());
         }
         let (messages, bytes) = self.lock_send().queued();
-        Err(Error::TimedOut { waiting_for: format!("{messages} messages ({bytes} octets) are still queued") })
+        let verb = if messages == 1 { "is" } else { "are" };
+        Err(Error::TimedOut { waiting_for: format!("{} {verb} still queued", Unsent::new(messages, bytes)) })
     }
 
     pub(super) fn wait_for(

@@ -282,7 +282,9 @@ impl Core {
         let transports = self.context.lock_transports();
         let Some(transport) = transports.get(endpoint.scheme()) else {
             let known: Vec<&str> = transports.schemes().chain([INPROC]).collect();
-            return Err(Error::UnknownScheme { endpoint: endpoint.to_string(), known: known.join(", ") });
+            let lower = endpoint.scheme().to_ascii_lowercase();
+            let hint = if known.contains(&lower.as_str()) { ", all in lower case" } else { "" };
+            return Err(Error::UnknownScheme { endpoint: endpoint.to_string(), known: known.join(", ") + hint });
         };
         drop(transports);
         transport

@@ -233,7 +233,8 @@ macro_rules! receives {
                 self.0.core.recv_into(buffer, Wait::For(timeout))
             }
 
-            /// Receives at least one message and at most `max`: waits for the first as `recv` does, and takes along what else is there.
+            /// Receives at least one message and at most `max`: waits for the first as `recv` does, and takes along what else is there. With a `max` of 0 it
+            /// returns none, at once.
             ///
             /// # Errors
             /// As `recv`.
@@ -819,7 +820,8 @@ impl Router {
         self.0.core.recv_routed_into(buffer, Wait::For(timeout))
     }
 
-    /// Receives at least one message and at most `max`: waits for the first as `recv` does, and takes along what else is there.
+    /// Receives at least one message and at most `max`: waits for the first as `recv` does, and takes along what else is there. With a `max` of 0 it
+    /// returns none, at once.
     ///
     /// # Errors
     /// As `recv`.

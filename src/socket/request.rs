@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 #[non_exhaustive]
 pub enum RequestError {
     /// The request could not be sent; it is handed back.
-    #[error("the request was not sent: {0}")]
+    #[error("the request was not sent: {}", .0.why())]
     Send(SendError),
     /// No reply came.
     #[error("no reply: {0}")]

@@ -6,8 +6,8 @@ use std::error::Error as _;
 use std::path::Path;
 use std::time::Duration;
 use wiremesh::{
-    Cause, Context, Dealer, EndpointState, Error, Event, EventKind, Pair, Pub, Pull, Push, RecvError, RecvIntoError,
-    Rep, Req, RequestError, SendFailure, Setting, Sub,
+    AnySocket, Cause, Context, Dealer, EndpointState, Error, Event, EventKind, Pair, Pub, Pull, Push, RecvError,
+    RecvIntoError, Rep, Req, RequestError, SendFailure, Setting, SocketKind, Sub,
 };
 
 #[test]
@@ -422,4 +422,83 @@ fn a_req_that_asks_too_early_is_told_what_helps() {
     ] {
         assert!(text.contains("receive it") && text.contains("the option `relaxed`"), "{text}");
     }
+}
+
+#[test]
+fn what_a_kind_does_not_do_is_told_with_the_kind() {
+    let context = Context::new();
+    let [dealer, pull] = [SocketKind::Dealer, SocketKind::Pull].map(|kind| AnySocket::in_context(kind, &context));
+    let asked = dealer.request("x", Duration::ZERO).expect_err("a DEALER").to_string();
+    assert!(asked.contains("DEALER sockets have no requests"), "{asked}");
+    let sent = dealer.send_to("C", "x").expect_err("a DEALER").to_string();
+    assert!(sent.contains("DEALER sockets do not send by routing id"), "{sent}");
+    let sent = pull.send("x").expect_err("a PULL").to_string();
+    assert!(sent.contains("PULL sockets do not send"), "{sent}");
+}
+
+#[test]
+fn an_id_that_nobody_has_is_named() {
+    let context = Context::new();
+    let router = wiremesh::Router::builder().context(&context).mandatory(true).build().expect("good options");
+    let error = router.send_to(b"C\n", "x").expect_err("nobody is there").to_string();
+    assert!(error.contains("`C\\n`"), "{error}");
+}
+
+#[test]
+fn a_request_that_was_not_sent_says_so_once() {
+    let error = Req::in_context(&Context::new()).request("x", Duration::ZERO).expect_err("nobody is there");
+    assert_eq!(error.to_string().matches("not sent").count(), 1, "{error}");
+}
+
+#[test]
+fn one_message_is_still_queued_and_two_are() {
+    let (context, nobody) = (Context::builder().drop_wait(Some(Duration::ZERO)).build(), Nobody::new());
+    let push = Push::in_context(&context);
+    push.connect(&nobody.endpoint).expect("a good endpoint");
+    for text in
+        ["1 message (3 octets on the wire) is still queued", "2 messages (6 octets on the wire) are still queued"]
+    {
+        push.send("x").expect("accepted");
+        let error = push.flush(Duration::ZERO).expect_err("nobody is there").to_string();
+        assert!(error.contains(text), "{error}");
+    }
+}
+
+#[test]
+fn a_scheme_that_is_taken_is_not_called_an_endpoint() {
+    let transport = std::sync::Arc::new(wiremesh::transports::Tcp);
+    let error = Context::new().register_transport(transport).expect_err("it is there").to_string();
+    assert!(error.contains("`tcp`") && error.contains("already has a transport"), "{error}");
+    assert!(!error.contains("endpoint") && !error.contains("address"), "{error}");
+}
+
+#[test]
+fn a_scheme_in_capitals_is_told_that_schemes_are_in_lower_case() {
+    let push = Push::in_context(&Context::new());
+    let error = push.connect("TCP://127.0.0.1:1").expect_err("no such scheme").to_string();
+    assert!(error.contains("lower case"), "{error}");
+    let error = push.connect("udp://127.0.0.1:1").expect_err("no such scheme").to_string();
+    assert!(!error.contains("lower case"), "{error}");
+}
+
+#[test]
+fn what_a_peer_said_is_told_without_escapes_and_times_without_fractions() {
+    let theirs = "SUB\n".to_owned();
+    let error = wiremesh::protocol::ProtocolError::IncompatibleSocket { ours: SocketKind::Pull, theirs }.to_string();
+    assert_eq!(error, "a PULL socket cannot talk to a SUB\u{fffd} socket");
+    let error = wiremesh::protocol::ProtocolError::Refused { reason: "we want \"X\"".to_owned() }.to_string();
+    assert_eq!(error, "the peer refused the connection: we want \"X\"");
+    for (time, shown) in [(546_152_240, "546ms"), (1_200_000_001, "1.2s"), (7_000, "7µs")] {
+        let retried = EventKind::ConnectRetried(Duration::from_nanos(time)).to_string();
+        assert_eq!(retried, format!("next attempt in {shown}"));
+    }
+}
+
+#[test]
+fn nobody_asks_for_signs_of_life_more_than_a_thousand_times_a_second() {
+    let builder = || Pull::builder().context(&Context::new());
+    let error = builder().heartbeat_interval(Duration::from_nanos(1)).build().expect_err("too often").to_string();
+    assert!(error.contains("heartbeat_interval") && error.contains("1 ms"), "{error}");
+    assert!(builder().heartbeat_interval(Duration::from_millis(1)).build().is_ok());
+    assert!(builder().heartbeat_interval(Duration::ZERO).build().is_ok());
 }
