@@ -12,7 +12,7 @@ use std::fmt;
 pub(crate) struct Budget {
     sending: Half,
     receiving: Half,
-    /// A shortage has begun, or ended, and nobody knows yet.
+    /// A shortage has begun, or has ended for somebody, and nobody knows yet.
     begun: AtomicBool,
     ended: AtomicBool,
 }
@@ -70,12 +70,23 @@ impl Budget {
         u64::try_from(self.half(side).used.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
+    /// Returns true while a half is used up.
+    pub(crate) fn is_short(&self, side: BudgetHalf) -> bool {
+        self.half(side).over.load(Ordering::Relaxed)
+    }
+
+    /// A shortage that has begun is to be told later.
+    pub(crate) fn put_off(&self, side: BudgetHalf) {
+        self.half(side).begun.store(true, Ordering::Release);
+        self.begun.store(true, Ordering::Release);
+    }
+
     /// How many octets a half has; 0 is no limit.
     pub(crate) fn limit(&self, side: BudgetHalf) -> u64 {
         u64::try_from(self.half(side).limit).unwrap_or(0)
     }
 
-    /// Returns true once after a shortage has ended: those who were stopped go on. Whoever asks lets them.
+    /// Returns true once after a shortage has ended for all or for some: those that were stopped try again. Whoever asks lets them.
     #[inline(always)]
     pub(crate) fn take_ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed) && self.ended.swap(false, Ordering::AcqRel)
@@ -124,6 +135,11 @@ impl Budget {
             self.end_shortage(half, half.used.fetch_add(0, Ordering::AcqRel));
         } else if change < 0 && over {
             self.end_shortage(half, used);
+            // Those that hold little may go on although the shortage lasts: there is room beyond the limit again, or a larger part for each.
+            let reserve = half.limit.saturating_add(half.limit / 4);
+            if holders < 0 || (used - change > reserve && used <= reserve) {
+                self.ended.store(true, Ordering::Release);
+            }
         }
     }
 
@@ -168,11 +184,14 @@ pub(crate) struct Account {
     held: AtomicI64,
     /// How much of that is held for as long as peers are there.
     standing: AtomicI64,
+    /// Somebody was told to wait, and nobody has told them to go on since.
+    stopped: AtomicBool,
 }
 
 impl Account {
     pub(crate) fn new(budget: &Arc<Budget>, side: BudgetHalf) -> Arc<Account> {
-        Arc::new(Account { budget: Arc::clone(budget), side, held: AtomicI64::new(0), standing: AtomicI64::new(0) })
+        let (budget, stopped) = (Arc::clone(budget), AtomicBool::new(false));
+        Arc::new(Account { budget, side, held: AtomicI64::new(0), standing: AtomicI64::new(0), stopped })
     }
 
     /// How many octets the socket holds.
@@ -180,7 +199,7 @@ impl Account {
         u64::try_from(self.held.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
-    /// Whether nothing more is to be queued where something waits already.
+    /// Returns true if the half is used up and this socket holds much of it: it may then hold one message for each peer.
     #[inline(always)]
     pub(crate) fn is_stopped(&self) -> bool {
         self.half().over.load(Ordering::Relaxed) && self.is_large()
@@ -219,15 +238,29 @@ impl Account {
         self.half().limit != 0
     }
 
-    /// Whether the limit is passed.
-    pub(crate) fn is_short(&self) -> bool {
-        self.half().over.load(Ordering::Relaxed)
+    /// Returns true while either half is used up.
+    pub(crate) fn is_strained(&self) -> bool {
+        self.budget.is_short(BudgetHalf::Sending) || self.budget.is_short(BudgetHalf::Receiving)
     }
 
-    /// Whether the socket is one of those that made the shortage. Those that hold little go on: within their allowance always, and up to
-    /// an equal part of a quarter, which is there for them, beyond the limit.
+    /// Returns true if the socket is one of those that made the shortage, after it has noted that somebody waits: whoever ends the shortage
+    /// afterwards finds the note, and what was changed before is seen here.
     #[cold]
     fn is_large(&self) -> bool {
+        self.has_large_part() && {
+            self.stopped.swap(true, Ordering::AcqRel);
+            self.half().over.load(Ordering::Relaxed) && self.has_large_part()
+        }
+    }
+
+    /// Returns true if somebody was told to wait since it was asked last.
+    pub(crate) fn take_stopped(&self) -> bool {
+        self.stopped.swap(false, Ordering::AcqRel)
+    }
+
+    /// Sockets that hold little go on in a shortage: within their allowance always, and up to an equal part of a quarter, which is there
+    /// for them, beyond the limit.
+    fn has_large_part(&self) -> bool {
         let (half, held) = (self.half(), self.held.load(Ordering::Relaxed));
         let quarter = half.limit / 4;
         let share = quarter / half.holders.load(Ordering::Relaxed).max(1);

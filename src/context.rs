@@ -72,6 +72,8 @@ pub(crate) struct Inner {
     drop_wait_total: Option<Duration>,
     reports_unsent: AtomicBool,
     pub(crate) budget: Arc<Budget>,
+    /// When sockets were told of a shortage last, in the half for sending and in the other.
+    told: Mutex<(Option<Instant>, Option<Instant>)>,
     generation: u32,
     seed: AtomicU64,
 }
@@ -217,6 +219,8 @@ impl std::fmt::Debug for Context {
     }
 }
 
+/// How long after sockets were told of a shortage they are told of another of the same half.
+const TOLD_AGAIN: Duration = Duration::from_secs(1);
 /// How long sockets that were told to give up may take to do so.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -317,6 +321,22 @@ impl Inner {
 
     #[cold]
     fn tell_shortage(&self, half: BudgetHalf) {
+        {
+            let now = Instant::now();
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            let told = match half {
+                BudgetHalf::Sending => &mut told.0,
+                BudgetHalf::Receiving => &mut told.1,
+            };
+            // Where one message after another uses up a half, each is no news.
+            if told.is_some_and(|told| now.saturating_duration_since(told) < TOLD_AGAIN) {
+                if self.budget.is_short(half) {
+                    self.budget.put_off(half);
+                }
+                return;
+            }
+            *told = Some(now);
+        }
         let cores = self.live();
         let Some(largest) = cores.iter().max_by_key(|core| core.held_of(half)) else { return };
         let (octets, kind, endpoint) = (largest.held_of(half), largest.kind, largest.first_endpoint());
@@ -467,8 +487,10 @@ impl ContextBuilder {
     /// with [`Cause::Limit`](crate::Cause::Limit). Monitors are told that a half is used up, and who holds most
     /// ([`BudgetReached`](crate::EventKind::BudgetReached)).
     ///
-    /// At worst the sockets of the context so hold, in octets: 5/4 of the budget, and for each socket 128 KiB, and for each connection
-    /// 12 KiB, the message that passed the limit in either direction, and what one read brings (256 KiB).
+    /// At worst the sockets of the context so hold, in octets: 5/4 of the budget; for each socket 128 KiB, and 1 MiB of buffers that are
+    /// kept to be filled again; for each connection 24 KiB, what one read brings (256 KiB), one message in each direction, of whatever
+    /// size is allowed, and, where it sends to others than ours, as many octets as the system's send buffer holds. A
+    /// [`Reservation`](crate::Reservation) may add its message.
     pub fn byte_budget(mut self, octets: Option<u64>) -> ContextBuilder {
         self.byte_budget = octets;
         self
@@ -499,6 +521,7 @@ impl ContextBuilder {
                     drop_wait_total: self.drop_wait_total,
                     reports_unsent: AtomicBool::new(self.reports_unsent),
                     budget: Budget::new(self.byte_budget),
+                    told: Mutex::new((None, None)),
                     generation: fork_generation(),
                     seed: AtomicU64::new(seed),
                 }),

@@ -163,6 +163,8 @@ pub(crate) enum Wait {
 }
 
 const FOREVER: u64 = u64::MAX;
+/// After so many octets read they are given back at the latest: what the application has is to stop nobody.
+const PROMPT: usize = 64 * 1024;
 
 impl Core {
     pub(crate) fn new(kind: SocketKind, context: Arc<Inner>, options: Options) -> Arc<Core> {
@@ -295,7 +297,7 @@ impl Core {
         {
             let mut reader = self.lock_recv();
             reader.step = if receive_mark == 0 { 8192 } else { receive_mark.div_ceil(2) };
-            reader.step_bytes = if bytes == 0 { 4 << 20 } else { bytes.div_ceil(2) };
+            reader.step_bytes = if bytes == 0 { PROMPT } else { bytes.div_ceil(2).min(PROMPT) };
         }
         let peers: Vec<PeerId> = {
             let mut side = self.lock_send();

@@ -45,7 +45,7 @@ impl Core {
     /// the batch was taken.
     pub(super) fn after_flush(&self, peer: PeerId) {
         self.context.attend();
-        if !self.queued.is_short() {
+        if !self.queued.is_strained() {
             return;
         }
         let room = {
@@ -109,7 +109,10 @@ impl Core {
             let Wire::Stream(stream) = &peer.wire else { return Flush::Busy };
             let stream = Arc::clone(stream);
             let Some(mut batch) = peer.outbox.begin() else {
-                return if peer.outbox.is_idle() { Flush::Done } else { Flush::Busy };
+                let flushed = if peer.outbox.is_idle() { Flush::Done } else { Flush::Busy };
+                drop(guard);
+                self.after_flush(id);
+                return flushed;
             };
             let room = side.gave_room(id.slot());
             drop(guard);
@@ -187,7 +190,7 @@ impl Core {
         // What comes back after the connection was lost counts against the mark again.
         peer.note_fill(side.marks);
         peer.settle(settled, &mut side.counts);
-        peer.uncharge();
+        peer.recharge();
         if peer.outbox.has_sent() {
             let unsent = peer.unsent();
             peer.outbox.acknowledge(unsent);

@@ -150,7 +150,7 @@ impl Host for Core {
         entry.lingered = true;
         let settled = entry.outbox.clear();
         entry.settle(settled, &mut side.counts);
-        entry.uncharge();
+        entry.recharge();
         drop(guard);
         self.context.attend();
         Unsent::new(settled.dropped as u64, settled.dropped_bytes as u64)

@@ -269,7 +269,7 @@ impl Core {
             return Err("the socket is being closed");
         }
         let replaced = self.place(&mut side, peer, identity)?;
-        self.open_flow(peer);
+        self.open_inproc_flow(peer);
         reader.link_inproc(peer, Arc::downgrade(other), there);
         let Some(entry) = side.peer_mut(peer) else { return Err("the peer is gone") };
         entry.wire = Wire::Inproc { core: Arc::downgrade(other), there, noticed: false };

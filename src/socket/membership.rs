@@ -263,7 +263,7 @@ impl Core {
     /// Messages of these sizes were taken out of a peer's queue: what is told of that.
     fn after_drop(&self, side: &mut SendSide, peer: PeerId, sizes: &[usize], refusal: Refusal) -> Vec<Event> {
         let Some(entry) = side.peers.get_mut(peer.key()).filter(|_| !sizes.is_empty()) else { return Vec::new() };
-        entry.uncharge();
+        entry.recharge();
         let (endpoint, address) = (&entry.about.endpoint, &entry.about.address);
         let event = |size: &usize| Event {
             kind: EventKind::GivenUp { octets: *size as u64, refusal },
@@ -304,6 +304,7 @@ impl Core {
             entry.wire = Wire::None;
             let settled = entry.outbox.lose(lost);
             entry.settle(settled, &mut side.counts);
+            entry.recharge();
             let given_up = if settled.rewound { self.judge(side, peer) } else { Vec::new() };
             side.marks_changed(peer);
             side.connections -= u64::from(was_up);
@@ -321,6 +322,7 @@ impl Core {
         }
         self.reveal();
         self.tell_waiters(Interest::CHANGE);
+        self.context.attend();
     }
 
     /// Takes a peer out of the pattern, with the lock held. An XPUB shows what follows from that.
@@ -341,6 +343,9 @@ impl Core {
             Routing::Publish(publisher) => {
                 if publisher.last == Some(peer) {
                     publisher.last = None;
+                }
+                if publisher.only == Some(peer) {
+                    publisher.only = None;
                 }
                 self.hide_requests(peer);
                 publisher.subscriptions.remove_peer_visiting_all(slot, |topic, is_edge| {

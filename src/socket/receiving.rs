@@ -65,6 +65,7 @@ struct Flow {
     intake: Intake,
     /// What the context's budget counts of it. What comes from an inproc peer is counted there, as long as that is.
     charge: Charge,
+    is_counted_by_sender: bool,
     state: FlowState,
     received: u64,
     received_bytes: u64,
@@ -87,6 +88,7 @@ impl Flow {
         Flow {
             intake: Intake::default(),
             charge: Charge::new(account),
+            is_counted_by_sender: false,
             state: FlowState::Open,
             received: 0,
             received_bytes: 0,
@@ -493,7 +495,9 @@ impl Core {
             arrivals.discarded += messages as u64;
             return false;
         }
-        flow.charge.add(bytes);
+        if !flow.is_counted_by_sender {
+            flow.charge.add(bytes);
+        }
         flow.intake.land(messages, bytes, marks, self.received.is_stopped());
         arrivals.fresh += messages;
         arrivals.brought += messages as u64;
@@ -731,7 +735,7 @@ impl Core {
             peer.beside = (peer.beside + taken.messages).saturating_sub(read);
             peer.unread_bytes = (peer.unread_bytes + taken.bytes).saturating_sub(read_bytes);
             peer.settle(taken.settled(), &mut side.counts);
-            peer.uncharge();
+            peer.recharge();
             (taken, (read > 0 || side.hungry) && side.gave_room(to.slot()))
         };
         self.context.attend();
@@ -753,7 +757,7 @@ impl Core {
             if let Some(peer) = side.peer_mut(to) {
                 peer.beside = peer.beside.saturating_sub(read);
                 peer.unread_bytes = peer.unread_bytes.saturating_sub(read_bytes);
-                peer.uncharge();
+                peer.recharge();
             }
             side.gave_room(to.slot())
         };
@@ -957,7 +961,7 @@ impl Core {
             };
             let read_up = source.inbox.is_empty() && source.newest.is_none();
             let next = if read_up && alone { Next::Answer } else { Next::Receive };
-            if source.inbox.taken >= step || source.inbox.taken_bytes >= step_bytes {
+            if source.inbox.taken >= step || source.inbox.taken_bytes >= step_bytes || self.received.is_strained() {
                 self.give_credit(source);
             }
             let Some(message) = self.admit(reader, message) else {
@@ -1005,7 +1009,7 @@ impl Core {
             core.credit(there, 1, message.byte_len());
         }
         if let Some(peer) = resume {
-            self.port.submit(Command::Resume(peer));
+            self.resume(peer);
         }
         if let Some(peer) = gone {
             self.forget_flow(peer);
@@ -1040,7 +1044,14 @@ impl Core {
         };
         self.context.attend();
         if resume {
-            self.port.submit(Command::Resume(source.peer));
+            self.resume(source.peer);
+        }
+    }
+
+    /// The link of a peer is read on. A peer of this process has none, and perhaps nobody drives the socket.
+    fn resume(&self, peer: PeerId) {
+        if self.port.is_open() {
+            self.port.submit(Command::Resume(peer));
         }
     }
 
@@ -1054,17 +1065,21 @@ impl Core {
             }
         }
         for peer in opened {
-            self.port.submit(Command::Resume(peer));
+            self.resume(peer);
         }
     }
 
-    /// The context's budget has room again.
+    /// The context's budget has room again: what was stopped by it goes on.
     pub(crate) fn go_on(&self) {
-        self.reopen_links();
-        if self.port.is_open() {
-            self.port.submit(Command::GoOn);
+        if self.received.take_stopped() {
+            self.reopen_links();
+            if self.port.is_open() {
+                self.port.submit(Command::GoOn);
+            }
         }
-        self.tell_waiters(Interest::ROOM);
+        if self.queued.take_stopped() {
+            self.tell_waiters(Interest::ROOM);
+        }
     }
 
     /// What came from a peer does not wait any more.
@@ -1130,6 +1145,7 @@ impl Core {
         if let Some(flow) = self.lock_arrivals().flows.get_mut(&peer) {
             flow.state = FlowState::Ended;
             // If it was one of this process, nobody else counts what it has left.
+            flow.is_counted_by_sender = false;
             flow.charge.set(flow.intake.waiting().bytes);
         }
         if self.arrived.load(Ordering::Acquire) {
@@ -1150,6 +1166,14 @@ impl Core {
     fn rest(&self, reader: &mut Reader) {
         if let Some(gone) = reader.rest() {
             self.forget_flow(gone);
+        }
+    }
+
+    /// An inproc peer is attached. What comes from it is counted in the context's budget where it came from, until the peer is gone.
+    pub(super) fn open_inproc_flow(&self, peer: PeerId) {
+        self.open_flow(peer);
+        if let Some(flow) = self.lock_arrivals().flows.get_mut(&peer) {
+            flow.is_counted_by_sender = true;
         }
     }
 

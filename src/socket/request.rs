@@ -176,7 +176,7 @@ impl Core {
                 Wire::None | Wire::Inproc { .. } => entry.outbox.clear(),
             };
             entry.settle(settled, &mut side.counts);
-            entry.uncharge();
+            entry.recharge();
             side.gave_room(peer.slot());
         }
         self.context.attend();

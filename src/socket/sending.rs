@@ -218,7 +218,7 @@ pub(crate) enum Recipient<'a> {
 const HANDFUL: usize = 128;
 const HANDFUL_BYTES: usize = 32 * 1024;
 /// Steps in which the octets held for a peer are counted, so that not every small message pays for it.
-const CHARGE: usize = 4 * 1024;
+const CHARGE: usize = 16 * 1024;
 /// The octets of a request number.
 pub(super) const NUMBER: usize = 4;
 /// How many peers are remembered after they are gone.
@@ -308,7 +308,7 @@ impl SendSide {
     pub(super) fn condemn(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(id.key()) else { return };
         let settled = peer.outbox.clear();
-        peer.uncharge();
+        peer.recharge();
         peer.wire = Wire::None;
         peer.settle(settled, &mut self.counts);
         if peer.outbox.queued() > 0 {
@@ -385,7 +385,11 @@ impl SendSide {
         self.counts.accepted += 1;
         peer.counts.accepted += 1;
         peer.note_fill(marks);
-        peer.charge();
+        if replaced > 0 {
+            peer.recharge();
+        } else {
+            peer.charge();
+        }
         if attended {
             return After::Nothing;
         }
@@ -599,12 +603,15 @@ impl Peer {
         }
     }
 
-    /// Counts no longer what is not held any more. Others may go on because of that: the context is to be attended to once no lock is held.
+    /// As [`charge`](Peer::charge), where it may be less. Others may go on because of that: the context is to be attended to once no lock
+    /// is held.
     #[inline(always)]
-    pub(super) fn uncharge(&mut self) {
+    pub(super) fn recharge(&mut self) {
         let held = self.held();
         if held < self.charge.octets() {
             self.charge.set(held);
+        } else {
+            self.charge();
         }
     }
 
@@ -754,9 +761,22 @@ impl Core {
     #[cold]
     fn find_no_room(&self, mut guard: Pass<'_, SendSide>, size: usize) -> SendFailure {
         let failure = guard.no_room(size);
-        drop(guard);
-        self.context.tell_shortages();
+        self.note_stop(guard);
         failure
+    }
+
+    /// A sender is to wait, because a peer that its message has to reach has no room.
+    #[cold]
+    fn hold_up(&self, mut guard: Pass<'_, SendSide>) -> SendFailure {
+        guard.hungry = true;
+        self.note_stop(guard);
+        SendFailure::WouldBlock
+    }
+
+    fn note_stop(&self, guard: Pass<'_, SendSide>) {
+        drop(guard);
+        self.context.attend();
+        self.context.tell_shortages();
     }
 
     /// Refuses a message above the socket's own limit. The routing id in front of a ROUTER's does not count.
@@ -863,10 +883,7 @@ impl Core {
                     Some(slot) if side.peers.at(slot).is_some_and(|peer| peer.has_room(size, marks, self)) => {
                         side.push(slot, &[], payload, self)
                     }
-                    Some(_) if mandatory => {
-                        side.hungry = true;
-                        return Err(SendFailure::WouldBlock);
-                    }
+                    Some(_) if mandatory => return Err(self.hold_up(guard)),
                     None if mandatory => return Err(SendFailure::Unroutable),
                     Some(full) => {
                         side.refuse(full, size);
@@ -889,7 +906,7 @@ impl Core {
 
     /// PUB and XPUB: encodes the message once and queues it for every matching subscriber that has room.
     fn publish(&self, mut guard: Pass<'_, SendSide>, payload: Payload<'_>) -> Result<(), SendFailure> {
-        let SendSide { peers, routing, marks, counts, hungry, .. } = &mut *guard;
+        let SendSide { peers, routing, marks, counts, .. } = &mut *guard;
         let Routing::Publish(publisher) = routing else { return Err(SendFailure::NotSupported) };
         let topic = match payload {
             Payload::Body(body) => body,
@@ -903,8 +920,7 @@ impl Core {
             let waits = |peer: &Peer| !self.conflate && size <= peer.largest && !peer.has_room(size, *marks, self);
             let full = |slot: &u32| peers.at(*slot).is_some_and(waits);
             if publisher.matched.iter().any(full) {
-                *hungry = true;
-                return Err(SendFailure::WouldBlock);
+                return Err(self.hold_up(guard));
             }
         }
         publisher.only = None;
@@ -958,12 +974,17 @@ impl Core {
                 (None, Payload::Message(message)) => peer.outbox.push(&[], message, pool),
             }
             peer.note_fill(*marks);
-            peer.charge();
+            if self.conflate {
+                peer.recharge();
+            } else {
+                peer.charge();
+            }
             let after = peer.after_push(idle, alone, || tempo.is_lone(counts.accepted), dirty, self);
             follow_up.add(after, peer, dirty);
         }
         drop(guard);
         self.follow_all(follow_up);
+        self.context.attend();
         self.context.tell_shortages();
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! An XPUB whose application does not receive hears of subscriptions all the same, and what it has to show stays bounded.
 
 use crate::support::raw::{self, Raw};
-use crate::support::{Over, PATIENCE, eventually, is_full, times};
+use crate::support::{Over, PATIENCE, eventually, is_full, measure, times};
 use std::io::{ErrorKind, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -293,5 +293,49 @@ fn under_manual_the_requests_of_peers_that_are_gone_are_bounded_by_the_mark() {
             eventually(PATIENCE, "it is gone", || xpub.stats().connections == 0);
         }
         eventually(PATIENCE, "nobody asks any more", || xpub.stats().unread == u64::from(MARK));
+    }
+}
+
+#[test]
+fn messages_of_peers_in_the_process_leave_nothing_behind_once_they_are_received() {
+    let context = Context::new();
+    let xpub = XPub::builder().context(&context).receive_mark(1u32).build().unwrap();
+    let xsub = XSub::in_context(&context);
+    xsub.connect(xpub.bind(Over::Inproc.wildcard()).unwrap()).unwrap();
+    let exchange = |times: usize| {
+        for _ in 0..times {
+            xsub.send("\u{2}up").unwrap();
+            xpub.recv_timeout(PATIENCE).unwrap();
+        }
+    };
+    exchange(1000);
+    let before = measure::resident(std::process::id());
+    exchange(300_000);
+    let growth = measure::resident(std::process::id()).saturating_sub(before);
+    // Other tests of the process run beside this one. What was left behind was 78 octets of each.
+    assert!(growth < 16 << 20, "{} KiB more", growth >> 10);
+}
+
+#[test]
+fn a_message_that_was_for_a_new_subscriber_alone_goes_to_all_if_that_one_has_left() {
+    for over in Over::STREAMS {
+        let (context, outside) = (Context::new(), Context::new());
+        let xpub = XPub::builder().context(&context).manual(true).manual_last_value(true).build().unwrap();
+        let endpoint = xpub.bind(over.wildcard()).unwrap();
+        let join = || {
+            let sub = Sub::in_context(&outside);
+            sub.subscribe("t").unwrap();
+            sub.connect(&endpoint).unwrap();
+            assert_eq!(xpub.recv_timeout(PATIENCE).unwrap(), "\u{1}t");
+            xpub.subscribe_last("t").unwrap();
+            sub
+        };
+        let stays = join();
+        xpub.send("t for the first alone").unwrap();
+        assert_eq!(stays.recv_timeout(PATIENCE).unwrap(), "t for the first alone");
+        drop(join());
+        eventually(PATIENCE, "the second has left", || xpub.peers().len() == 1);
+        xpub.send("t for all").unwrap();
+        assert_eq!(stays.recv_timeout(PATIENCE).unwrap(), "t for all", "{over:?}");
     }
 }

@@ -1,13 +1,14 @@
 //! The octets a context may hold, and sockets that stop each other by what they hold of them.
 
 use crate::support::raw::Raw;
-use crate::support::{Nobody, Over, PATIENCE, eventually, within};
+use crate::support::{Blocked, Nobody, Over, PATIENCE, eventually, within};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use wiremesh::{
-    BudgetHalf, Context, Event, EventKind, Monitor, Pair, Pub, Pull, Push, Rep, Req, Shortage, SocketKind, Sub,
+    BudgetHalf, Context, Event, EventKind, Monitor, Pair, Pub, Pull, Push, Rep, Req, Shortage, SocketKind, Sub, XPub,
+    XSub,
 };
 
 const MIB: usize = 1 << 20;
@@ -271,6 +272,76 @@ fn a_message_that_is_being_written_counts_until_its_peer_has_it() {
     is_given_back(&context);
 }
 
+#[test]
+fn what_was_read_is_given_back_without_another_receive() {
+    for over in Over::ALL {
+        let (context, outside) = (context_with(64 * MIB), Context::new());
+        let pull = Pull::in_context(&context);
+        let push = Push::in_context(if over == Over::Inproc { &context } else { &outside });
+        push.connect(pull.bind(over.wildcard()).expect("bound")).expect("a good endpoint");
+        for _ in 0..3 {
+            push.send(vec![1; 6 * MIB]).expect("accepted");
+            assert_eq!(pull.recv_timeout(PATIENCE).expect("a message").byte_len(), 6 * MIB);
+        }
+        is_given_back(&context);
+    }
+}
+
+#[test]
+fn who_reads_each_message_over_inproc_misses_none_while_another_socket_fills_the_budget() {
+    let context = context_with(4 * MIB);
+    let (_hog, _peer) = stalled(&context, MIB);
+    let (publisher, sub) = (Pub::in_context(&context), Sub::in_context(&context));
+    sub.subscribe("").expect("open");
+    sub.connect(publisher.bind("inproc://each-is-read").expect("bound")).expect("a good endpoint");
+    publisher.wait_for_subscribers_to("", 1, PATIENCE).expect("it is there");
+    for number in 0..50 {
+        publisher.send(vec![1; 700_000]).expect("accepted");
+        sub.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("message {number}: {error}"));
+    }
+    assert_eq!(publisher.stats().dropped.total(), 0);
+}
+
+#[test]
+fn a_borrowed_message_counts_like_any_other() {
+    let context = context_with(64 * MIB);
+    let push = Push::builder().context(&context).linger(Duration::ZERO).build().expect("good options");
+    let endpoint = push.bind("tcp://127.0.0.1:*").expect("bound");
+    let mut peer = Raw::connect(endpoint.as_str()).expect("accepted");
+    peer.shake_hands("PULL").expect("a socket");
+    push.wait_for_peers(1, PATIENCE).expect("a peer");
+    let body = vec![1; 30 * MIB];
+    push.send(&body[..]).expect("accepted");
+    let held = context.bytes_held(BudgetHalf::Sending) as usize;
+    assert!(held > 8 * MIB, "of 30 MiB {held} are counted, more than the system can have taken");
+    drop(push);
+    is_given_back(&context);
+}
+
+#[test]
+fn what_goes_upstream_over_inproc_counts_once() {
+    let context = context_with(64 * MIB);
+    let (xpub, xsub) = (XPub::in_context(&context), XSub::in_context(&context));
+    xsub.connect(xpub.bind("inproc://upstream-counts").expect("bound")).expect("a good endpoint");
+    (0..50).for_each(|_| xsub.send(vec![2; 100_000]).expect("accepted"));
+    assert!(context.bytes_held(BudgetHalf::Sending) > 4_800_000);
+    assert_eq!(context.bytes_held(BudgetHalf::Receiving), 0);
+    (0..50).for_each(|_| assert_eq!(xpub.recv_timeout(PATIENCE).expect("a message").byte_len(), 100_000));
+    is_given_back(&context);
+}
+
+#[test]
+fn a_replaced_message_counts_no_longer() {
+    let context = context_with(64 * MIB);
+    let push = Push::builder().context(&context).linger(Duration::ZERO).conflate(true).build().expect("good options");
+    let nobody = Nobody::new();
+    push.connect(&nobody.endpoint).expect("nobody is there, which is no error");
+    push.send(vec![1; 20 * MIB]).expect("accepted");
+    assert!(context.bytes_held(BudgetHalf::Sending) > 19 * MIB as u64);
+    push.send("newest").expect("accepted");
+    is_given_back(&context);
+}
+
 // ----- it is told -----
 
 fn shortage(monitor: &Monitor) -> Shortage {
@@ -327,4 +398,46 @@ fn a_sender_that_the_budget_stopped_goes_on_as_soon_as_its_peer_reads() {
             });
         }
     });
+}
+
+#[test]
+fn a_sender_that_holds_little_goes_on_as_soon_as_there_is_a_part_for_it_again() {
+    within(PATIENCE, "the sender", || {
+        let context = context_with(8 * MIB);
+        let nobody = Nobody::new();
+        let [first, second, little] = [5 * MIB, 4 * MIB, 100_000].map(|octets| {
+            let push = Push::builder().context(&context).linger(Duration::ZERO).build().expect("good options");
+            push.connect(&nobody.endpoint).expect("nobody is there, which is no error");
+            push.send(vec![1; octets]).expect("one message is always let in");
+            push
+        });
+        assert!(little.try_send(vec![1; 100_000]).is_err(), "nothing is left for it");
+        let little = std::sync::Arc::new(little);
+        let sender = std::sync::Arc::clone(&little);
+        let sent = Blocked::start(move || sender.send_timeout(vec![1; 100_000], PATIENCE));
+        sent.settle();
+        drop(first);
+        let outcome = sent.outcome(PATIENCE / 2).expect("it is told");
+        outcome.0.expect("there is a part for it");
+        assert!(context.bytes_held(BudgetHalf::Sending) > 3 * MIB as u64, "the shortage lasts");
+        drop(second);
+    });
+}
+
+#[test]
+fn a_shortage_that_comes_and_goes_with_each_message_is_told_now_and_then() {
+    let context = context_with(MIB);
+    let bystander = Pull::in_context(&context);
+    let monitor = bystander.monitor();
+    let (push, pull) = (Push::in_context(&context), Pull::in_context(&context));
+    push.connect(pull.bind("tcp://127.0.0.1:*").expect("bound")).expect("a good endpoint");
+    let begin = Instant::now();
+    for _ in 0..100 {
+        push.send(vec![1; 900_000]).expect("accepted");
+        assert_eq!(pull.recv_timeout(PATIENCE).expect("a message").byte_len(), 900_000);
+    }
+    let told = std::iter::from_fn(|| monitor.try_recv())
+        .filter(|event| matches!(event.kind, EventKind::BudgetReached(_)))
+        .count() as u64;
+    assert!((1..=2 * (begin.elapsed().as_secs() + 1)).contains(&told), "{told} times in {:?}", begin.elapsed());
 }

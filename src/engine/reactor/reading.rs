@@ -27,7 +27,8 @@ impl Reactor {
         let outcome = loop {
             let Some(link) = self.links.get_mut(key) else { break Ok(()) };
             if link.unfinished.octets() > 0 {
-                link.starved = is_starved(&mut self.favourite, host, key, link);
+                link.starved = false;
+                link.starved = link.is_ready() && is_starved(&mut self.favourite, host, key, link);
             }
             if !link.is_ready() || matches!(link.state, State::Settling(_)) {
                 break Ok(());
