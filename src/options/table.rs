@@ -496,7 +496,7 @@ options! {
     backlog Backlog: u32 = 1024, "1024";
     "ZMQ_BACKLOG" 19, "connections", "1 or more; the system may allow fewer", NewEndpoints, ALL, check |backlog| *backlog > 0;
 
-    /// Whether IPv6 is used beside IPv4.
+    /// Whether IPv6 is used beside IPv4. Without it `bind` to an IPv6 address fails, and so does each attempt to connect to one.
     ipv6 Ipv6: bool = true, "true";
     "ZMQ_IPV6" 42, "switch", "true or false", NewEndpoints, ALL;
 }
