@@ -397,6 +397,13 @@ impl Part {
                 if queued + unread > 0 {
                     look.stuck += &format!(" {}:{queued}/{unread}", life.name);
                 }
+                if stats.refused_subscriptions > 0 {
+                    // The budget has no room for all topics, and the last one may be among those that are refused.
+                    let peers = self.plan.peers(slot.number).into_iter().map(|(peer, _)| peer);
+                    look.heard.extend(
+                        peers.filter(|peer| subscribes_later(&self.plan, *peer)).map(|peer| (slot.number, peer)),
+                    );
+                }
                 look.heard.extend(lock(&life.heard).iter().map(|from| (*from, slot.number)));
             }
         }
