@@ -49,6 +49,17 @@ impl<T> Gate<T> {
         free.then(|| Pass { gate: self, exclusive: PhantomData })
     }
 
+    /// Called where the gate was let go by whoever takes it again at once, and again and again: the one that has waited long gets it
+    /// in between, also if it sleeps by now. Its claim is void if it is not seen for a while.
+    pub(crate) fn let_in(&self) {
+        for _ in 0..VISITS {
+            if !self.claimed.load(Ordering::Relaxed) {
+                return;
+            }
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    }
+
     #[cold]
     fn wait(&self) {
         if self.takes_within(LOOKS) {
@@ -101,6 +112,8 @@ const CLAIMS: u32 = 16;
 const YIELDS: u32 = 32;
 /// How often others look whether the one that claims the gate has it.
 const COURTESY: u32 = 32;
+/// How often they sleep for it where they would keep the gate for long.
+const VISITS: u32 = 10;
 
 impl<T> Deref for Pass<'_, T> {
     type Target = T;

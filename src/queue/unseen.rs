@@ -24,7 +24,12 @@ pub(crate) struct Unseen {
     of_all: HashMap<Arc<[u8]>, u64>,
     of_peers: HashMap<PeerId, Topics>,
     newest: usize,
+    /// What the entries of all changes cost.
+    octets: usize,
 }
+
+/// What a change costs beside the octets of its topic, at most: its entry, and its place in the maps.
+const ENTRY: usize = 200;
 
 /// Topics of one peer, and how long they are together.
 #[derive(Default)]
@@ -103,9 +108,9 @@ impl Unseen {
         self.each.messages + self.newest
     }
 
-    /// The octets of the changes that have an entry each.
-    pub(crate) fn bytes(&self) -> usize {
-        self.each.bytes
+    /// How much memory the changes take, about.
+    pub(crate) fn octets(&self) -> usize {
+        self.octets
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -128,6 +133,7 @@ impl Unseen {
         let Change { peer, is_said, topic, subscribe, .. } = *change;
         self.each.messages += 1;
         self.each.bytes += 1 + topic.len();
+        self.octets += ENTRY + topic.len();
         self.add(Entry::Each(topic.into(), subscribe, is_said.then_some(peer)));
     }
 
@@ -144,6 +150,7 @@ impl Unseen {
         let Some(topics) = self.of_peers.remove(&peer) else { return };
         give_back(&mut self.of_peers);
         self.newest -= topics.entries.len();
+        self.octets -= ENTRY * topics.entries.len() + topics.octets;
         for number in topics.entries.values() {
             self.entries.remove(number);
         }
@@ -156,6 +163,7 @@ impl Unseen {
             Entry::Each(topic, subscribe, by) => {
                 self.each.messages -= 1;
                 self.each.bytes -= 1 + topic.len();
+                self.octets -= ENTRY + topic.len();
                 Seen::Change(event_message(subscribe, &topic, by))
             }
             Entry::Newest(Newest { topic, of, by, is, .. }) => {
@@ -207,6 +215,7 @@ impl Unseen {
             let topic: Arc<[u8]> = topic.into();
             let number = self.add(Entry::Newest(Newest { topic: Arc::clone(&topic), of, by, was, is: subscribe }));
             self.newest += 1;
+            self.octets += ENTRY + topic.len();
             let Some(peer) = of else {
                 self.of_all.insert(topic, number);
                 return;
@@ -246,6 +255,7 @@ impl Unseen {
             }
         };
         self.newest -= 1;
+        self.octets -= ENTRY + topic.len();
         if self.newest == 0 {
             give_back(&mut self.of_all);
             give_back(&mut self.of_peers);
@@ -338,8 +348,8 @@ mod tests {
             let of = |of: u32| (detail == Detail::All).then_some(peer(of));
             let wanted = world.wanted.iter().flat_map(|(topic, peers)| peers.iter().map(|peer| (*topic, of(*peer))));
             assert_eq!(world.known, wanted.collect(), "round {round}, {detail:?}");
-            let Unseen { entries, each, of_all, of_peers, newest, .. } = &world.unseen;
-            assert_eq!((entries.len(), each.messages, each.bytes), (0, 0, 0));
+            let Unseen { entries, each, of_all, of_peers, newest, octets, .. } = &world.unseen;
+            assert_eq!((entries.len(), each.messages, each.bytes, *octets), (0, 0, 0, 0));
             assert_eq!((of_all.len(), of_peers.len(), *newest), (0, 0, 0));
         }
     }
@@ -398,5 +408,6 @@ mod tests {
         assert!(!request(1, &[5], &mut unseen) && !request(2, &[5], &mut unseen));
         unseen.drop_newest_of(peer(1));
         assert_eq!(unseen.changes(), MARKS.messages + 1);
+        assert_eq!(unseen.octets(), (MARKS.messages + 1) * (ENTRY + 1));
     }
 }

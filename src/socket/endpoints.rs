@@ -249,11 +249,16 @@ impl Core {
 
     /// The peers of an endpoint that ends get nothing new; what waits for them is still delivered.
     fn retire_peers(&self, id: EndpointId) {
+        let of_it = |side: &super::sending::SendSide| -> Vec<crate::PeerId> {
+            side.peers.iter().filter(|(_, peer)| peer.about.endpoint_id == id).map(|(_, peer)| peer.id).collect()
+        };
+        let peers = of_it(&self.lock_send());
+        for peer in peers {
+            self.withdraw(peer);
+        }
         {
             let mut side = self.lock_send();
-            let of_it = |(_, peer): &(_, &super::sending::Peer)| peer.about.endpoint_id == id;
-            let peers: Vec<crate::PeerId> = side.peers.iter().filter(of_it).map(|(_, peer)| peer.id).collect();
-            for peer in peers {
+            for peer in of_it(&side) {
                 self.unplace(&mut side, peer);
                 if let Some(peer) = side.peer_mut(peer) {
                     peer.retired = true;

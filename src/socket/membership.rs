@@ -15,8 +15,10 @@ use crate::queue::outbox::Lost;
 use crate::queue::unseen::Change;
 use crate::stats::Reason;
 use bytes::Bytes;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 /// Why a newcomer is refused. The first two reasons pass.
 pub(super) const PAIR_TAKEN: &str = "the PAIR has a peer already";
@@ -24,6 +26,11 @@ pub(super) const ID_TAKEN: &str = "the routing id is in use";
 pub(super) const TOO_MUCH_TO_KEEP: &str =
     "metadata and subscriptions of peers have a quarter of the context's `byte_budget`";
 const ENDPOINT_CLOSED: &str = "the endpoint is closed";
+
+/// How long topics of a peer that leaves are taken from it before whoever waits for the gate gets it.
+const TURN: Duration = Duration::from_micros(200);
+/// After how many topics the clock is looked at.
+const LOOK: usize = 16;
 
 impl About {
     /// A peer of that endpoint, of which nothing else is known.
@@ -296,6 +303,7 @@ impl Core {
 
     /// The connection of a peer is gone, and its endpoint will connect again: what waits for it stays.
     pub(super) fn await_return(&self, peer: PeerId, lost: Lost) {
+        self.withdraw(peer);
         let (was_up, given_up) = {
             let mut side = self.lock_send();
             let side = &mut *side;
@@ -325,10 +333,56 @@ impl Core {
         self.context.attend();
     }
 
-    /// Takes a peer out of the pattern, with the lock held. An XPUB shows what follows from that.
+    /// A peer is about to leave the pattern: takes its topics from it. A peer may have very many, and whoever sends waits for the
+    /// gate, so it is let go after every few of them. From the first of them on the peer gets nothing new, and is not heard.
+    pub(super) fn withdraw(&self, peer: PeerId) {
+        if !self.kind.publishes() {
+            return;
+        }
+        loop {
+            let mut side = self.lock_send();
+            // Whoever made an end of the peer meanwhile has taken it out of the pattern.
+            if side.peer(peer).is_none_or(|peer| peer.condemned) {
+                return;
+            }
+            let end = Instant::now() + TURN;
+            let is_time = |taken: usize| taken % LOOK == 0 && Instant::now() >= end;
+            if self.take_topics(&mut side, peer, is_time) {
+                return;
+            }
+            drop(side);
+            self.send.let_in();
+        }
+    }
+
+    /// Takes topics from a peer until there is none left, or `is_enough` says so of the number that is taken. Returns true if there is
+    /// none left. An XPUB shows what follows from that.
+    fn take_topics(&self, side: &mut SendSide, peer: PeerId, is_enough: impl Fn(usize) -> bool) -> bool {
+        let Routing::Publish(publisher) = &mut side.routing else { return true };
+        if publisher.last == Some(peer) {
+            publisher.last = None;
+        }
+        if publisher.only == Some(peer) {
+            publisher.only = None;
+        }
+        if publisher.subscriptions.begin_removal(peer.slot()) {
+            self.hide_requests(peer);
+        }
+        let (mut shows, mut taken) = (self.shows(), 0);
+        let done = publisher.subscriptions.remove_peer_while(peer.slot(), |topic, is_edge| {
+            shows.show(&Change { peer, is_said: false, topic, subscribe: false, is_edge, had: true });
+            taken += 1;
+            if is_enough(taken) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        drop(shows);
+        side.note_standing(peer);
+        done
+    }
+
+    /// Takes a peer out of the pattern, with the lock held. Where it may have many topics, [`withdraw`](Core::withdraw) comes before.
     pub(super) fn unplace(&self, side: &mut SendSide, peer: PeerId) {
         let slot = peer.slot();
-        let SendSide { routing, peers, .. } = side;
+        let SendSide { routing, peers, .. } = &mut *side;
         match routing {
             Routing::Balance(balance) => balance.detach(slot),
             Routing::Request(balance, requests) => {
@@ -340,18 +394,11 @@ impl Core {
                     routes.release(slot, &entry.routing_id);
                 }
             }
-            Routing::Publish(publisher) => {
-                if publisher.last == Some(peer) {
-                    publisher.last = None;
+            Routing::Publish(_) => {
+                self.take_topics(side, peer, |_| false);
+                if let Routing::Publish(publisher) = &mut side.routing {
+                    publisher.subscriptions.end_removal(slot);
                 }
-                if publisher.only == Some(peer) {
-                    publisher.only = None;
-                }
-                self.hide_requests(peer);
-                publisher.subscriptions.remove_peer_visiting_all(slot, |topic, is_edge| {
-                    self.show(&Change { peer, is_said: false, topic, subscribe: false, is_edge, had: true });
-                });
-                side.note_standing(peer);
             }
             Routing::Nowhere | Routing::Reply(_) | Routing::Upstream => {}
         }
@@ -359,6 +406,7 @@ impl Core {
 
     /// A peer is gone for good.
     pub(super) fn dismiss(&self, peer: PeerId, linger: bool) {
+        self.withdraw(peer);
         let (was_up, again) = {
             let mut side = self.lock_send();
             let Some(entry) = side.peer(peer) else { return };

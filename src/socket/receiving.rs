@@ -580,6 +580,9 @@ impl Core {
             }
             let Routing::Publish(publisher) = &mut side.routing else { return };
             let subscriptions = &mut publisher.subscriptions;
+            if subscriptions.is_leaving(peer.slot()) {
+                return;
+            }
             let limit = self.max_subscriptions.load(Ordering::Relaxed) as usize;
             let limit = Marks { messages: limit, bytes: TOPIC_OCTETS };
             let refused = if self.manual {
@@ -607,39 +610,17 @@ impl Core {
                 (change.last, change.removed)
             };
             side.note_standing(peer);
-            self.show(&Change { peer, is_said: true, topic, subscribe, is_edge, had });
+            let mut shows = self.shows();
+            shows.arrivals.resubscribed = true;
+            shows.show(&Change { peer, is_said: true, topic, subscribe, is_edge, had });
         }
-        self.lock_arrivals().resubscribed = true;
     }
 
-    /// Shows an XPUB's application a change of subscriptions. The send gate is held, so that changes are shown in the order in which
-    /// they were applied.
-    pub(super) fn show(&self, change: &Change<'_>) {
-        if self.kind != SocketKind::XPub {
-            return;
-        }
-        let switch = self.switch();
-        let detail = match () {
-            () if switch.verboser || (self.manual && change.is_said) => Detail::All,
-            () if switch.verbose => Detail::Subscriptions,
-            () => Detail::Edges,
-        };
+    /// Begins to show changes of subscriptions. The send gate is held, so that changes are shown in the order in which they were
+    /// applied.
+    pub(super) fn shows(&self) -> Shows<'_> {
         let (marks, short) = (self.receive_marks(), self.received.is_stopped());
-        let mut arrivals = self.lock_arrivals();
-        let Arrivals { unseen, shown, flows, fresh, brought, .. } = &mut *arrivals;
-        let before = unseen.changes();
-        unseen.change(change, detail, marks, short);
-        shown.set(unseen.bytes());
-        let after = unseen.changes();
-        *brought = (*brought + after as u64).saturating_sub(before as u64);
-        if after > before {
-            *fresh += 1;
-            if let Some(flow) = flows.get_mut(&change.peer) {
-                flow.received += 1;
-                flow.received_bytes += 1 + change.topic.len() as u64;
-            }
-            self.arrived.store(true, Ordering::Release);
-        }
+        Shows { core: self, arrivals: self.lock_arrivals(), marks, short }
     }
 
     /// A peer has left the pattern. Under `manual` it has no use for what it still asked for.
@@ -648,7 +629,9 @@ impl Core {
             let mut arrivals = self.lock_arrivals();
             let before = arrivals.unseen.changes();
             arrivals.unseen.drop_newest_of(peer);
-            let dropped = before - arrivals.unseen.changes();
+            let (left, octets) = (arrivals.unseen.changes(), arrivals.unseen.octets());
+            let dropped = before - left;
+            arrivals.shown.set(octets);
             arrivals.brought = arrivals.brought.saturating_sub(dropped as u64);
         }
     }
@@ -987,7 +970,7 @@ impl Core {
             let Arrivals { unseen, shown, flows, .. } = &mut *arrivals;
             let message = match unseen.pop()? {
                 Seen::Change(message) => {
-                    shown.set(unseen.bytes());
+                    shown.set(unseen.octets());
                     message
                 }
                 Seen::Message(message) => {
@@ -1228,6 +1211,51 @@ impl Core {
         }
         self.announce();
         self.wake_driver(Interest::MESSAGE);
+    }
+}
+
+/// Shows an XPUB's application changes of subscriptions, and counts them once it goes. Other publishers show nothing.
+pub(super) struct Shows<'a> {
+    core: &'a Core,
+    arrivals: MutexGuard<'a, Arrivals>,
+    marks: Marks,
+    short: bool,
+}
+
+impl Shows<'_> {
+    pub(super) fn show(&mut self, change: &Change<'_>) {
+        let core = self.core;
+        if core.kind != SocketKind::XPub {
+            return;
+        }
+        let switch = core.switch();
+        let detail = match () {
+            () if switch.verboser || (core.manual && change.is_said) => Detail::All,
+            () if switch.verbose => Detail::Subscriptions,
+            () => Detail::Edges,
+        };
+        let Arrivals { unseen, flows, fresh, brought, .. } = &mut *self.arrivals;
+        let before = unseen.changes();
+        unseen.change(change, detail, self.marks, self.short);
+        let after = unseen.changes();
+        *brought = (*brought + after as u64).saturating_sub(before as u64);
+        if after > before {
+            *fresh += 1;
+            if let Some(flow) = flows.get_mut(&change.peer) {
+                flow.received += 1;
+                flow.received_bytes += 1 + change.topic.len() as u64;
+            }
+            core.arrived.store(true, Ordering::Release);
+        }
+    }
+}
+
+impl Drop for Shows<'_> {
+    fn drop(&mut self) {
+        let Arrivals { unseen, shown, .. } = &mut *self.arrivals;
+        if shown.octets() != unseen.octets() {
+            shown.set(unseen.octets());
+        }
     }
 }
 

@@ -509,7 +509,7 @@ impl Publisher {
         if invert {
             let hit = std::mem::take(matched);
             let open = peers.iter().filter(|(_, peer)| peer.is_open()).map(|(key, _)| key.index);
-            matched.extend(open.filter(|slot| !hit.contains(slot)));
+            matched.extend(open.filter(|slot| !hit.contains(slot) && !subscriptions.is_leaving(*slot)));
         }
         if let Some(only) = *only {
             matched.retain(|slot| *slot == only.slot());

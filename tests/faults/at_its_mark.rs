@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
-use wiremesh::{Context, Sub, XPub, XSub};
+use wiremesh::{BudgetHalf, Context, Sub, XPub, XSub};
 
 const MARK: u32 = 10;
 
@@ -338,4 +338,42 @@ fn a_message_that_was_for_a_new_subscriber_alone_goes_to_all_if_that_one_has_lef
         xpub.send("t for all").unwrap();
         assert_eq!(stays.recv_timeout(PATIENCE).unwrap(), "t for all", "{over:?}");
     }
+}
+
+#[test]
+fn what_waits_to_be_shown_counts_in_the_budget_with_all_it_takes() {
+    const CHANGES: usize = 20_000;
+    let context = Context::new();
+    let xpub = XPub::builder().context(&context).receive_mark(0u32).receive_byte_mark(0u64).build().unwrap();
+    let mut peer = Raw::connect(xpub.bind("tcp://127.0.0.1:*").unwrap().as_str()).unwrap();
+    peer.shake_hands("SUB").unwrap();
+    let toggle = [raw::command(b"\x09SUBSCRIBE"), raw::command(b"\x06CANCEL")].concat();
+    peer.write_all(&toggle.repeat(CHANGES / 2)).unwrap();
+    eventually(PATIENCE, "all is read", || xpub.stats().unread == CHANGES as u64);
+    // No change takes less, whatever its topic: its entry alone has as much.
+    assert!(
+        context.bytes_held(BudgetHalf::Receiving) > 100 * CHANGES as u64,
+        "{} octets",
+        context.bytes_held(BudgetHalf::Receiving)
+    );
+    while xpub.try_recv().is_ok() {}
+    assert_eq!(context.bytes_held(BudgetHalf::Receiving), 0);
+}
+
+#[test]
+fn what_waits_to_be_shown_is_bounded_by_the_budget_where_no_mark_is() {
+    const BUDGET: u64 = 4 << 20;
+    let context = Context::builder().byte_budget(Some(BUDGET)).build();
+    let xpub = XPub::builder().context(&context).receive_mark(0u32).receive_byte_mark(0u64).build().unwrap();
+    let mut peer = Raw::connect(xpub.bind("tcp://127.0.0.1:*").unwrap().as_str()).unwrap();
+    peer.shake_hands("SUB").unwrap();
+    let toggle = [raw::command(b"\x09SUBSCRIBE"), raw::command(b"\x06CANCEL")].concat();
+    for _ in 0..50 {
+        peer.write_all(&toggle.repeat(1000)).unwrap();
+    }
+    peer.write_all(&[raw::command(b"\x09SUBSCRIBElast"), raw::command(b"\x09SUBSCRIBEend")].concat()).unwrap();
+    eventually(PATIENCE, "all is read", || xpub.topic_count() == 2);
+    let unread = xpub.stats().unread;
+    assert!(unread * 100 < BUDGET / 2, "{unread} changes");
+    assert_eq!(seen(&xpub, "+end").last().unwrap(), "+end");
 }

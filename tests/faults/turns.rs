@@ -3,12 +3,12 @@
 use crate::support::child::{self, Process};
 use crate::support::measure::limit_descriptors;
 use crate::support::raw::{Raw, command};
-use crate::support::{Over, PATIENCE, alone, median};
+use crate::support::{Over, PATIENCE, alone, eventually, median};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use wiremesh::{Context, Endpoint, Pub, Pull, Push, Socket};
+use wiremesh::{AnySocket, Context, Endpoint, Pub, Pull, Push, Socket, SocketKind};
 
 const ROUNDS: usize = 150;
 
@@ -143,6 +143,45 @@ fn nor_does_a_flush_over_many_peers() {
         beside <= alone + 2 * TURN
     };
     assert!((0..5).any(|_| is_fair()), "a flush over many peers keeps others waiting");
+}
+
+/// How long a send and a question wait at most while a subscriber with very many topics leaves, and how long that takes.
+fn departure(publisher: &AnySocket) -> (Duration, Duration) {
+    const TOPICS: usize = 100_000;
+    let topics = || publisher.topic_count().expect("a publisher");
+    let mut peer = Raw::connect(publisher.bind("tcp://127.0.0.1:*").expect("bound").as_str()).expect("it listens");
+    peer.shake_hands("SUB").expect("a handshake");
+    let topic = |number: usize| command(format!("\x09SUBSCRIBE{number:064}").as_bytes());
+    peer.write_all(&(0..TOPICS).flat_map(topic).collect::<Vec<_>>()).expect("it is read");
+    eventually(PATIENCE, "all of them", || topics() == TOPICS);
+    drop(peer);
+    let (mut begin, mut worst) = (Instant::now(), Duration::ZERO);
+    loop {
+        let before = Instant::now();
+        publisher.send([b'x'; 8]).expect("never waits");
+        let left = topics();
+        worst = worst.max(before.elapsed());
+        match left {
+            0 => return (worst, begin.elapsed()),
+            TOPICS => begin = before,
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_subscriber_with_very_many_topics_that_leaves_does_not_keep_senders_waiting() {
+    let _turn = alone();
+    let is_fair = |publisher: &AnySocket| {
+        let (worst, whole) = departure(publisher);
+        println!("a {}: a send waits {worst:?} at most of {whole:?}", publisher.kind());
+        worst <= whole / 2
+    };
+    let context = context(false);
+    for kind in [SocketKind::Pub, SocketKind::XPub] {
+        let is_fair = || is_fair(&AnySocket::in_context(kind, &context));
+        assert!((0..5).any(|_| is_fair()), "a {kind} keeps senders waiting");
+    }
 }
 
 /// What a turn of another socket may take, which other programs can make the rule.

@@ -36,6 +36,8 @@ pub struct Subscriptions {
     /// For each peer, the last `round` that found it. It makes each peer come once, without sorting or clearing anything.
     found: Vec<u32>,
     round: u32,
+    /// Peers that are being removed: they match nothing any more.
+    leaving: Vec<u32>,
 }
 
 /// What [`Subscriptions::subscribe`] changed.
@@ -68,7 +70,15 @@ struct Peer {
 impl Subscriptions {
     /// No subscriptions.
     pub fn new() -> Subscriptions {
-        Subscriptions { tree: Tree::new(), len: 0, peers: Vec::new(), subscribed: 0, found: Vec::new(), round: 0 }
+        Subscriptions {
+            tree: Tree::new(),
+            len: 0,
+            peers: Vec::new(),
+            subscribed: 0,
+            found: Vec::new(),
+            round: 0,
+            leaving: Vec::new(),
+        }
     }
 
     /// Adds `peer` to the peers of the prefix `topic`. Doing so again changes nothing.
@@ -123,20 +133,43 @@ impl Subscriptions {
         }
     }
 
-    /// Takes `peer` from all its prefixes and calls `visit` with each one and whether it has no peer left.
-    pub fn remove_peer_visiting_all(&mut self, peer: u32, mut visit: impl FnMut(&[u8], bool)) {
+    /// From now on `peer` matches nothing, until [`end_removal`](Self::end_removal). Returns true if that is new.
+    pub fn begin_removal(&mut self, peer: u32) -> bool {
+        let new = !self.is_leaving(peer);
+        if new {
+            self.leaving.push(peer);
+        }
+        new
+    }
+
+    /// Takes `peer` from its prefixes and calls `visit` with each one and whether it has no peer left, until `peer` has none or
+    /// `visit` breaks. Returns true if `peer` has none.
+    pub fn remove_peer_while(&mut self, peer: u32, mut visit: impl FnMut(&[u8], bool) -> ControlFlow<()>) -> bool {
         let mut text = Vec::new();
         while let Some(node) = self.take_topic(peer) {
             self.tree.read(node, &mut text);
             let last = self.tidy(node);
-            visit(&text, last);
+            if visit(&text, last).is_break() {
+                break;
+            }
         }
+        self.count_of(peer) == 0
+    }
+
+    /// The number of `peer` may be used again.
+    pub fn end_removal(&mut self, peer: u32) {
+        self.leaving.retain(|other| *other != peer);
+    }
+
+    /// Returns true if `peer` is being removed.
+    pub fn is_leaving(&self, peer: u32) -> bool {
+        self.leaving.contains(&peer)
     }
 
     /// Puts every peer that has a prefix of `topic` into `out`, each once, in the place of what was there.
     pub fn matches(&mut self, topic: &[u8], out: &mut Vec<u32>) {
         out.clear();
-        let Subscriptions { tree, subscribed, found, round, .. } = self;
+        let Subscriptions { tree, subscribed, found, round, leaving, .. } = self;
         let mut prefixes = 0;
         // Nearly always one prefix matches, and its peers are already distinct: marks start with the second.
         let _ = tree.prefixes(topic, |members| {
@@ -154,11 +187,21 @@ impl Subscriptions {
             prefixes += 1;
             if out.len() == *subscribed { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
+        if !leaving.is_empty() {
+            out.retain(|peer| !leaving.contains(peer));
+        }
     }
 
     /// Whether any peer has a prefix of `topic`.
     pub fn has_match(&self, topic: &[u8]) -> bool {
-        self.tree.prefixes(topic, |_| ControlFlow::Break(())).is_break()
+        let matching = |members: &Members| {
+            let mut stays = self.leaving.is_empty();
+            if !stays {
+                members.each(|peer, _| stays |= !self.is_leaving(peer));
+            }
+            if stays { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        self.tree.prefixes(topic, matching).is_break()
     }
 
     /// Calls `visit` with each prefix of `peer`, in no particular order.
@@ -182,7 +225,7 @@ impl Subscriptions {
 
     /// How many peers have at least one prefix.
     pub fn peers(&self) -> usize {
-        self.subscribed
+        self.subscribed - self.leaving.iter().filter(|peer| self.count_of(**peer) > 0).count()
     }
 
     /// How many distinct prefixes there are.

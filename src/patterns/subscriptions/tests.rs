@@ -2,6 +2,7 @@
 
 use super::{Cancelled, PrefixSet, Removed, Subscribed, Subscriptions};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 #[cfg(feature = "properties")]
 mod properties;
@@ -79,7 +80,10 @@ fn run(subscriptions: &mut Subscriptions, model: &mut Model, step: Step) {
         }
         Step::RemoveVisitingAll(peer) => {
             let mut visited = Vec::new();
-            subscriptions.remove_peer_visiting_all(peer, |topic, last| visited.push((topic.to_vec(), last)));
+            subscriptions.remove_peer_while(peer, |topic, last| {
+                visited.push((topic.to_vec(), last));
+                ControlFlow::Continue(())
+            });
             visited.sort();
             assert_eq!(visited, model_remove(model, peer));
         }
@@ -228,4 +232,35 @@ fn a_long_topic_split_at_every_place_comes_back_to_few_nodes() {
     }
     set.tree.expect_sound();
     assert!(set.tree.used() <= 2 * topic.len() as u32 / 4096 + 2, "{} nodes", set.tree.used());
+}
+
+#[test]
+fn a_peer_that_is_being_removed_matches_nothing_while_it_still_has_prefixes() {
+    let mut subscriptions = Subscriptions::new();
+    let mut out = Vec::new();
+    for peer in [0, 1] {
+        for topic in [&b"a"[..], b"ab", b"b"] {
+            subscriptions.subscribe(peer, topic);
+        }
+    }
+    assert!(subscriptions.begin_removal(0) && !subscriptions.begin_removal(0));
+    let mut taken = Vec::new();
+    assert!(!subscriptions.remove_peer_while(0, |topic, last| {
+        taken.push((topic.to_vec(), last));
+        ControlFlow::Break(())
+    }));
+    assert_eq!(taken, [(b"b".to_vec(), false)]);
+    assert_eq!((subscriptions.count_of(0), subscriptions.peers()), (2, 1));
+    for topic in [&b"abc"[..], b"b"] {
+        subscriptions.matches(topic, &mut out);
+        assert_eq!(out, [1]);
+    }
+    subscriptions.remove_peer(1, |_| ());
+    subscriptions.matches(b"abc", &mut out);
+    assert!(out.is_empty() && !subscriptions.has_match(b"abc") && subscriptions.peers() == 0);
+    assert!(subscriptions.remove_peer_while(0, |_, _| ControlFlow::Continue(())));
+    subscriptions.end_removal(0);
+    subscriptions.subscribe(0, b"a");
+    subscriptions.matches(b"abc", &mut out);
+    assert_eq!((&out[..], subscriptions.peers()), (&[0][..], 1));
 }
