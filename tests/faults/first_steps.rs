@@ -1,6 +1,6 @@
 //! What a newcomer's first programs met: loops that ended in silence, and addresses that were in use though they had been given up.
 
-use crate::support::child::{self, Process};
+use crate::support::child::{self, Process, none_starts};
 use crate::support::{Blocked, Nobody, Over, PATIENCE};
 use std::time::Duration;
 use wiremesh::{AnySocket, Context, Pull, Push, RecvError, Rep, Req, Router, SocketKind};
@@ -79,6 +79,7 @@ fn an_endpoint_can_be_bound_again_right_after_its_socket_was_closed_or_dropped_o
     ];
     for over in Over::ALL {
         for (way, give_up) in ways {
+            let _quiet = none_starts();
             let context = Context::new();
             let mut endpoint = over.fixed();
             for round in 0..50 {
@@ -102,6 +103,7 @@ fn an_endpoint_can_be_bound_again_right_after_its_socket_was_closed_or_dropped_o
 #[test]
 fn an_endpoint_can_be_bound_again_while_another_thread_sits_in_a_call_of_the_socket() {
     for over in Over::STREAMS {
+        let _quiet = none_starts();
         let context = Context::new();
         let pull = std::sync::Arc::new(Pull::in_context(&context));
         let endpoint = pull.bind(over.fixed()).expect("bound").to_string();
@@ -125,6 +127,7 @@ fn an_endpoint_can_be_bound_again_while_another_thread_sits_in_a_call_of_the_soc
 fn an_endpoint_can_be_bound_again_where_engine_threads_always_drive_and_in_another_process() {
     let context = Context::builder().engine_only(true).build();
     for over in Over::STREAMS {
+        let quiet = none_starts();
         let mut endpoint = over.fixed();
         for _ in 0..10 {
             let pull = Pull::in_context(&context);
@@ -133,6 +136,7 @@ fn an_endpoint_can_be_bound_again_where_engine_threads_always_drive_and_in_anoth
         let pull = Pull::in_context(&context);
         pull.bind(&endpoint).expect("it was given up");
         pull.close();
+        drop(quiet);
         Process::start("rebinder", &[&endpoint]).finish();
     }
 }

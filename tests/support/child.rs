@@ -19,11 +19,19 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 const ROLE: &str = "WIREMESH_ROLE";
 const ARGUMENTS: &str = "WIREMESH_ROLE_ARGUMENTS";
 const MARK: &str = "@ ";
+
+/// While this is held no child is started. Between its fork and its exec a child has the descriptors of this process, so that an address
+/// that was given up a moment ago is in use for a moment more.
+pub(crate) fn none_starts() -> MutexGuard<'static, ()> {
+    static STARTS: Mutex<()> = Mutex::new(());
+    STARTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Plays the role this process was started in, if any.
 pub(crate) fn act(play: impl FnOnce(&str, &[&str])) {
@@ -67,6 +75,7 @@ impl Process {
     /// As [`start`](Process::start), with environment variables of its own.
     pub(crate) fn start_in(role: &str, arguments: &[&dyn ToString], environment: &[(&str, &OsStr)]) -> Process {
         let arguments: Vec<String> = arguments.iter().map(|argument| argument.to_string()).collect();
+        let starts = none_starts();
         let mut child = Command::new(std::env::current_exe().expect("a test binary"))
             .args(["--exact", "role", "--nocapture", "--test-threads=1"])
             .envs(environment.iter().copied())
@@ -76,6 +85,7 @@ impl Process {
             .stdout(Stdio::piped())
             .spawn()
             .expect("a child process");
+        drop(starts);
         let out = BufReader::new(child.stdout.take().expect("piped"));
         let (sender, lines) = channel();
         std::thread::spawn(move || {
