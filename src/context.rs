@@ -474,8 +474,9 @@ impl ContextBuilder {
     /// One half is for what waits to be sent, or is being written, the other for what has been received and not read, and for messages
     /// that have not wholly arrived. Of that other half the topics and the metadata of peers may have half, because they stay as long as
     /// the peers do: beyond it further subscriptions are refused and counted, and a newcomer with metadata is turned away and may come
-    /// back; 64 KiB for each socket always have room. What one socket of the process has sent another over inproc counts as sent until it is read. Each
-    /// socket may hold 64 KiB of either half without being counted.
+    /// back; 64 KiB for each socket always have room. What one socket of the process has sent another over inproc counts as sent until it is read. A change
+    /// of subscriptions that an XPUB has not shown yet counts as 200 octets and its topic, and where that socket is stopped, changes are
+    /// merged as at its receive mark. Each socket may hold 64 KiB of either half without being counted.
     ///
     /// `None` is no limit, and so is `Some(0)`.
     ///
