@@ -56,7 +56,9 @@
 //! | 18: an XPUB nobody receives from | `silence`: its last subscription is not applied | seeds 24, 42 and 59; `cases/unread-xpub.txt` |
 //! | 28: another question's answer | `integrity` | seeds 52 and 62; `cases/late-answers.txt` |
 //!
-//! While they were mended it found that a reservation whose message is refused for its size kept its place for ever (theme OverLimit).
+//! While they were mended it found that a reservation whose message is refused for its size kept its place for ever (theme OverLimit), that
+//! every second sign of life waited for the one after it, so that a peer at its mark was taken for dead (`cases/stopped.txt`), and that a
+//! publisher with `nodrop` dropped a message for its later subscribers where the first used the budget up (`cases/nodrop-at-budget.txt`).
 
 mod support;
 
