@@ -4,6 +4,7 @@
 use crate::support::PATIENCE;
 use crate::support::child::{self, Process};
 use crate::support::measure::resident;
+use std::ffi::OsStr;
 use std::thread;
 use std::time::{Duration, Instant};
 use wiremesh::{Context, Message, Pull, Push};
@@ -116,7 +117,9 @@ fn in_use() -> u64 {
 fn frees_what_it_keeps(way: &str) {
     let push = Push::in_context(&Context::new());
     let endpoint = push.bind("tcp://127.0.0.1:*").expect("bound");
-    let mut reader = Process::start("once-large", &[&endpoint, &way]);
+    // What is large is given back to the system as soon as it is freed. The allocator would keep up to four mebibytes of it for itself.
+    let allocator = [("GLIBC_TUNABLES", OsStr::new("glibc.malloc.mmap_threshold=65536"))];
+    let mut reader = Process::start_in("once-large", &[&endpoint, &way], &allocator);
     push.send("small").expect("accepted");
     assert_eq!(reader.hear(), "ready");
     for _ in 0..LARGE {
