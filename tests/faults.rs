@@ -109,6 +109,7 @@ fn role() {
         "stopped-caller" => stopped::caller(arguments),
         "keeper" => pinned::keeper(arguments),
         "once-large" => pinned::once_large(arguments),
+        "upstream" => at_its_mark::upstream(arguments),
         "reader" => silence::reader(arguments),
         "flooder" => turns::flooder(arguments),
         "burner" => turns::burner(arguments),
