@@ -220,6 +220,8 @@ struct Picky {
 impl Picky {
     fn start(kind: &'static str) -> Picky {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        // Its system takes no message whole that it does not read, however busy the machine is: that could not be told from one it has read.
+        socket2::SockRef::from(&listener).set_recv_buffer_size(64 * 1024).expect("a size");
         let endpoint = format!("tcp://{}", listener.local_addr().expect("bound"));
         let ((to_taken, taken), (to_closed, closed)) = (channel(), channel());
         std::thread::spawn(move || {
