@@ -12,7 +12,7 @@ use std::fmt;
 pub(crate) struct Budget {
     sending: Half,
     receiving: Half,
-    /// A shortage has begun, or has ended for somebody, and nobody knows yet.
+    /// A shortage has begun, or has ended for some sockets, and this has not been passed on yet.
     begun: AtomicBool,
     ended: AtomicBool,
 }
@@ -86,13 +86,13 @@ impl Budget {
         u64::try_from(self.half(side).limit).unwrap_or(0)
     }
 
-    /// Returns true once after a shortage has ended for all or for some: those that were stopped try again. Whoever asks lets them.
+    /// Returns true once after a shortage has ended for all or for some: those that were stopped try again. The caller sees to that.
     #[inline(always)]
     pub(crate) fn take_ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed) && self.ended.swap(false, Ordering::AcqRel)
     }
 
-    /// The halves in which a shortage has begun, each once. Whoever asks tells.
+    /// The halves in which a shortage has begun, each once. The caller tells the sockets.
     #[inline(always)]
     pub(crate) fn take_begun(&self) -> [Option<BudgetHalf>; 2] {
         if !(self.begun.load(Ordering::Relaxed) && self.begun.swap(false, Ordering::AcqRel)) {
@@ -130,8 +130,8 @@ impl Budget {
                 half.begun.store(true, Ordering::Release);
                 self.begun.store(true, Ordering::Release);
             }
-            // Who gave back meanwhile may have found no shortage to end. This is a change like theirs, although of nothing: either they
-            // come after it and see the shortage, or it comes after them and sees what they gave back.
+            // A thread that gave back meanwhile may have found no shortage to end. This is a change like its own, although of nothing: either
+            // that thread comes after it and sees the shortage, or it comes after that thread and sees what it gave back.
             self.end_shortage(half, half.used.fetch_add(0, Ordering::AcqRel));
         } else if change < 0 && over {
             self.end_shortage(half, used);
@@ -184,7 +184,7 @@ pub(crate) struct Account {
     held: AtomicI64,
     /// How much of that is held for as long as peers are there.
     standing: AtomicI64,
-    /// Somebody was told to wait, and nobody has told them to go on since.
+    /// A sender or a link was stopped, and has not been told to go on since.
     stopped: AtomicBool,
 }
 
@@ -205,19 +205,19 @@ impl Account {
         self.half().over.load(Ordering::Relaxed) && self.is_large()
     }
 
-    /// Whether a connection that is counted for `own` octets of an unfinished message is to wait: there is too much, and not by its
+    /// Returns true if a connection that is counted for `own` octets of an unfinished message is to wait: there is too much, and not by its
     /// message alone, since one message is let through whatever its size.
     pub(crate) fn is_crowded_beside(&self, own: usize) -> bool {
         self.is_stopped() && self.half().used.load(Ordering::Relaxed) > octets(own)
     }
 
-    /// Whether it waits because of unfinished messages: they have more than half of what is received.
+    /// Returns true if it waits because of unfinished messages: they have more than half of what is received.
     pub(crate) fn is_hogged_beside(&self, own: usize) -> bool {
         let half = self.half();
         self.is_crowded_beside(own) && half.unfinished.load(Ordering::Relaxed) > half.limit / 2
     }
 
-    /// Whether that connection has no less than the average of those that have unfinished messages, as the largest has.
+    /// Returns true if that connection has no less than the average of those that have unfinished messages, as the largest has.
     pub(crate) fn is_most(&self, own: usize) -> bool {
         let half = self.half();
         let all = half.unfinished.load(Ordering::Relaxed);
@@ -233,7 +233,7 @@ impl Account {
             || half.standing.load(Ordering::Relaxed) + more <= half.limit / 2
     }
 
-    /// Whether there is a limit at all.
+    /// Returns true if there is a limit.
     pub(crate) fn has_limit(&self) -> bool {
         self.half().limit != 0
     }
@@ -243,8 +243,8 @@ impl Account {
         self.budget.is_short(BudgetHalf::Sending) || self.budget.is_short(BudgetHalf::Receiving)
     }
 
-    /// Returns true if the socket is one of those that made the shortage, after it has noted that somebody waits: whoever ends the shortage
-    /// afterwards finds the note, and what was changed before is seen here.
+    /// Returns true if the socket is one of those that made the shortage, after it has noted that a caller waits: the thread that ends
+    /// the shortage afterwards finds the note, and what was changed before is seen here.
     #[cold]
     fn is_large(&self) -> bool {
         self.has_large_part() && {
@@ -253,7 +253,7 @@ impl Account {
         }
     }
 
-    /// Returns true if somebody was told to wait since it was asked last.
+    /// Returns true if a sender or a link was stopped since this was asked last.
     pub(crate) fn take_stopped(&self) -> bool {
         self.stopped.swap(false, Ordering::AcqRel)
     }

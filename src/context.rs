@@ -310,7 +310,7 @@ impl Inner {
         }
     }
 
-    /// If a shortage in the budget has begun, all sockets are told. Called with no lock of a socket held, as whoever listens may call it.
+    /// If a shortage in the budget has begun, all sockets are told. Called with no lock of a socket held, as a listener may call that socket.
     #[inline(always)]
     pub(crate) fn tell_shortages(&self) {
         let begun = self.budget.take_begun();

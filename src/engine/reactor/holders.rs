@@ -112,7 +112,7 @@ impl Reactor {
     }
 }
 
-/// Whether a link that is about to be read is to wait instead. The first that would is read on, as no other is.
+/// Returns true if a link that is about to be read is to wait instead. The first such link is read on, as no other is.
 pub(super) fn is_starved(favourite: &mut Option<Key>, host: &dyn Host, key: Key, link: &Link) -> bool {
     host.account().is_crowded_beside(link.unfinished.octets()) && *favourite.get_or_insert(key) != key
 }
