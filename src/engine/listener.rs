@@ -1,9 +1,10 @@
 //! A binding endpoint: accepts with limits, and pauses instead of spinning when descriptors run out.
 
+use super::link::{Link, State};
 use super::reactor::Lingering;
 use super::unheard::Unheard;
 use super::{EndpointId, Settings};
-use crate::slab::Key;
+use crate::slab::{Key, Slab};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use wiremesh_transports::Listener;
@@ -46,7 +47,7 @@ pub(crate) struct Binding {
     pub(crate) links: usize,
     /// How long these may go on to deliver what is queued, if it is unbound and the socket is not closed.
     pub(crate) lingering: Option<Lingering>,
-    /// Connections whose handshake is not done, oldest first; may hold keys of links that are gone.
+    /// Connections whose handshake is not done; may hold keys of links that are gone.
     pub(crate) half_open: Vec<Key>,
     /// Connections that a peer closed without a word, one after the other.
     pub(crate) unheard: Unheard,
@@ -63,6 +64,40 @@ impl Binding {
     pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
     const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+    /// So long a handshake may last before its connection is evicted. Where newcomers evicted those before them at once, a crowd of peers that
+    /// come again and again would let none of its own be done.
+    const SAFE: Duration = Duration::from_millis(50);
+    /// How long it waits for a handshake to be done.
+    const LOOK: Duration = Duration::from_millis(1);
+
+    /// Until when to leave newcomers in the system's queue, if every place is taken by a handshake that is still safe.
+    pub(crate) fn waits_for_room(&mut self, links: &Slab<Link>, now: Instant) -> Option<Instant> {
+        let waits = self.is_crowded(links) && !self.half_open.iter().any(|key| is_due(links, *key, now));
+        waits.then(|| now + Binding::LOOK)
+    }
+
+    /// Takes one out at random of those that are not safe, if there is no place for another. `random` is any number.
+    pub(crate) fn evict(&mut self, links: &Slab<Link>, random: u64, now: Instant) -> Option<Key> {
+        if !self.is_crowded(links) {
+            return None;
+        }
+        let mut due = self.half_open.iter().enumerate().filter(|(_, key)| is_due(links, **key, now));
+        let count = due.clone().count();
+        let (unlucky, _) = due.nth((random >> 33) as usize % count.max(1))?;
+        Some(self.half_open.swap_remove(unlucky))
+    }
+
+    /// Whether there is no place for another connection without a handshake.
+    fn is_crowded(&mut self, links: &Slab<Link>) -> bool {
+        if self.half_open.len() < self.settings.half_open {
+            return false;
+        }
+        // One that is ready has, or will soon have, our READY: what it has sent since must not be lost.
+        let evictable = |link: &Link| matches!(link.state, State::Handshaking);
+        self.half_open.retain(|link| links.get(*link).is_some_and(evictable));
+        self.half_open.len() >= self.settings.half_open.max(1)
+    }
+
     /// Stops accepting for a while; when it goes on.
     pub(crate) fn pause(&mut self, now: Instant) -> Instant {
         let until = now + self.pause;
@@ -70,4 +105,8 @@ impl Binding {
         self.paused = Some(until);
         until
     }
+}
+
+fn is_due(links: &Slab<Link>, key: Key, now: Instant) -> bool {
+    links.get(key).is_none_or(|link| now.saturating_duration_since(link.opened) >= Binding::SAFE)
 }

@@ -447,7 +447,15 @@ impl Reactor {
             }
             let Some(binding) = self.bindings.get_mut(key) else { return };
             binding.listed = false;
-            let Some(listener) = binding.listener.as_ref().filter(|_| binding.paused.is_none()) else { return };
+            if binding.paused.is_some() || binding.listener.is_none() {
+                return;
+            }
+            if let Some(until) = binding.waits_for_room(&self.links, now) {
+                binding.paused = Some(until);
+                self.timers.push(Reverse((until, Timer::Binding(key))));
+                return;
+            }
+            let Some(listener) = &binding.listener else { return };
             let Some(accepted) = listener.with(|listener| listener.accept()) else { return };
             match accepted {
                 Ok(stream) => {
@@ -501,25 +509,17 @@ impl Reactor {
             self.lose(host, link_key, Loss::Local(Cause::Refused(FULL.into())));
             return;
         }
-        self.make_room(host, key, link_key);
+        self.make_room(host, key, link_key, now);
         self.converse(host, link_key, now);
     }
 
-    /// Keeps the number of half-open connections within the limit by evicting one at random: a flood then cannot keep others
-    /// out, as it could if newcomers were refused.
-    fn make_room(&mut self, host: &dyn Host, key: Key, newcomer: Key) {
-        let links = &self.links;
+    /// Keeps the number of half-open connections within the limit by evicting one at random of those that have had their time: a flood
+    /// then cannot keep others out, as it could if newcomers were refused.
+    fn make_room(&mut self, host: &dyn Host, key: Key, newcomer: Key, now: Instant) {
         let Some(binding) = self.bindings.get_mut(key) else { return };
-        if binding.half_open.len() >= binding.settings.half_open {
-            // One that is ready has, or will soon have, our READY: what it has sent since must not be lost.
-            let evictable = |link: &Link| matches!(link.state, State::Handshaking);
-            binding.half_open.retain(|link| links.get(*link).is_some_and(evictable));
-        }
-        let full = binding.half_open.len() >= binding.settings.half_open.max(1);
+        let unlucky = binding.evict(&self.links, self.jitter.next(), now);
         binding.half_open.push(newcomer);
-        if full {
-            let unlucky = (self.jitter.next() >> 33) as usize % (binding.half_open.len() - 1).max(1);
-            let evicted = binding.half_open.swap_remove(unlucky);
+        if let Some(evicted) = unlucky {
             let cause = Cause::Replaced("the listener has too many unfinished handshakes");
             self.lose(host, evicted, Loss::Local(cause));
         }

@@ -320,7 +320,7 @@ options! {
     max_connections MaxConnections: u32 = 0, "0";
     "none" 0, "connections", "0 (no limit) or more", NewEndpoints, ALL;
 
-    /// How many connections of one listener may be without a finished handshake; one more evicts one of them at random.
+    /// How many connections of one listener may be without a finished handshake; one more evicts one of them at random, once that has had 50 ms.
     half_open_limit HalfOpenLimit: u32 = 1024, "1024";
     "none" 0, "connections", "1 or more", NewEndpoints, ALL, check |limit| *limit > 0;
 

@@ -28,9 +28,10 @@ impl Relay {
                 let clone = |stream: &TcpStream| stream.try_clone().expect("a handle");
                 let (mut near_out, mut far_in) = (clone(&near), clone(&far));
                 let (mut near_in, mut far_out) = (clone(&near), clone(&far));
+                // What has passed can be cut.
+                links.lock().expect("no panic").push((near, far));
                 std::thread::spawn(move || io::copy(&mut near_in, &mut far_out));
                 std::thread::spawn(move || io::copy(&mut far_in, &mut near_out));
-                links.lock().expect("no panic").push((near, far));
             }
         });
         relay
@@ -288,6 +289,38 @@ fn clients_that_come_all_at_once_lose_nothing_to_the_bound_on_unfinished_handsha
     ] {
         come_back_together(client, server);
     }
+}
+
+/// Clients that all connect before the server takes the first of them would throw each other out before any is through.
+#[test]
+fn clients_that_come_all_at_once_do_not_evict_one_another_before_they_had_time() {
+    const CLIENTS: usize = 400;
+    let (context, other) = (Context::new(), Context::new());
+    let pull = Pull::builder().context(&other).half_open_limit(4_u32).build().expect("good");
+    let monitor = pull.monitor();
+    let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound");
+    let pushes: Vec<Push> = (0..CLIENTS)
+        .map(|_| {
+            let push = Push::builder()
+                .context(&context)
+                .reconnect_interval(Duration::from_millis(5))
+                .reconnect_max(Duration::from_millis(50))
+                .build()
+                .expect("good");
+            push.connect(&endpoint).expect("good");
+            push.send("message").expect("accepted");
+            push
+        })
+        .collect();
+    let (mut accepted, mut came) = (0, 0);
+    while came < CLIENTS {
+        pull.recv_timeout(PATIENCE).expect("none is lost");
+        came += 1;
+        let events = std::iter::from_fn(|| monitor.try_recv());
+        accepted += events.filter(|event| matches!(event.kind, EventKind::Accepted)).count();
+    }
+    assert!(accepted <= CLIENTS * 3 / 2, "{accepted} connections of {CLIENTS} clients");
+    drop(pushes);
 }
 
 #[test]
