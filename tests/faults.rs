@@ -23,6 +23,7 @@
 //! | `nobody_receives.rs` | what is sent to sockets on which nobody receives |
 //! | `order.rs` | order across reconnects, and the right moment to say READY |
 //! | `untaken.rs` | a message that its peer will not take |
+//! | `outage.rs` | when the clients of a server that was gone for a second are back |
 //! | `old_peers.rs` | peers that close without a word |
 //! | `foreign.rs` | peers that are not ours, and a little odd |
 //! | `toggled.rs` | subscriptions that change all the time |
@@ -55,6 +56,8 @@ mod handling;
 mod identity;
 #[path = "faults/order.rs"]
 mod order;
+#[path = "faults/outage.rs"]
+mod outage;
 #[path = "faults/untaken.rs"]
 mod untaken;
 
