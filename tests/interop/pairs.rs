@@ -50,18 +50,19 @@ pairs! {
 }
 
 /// Connects a fresh pair of sockets for each role and transport and has them talk. Our waiting threads drive our side, or the
-/// engine alone does, as on platforms without nested polls.
+/// engine alone does, as on platforms without nested polls. We say what we are in READY, or do not.
 fn marry(ours: SocketKind, theirs: SocketKind) {
     let Some(peer) = Peer::start() else { return };
-    for engine_only in [false, true] {
+    for (engine_only, announce) in [(false, true), (true, true), (false, false)] {
         for endpoint in ["tcp://127.0.0.1:*", "ipc://*"] {
             for we_bind in [true, false] {
                 let binder = if we_bind { "we" } else { "they" };
-                println!("our {ours}, their {theirs}, {binder} bind {endpoint}, engine only: {engine_only}");
+                let way = format!("engine only: {engine_only}, announcing: {announce}");
+                println!("our {ours}, their {theirs}, {binder} bind {endpoint}, {way}");
                 let context = Context::builder().engine_only(engine_only).build();
                 let us = Ours::within(&context, ours, |builder| match ours {
-                    Router => builder.routing_id("us").mandatory(true),
-                    _ => builder,
+                    Router => builder.announce(announce).routing_id("us").mandatory(true),
+                    _ => builder.announce(announce),
                 });
                 let them = Theirs::new(&peer, "them", theirs);
                 if theirs == Router {

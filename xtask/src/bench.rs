@@ -8,9 +8,9 @@ mod cases;
 mod distance;
 mod instructions;
 mod measure;
-mod process;
+pub(crate) mod process;
 mod report;
-mod subjects;
+pub(crate) mod subjects;
 
 use std::path::{Path, PathBuf};
 

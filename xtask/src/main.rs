@@ -1,7 +1,8 @@
-//! The project's own commands: `cargo xtask test`, `cargo xtask bench`, `cargo xtask planted`.
+//! The project's own commands: `cargo xtask test`, `cargo xtask bench`, `cargo xtask peers`, `cargo xtask planted`.
 
 mod bench;
 mod package;
+mod peers;
 mod planted;
 mod process;
 mod python;
@@ -17,6 +18,7 @@ usage: cargo xtask COMMAND
 
   test       everything that must hold: format, lints, docs, tests, examples, packages, interop with libzmq
   bench      wiremesh beside its rivals and the bare socket
+  peers      wiremesh in conversation with other implementations, each pattern, either side binding
   planted    plants defects one at a time and expects the tests to find each
 
 cargo xtask COMMAND --help says more.";
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
     let outcome = match command.as_str() {
         "test" => test::run(&rest),
         "bench" => bench::run(&rest),
+        "peers" => peers::run(&rest),
         "planted" => test::planted(&rest),
         "" | "help" | "--help" | "-h" => {
             println!("{USAGE}");

@@ -15,7 +15,7 @@ pub(crate) struct Step {
     pub(crate) name: &'static str,
     /// What it does, in a few words.
     pub(crate) what: &'static str,
-    /// Whether it needs python3, so that `--no-interop` leaves it out.
+    /// Whether it needs python3, or programs of others, so that `--no-interop` leaves it out.
     pub(crate) python: bool,
     act: fn(&Workspace, &Options) -> Result<Ended, String>,
 }
@@ -134,6 +134,12 @@ pub(crate) const STEPS: &[Step] = &[
         },
     },
     Step {
+        name: PEERS,
+        what: "with --full: other implementations, each pattern, either side binding",
+        python: true,
+        act: |workspace, _| crate::peers::all(workspace),
+    },
+    Step {
         name: "outside",
         what: "checks the fuzz targets and the bench's own subjects, which are workspaces of their own",
         python: false,
@@ -154,7 +160,11 @@ const INTEROP: &str = "interop";
 /// The package in `tests/model`.
 const MODEL: &str = "wiremesh-model";
 /// It builds the library a dozen times, so only `--full` has it.
-pub(crate) const PLANTED: &str = "planted";
+const PLANTED: &str = "planted";
+/// It builds and fetches what takes longer than all else, and that over the network.
+const PEERS: &str = "peers";
+/// The steps that only `--full` has.
+pub(crate) const FULL_ONLY: [&str; 2] = [PLANTED, PEERS];
 
 /// The rivals of the bench are not checked: building them takes longer than all else, and `cargo xtask bench` says what does not build.
 fn outside(workspace: &Workspace, _: &Options) -> Result<Ended, String> {

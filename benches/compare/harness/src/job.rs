@@ -70,6 +70,8 @@ pub struct Job {
     pub core: Option<usize>,
     /// `hold=`: 1 makes a connected PUSH wait for the driver's `go`, so that many of them start together.
     pub hold: bool,
+    /// `whole=`: 1 looks at every byte of each message instead of its first eight. It takes time, so no measurement does.
+    pub whole: bool,
     /// `mode=`: a library's own setting to compare; empty = its best.
     pub mode: String,
 }
@@ -102,6 +104,7 @@ impl Job {
             spin: Duration::ZERO,
             core: None,
             hold: false,
+            whole: false,
             mode: String::new(),
         };
         for word in args {
@@ -113,6 +116,7 @@ impl Job {
                 "mode" => job.mode = value.into(),
                 "core" => job.core = Some(number(key, value)?),
                 "hold" => job.hold = value == "1",
+                "whole" => job.whole = value == "1",
                 "bytes" => job.bytes = number(key, value)?,
                 "count" => job.count = number(key, value)?,
                 "warmup" => job.warmup = number(key, value)?,

@@ -34,7 +34,7 @@ pub async fn push(job: &Job, send: impl AsyncFnMut(&[u8]) -> Outcome) -> Outcome
 
 /// Sends `count` messages numbered from 0 as sender `source`, each built in one reused buffer, paced if `rate` says so.
 pub async fn stream(job: &Job, source: u64, count: u64, mut send: impl AsyncFnMut(&[u8]) -> Outcome) -> Outcome {
-    let mut body = vec![0x55; job.bytes];
+    let mut body = vec![check::FILLING; job.bytes];
     if job.rate == 0 {
         for number in 0..count {
             check::stamp(&mut body, source, number);
@@ -62,7 +62,7 @@ pub async fn report_sender(job: &Job, start: &Mark) -> Outcome {
 
 /// A PUSH or PUB that binds: opens the way to all its peers with uncounted messages, then sends `count` counted ones.
 pub async fn distribute(job: &Job, mut send: impl AsyncFnMut(&[u8]) -> Outcome) -> Outcome {
-    let mut body = vec![0x55; job.bytes];
+    let mut body = vec![check::FILLING; job.bytes];
     check::stamp_warm_up(&mut body);
     control::bound();
     while !control::may_go() {
@@ -86,7 +86,7 @@ pub async fn rep(job: &Job, mut serve: impl AsyncFnMut(&mut Check) -> Outcome) -
 
 /// REQ: times `count` round trips. `ask` sends the body, receives one message and shows it to the check.
 pub async fn req(job: &Job, mut ask: impl AsyncFnMut(&[u8], &mut Check) -> Outcome) -> Outcome {
-    let mut body = vec![0x55; job.bytes];
+    let mut body = vec![check::FILLING; job.bytes];
     let mut check = Check::new(job, 1, Order::Complete, job.warmup + job.count);
     job.core.into_iter().for_each(clock::stay_on);
     let mut trips: Vec<u64> = Vec::with_capacity(usize::try_from(job.count)?);
@@ -149,7 +149,7 @@ pub enum Step<'a> {
 
 /// One DEALER of many: keeps `window` messages outstanding until all its messages came back.
 pub async fn dealer(job: &Job, check: &RefCell<Check>, mut step: impl AsyncFnMut(Step<'_>) -> Outcome) -> Outcome {
-    let mut body = vec![0x55; job.bytes];
+    let mut body = vec![check::FILLING; job.bytes];
     let total = per_dealer(job);
     let ahead = job.window.min(total);
     for number in 0..ahead {

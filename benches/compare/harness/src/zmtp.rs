@@ -9,7 +9,7 @@ use crate::{Job, Outcome, check, control};
 pub fn idle_clients(job: &Job) -> Outcome {
     crate::clock::raise_descriptor_limit();
     let address = job.endpoint.strip_prefix("tcp://").ok_or("idle connections are measured over tcp")?;
-    let mut body = vec![0x55; job.bytes];
+    let mut body = vec![check::FILLING; job.bytes];
     let mut connections = Vec::with_capacity(job.peers);
     for number in 0..job.peers {
         check::stamp(&mut body, 0, number as u64);

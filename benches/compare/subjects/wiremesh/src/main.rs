@@ -1,10 +1,11 @@
-//! wiremesh with default options. `spin=` sets the option of that name, `threads=` shares one PUSH among that many threads.
+//! wiremesh with default options. `spin=` sets the option of that name, `threads=` shares one PUSH among that many threads. With `mode=plain`
+//! a socket does not tell its peers that it is of this library, with `mode=libzmq` it has the habits of that one.
 
 mod many;
 
 use harness::clock::Mark;
 use harness::{About, Check, Job, Outcome, Role, block_on, control, play};
-use wiremesh::{Pub, Pull, Push, Rep, Req, Router};
+use wiremesh::{Builder, Face, Profile, Pub, Pull, Push, Rep, Req, Router};
 
 fn main() -> std::process::ExitCode {
     harness::main(about, run)
@@ -28,12 +29,12 @@ fn version() -> &'static str {
 fn run(job: &Job) -> Outcome {
     match job.role {
         Role::Pull => {
-            let socket = Pull::new();
+            let socket = as_asked(job, Pull::builder())?;
             socket.bind(&job.endpoint)?;
             pull(job, &socket)
         }
         Role::Push => {
-            let socket = Push::new();
+            let socket = as_asked(job, Push::builder())?;
             socket.connect(&job.endpoint)?;
             match job.threads {
                 1 => block_on(play::push(job, async |body| Ok(socket.send(body)?))),
@@ -53,7 +54,7 @@ fn run(job: &Job) -> Outcome {
             pull(job, &receiver)
         }
         Role::Rep => {
-            let socket = Rep::builder().spin(job.spin).build()?;
+            let socket = as_asked(job, Rep::builder().spin(job.spin))?;
             socket.bind(&job.endpoint)?;
             block_on(play::rep(job, async |check| {
                 let request = socket.recv()?;
@@ -62,7 +63,7 @@ fn run(job: &Job) -> Outcome {
             }))
         }
         Role::Req => {
-            let socket = Req::builder().spin(job.spin).build()?;
+            let socket = as_asked(job, Req::builder().spin(job.spin))?;
             socket.connect(&job.endpoint)?;
             block_on(play::req(job, async |body, check| {
                 socket.send(body)?;
@@ -70,12 +71,12 @@ fn run(job: &Job) -> Outcome {
             }))
         }
         Role::PushMany => {
-            let socket = Push::new();
+            let socket = as_asked(job, Push::builder())?;
             socket.bind(&job.endpoint)?;
             block_on(play::distribute(job, async |body| Ok(socket.send(body)?)))
         }
         Role::Pub => {
-            let socket = Pub::builder().nodrop(true).build()?;
+            let socket = as_asked(job, Pub::builder().nodrop(true))?;
             socket.bind(&job.endpoint)?;
             block_on(play::distribute(job, async |body| Ok(socket.send(body)?)))
         }
@@ -84,7 +85,7 @@ fn run(job: &Job) -> Outcome {
         Role::DealerMany => many::dealers(job),
         Role::Router | Role::IdleRouter => {
             harness::clock::raise_descriptor_limit();
-            let socket = Router::new();
+            let socket = as_asked(job, Router::builder())?;
             socket.bind(&job.endpoint)?;
             let serve = async || {
                 let (id, message) = socket.recv()?;
@@ -99,6 +100,16 @@ fn run(job: &Job) -> Outcome {
         }
         Role::About | Role::IdleClients => harness::unsupported(job),
     }
+}
+
+/// Builds a socket as `mode=` says.
+fn as_asked<S: Face>(job: &Job, builder: Builder<S>) -> Outcome<S> {
+    let builder = match job.mode.as_str() {
+        "plain" => builder.announce(false),
+        "libzmq" => builder.profile(Profile::Libzmq),
+        _ => builder,
+    };
+    Ok(builder.build()?)
 }
 
 fn pull(job: &Job, socket: &Pull) -> Outcome {

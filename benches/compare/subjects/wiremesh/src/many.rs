@@ -5,9 +5,11 @@ use harness::threads::{self, Line};
 use harness::{Check, Job, Outcome, block_on, lanes};
 use wiremesh::{Dealer, Message, Pull, RecvError, Sub};
 
+use crate::as_asked;
+
 pub fn pulls(job: &Job) -> Outcome {
     let sockets = (0..job.peers).map(|_| {
-        let socket = Pull::new();
+        let socket = as_asked(job, Pull::builder())?;
         socket.connect(&job.endpoint)?;
         Ok(PullLine(socket))
     });
@@ -16,7 +18,7 @@ pub fn pulls(job: &Job) -> Outcome {
 
 pub fn subs(job: &Job) -> Outcome {
     let sockets = (0..job.peers).map(|_| {
-        let socket = Sub::new();
+        let socket = as_asked(job, Sub::builder())?;
         socket.subscribe(b"")?;
         socket.connect(&job.endpoint)?;
         Ok(SubLine(socket))
@@ -27,7 +29,7 @@ pub fn subs(job: &Job) -> Outcome {
 /// One thread serves them in turn: it waits for the first message of each, and takes what else is there.
 pub fn dealers(job: &Job) -> Outcome {
     let sockets = (0..job.peers).map(|_| {
-        let socket = Dealer::new();
+        let socket = as_asked(job, Dealer::builder())?;
         socket.connect(&job.endpoint)?;
         Ok(socket)
     });

@@ -1,5 +1,5 @@
 //! zmq.rs (`zeromq`) on a tokio runtime of one thread, which was quicker and cheaper than `mode=multi`: this thread for the
-//! caller and one worker for the library's tasks.
+//! caller and one worker for the library's tasks. `mode=lossy` has its PUB and SUB for whoever publishes at a rate at which it drops nothing.
 
 use std::cell::RefCell;
 
@@ -7,8 +7,8 @@ use harness::play::Step;
 use harness::{About, Check, Job, Outcome, Role, lanes, play};
 use tokio::runtime::{Builder, Runtime};
 use zeromq::{
-    DealerSocket, PullSocket, PushSocket, RepSocket, ReqSocket, RouterSocket, Socket, SocketRecv, SocketSend,
-    ZmqMessage,
+    DealerSocket, PubSocket, PullSocket, PushSocket, RepSocket, ReqSocket, RouterSocket, Socket, SocketRecv,
+    SocketSend, SubSocket, ZmqMessage,
 };
 
 fn main() -> std::process::ExitCode {
@@ -82,11 +82,21 @@ async fn play_role(job: &Job) -> Outcome {
             .await
         }
         Role::DealerMany => dealers(job).await,
+        Role::Pub if lossy(job) => {
+            let mut socket = PubSocket::new();
+            socket.bind(&job.endpoint).await?;
+            play::distribute(job, async |body| Ok(socket.send(message(body)).await?)).await
+        }
+        Role::SubMany if lossy(job) => sub_many(job).await,
         Role::Pub | Role::SubMany => {
             Err("its PUB drops messages when a subscriber's queue is full and has no setting against it".into())
         }
         Role::About | Role::Both | Role::IdleRouter | Role::IdleClients => harness::unsupported(job),
     }
+}
+
+fn lossy(job: &Job) -> bool {
+    job.mode == "lossy"
 }
 
 fn message(body: &[u8]) -> ZmqMessage {
@@ -115,6 +125,25 @@ async fn pull_many(job: &Job) -> Outcome {
     for lane in 0..job.peers {
         let mut socket = PullSocket::new();
         socket.connect(&job.endpoint).await?;
+        listeners.push(Box::pin(async move {
+            play::listen(check, async |check: &RefCell<Check>| {
+                let message = socket.recv().await?;
+                check.borrow_mut().on(lane, body(&message))
+            })
+            .await
+        }));
+    }
+    lanes::run(check, listeners).await?;
+    play::report_receivers(check).await
+}
+
+async fn sub_many(job: &Job) -> Outcome {
+    let check = &play::sub_many_check(job);
+    let mut listeners: Vec<lanes::Lane<'_>> = Vec::new();
+    for lane in 0..job.peers {
+        let mut socket = SubSocket::new();
+        socket.connect(&job.endpoint).await?;
+        socket.subscribe("").await?;
         listeners.push(Box::pin(async move {
             play::listen(check, async |check: &RefCell<Check>| {
                 let message = socket.recv().await?;
