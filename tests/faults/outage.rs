@@ -73,9 +73,8 @@ impl Comeback {
 
     /// The most that came within that time.
     fn crowd(&self, window: Duration) -> usize {
-        let within = |(first, at): (usize, &Duration)| {
-            self.accepted[first..].partition_point(|other| *other < *at + window)
-        };
+        let within =
+            |(first, at): (usize, &Duration)| self.accepted[first..].partition_point(|other| *other < *at + window);
         self.accepted.iter().enumerate().map(within).max().unwrap_or(0)
     }
 
@@ -83,7 +82,9 @@ impl Comeback {
         let Comeback { ready, late, .. } = self;
         let (half, all) = (ready[CLIENTS / 2], ready[CLIENTS - 1]);
         let crowd = self.crowd(WINDOW);
-        println!("half after {half:?}, all after {all:?}, at most {crowd} within {WINDOW:?}; the machine was {late:?} late");
+        println!(
+            "half after {half:?}, all after {all:?}, at most {crowd} within {WINDOW:?}; the machine was {late:?} late"
+        );
         assert!(half <= HALF + *late, "half of them are back after {half:?}; the machine was {late:?} late");
         assert!(all <= ALL + *late, "all of them are back after {all:?}; the machine was {late:?} late");
         // Those that were due while the machine stood still come together afterwards.
