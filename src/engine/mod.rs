@@ -12,6 +12,7 @@
 //! | `reactor/connecting.rs` | the way of a connecting endpoint |
 //! | `reactor/reading.rs` | what a readable link does |
 //! | `reactor/returning.rs` | a peer that comes back while its old connection is still here |
+//! | `reactor/departing.rs` | what is left of subscribers that are gone |
 //! | `reactor/holders.rs` | who holds how much of unfinished messages, and who too much |
 //! | `reactor/closing.rs` | the end of an endpoint or of the socket |
 //! | `link.rs` | one connection: a stream and its protocol machine |
@@ -99,8 +100,12 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// A connection finished its handshake. The socket answers with the peer it belongs to, or refuses it.
     fn attach(&self, newcomer: Newcomer) -> Result<Joined, &'static str>;
 
-    /// The connection of a peer is gone.
-    fn detach(&self, peer: PeerId, departure: Departure);
+    /// The connection of a peer is gone. Returns true if the peer has topics left: it gets nothing more, but is not to come back before
+    /// [`withdraw`](Host::withdraw) has taken them from it.
+    fn detach(&self, peer: PeerId, departure: Departure) -> bool;
+
+    /// Takes topics from a peer that is gone, for a fraction of a turn. Returns true if none is left.
+    fn withdraw(&self, peer: PeerId) -> bool;
 
     /// An attempt to connect to a peer again failed, or the handshake did.
     fn attempt_failed(&self, peer: PeerId);

@@ -5,6 +5,7 @@
 
 mod closing;
 mod connecting;
+mod departing;
 mod holders;
 mod reading;
 mod returning;
@@ -60,6 +61,8 @@ pub(crate) struct Reactor {
     commands: VecDeque<Command>,
     /// The socket is closed, and goes on only to deliver what is queued, so long at most.
     lingering: Option<Lingering>,
+    /// Peers that are gone and have topics left.
+    departing: VecDeque<PeerId>,
     /// Endpoints whose end has begun in this round; `None` is the socket's.
     ending: Vec<Option<EndpointId>>,
     /// How many links the context's budget counts unfinished messages for, and whether a look at them is due.
@@ -198,6 +201,7 @@ impl Reactor {
             dirty: Vec::new(),
             commands: VecDeque::new(),
             lingering: None,
+            departing: VecDeque::new(),
             ending: Vec::new(),
             holders: 0,
             watched: false,
@@ -277,7 +281,8 @@ impl Reactor {
         }
     }
 
-    /// One round: commands, dirty outboxes, due timers, and as many ready sources as `turns` and `stint` allow.
+    /// One round: commands, dirty outboxes, due timers, and as many ready sources, and topics of peers that are gone, as `turns` and
+    /// `stint` allow.
     ///
     /// What is due is judged last, by a moment before the kernel was asked: a process that was stopped finds there what peers did
     /// meanwhile.
@@ -307,6 +312,7 @@ impl Reactor {
         if delivered {
             host.delivered();
         }
+        self.withdraw(host, stint);
         self.begin_ends(host);
         self.finished |= self.is_over();
     }
@@ -316,9 +322,9 @@ impl Reactor {
         !self.ready.is_empty() || self.has_backlog() || self.more
     }
 
-    /// Whether a turn left something to do besides reading: what peers have to write, or commands.
+    /// Whether a turn left something to do besides reading: what peers have to write, commands, or topics of peers that are gone.
     pub(crate) fn has_backlog(&self) -> bool {
-        !self.unflushed.is_empty() || !self.commands.is_empty()
+        !(self.unflushed.is_empty() && self.commands.is_empty() && self.departing.is_empty())
     }
 
     /// When it must be driven even if nothing happens.
@@ -603,7 +609,8 @@ impl Reactor {
                     self.lose(host, key, Loss::Link(error.into()));
                     return;
                 }
-                if written && link.predecessor.is_none() && matches!(link.state, State::Settling(_)) {
+                let waits = link.predecessor.is_some() || link.peer.is_some_and(|peer| self.departing.contains(&peer));
+                if written && !waits && matches!(link.state, State::Settling(_)) {
                     self.come_up(host, key, now);
                     return;
                 }
@@ -729,7 +736,7 @@ impl Reactor {
         match link.origin {
             Origin::Listener(binding) => {
                 if let Some(peer) = link.peer {
-                    host.detach(peer, Departure::Gone);
+                    self.detach(host, peer, Departure::Gone);
                 }
                 tell(host);
                 self.pass_on(host, key, &link);
@@ -754,10 +761,11 @@ impl Reactor {
                 let stop = refusal
                     || (!up && !connecting && dialer.settings.stop_on_handshake_failure)
                     || (local && dialer.closing);
+                let has_candidates = !dialer.candidates.is_empty();
                 // Under `immediate` each connection is a peer of its own; else the endpoint's peer stays and its messages wait.
                 match (link.peer, dialer.peer) {
-                    (Some(peer), None) => host.detach(peer, Departure::Gone),
-                    (Some(peer), Some(_)) if !stop && up => host.detach(peer, Departure::Returns(lost)),
+                    (Some(peer), None) => self.detach(host, peer, Departure::Gone),
+                    (Some(peer), Some(_)) if !stop && up => self.detach(host, peer, Departure::Returns(lost)),
                     (Some(peer), Some(_)) if !up => host.attempt_failed(peer),
                     (Some(_), Some(_)) | (None, _) => {}
                 }
@@ -771,7 +779,7 @@ impl Reactor {
                 tell(host);
                 if stop {
                     self.remove_dialer(host, dialer_key, !(local && dialer_closing(&self.dialers, dialer_key)));
-                } else if connecting && !dialer.candidates.is_empty() {
+                } else if connecting && has_candidates {
                     self.attempt(host, dialer_key, Some(cause));
                 } else {
                     let kind = EventKind::Closed(cause.clone());

@@ -12,6 +12,7 @@ pub(crate) mod doubt;
 pub(crate) mod gate;
 pub(crate) mod inbox;
 pub(crate) mod intake;
+mod numbers;
 pub(crate) mod outbox;
 pub(crate) mod piece;
 mod sent;

@@ -5,12 +5,17 @@
 //! to the mark each change has an entry of its own. From then on, until all of those are seen, a topic has one entry, which shows its
 //! newest state. A topic of which the application has seen nothing, and which is not wanted any more, has none. So the entries beyond the
 //! mark are bounded by the subscriptions that peers have and by those that the application has seen.
+//!
+//! No step takes longer than its topic is long, however many there are: the gate is held meanwhile.
 
 use super::credit::Marks;
+use super::numbers::Numbers;
 use crate::message::Message;
 use crate::peer::PeerId;
+use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::hash::BuildHasher;
+use std::ops::ControlFlow;
 
 /// See the module.
 #[derive(Default)]
@@ -21,20 +26,24 @@ pub(crate) struct Unseen {
     /// The changes that have an entry each.
     each: Marks,
     /// The entries that show the newest state of a topic: of the topic as such, and of it for one peer.
-    of_all: HashMap<Arc<[u8]>, u64>,
+    of_all: Topics,
     of_peers: HashMap<PeerId, Topics>,
     newest: usize,
+    /// Those of peers that have left, which are shown no more, and how many entries these are.
+    left: HashMap<PeerId, Box<dyn Iterator<Item = u64> + Send>>,
+    hidden: usize,
     /// What the entries of all changes cost.
     octets: usize,
+    hasher: RandomState,
 }
 
 /// What a change costs beside the octets of its topic, at most: its entry, and its place in the maps.
 const ENTRY: usize = 200;
 
-/// Topics of one peer, and how long they are together.
+/// Where the entries of topics are, and how long these are together.
 #[derive(Default)]
 struct Topics {
-    entries: HashMap<Arc<[u8]>, u64>,
+    numbers: Numbers,
     octets: usize,
 }
 
@@ -69,6 +78,8 @@ pub(crate) enum Seen {
     Message(Message),
     /// A change of subscriptions.
     Change(Message),
+    /// Nothing of this entry, but perhaps something of the next.
+    Hidden,
 }
 
 /// Small, as there may be very many topics.
@@ -81,7 +92,7 @@ enum Entry {
 
 /// The newest state of a topic.
 struct Newest {
-    topic: Arc<[u8]>,
+    topic: Box<[u8]>,
     /// The peer whose topic it is, if it is not the state for all of them.
     of: Option<PeerId>,
     /// Who changed it last, if that peer said so itself.
@@ -114,7 +125,7 @@ impl Unseen {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries.len() == self.hidden
     }
 
     /// A message of a peer waits.
@@ -140,25 +151,44 @@ impl Unseen {
     /// Returns true if so much waits of this peer that no other topic of it can be added.
     pub(crate) fn is_crowded(&self, peer: PeerId, topic: &[u8], limit: Marks) -> bool {
         self.of_peers.get(&peer).is_some_and(|of_peer| {
-            let many = limit.messages != 0 && of_peer.entries.len() >= limit.messages;
-            (many || of_peer.octets + topic.len() > limit.bytes) && !of_peer.entries.contains_key(topic)
+            let many = limit.messages != 0 && of_peer.numbers.len() >= limit.messages;
+            (many || of_peer.octets + topic.len() > limit.bytes)
+                && self.find(Some(peer), topic, self.hasher.hash_one(topic)).is_none()
         })
     }
 
-    /// A peer is gone, and nobody is to hear what it still wanted.
-    pub(crate) fn drop_newest_of(&mut self, peer: PeerId) {
-        let Some(topics) = self.of_peers.remove(&peer) else { return };
+    /// A peer is gone, and nobody is to hear what it still wanted. Returns how many changes that were.
+    pub(crate) fn hide(&mut self, peer: PeerId) -> usize {
+        let Some(topics) = self.of_peers.remove(&peer) else { return 0 };
         give_back(&mut self.of_peers);
-        self.newest -= topics.entries.len();
-        self.octets -= ENTRY * topics.entries.len() + topics.octets;
-        for number in topics.entries.values() {
-            self.entries.remove(number);
+        let hidden = topics.numbers.len();
+        self.newest -= hidden;
+        self.hidden += hidden;
+        self.left.insert(peer, Box::new(topics.numbers.into_iter()));
+        hidden
+    }
+
+    /// Lets go what is hidden of a peer, as long as `goes_on` says so after each. Returns true if nothing is left.
+    pub(crate) fn drop_hidden(&mut self, peer: PeerId, mut goes_on: impl FnMut() -> ControlFlow<()>) -> bool {
+        let Some(mut numbers) = self.left.remove(&peer) else { return true };
+        while let Some(number) = numbers.next() {
+            if let Some(Entry::Newest(newest)) = self.entries.remove(&number) {
+                self.hidden -= 1;
+                self.octets -= ENTRY + newest.topic.len();
+            }
+            if goes_on().is_break() {
+                self.left.insert(peer, numbers);
+                return false;
+            }
         }
+        give_back(&mut self.left);
+        true
     }
 
     /// What is to be shown next.
     pub(crate) fn pop(&mut self) -> Option<Seen> {
-        Some(match self.entries.pop_first()?.1 {
+        let (number, entry) = self.entries.pop_first()?;
+        Some(match entry {
             Entry::Message(message) => Seen::Message(*message),
             Entry::Each(topic, subscribe, by) => {
                 self.each.messages -= 1;
@@ -167,8 +197,14 @@ impl Unseen {
                 Seen::Change(event_message(subscribe, &topic, by))
             }
             Entry::Newest(Newest { topic, of, by, is, .. }) => {
-                self.forget(of, &topic);
-                Seen::Change(event_message(is, &topic, by))
+                let hash = self.hasher.hash_one(&*topic);
+                if self.forget(of, hash, number, topic.len()) {
+                    Seen::Change(event_message(is, &topic, by))
+                } else {
+                    self.hidden -= 1;
+                    self.octets -= ENTRY + topic.len();
+                    Seen::Hidden
+                }
             }
         })
     }
@@ -191,8 +227,11 @@ impl Unseen {
             return self.merge(Some(peer), had, change);
         }
         // A repeated subscription is not shown once its peer has taken it back.
-        if !subscribe {
-            self.withdraw(Some(peer), topic);
+        if !subscribe && self.of_peers.contains_key(&peer) {
+            let hash = self.hasher.hash_one(topic);
+            if let Some((number, _)) = self.find(Some(peer), topic, hash) {
+                self.withdraw(Some(peer), topic, hash, number);
+            }
         }
         if is_edge {
             self.merge(None, !subscribe, change);
@@ -205,62 +244,57 @@ impl Unseen {
     fn merge(&mut self, of: Option<PeerId>, was: bool, change: &Change<'_>) {
         let Change { peer, is_said, topic, subscribe, .. } = *change;
         let by = is_said.then_some(peer);
-        let known = self.number(of, topic).and_then(|number| self.entries.get_mut(&number));
-        if let Some(Entry::Newest(newest)) = known {
-            (newest.by, newest.is) = (by, subscribe);
-            if !newest.was && !subscribe {
-                self.withdraw(of, topic);
+        let hash = self.hasher.hash_one(topic);
+        if let Some((number, was)) = self.find(of, topic, hash) {
+            if !was && !subscribe {
+                self.withdraw(of, topic, hash, number);
+            } else if let Some(Entry::Newest(newest)) = self.entries.get_mut(&number) {
+                (newest.by, newest.is) = (by, subscribe);
             }
         } else if was || subscribe {
-            let topic: Arc<[u8]> = topic.into();
-            let number = self.add(Entry::Newest(Newest { topic: Arc::clone(&topic), of, by, was, is: subscribe }));
+            let number = self.add(Entry::Newest(Newest { topic: topic.into(), of, by, was, is: subscribe }));
             self.newest += 1;
             self.octets += ENTRY + topic.len();
-            let Some(peer) = of else {
-                self.of_all.insert(topic, number);
-                return;
+            let topics = match of {
+                None => &mut self.of_all,
+                Some(peer) => self.of_peers.entry(peer).or_default(),
             };
-            let of_peer = self.of_peers.entry(peer).or_default();
-            of_peer.octets += topic.len();
-            of_peer.entries.insert(topic, number);
+            topics.octets += topic.len();
+            topics.numbers.insert(hash, number);
         }
     }
 
     /// The application need not hear of this topic.
-    fn withdraw(&mut self, of: Option<PeerId>, topic: &[u8]) {
-        if let Some(number) = self.forget(of, topic) {
+    fn withdraw(&mut self, of: Option<PeerId>, topic: &[u8], hash: u64, number: u64) {
+        if self.forget(of, hash, number, topic.len()) {
             self.entries.remove(&number);
         }
     }
 
-    fn number(&self, of: Option<PeerId>, topic: &[u8]) -> Option<u64> {
-        match of {
-            None => self.of_all.get(topic).copied(),
-            Some(peer) => self.of_peers.get(&peer)?.entries.get(topic).copied(),
-        }
+    /// The number of the entry of a topic with that hash, and what the application takes its state for.
+    fn find(&self, of: Option<PeerId>, topic: &[u8], hash: u64) -> Option<(u64, bool)> {
+        let topics = of.map_or(Some(&self.of_all), |peer| self.of_peers.get(&peer))?;
+        topics.numbers.with_hash(hash).find_map(|number| match self.entries.get(&number) {
+            Some(Entry::Newest(newest)) if *newest.topic == *topic => Some((number, newest.was)),
+            Some(Entry::Newest(_) | Entry::Message(_) | Entry::Each(..)) | None => None,
+        })
     }
 
-    /// The entry of this topic is to be merged with no more; its number is returned.
-    fn forget(&mut self, of: Option<PeerId>, topic: &[u8]) -> Option<u64> {
-        let number = match of {
-            None => self.of_all.remove(topic)?,
-            Some(peer) => {
-                let of_peer = self.of_peers.get_mut(&peer)?;
-                let number = of_peer.entries.remove(topic)?;
-                of_peer.octets -= topic.len();
-                if of_peer.entries.is_empty() {
-                    self.of_peers.remove(&peer);
-                }
-                number
-            }
-        };
-        self.newest -= 1;
-        self.octets -= ENTRY + topic.len();
-        if self.newest == 0 {
-            give_back(&mut self.of_all);
+    /// The entry of a topic of that length is to be merged with no more. Returns false if it was to be shown no more.
+    fn forget(&mut self, of: Option<PeerId>, hash: u64, number: u64, len: usize) -> bool {
+        let topics = of.map_or(Some(&mut self.of_all), |peer| self.of_peers.get_mut(&peer));
+        let Some(topics) = topics else { return false };
+        if !topics.numbers.remove(hash, number) {
+            return false;
+        }
+        topics.octets -= len;
+        if let Some(peer) = of.filter(|_| topics.numbers.is_empty()) {
+            self.of_peers.remove(&peer);
             give_back(&mut self.of_peers);
         }
-        Some(number)
+        self.newest -= 1;
+        self.octets -= ENTRY + len;
+        true
     }
 }
 
@@ -286,6 +320,7 @@ mod tests {
     use super::*;
     use crate::slab::Key;
     use std::collections::{BTreeMap, BTreeSet};
+    use std::time::{Duration, Instant};
 
     const MARKS: Marks = Marks { messages: 4, bytes: 0 };
 
@@ -350,7 +385,7 @@ mod tests {
             assert_eq!(world.known, wanted.collect(), "round {round}, {detail:?}");
             let Unseen { entries, each, of_all, of_peers, newest, octets, .. } = &world.unseen;
             assert_eq!((entries.len(), each.messages, each.bytes, *octets), (0, 0, 0, 0));
-            assert_eq!((of_all.len(), of_peers.len(), *newest), (0, 0, 0));
+            assert_eq!((of_all.numbers.len(), of_all.octets, of_peers.len(), *newest), (0, 0, 0, 0));
         }
     }
 
@@ -387,6 +422,7 @@ mod tests {
         world.change(0, 0, true, Detail::Edges);
         let bodies = std::iter::from_fn(|| match world.unseen.pop()? {
             Seen::Change(message) | Seen::Message(message) => Some(message.first().to_vec()),
+            Seen::Hidden => None,
         });
         assert_eq!(bodies.last().expect("five"), [1, 0]);
     }
@@ -406,8 +442,59 @@ mod tests {
         let refused = (0..100u8).filter(|topic| request(1, &[*topic], &mut unseen)).count();
         assert_eq!(refused, 100 - MARKS.messages - limit.messages);
         assert!(!request(1, &[5], &mut unseen) && !request(2, &[5], &mut unseen));
-        unseen.drop_newest_of(peer(1));
+        assert_eq!(unseen.hide(peer(1)), limit.messages);
         assert_eq!(unseen.changes(), MARKS.messages + 1);
+        while !unseen.drop_hidden(peer(1), || ControlFlow::Break(())) {}
         assert_eq!(unseen.octets(), (MARKS.messages + 1) * (ENTRY + 1));
+    }
+
+    #[test]
+    fn what_is_hidden_is_not_shown_however_much_of_it_is_let_go_by_then() {
+        for dropped in 0..6 {
+            let mut world = World::default();
+            let mut left = dropped;
+            for topic in 0..4 {
+                world.change(0, topic, true, Detail::All);
+            }
+            for topic in 4..9 {
+                world.change(1, topic, true, Detail::All);
+            }
+            assert_eq!(world.unseen.hide(peer(1)), 5);
+            let goes_on = || {
+                left -= 1;
+                if left > 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            };
+            let done = dropped > 0 && world.unseen.drop_hidden(peer(1), goes_on);
+            assert_eq!((done, world.unseen.is_empty(), world.unseen.changes()), (false, false, 4));
+            let seen: Vec<_> = std::iter::from_fn(|| world.unseen.pop()).collect();
+            let shown = seen.iter().filter(|seen| matches!(seen, Seen::Change(_))).count();
+            assert_eq!((shown, seen.len()), (4, 4 + 5 - dropped));
+            assert!(world.unseen.is_empty() && world.unseen.drop_hidden(peer(1), || ControlFlow::Continue(())));
+            let Unseen { entries, left, hidden, octets, .. } = &world.unseen;
+            assert_eq!((entries.len(), left.len(), *hidden, *octets), (0, 0, 0, 0));
+        }
+    }
+
+    /// A table that is made anew now and then keeps whoever waits for a lock waiting as long. What other programs take is left out by
+    /// doing all of it several times.
+    #[test]
+    fn no_change_takes_long_however_many_wait() {
+        const CHANGES: usize = 130_000;
+        let topics: Vec<String> = (0..CHANGES).map(|number| format!("{number:064}")).collect();
+        let mut least = vec![Duration::MAX; CHANGES];
+        for _ in 0..4 {
+            let mut unseen = Unseen::default();
+            for (topic, least) in topics.iter().zip(&mut least) {
+                let topic = topic.as_bytes();
+                let change = Change { peer: peer(1), is_said: true, topic, subscribe: true, is_edge: true, had: false };
+                let begin = Instant::now();
+                unseen.change(&change, Detail::Edges, MARKS, false);
+                *least = begin.elapsed().min(*least);
+            }
+            assert_eq!(unseen.changes(), CHANGES);
+        }
+        let (longest, all) = (least.iter().max().expect("many"), least.iter().sum::<Duration>());
+        println!("{longest:?} of {all:?}");
+        assert!(*longest < all / 50, "{longest:?} of {all:?}");
     }
 }

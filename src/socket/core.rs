@@ -730,7 +730,8 @@ impl Core {
         if self.is_forked() {
             return Vec::new();
         }
-        self.lock_send().peers.iter().map(|(_, peer)| peer.id).collect()
+        // Those that are gone are settled, and are no peers any more.
+        self.lock_send().peers.iter().filter(|(_, peer)| !peer.condemned).map(|(_, peer)| peer.id).collect()
     }
 
     pub(super) fn stats(&self) -> Stats {

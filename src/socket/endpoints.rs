@@ -249,20 +249,20 @@ impl Core {
 
     /// The peers of an endpoint that ends get nothing new; what waits for them is still delivered.
     fn retire_peers(&self, id: EndpointId) {
-        let of_it = |side: &super::sending::SendSide| -> Vec<crate::PeerId> {
+        let peers: Vec<crate::PeerId> = {
+            let side = self.lock_send();
             side.peers.iter().filter(|(_, peer)| peer.about.endpoint_id == id).map(|(_, peer)| peer.id).collect()
         };
-        let peers = of_it(&self.lock_send());
         for peer in peers {
-            self.withdraw(peer);
-        }
-        {
-            let mut side = self.lock_send();
-            for peer in of_it(&side) {
-                self.unplace(&mut side, peer);
+            let has_topics = {
+                let mut side = self.lock_send();
                 if let Some(peer) = side.peer_mut(peer) {
                     peer.retired = true;
                 }
+                self.unplace(&mut side, peer)
+            };
+            if has_topics {
+                self.withdraw_all(peer);
             }
         }
         self.reveal();

@@ -203,7 +203,7 @@ impl Core {
             return ControlFlow::Break(Flush::Again);
         }
         if peer.condemned {
-            side.remove(id);
+            side.remove_settled(id);
             let finished = side.finishing && !side.is_settling();
             drop(guard);
             self.tell_waiters(Interest::CHANGE);

@@ -58,11 +58,16 @@ impl Host for Core {
         self.join(newcomer)
     }
 
-    fn detach(&self, peer: PeerId, departure: Departure) {
+    fn detach(&self, peer: PeerId, departure: Departure) -> bool {
         match departure {
             Departure::Returns(lost) => self.await_return(peer, lost),
-            Departure::Gone => self.dismiss(peer, self.is_closed()),
+            Departure::Gone => self.begin_dismissal(peer, self.is_closed()),
         }
+    }
+
+    fn withdraw(&self, peer: PeerId) -> bool {
+        self.send.let_in();
+        Core::withdraw(self, peer)
     }
 
     fn attempt_failed(&self, peer: PeerId) {
@@ -190,8 +195,7 @@ impl Host for Core {
     }
 
     fn finished(&self) {
-        let peers: Vec<PeerId> = self.lock_send().peers.iter().map(|(_, peer)| peer.id).collect();
-        for peer in peers {
+        for peer in self.all_peers() {
             self.dismiss(peer, true);
         }
         let (unsent, told) = (self.unsent(), self.lock_send().told);
@@ -230,11 +234,18 @@ impl Host for Core {
             let kind = EventKind::Closed(Cause::Failed(Arc::clone(panic)));
             self.event(Event { kind, endpoint: endpoint.as_str().into(), address: None, peer: None });
         }
-        for peer in self.peer_ids() {
+        for peer in self.all_peers() {
             let _ = contain(|| self.dismiss(peer, true));
         }
         let _ = contain(|| self.finished());
         self.feed.stop();
         self.context.finished(self);
+    }
+}
+
+impl Core {
+    /// All peers, those that are gone and not settled yet included.
+    fn all_peers(&self) -> Vec<PeerId> {
+        self.lock_send().peers.iter().map(|(_, peer)| peer.id).collect()
     }
 }

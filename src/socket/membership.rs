@@ -27,7 +27,7 @@ pub(super) const TOO_MUCH_TO_KEEP: &str =
     "metadata and subscriptions of peers have a quarter of the context's `byte_budget`";
 const ENDPOINT_CLOSED: &str = "the endpoint is closed";
 
-/// How long topics of a peer that leaves are taken from it before whoever waits for the gate gets it.
+/// How long topics of a peer that leaves are taken from it before senders and other sockets get their turn.
 const TURN: Duration = Duration::from_micros(200);
 /// After how many topics the clock is looked at.
 const LOOK: usize = 16;
@@ -301,13 +301,13 @@ impl Core {
 
     // ----- leaving -----
 
-    /// The connection of a peer is gone, and its endpoint will connect again: what waits for it stays.
-    pub(super) fn await_return(&self, peer: PeerId, lost: Lost) {
-        self.withdraw(peer);
-        let (was_up, given_up) = {
+    /// The connection of a peer is gone, and its endpoint will connect again: what waits for it stays. Returns true if it has topics
+    /// left, which [`withdraw`](Core::withdraw) is to take from it before it is back.
+    pub(super) fn await_return(&self, peer: PeerId, lost: Lost) -> bool {
+        let (was_up, given_up, has_topics) = {
             let mut side = self.lock_send();
             let side = &mut *side;
-            let Some(entry) = side.peers.get_mut(peer.key()) else { return };
+            let Some(entry) = side.peers.get_mut(peer.key()) else { return false };
             let was_up = !matches!(entry.wire, Wire::None);
             entry.wire = Wire::None;
             let settled = entry.outbox.lose(lost);
@@ -316,13 +316,14 @@ impl Core {
             let given_up = if settled.rewound { self.judge(side, peer) } else { Vec::new() };
             side.marks_changed(peer);
             side.connections -= u64::from(was_up);
+            let mut has_topics = false;
             match &mut side.routing {
-                Routing::Publish(_) => self.unplace(side, peer),
+                Routing::Publish(_) => has_topics = self.unplace(side, peer),
                 Routing::Request(_, requests) => requests.detach(peer),
                 Routing::Reply(replies) => replies.detach(peer),
                 Routing::Nowhere | Routing::Balance(_) | Routing::Router(_) | Routing::Upstream => {}
             }
-            (was_up, given_up)
+            (was_up, given_up, has_topics)
         };
         self.tell_given_up(given_up);
         if was_up {
@@ -331,56 +332,12 @@ impl Core {
         self.reveal();
         self.tell_waiters(Interest::CHANGE);
         self.context.attend();
+        has_topics
     }
 
-    /// A peer is about to leave the pattern: takes its topics from it. A peer may have very many, and whoever sends waits for the
-    /// gate, so it is let go after every few of them. From the first of them on the peer gets nothing new, and is not heard.
-    pub(super) fn withdraw(&self, peer: PeerId) {
-        if !self.kind.publishes() {
-            return;
-        }
-        loop {
-            let mut side = self.lock_send();
-            // Whoever made an end of the peer meanwhile has taken it out of the pattern.
-            if side.peer(peer).is_none_or(|peer| peer.condemned) {
-                return;
-            }
-            let end = Instant::now() + TURN;
-            let is_time = |taken: usize| taken % LOOK == 0 && Instant::now() >= end;
-            if self.take_topics(&mut side, peer, is_time) {
-                return;
-            }
-            drop(side);
-            self.send.let_in();
-        }
-    }
-
-    /// Takes topics from a peer until there is none left, or `is_enough` says so of the number that is taken. Returns true if there is
-    /// none left. An XPUB shows what follows from that.
-    fn take_topics(&self, side: &mut SendSide, peer: PeerId, is_enough: impl Fn(usize) -> bool) -> bool {
-        let Routing::Publish(publisher) = &mut side.routing else { return true };
-        if publisher.last == Some(peer) {
-            publisher.last = None;
-        }
-        if publisher.only == Some(peer) {
-            publisher.only = None;
-        }
-        if publisher.subscriptions.begin_removal(peer.slot()) {
-            self.hide_requests(peer);
-        }
-        let (mut shows, mut taken) = (self.shows(), 0);
-        let done = publisher.subscriptions.remove_peer_while(peer.slot(), |topic, is_edge| {
-            shows.show(&Change { peer, is_said: false, topic, subscribe: false, is_edge, had: true });
-            taken += 1;
-            if is_enough(taken) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        drop(shows);
-        side.note_standing(peer);
-        done
-    }
-
-    /// Takes a peer out of the pattern, with the lock held. Where it may have many topics, [`withdraw`](Core::withdraw) comes before.
-    pub(super) fn unplace(&self, side: &mut SendSide, peer: PeerId) {
+    /// Takes a peer out of the pattern, with the lock held: it gets nothing new. Returns true if it has topics left, which
+    /// [`withdraw`](Core::withdraw) is to take from it. Until then it is not heard.
+    pub(super) fn unplace(&self, side: &mut SendSide, peer: PeerId) -> bool {
         let slot = peer.slot();
         let SendSide { routing, peers, .. } = &mut *side;
         match routing {
@@ -394,43 +351,106 @@ impl Core {
                     routes.release(slot, &entry.routing_id);
                 }
             }
-            Routing::Publish(_) => {
-                self.take_topics(side, peer, |_| false);
-                if let Routing::Publish(publisher) = &mut side.routing {
-                    publisher.subscriptions.end_removal(slot);
+            Routing::Publish(publisher) => {
+                publisher.subscriptions.begin_removal(slot);
+                for chosen in [&mut publisher.last, &mut publisher.only] {
+                    chosen.take_if(|chosen| *chosen == peer);
                 }
+                self.hide_requests(peer);
+                return !self.take_topics(side, peer);
             }
             Routing::Nowhere | Routing::Reply(_) | Routing::Upstream => {}
         }
+        false
     }
 
-    /// A peer is gone for good.
+    /// Takes topics from a peer that has left the pattern, for a moment; an XPUB shows what follows from that. Returns true if none is
+    /// left, and then the peer may be heard again.
+    fn take_topics(&self, side: &mut SendSide, peer: PeerId) -> bool {
+        let Routing::Publish(publisher) = &mut side.routing else { return true };
+        let (end, mut steps) = (Instant::now() + TURN, 0);
+        let mut goes_on = || {
+            steps += 1;
+            if steps % LOOK == 0 && Instant::now() >= end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let mut shows = self.shows();
+        let done = publisher.subscriptions.remove_peer_while(peer.slot(), |topic, is_edge| {
+            shows.show(&Change { peer, is_said: false, topic, subscribe: false, is_edge, had: true });
+            goes_on()
+        });
+        let done = done && shows.drop_hidden(peer, goes_on);
+        drop(shows);
+        if done {
+            publisher.subscriptions.end_removal(peer.slot());
+        }
+        side.note_standing(peer);
+        done
+    }
+
+    /// Takes more topics from a peer that has left the pattern, for a moment. Returns true if none is left. A peer may have very many,
+    /// and whoever sends waits for the gate, so this is called again and again until then.
+    pub(super) fn withdraw(&self, peer: PeerId) -> bool {
+        let mut side = self.lock_send();
+        if !side.is_leaving(peer) {
+            return true;
+        }
+        let done = self.take_topics(&mut side, peer);
+        let is_dismissed = done && side.remove_settled(peer);
+        drop(side);
+        self.reveal();
+        if is_dismissed {
+            self.bury(peer);
+        }
+        if done {
+            self.tell_waiters(Interest::CHANGE);
+        }
+        self.context.attend();
+        done
+    }
+
+    /// A peer is gone for good, with all its topics.
     pub(super) fn dismiss(&self, peer: PeerId, linger: bool) {
-        self.withdraw(peer);
-        let (was_up, again) = {
+        if self.begin_dismissal(peer, linger) {
+            self.withdraw_all(peer);
+        }
+    }
+
+    /// Takes its topics from a peer that has left the pattern, on a thread that has nothing else to do.
+    pub(super) fn withdraw_all(&self, peer: PeerId) {
+        while !self.withdraw(peer) {
+            self.send.let_in();
+        }
+    }
+
+    /// A peer is gone for good. Returns true if it has topics left, which [`withdraw`](Core::withdraw) is to take from it.
+    pub(super) fn begin_dismissal(&self, peer: PeerId, linger: bool) -> bool {
+        let (was_up, again, has_topics) = {
             let mut side = self.lock_send();
-            let Some(entry) = side.peer(peer) else { return };
+            let Some(entry) = side.peer(peer) else { return false };
             let was_up = !matches!(entry.wire, Wire::None);
             let again = entry.about.immediate.then_some(entry.about.endpoint_id);
-            self.unplace(&mut side, peer);
+            let has_topics = self.unplace(&mut side, peer);
             if let Some(entry) = side.peer_mut(peer) {
                 entry.lingered |= linger;
             }
             side.condemn(peer);
             side.connections -= u64::from(was_up);
-            (was_up, again)
+            (was_up, again, has_topics)
         };
         if was_up {
             let returns = again.is_some_and(|endpoint| self.lock_endpoints().connected.contains_key(&endpoint));
             self.note_down(peer, returns);
         }
-        // All that is to come from the peer has come when it is buried: what came later would have a source that never goes.
         self.reveal();
-        self.bury(peer);
+        if !has_topics {
+            // All that is to come from the peer has come when it is buried: what came later would have a source that never goes.
+            self.bury(peer);
+        }
         self.tell_waiters(Interest::CHANGE);
         // Nobody has room any more, perhaps: those who wait look again.
         self.tell_waiters(Interest::ROOM);
         self.context.attend();
+        has_topics
     }
 }
 

@@ -23,6 +23,7 @@ use crate::slab::{Key, Slab};
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -627,12 +628,8 @@ impl Core {
     pub(super) fn hide_requests(&self, peer: PeerId) {
         if self.manual {
             let mut arrivals = self.lock_arrivals();
-            let before = arrivals.unseen.changes();
-            arrivals.unseen.drop_newest_of(peer);
-            let (left, octets) = (arrivals.unseen.changes(), arrivals.unseen.octets());
-            let dropped = before - left;
-            arrivals.shown.set(octets);
-            arrivals.brought = arrivals.brought.saturating_sub(dropped as u64);
+            let hidden = arrivals.unseen.hide(peer);
+            arrivals.brought = arrivals.brought.saturating_sub(hidden as u64);
         }
     }
 
@@ -965,10 +962,12 @@ impl Core {
             return None;
         }
         let (mut credited, mut resume, mut gone) = (None, None, None);
-        let (message, next) = {
+        let (message, next) = loop {
             let mut arrivals = self.lock_arrivals();
             let Arrivals { unseen, shown, flows, .. } = &mut *arrivals;
             let message = match unseen.pop()? {
+                // There may be very many in a row, and drivers wait for the lock.
+                Seen::Hidden => continue,
                 Seen::Change(message) => {
                     shown.set(unseen.octets());
                     message
@@ -984,7 +983,7 @@ impl Core {
                     message
                 }
             };
-            (message, if unseen.is_empty() { Next::Answer } else { Next::Receive })
+            break (message, if unseen.is_empty() { Next::Answer } else { Next::Receive });
         };
         self.context.attend();
         let inproc = credited.and_then(|peer| reader.sources.get_mut(*reader.places.get(&peer)?)?.inproc.as_ref());
@@ -1247,6 +1246,11 @@ impl Shows<'_> {
             }
             core.arrived.store(true, Ordering::Release);
         }
+    }
+
+    /// Lets what is hidden of a peer that has left go, as long as `goes_on` says so after each. Returns true if nothing is left.
+    pub(super) fn drop_hidden(&mut self, peer: PeerId, goes_on: impl FnMut() -> ControlFlow<()>) -> bool {
+        self.arrivals.unseen.drop_hidden(peer, goes_on)
     }
 }
 

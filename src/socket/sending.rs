@@ -122,7 +122,7 @@ pub(super) struct Peer {
     pub(super) deferred: bool,
     /// Its endpoint is being closed: it gets nothing new.
     pub(super) retired: bool,
-    /// It is gone, and stays only until a flusher has settled what it has in hand.
+    /// It is gone, and stays only until a flusher has settled what it has in hand and its topics are taken from it.
     pub(super) condemned: bool,
     /// Its linger time has run out: what it loses from now on is lost to that.
     pub(super) lingered: bool,
@@ -311,10 +311,29 @@ impl SendSide {
         peer.recharge();
         peer.wire = Wire::None;
         peer.settle(settled, &mut self.counts);
-        if peer.outbox.queued() > 0 {
-            peer.condemned = true;
-        } else {
+        peer.condemned = true;
+        self.remove_settled(id);
+    }
+
+    /// Removes a peer that is gone, unless something of it is left to be settled. Returns true if it is gone.
+    pub(super) fn remove_settled(&mut self, id: PeerId) -> bool {
+        let Some(peer) = self.peer(id).filter(|peer| peer.condemned) else { return false };
+        if peer.outbox.queued() == 0 && !self.is_leaving(id) {
             self.remove(id);
+        }
+        true
+    }
+
+    /// Returns true if a peer has left a publisher and may have topics left, which are being taken from it.
+    pub(super) fn is_leaving(&self, id: PeerId) -> bool {
+        match &self.routing {
+            Routing::Publish(publisher) => self.peer(id).is_some() && publisher.subscriptions.is_leaving(id.slot()),
+            Routing::Nowhere
+            | Routing::Balance(_)
+            | Routing::Request(..)
+            | Routing::Reply(_)
+            | Routing::Router(_)
+            | Routing::Upstream => false,
         }
     }
 
@@ -324,7 +343,7 @@ impl SendSide {
     }
 
     /// Removes a peer from the table and keeps a note of it.
-    pub(super) fn remove(&mut self, id: PeerId) -> Option<Peer> {
+    fn remove(&mut self, id: PeerId) -> Option<Peer> {
         let peer = self.peers.remove(id.key())?;
         if self.departed.len() >= DEPARTED {
             self.departed.pop_front();

@@ -232,7 +232,7 @@ impl Reactor {
 
     /// Whether the socket is closed and nothing is left of it.
     pub(super) fn is_over(&self) -> bool {
-        self.lingering.is_some() && self.links.len() == 0 && self.dialers.len() == 0
+        self.lingering.is_some() && self.links.len() == 0 && self.dialers.len() == 0 && self.departing.is_empty()
     }
 
     /// Attempts of endpoints that end make way while descriptors are short: their messages stay, and they try again.

@@ -176,7 +176,7 @@ impl Reactor {
         if let Some(dialer) = self.dialers.remove(key) {
             self.endpoints.remove(&dialer.id);
             if let Some(peer) = dialer.peer {
-                host.detach(peer, Departure::Gone);
+                self.detach(host, peer, Departure::Gone);
             }
             if unasked {
                 host.endpoint_ended(dialer.id);

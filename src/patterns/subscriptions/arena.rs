@@ -46,6 +46,11 @@ impl<T> Arena<T> {
         self.chunks.shrink_to_fit();
     }
 
+    /// Drops the chunks that hold no item before number `len`: as [`truncate`](Self::truncate), but for the rest of one chunk, and quick.
+    pub(super) fn truncate_roughly(&mut self, len: u32) {
+        self.chunks.truncate((len as usize).div_ceil(CHUNK));
+    }
+
     /// How many items there are.
     pub(super) fn len(&self) -> u32 {
         let full = self.chunks.len().saturating_sub(1) * CHUNK;
@@ -79,6 +84,9 @@ mod tests {
             }
             arena.truncate(round);
             assert_eq!(arena.len(), round);
+            arena.truncate_roughly(round - 1);
+            assert_eq!(arena.len(), (round - 1).next_multiple_of(CHUNK as u32).min(round));
+            (arena.len()..round).for_each(|number| assert_eq!(arena.push(number), number));
             assert!((0..round).all(|number| *arena.get(number) == number));
         }
     }

@@ -31,13 +31,12 @@ pub struct Subscriptions {
     tree: Tree<Members>,
     len: usize,
     peers: Vec<Peer>,
-    /// How many peers have a topic.
+    /// How many peers have a topic, and how many of these are being removed.
     subscribed: usize,
+    leaving: usize,
     /// For each peer, the last `round` that found it. It makes each peer come once, without sorting or clearing anything.
     found: Vec<u32>,
     round: u32,
-    /// Peers that are being removed: they match nothing any more.
-    leaving: Vec<u32>,
 }
 
 /// What [`Subscriptions::subscribe`] changed.
@@ -65,6 +64,8 @@ struct Peer {
     topics: Vec<u32>,
     /// Length of all its topics together.
     bytes: usize,
+    /// It is being removed, and matches nothing any more.
+    is_leaving: bool,
 }
 
 impl Subscriptions {
@@ -75,27 +76,26 @@ impl Subscriptions {
             len: 0,
             peers: Vec::new(),
             subscribed: 0,
+            leaving: 0,
             found: Vec::new(),
             round: 0,
-            leaving: Vec::new(),
         }
     }
 
     /// Adds `peer` to the peers of the prefix `topic`. Doing so again changes nothing.
     pub fn subscribe(&mut self, peer: u32, topic: &[u8]) -> Subscribed {
-        let index = peer as usize;
-        if index >= self.peers.len() {
-            self.peers.resize_with(index + 1, Peer::default);
-            self.found.resize(index + 1, 0);
-        }
-        let own = &mut self.peers[index];
+        self.make_room_for(peer);
+        let own = &mut self.peers[peer as usize];
         let place = u32::try_from(own.topics.len()).expect("a peer has at most as many topics as there are nodes");
         let node = self.tree.make(topic);
         let members = self.tree.value_mut(node);
         let first = members.is_vacant();
         let new = members.insert(peer, place);
         if new {
-            self.subscribed += usize::from(own.topics.is_empty());
+            if own.topics.is_empty() {
+                self.subscribed += 1;
+                self.leaving += usize::from(own.is_leaving);
+            }
             own.topics.push(node);
             own.bytes += topic.len();
         }
@@ -117,37 +117,37 @@ impl Subscriptions {
         if own.topics.len() < own.topics.capacity() / 4 {
             own.topics.shrink_to(own.topics.len() * 2);
         }
-        self.subscribed -= usize::from(own.topics.is_empty());
+        if own.topics.is_empty() {
+            self.subscribed -= 1;
+            self.leaving -= usize::from(own.is_leaving);
+        }
         Cancelled { last: self.tidy(node), removed: true }
     }
 
     /// Takes `peer` from all its prefixes and calls `emptied` with each one that has no peer left.
     pub fn remove_peer(&mut self, peer: u32, mut emptied: impl FnMut(&[u8])) {
-        let mut text = Vec::new();
-        while let Some(node) = self.take_topic(peer) {
-            if self.tree.value_mut(node).is_vacant() {
-                self.tree.read(node, &mut text);
-                self.tidy(node);
-                emptied(&text);
+        self.remove_peer_while(peer, |topic, last| {
+            if last {
+                emptied(topic);
             }
-        }
+            ControlFlow::Continue(())
+        });
     }
 
-    /// From now on `peer` matches nothing, until [`end_removal`](Self::end_removal). Returns true if that is new.
+    /// From now on `peer` matches nothing and is not counted, until [`end_removal`](Self::end_removal). Returns true if that is new.
     pub fn begin_removal(&mut self, peer: u32) -> bool {
-        let new = !self.is_leaving(peer);
-        if new {
-            self.leaving.push(peer);
-        }
+        self.make_room_for(peer);
+        let own = &mut self.peers[peer as usize];
+        let new = !std::mem::replace(&mut own.is_leaving, true);
+        self.leaving += usize::from(new && !own.topics.is_empty());
         new
     }
 
     /// Takes `peer` from its prefixes and calls `visit` with each one and whether it has no peer left, until `peer` has none or
-    /// `visit` breaks. Returns true if `peer` has none.
+    /// `visit` breaks. Returns true if `peer` has none. Each step takes as long as its prefix is long, whatever else there is.
     pub fn remove_peer_while(&mut self, peer: u32, mut visit: impl FnMut(&[u8], bool) -> ControlFlow<()>) -> bool {
         let mut text = Vec::new();
-        while let Some(node) = self.take_topic(peer) {
-            self.tree.read(node, &mut text);
+        while let Some(node) = self.take_topic(peer, &mut text) {
             let last = self.tidy(node);
             if visit(&text, last).is_break() {
                 break;
@@ -158,18 +158,20 @@ impl Subscriptions {
 
     /// The number of `peer` may be used again.
     pub fn end_removal(&mut self, peer: u32) {
-        self.leaving.retain(|other| *other != peer);
+        let Some(own) = self.peers.get_mut(peer as usize) else { return };
+        let was = std::mem::replace(&mut own.is_leaving, false);
+        self.leaving -= usize::from(was && !own.topics.is_empty());
     }
 
     /// Returns true if `peer` is being removed.
     pub fn is_leaving(&self, peer: u32) -> bool {
-        self.leaving.contains(&peer)
+        self.peers.get(peer as usize).is_some_and(|own| own.is_leaving)
     }
 
     /// Puts every peer that has a prefix of `topic` into `out`, each once, in the place of what was there.
     pub fn matches(&mut self, topic: &[u8], out: &mut Vec<u32>) {
         out.clear();
-        let Subscriptions { tree, subscribed, found, round, leaving, .. } = self;
+        let Subscriptions { tree, peers, subscribed, leaving, found, round, .. } = self;
         let mut prefixes = 0;
         // Nearly always one prefix matches, and its peers are already distinct: marks start with the second.
         let _ = tree.prefixes(topic, |members| {
@@ -187,15 +189,15 @@ impl Subscriptions {
             prefixes += 1;
             if out.len() == *subscribed { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        if !leaving.is_empty() {
-            out.retain(|peer| !leaving.contains(peer));
+        if *leaving > 0 {
+            out.retain(|peer| !peers[*peer as usize].is_leaving);
         }
     }
 
     /// Whether any peer has a prefix of `topic`.
     pub fn has_match(&self, topic: &[u8]) -> bool {
         let matching = |members: &Members| {
-            let mut stays = self.leaving.is_empty();
+            let mut stays = self.leaving == 0;
             if !stays {
                 members.each(|peer, _| stays |= !self.is_leaving(peer));
             }
@@ -225,7 +227,7 @@ impl Subscriptions {
 
     /// How many peers have at least one prefix.
     pub fn peers(&self) -> usize {
-        self.subscribed - self.leaving.iter().filter(|peer| self.count_of(**peer) > 0).count()
+        self.subscribed - self.leaving
     }
 
     /// How many distinct prefixes there are.
@@ -238,14 +240,26 @@ impl Subscriptions {
         self.len == 0
     }
 
-    /// Takes `peer` from one of its prefixes and returns the node, which wants [`tidy`](Self::tidy) if it is vacant now.
-    fn take_topic(&mut self, peer: u32) -> Option<u32> {
+    fn make_room_for(&mut self, peer: u32) {
+        let index = peer as usize;
+        if index >= self.peers.len() {
+            self.peers.resize_with(index + 1, Peer::default);
+            self.found.resize(index + 1, 0);
+        }
+    }
+
+    /// Takes `peer` from one of its prefixes, writes that into `text` and returns the node, which wants [`tidy`](Self::tidy) if it is
+    /// vacant now.
+    fn take_topic(&mut self, peer: u32, text: &mut Vec<u8>) -> Option<u32> {
         let own = self.peers.get_mut(peer as usize)?;
         let node = own.topics.pop()?;
+        self.tree.read(node, text);
         self.tree.value_mut(node).remove(peer);
+        own.bytes -= text.len();
         if own.topics.is_empty() {
-            *own = Peer::default();
+            own.topics = Vec::new();
             self.subscribed -= 1;
+            self.leaving -= usize::from(own.is_leaving);
         }
         Some(node)
     }

@@ -1,5 +1,6 @@
 //! Both sets against plain models, on topics over so small an alphabet that they share, split and rejoin nodes all the time.
 
+use super::prefix_set::Count;
 use super::{Cancelled, PrefixSet, Removed, Subscribed, Subscriptions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -143,6 +144,49 @@ fn many_topics_of_many_peers_stay_right_while_the_arena_grows_and_is_compacted()
         }
         expect_same(&mut subscriptions, &model);
     }
+}
+
+#[test]
+fn topics_that_come_while_memory_is_given_back_stay_right() {
+    let (mut subscriptions, mut model, mut below) = (Subscriptions::new(), Model::new(), scattered(5));
+    let topic = |number: u32| format!("{}/sensor/{number}", number % 7).into_bytes();
+    for number in 0..6000 {
+        run(&mut subscriptions, &mut model, Step::Subscribe(below(4), topic(number)));
+    }
+    // Nine of ten steps take something away, so that few are left in the end, and the others come in between.
+    for step in 0..9000 {
+        let number = if below(10) == 0 { 10_000 + below(3000) } else { below(6000) };
+        let peer = below(4);
+        if number < 6000 {
+            (0..4).for_each(|peer| run(&mut subscriptions, &mut model, Step::Cancel(peer, topic(number))));
+        } else {
+            run(&mut subscriptions, &mut model, Step::Subscribe(peer, topic(number)));
+        }
+        if step % 97 == 0 {
+            subscriptions.tree.expect_sound();
+        }
+    }
+    expect_same(&mut subscriptions, &model);
+}
+
+/// One removal among very many must take no longer than one among few: a lock is held meanwhile.
+#[test]
+fn no_removal_moves_more_than_a_few_nodes() {
+    let topic = |number: usize| format!("sensor/{number}/temp").into_bytes();
+    let mut set = PrefixSet::new();
+    (0..100_000).for_each(|number| assert!(set.insert(&topic(number))));
+    let (mut most, mut all) = (0, 0);
+    for number in 0..100_000 {
+        let node = set.tree.find(&topic(number)).expect("it is there");
+        *set.tree.value_mut(node) = Count::default();
+        set.tree.clear(node);
+        let mut moved = 0;
+        set.tree.compact(|_, _| moved += 1);
+        (most, all) = (most.max(moved), all + moved);
+    }
+    set.tree.expect_sound();
+    assert!(all > 10_000, "{all} nodes are moved");
+    assert!(most <= 64, "{most} nodes are moved at once");
 }
 
 /// libzmq once crashed under this (its issue 2942).

@@ -14,6 +14,11 @@ const ROOT: u32 = 0;
 
 /// Below this many nodes an arena is not worth compacting.
 const SMALL: u32 = 64;
+/// How many places one step of compacting looks at. There are at most four for each node in use when it begins, so it has ended
+/// before a fraction of these are cleared.
+const STEP: usize = 32;
+/// How many places are looked at for one that is free while compacting.
+const LOOKS: usize = 16;
 
 /// What a node holds. A vacant node exists only to hold the tree together.
 pub(super) trait Value: Default {
@@ -25,9 +30,19 @@ pub(super) trait Value: Default {
 #[derive(Debug)]
 pub(super) struct Tree<V> {
     nodes: Arena<Node<V>>,
-    /// Head of the list of released nodes, linked through `parent`.
+    /// Head of the list of released nodes, linked through `parent`. While compacting, only those before the hole are in it.
     released: u32,
     released_count: u32,
+    compaction: Option<Compaction>,
+}
+
+/// How far the nodes at the end of the arena have been moved to free places at its beginning.
+#[derive(Clone, Copy, Debug)]
+struct Compaction {
+    /// All places before this are in use, or in the list of those released.
+    hole: u32,
+    /// All places from this on are free.
+    end: u32,
 }
 
 #[derive(Debug)]
@@ -42,7 +57,7 @@ struct Node<V> {
 impl<V: Value> Tree<V> {
     pub(super) fn new() -> Tree<V> {
         let root = Node { parent: NONE, ..Node::default() };
-        Tree { nodes: Arena::new(root), released: NONE, released_count: 0 }
+        Tree { nodes: Arena::new(root), released: NONE, released_count: 0, compaction: None }
     }
 
     /// The node for `text`, made if need be. A node that was made, or was vacant, must be given a value before anything else
@@ -78,35 +93,70 @@ impl<V: Value> Tree<V> {
         }
     }
 
-    /// Gives memory back when most of it is unused; `moved` hears the value and the new number of each node that had to move.
+    /// Gives memory back, a little at each call, when most of it is unused; `moved` hears the value and the new number of each node that
+    /// had to move.
     ///
-    /// At least three nodes are released for each one moved, and a node moves only to the lower quarter, so this adds a
-    /// constant to the cost of [`clear`](Self::clear), also for a node that many peers point to.
+    /// At least three nodes are released for each one moved, so this adds a constant to the cost of [`clear`](Self::clear), also for
+    /// a node that many peers point to. As it goes on over many calls, none of them takes long.
     pub(super) fn compact(&mut self, mut moved: impl FnMut(&V, u32)) {
         let len = self.nodes.len();
-        let used = len - self.released_count;
-        if len <= SMALL || used > len / 4 {
-            return;
+        if self.compaction.is_none() {
+            if len <= SMALL || len - self.released_count > len / 4 {
+                return;
+            }
+            // The list would lead to places that go. Those that stay are found on the way.
+            self.released = NONE;
+            self.compaction = Some(Compaction { hole: ROOT + 1, end: len });
         }
-        let mut hole = ROOT + 1;
-        for from in (used..len).rev() {
-            if self.is_released(from) {
-                continue;
+        for _ in 0..STEP {
+            if self.compact_one(&mut moved).is_break() {
+                return;
             }
-            while !self.is_released(hole) {
-                hole += 1;
-            }
-            let node = std::mem::take(self.nodes.get_mut(from));
-            if let Some(&octet) = node.label.text().first() {
-                self.nodes.get_mut(node.parent).children.insert(octet, hole);
-            }
-            node.children.each(|_, child| self.nodes.get_mut(child).parent = hole);
-            moved(&node.value, hole);
-            *self.nodes.get_mut(hole) = node;
         }
-        self.nodes.truncate(used);
-        self.released = NONE;
-        self.released_count = 0;
+    }
+
+    /// Looks at one place more; breaks if that was the last.
+    fn compact_one(&mut self, moved: &mut impl FnMut(&V, u32)) -> ControlFlow<()> {
+        let Some(Compaction { hole, end }) = self.compaction else { return ControlFlow::Break(()) };
+        if hole >= end {
+            self.released_count -= self.nodes.len() - end;
+            self.nodes.truncate(end);
+            self.compaction = None;
+            return ControlFlow::Break(());
+        }
+        let last = end - 1;
+        let (mut next_hole, mut next_end) = (hole, last);
+        if !self.is_released(last) {
+            match self.take_listed() {
+                Some(free) => self.relocate(last, free, moved),
+                None => {
+                    next_hole += 1;
+                    if self.is_released(hole) {
+                        self.released_count -= 1;
+                        self.relocate(last, hole, moved);
+                    } else {
+                        next_end = end;
+                    }
+                }
+            }
+        }
+        self.compaction = Some(Compaction { hole: next_hole, end: next_end });
+        let before = self.nodes.len();
+        self.nodes.truncate_roughly(next_end);
+        self.released_count -= before - self.nodes.len();
+        ControlFlow::Continue(())
+    }
+
+    /// Moves a node to a place that is free and is not counted as such any more.
+    fn relocate(&mut self, from: u32, to: u32, moved: &mut impl FnMut(&V, u32)) {
+        let node = std::mem::take(self.nodes.get_mut(from));
+        self.released_count += 1;
+        if let Some(&octet) = node.label.text().first() {
+            self.nodes.get_mut(node.parent).children.insert(octet, to);
+        }
+        node.children.each(|_, child| self.nodes.get_mut(child).parent = to);
+        moved(&node.value, to);
+        *self.nodes.get_mut(to) = node;
     }
 
     pub(super) fn value_mut(&mut self, node: u32) -> &mut V {
@@ -218,20 +268,42 @@ impl<V: Value> Tree<V> {
 
     /// Takes a released node, or a new one.
     fn hire(&mut self, node: Node<V>) -> u32 {
-        let number = self.released;
-        if number == NONE {
-            return self.nodes.push(node);
-        }
-        let place = self.nodes.get_mut(number);
-        self.released = place.parent;
-        self.released_count -= 1;
-        *place = node;
+        let Some(number) = self.take_released() else { return self.nodes.push(node) };
+        *self.nodes.get_mut(number) = node;
         number
     }
 
+    fn take_released(&mut self) -> Option<u32> {
+        if let Some(number) = self.take_listed() {
+            return Some(number);
+        }
+        let Compaction { mut hole, end } = self.compaction?;
+        let until = end.min(hole + LOOKS as u32);
+        let found = (hole..until).find(|number| self.is_released(*number));
+        hole = found.map_or(until, |number| number + 1);
+        let number = found.unwrap_or(end);
+        self.compaction = Some(Compaction { hole, end: end.max(number + 1) });
+        // The place behind the last one may have been given back.
+        let is_there = number < self.nodes.len();
+        self.released_count -= u32::from(is_there);
+        is_there.then_some(number)
+    }
+
+    /// Takes the first node of the list of released ones.
+    fn take_listed(&mut self) -> Option<u32> {
+        let number = self.released;
+        if number == NONE {
+            return None;
+        }
+        self.released = self.nodes.get(number).parent;
+        self.released_count -= 1;
+        Some(number)
+    }
+
     fn release(&mut self, node: u32) {
-        *self.nodes.get_mut(node) = Node { parent: self.released, ..Node::default() };
-        self.released = node;
+        let is_found_later = self.compaction.as_ref().is_some_and(|compaction| node >= compaction.hole);
+        let next = if is_found_later { NONE } else { std::mem::replace(&mut self.released, node) };
+        *self.nodes.get_mut(node) = Node { parent: next, ..Node::default() };
         self.released_count += 1;
     }
 
@@ -299,6 +371,19 @@ impl<V: Value> Tree<V> {
         assert_eq!(reached, self.used());
         let released = (0..self.nodes.len()).filter(|&node| self.is_released(node)).count();
         assert_eq!(released, self.released_count as usize);
-        assert!(self.nodes.len() <= SMALL || self.used() > self.nodes.len() / 4, "memory not given back");
+        let is_compact = self.nodes.len() <= SMALL || self.used() > self.nodes.len() / 4;
+        assert!(is_compact || self.compaction.is_some(), "memory not given back");
+        if let Some(Compaction { hole, end }) = self.compaction {
+            assert!(end <= self.nodes.len() && (end..self.nodes.len()).all(|node| self.is_released(node)));
+            let unlisted = (ROOT + 1..hole).filter(|node| self.is_released(*node)).count();
+            let mut listed = 0;
+            let mut at = self.released;
+            while at != NONE {
+                assert!(at < hole && self.is_released(at));
+                listed += 1;
+                at = self.nodes.get(at).parent;
+            }
+            assert_eq!(listed, unlisted);
+        }
     }
 }
