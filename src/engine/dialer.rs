@@ -32,6 +32,18 @@ pub(crate) struct Dialer {
     pub(crate) closing: bool,
     /// How long it may do so, unless the whole socket is closed.
     pub(crate) lingering: Option<Lingering>,
+    /// Its place among those of the same name that were closed and still deliver.
+    pub(crate) turn: Turn,
+}
+
+/// Endpoints of one name and token connect one after the other, so that their peer reads what each has sent before what the next one
+/// sends, and never sees two connections with one token.
+#[derive(Default)]
+pub(crate) struct Turn {
+    /// The one it waits for, and how long it goes on doing so.
+    pub(crate) before: Option<(Key, Lingering)>,
+    /// The one that waits for it.
+    pub(crate) next: Option<Key>,
 }
 
 /// What a dialer is doing.
@@ -184,6 +196,7 @@ mod tests {
             closing: false,
             lingering: None,
             unheard: Unheard::default(),
+            turn: Turn::default(),
         }
     }
 

@@ -90,7 +90,7 @@ pub(crate) struct Link {
     /// The link of the same peer that waits for this one, and what is left of this one meanwhile.
     pub(crate) successor: Option<Key>,
     pub(crate) last_words: LastWords,
-    /// By what its peer is recognised.
+    /// By what its peer is recognised, if that is one of our ends.
     pub(crate) token: Option<protocol::Token>,
 }
 

@@ -43,7 +43,7 @@ pub(crate) mod waiters;
 use crate::budget::Account;
 use crate::event::{Cause, Event};
 use crate::peer::PeerId;
-use crate::protocol::{Config, PeerDescription};
+use crate::protocol::{Config, PeerDescription, Token};
 use crate::queue::intake::ReadGate;
 use crate::queue::outbox::Lost;
 use crate::stats::Unsent;
@@ -179,6 +179,9 @@ pub(crate) trait Host: Send + Sync + 'static {
 
     /// An endpoint is gone for good, without the caller having asked for it.
     fn endpoint_ended(&self, endpoint: EndpointId);
+
+    /// A token for an endpoint that no connection of the socket has announced.
+    fn another_token(&self, endpoint: EndpointId) -> Token;
 
     /// A closed socket has nothing left to do in the engine.
     fn finished(&self);

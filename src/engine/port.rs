@@ -32,6 +32,8 @@ pub(crate) enum Command {
         transport: Arc<dyn Transport>,
         settings: Arc<Settings>,
         peer: Option<PeerId>,
+        /// The endpoint of that name and token that was closed.
+        before: Option<EndpointId>,
     },
     /// A name was looked up.
     Resolved { dialer: Key, addresses: io::Result<Vec<String>> },

@@ -10,7 +10,7 @@ mod holders;
 mod reading;
 mod returning;
 
-use super::dialer::{Dialer, Dialing, Jitter};
+use super::dialer::{Dialer, Dialing, Jitter, Turn};
 use super::link::{Link, Origin, State};
 use super::listener::{Binding, SharedListener};
 use super::port::{Command, Habit};
@@ -359,7 +359,7 @@ impl Reactor {
     fn execute(&mut self, host: &dyn Host, command: Command) {
         match command {
             Command::Listen { id, endpoint, listener, settings } => self.listen(host, id, endpoint, listener, settings),
-            Command::Dial { id, endpoint, address, transport, settings, peer } => {
+            Command::Dial { id, endpoint, address, transport, settings, peer, before } => {
                 let dialer = Dialer {
                     id,
                     endpoint,
@@ -374,10 +374,14 @@ impl Reactor {
                     closing: false,
                     lingering: None,
                     unheard: Unheard::default(),
+                    turn: Turn::default(),
                 };
                 let key = self.dialers.insert(dialer);
                 self.endpoints.insert(id, Origin::Dialer(key));
-                self.resolve(host, key);
+                match before.and_then(|id| self.endpoints.get(&id).copied()) {
+                    Some(Origin::Dialer(before)) => self.queue_up(host, key, before),
+                    Some(Origin::Listener(_)) | None => self.resolve(host, key),
+                }
             }
             Command::Resolved { dialer, addresses } => self.resolved(host, dialer, addresses),
             Command::Resume(peer) => {
@@ -657,9 +661,9 @@ impl Reactor {
                     self.by_slot.resize(slot + 1, None);
                 }
                 self.by_slot[slot] = Some(key);
+                link.token = token;
                 if let (Some(token), Origin::Listener(_)) = (token, link.origin) {
                     self.by_token.insert(token, key);
-                    link.token = Some(token);
                 }
                 let (endpoint, address) = (Arc::clone(&link.endpoint), Some(Arc::clone(&link.address)));
                 match link.origin {
@@ -901,7 +905,7 @@ impl Reactor {
                 Timer::Link(key) => self.expire_link(host, key, at, now),
                 Timer::Dialer(key) => {
                     let due = self.dialers.get(key).is_some_and(|dialer| dialer.state == Dialing::Waiting(at));
-                    if due && !self.settle_dialer(host, key) {
+                    if due && !self.settle_dialer(host, key) && self.has_turn(host, key, now) {
                         self.resolve(host, key);
                     }
                 }

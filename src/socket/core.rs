@@ -5,6 +5,7 @@ use super::monitor::Feed;
 use super::outlook::Outlook;
 use super::receiving::{Arrivals, Reader};
 use super::sending::{After, Marks, Payload, Peer, Recipient, Routing, SendSide, Wire, own_limit};
+use super::tokens::Tokens;
 use crate::budget::{Account, BudgetHalf};
 use crate::context::Inner;
 use crate::endpoint::EndpointInfo;
@@ -100,6 +101,7 @@ pub(super) struct Endpoints {
     pub(super) given: BTreeMap<EndpointId, String>,
     /// The routing id a ROUTER gives the peers of a connecting endpoint that is `immediate`, and so has none in advance.
     pub(super) assigned: BTreeMap<EndpointId, Bytes>,
+    pub(super) tokens: Tokens,
     /// Whoever unbinds or closes also closes these.
     pub(super) listeners: BTreeMap<EndpointId, Arc<SharedListener>>,
     /// How those have fared that connect.

@@ -2,6 +2,7 @@
 
 use super::core::{Core, Endpoints};
 use super::sending::About;
+use super::tokens::Role;
 use crate::endpoint::Endpoint;
 use crate::engine::contain::contain;
 use crate::engine::listener::SharedListener;
@@ -16,7 +17,6 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use wiremesh_transports::sys::random_octets;
 use wiremesh_transports::{LinkOptions, Listener, Purpose, Transport};
 
 /// The scheme of links between sockets of one context.
@@ -48,13 +48,14 @@ impl Core {
             return self.bind_inproc(endpoint);
         }
         let transport = self.transport(&endpoint, Purpose::Bind)?;
-        let settings = Arc::new(self.settings());
-        let bound = self.port.with_descriptors(|| transport.bind(endpoint.address(), &settings.link));
+        let options = self.lock_options().clone();
+        let link = link_options(&options);
+        let bound = self.port.with_descriptors(|| transport.bind(endpoint.address(), &link));
         let listener = bound.map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => Error::AddressInUse { endpoint: text.to_owned() },
             _ => Error::System { action: "binding", subject: text.to_owned(), source },
         })?;
-        self.listen(endpoint.scheme(), Some(text), listener, settings)
+        self.listen(endpoint.scheme(), Some(text), listener, &options)
     }
 
     /// Takes over a listener that is bound already.
@@ -65,7 +66,8 @@ impl Core {
     ) -> Result<Endpoint, Error> {
         self.check_usable()?;
         let failed = |source| Error::System { action: "adopting", subject: format!("a {scheme} listener"), source };
-        self.listen(scheme, None, listener.map_err(failed)?, Arc::new(self.settings()))
+        let options = self.lock_options().clone();
+        self.listen(scheme, None, listener.map_err(failed)?, &options)
     }
 
     fn listen(
@@ -73,22 +75,24 @@ impl Core {
         scheme: &str,
         given: Option<&str>,
         listener: Box<dyn Listener>,
-        settings: Arc<Settings>,
+        options: &Options,
     ) -> Result<Endpoint, Error> {
         let bound = Endpoint::new(scheme, &listener.local_address());
         self.open_port(bound.as_str())?;
         let listener = SharedListener::new(listener);
-        let id = {
+        let (id, token) = {
             let mut endpoints = self.lock_endpoints();
             let id = endpoints.allot();
+            let (token, _) = endpoints.tokens.take(id, Role::Bound, bound.as_str());
             endpoints.bound.insert(id, bound.to_string());
             endpoints.listeners.insert(id, Arc::clone(&listener));
             endpoints.given.extend(given.map(|given| (id, given.to_owned())));
-            id
+            (id, token)
         };
         // Peers may come from now on: a monitor that is made after this call hears of them, and not of this.
         let kind = EventKind::Listening;
         self.event(Event { kind, endpoint: bound.as_str().into(), address: None, peer: None });
+        let settings = Arc::new(settings(self.kind, options, token));
         self.port.submit(Command::Listen { id, endpoint: bound.as_str().into(), listener, settings });
         self.end_if_closed()?;
         Ok(bound)
@@ -118,16 +122,19 @@ impl Core {
         }
         let transport = self.transport(&endpoint, Purpose::Connect)?;
         self.open_port(text)?;
-        let settings = Arc::new(self.settings());
-        let id = {
+        let (id, token, before) = {
             let mut endpoints = self.lock_endpoints();
             if self.connects_once() && endpoints.connected.values().any(|known| known == text) {
                 return Ok(endpoint);
             }
             let id = endpoints.allot();
             endpoints.connected.insert(id, text.to_owned());
-            id
+            let (token, before) = endpoints.tokens.take(id, Role::Connected, text);
+            (id, token, before)
         };
+        let settings = Arc::new(settings(self.kind, &self.lock_options(), token));
+        // A peer to which we are nobody known need not see the end of the connection before.
+        let before = before.filter(|_| settings.protocol.announcement.is_some());
         let (immediate, assigned_id) = self.next_routing_id(given);
         if immediate && !assigned_id.is_empty() {
             self.lock_endpoints().assigned.insert(id, assigned_id.clone());
@@ -142,7 +149,7 @@ impl Core {
             }
         };
         let address: Arc<str> = endpoint.address().into();
-        self.port.submit(Command::Dial { id, endpoint: name, address, transport, settings, peer });
+        self.port.submit(Command::Dial { id, endpoint: name, address, transport, settings, peer, before });
         self.end_if_closed()?;
         Ok(endpoint)
     }
@@ -222,6 +229,7 @@ impl Core {
             endpoints.given.remove(&id);
             endpoints.outlook.remove(&id);
             endpoints.assigned.remove(&id);
+            endpoints.tokens.leave(id);
             (id, endpoints.listeners.remove(&id))
         };
         listener.iter().for_each(|listener| self.close_listener(listener));
@@ -297,35 +305,34 @@ impl Core {
             .map_err(|error| Error::InvalidEndpoint { endpoint: endpoint.to_string(), reason: error.to_string() })?;
         Ok(transport)
     }
+}
 
-    /// The engine's share of the options, as they are now.
-    fn settings(&self) -> Settings {
-        let options = self.lock_options().clone();
-        let mut protocol = protocol_config(self.kind, &options);
-        if options.announce && options.profile.announces() {
-            protocol.announcement = Some(Announcement {
-                max_message: Some(protocol.max_message).filter(|&limit| limit != u64::MAX),
-                token: Token(random_octets()),
-                life_signs: true,
-            });
-        }
-        Settings {
-            link: link_options(&options),
-            protocol: Arc::new(protocol),
-            reconnect_interval: options.reconnect_interval,
-            reconnect_max: options.reconnect_max,
-            connect_timeout: options.connect_timeout,
-            stop_on_refused: matches!(options.reconnect_stop, ReconnectStop::Refused | ReconnectStop::Either),
-            stop_on_handshake_failure: matches!(
-                options.reconnect_stop,
-                ReconnectStop::HandshakeFailed | ReconnectStop::Either
-            ),
-            half_open: options.half_open_limit as usize,
-            max_connections: match options.max_connections {
-                0 => usize::MAX,
-                most => most as usize,
-            },
-        }
+/// The engine's share of the options, as they are now, for an endpoint with that token.
+fn settings(kind: SocketKind, options: &Options, token: Token) -> Settings {
+    let mut protocol = protocol_config(kind, options);
+    if options.announce && options.profile.announces() {
+        protocol.announcement = Some(Announcement {
+            max_message: Some(protocol.max_message).filter(|&limit| limit != u64::MAX),
+            token,
+            life_signs: true,
+        });
+    }
+    Settings {
+        link: link_options(options),
+        protocol: Arc::new(protocol),
+        reconnect_interval: options.reconnect_interval,
+        reconnect_max: options.reconnect_max,
+        connect_timeout: options.connect_timeout,
+        stop_on_refused: matches!(options.reconnect_stop, ReconnectStop::Refused | ReconnectStop::Either),
+        stop_on_handshake_failure: matches!(
+            options.reconnect_stop,
+            ReconnectStop::HandshakeFailed | ReconnectStop::Either
+        ),
+        half_open: options.half_open_limit as usize,
+        max_connections: match options.max_connections {
+            0 => usize::MAX,
+            most => most as usize,
+        },
     }
 }
 

@@ -12,7 +12,7 @@ use crate::engine::{Course, Departure, EndpointId, Flush, Host, Incoming, Joined
 use crate::event::{Cause, Event, EventKind};
 use crate::kind::SocketKind;
 use crate::peer::PeerId;
-use crate::protocol;
+use crate::protocol::{self, Token};
 use crate::queue::intake::ReadGate;
 use crate::stats::Unsent;
 use bytes::Bytes;
@@ -192,6 +192,11 @@ impl Host for Core {
         endpoints.listeners.remove(&endpoint);
         endpoints.give_up(endpoint, None);
         endpoints.assigned.remove(&endpoint);
+        endpoints.tokens.leave(endpoint);
+    }
+
+    fn another_token(&self, endpoint: EndpointId) -> Token {
+        self.lock_endpoints().tokens.replace(endpoint)
     }
 
     fn finished(&self) {

@@ -100,7 +100,7 @@ impl Core {
         }
         side.note_standing(peer);
         let announced = newcomer.description.announced.filter(|_| self.profile.announces());
-        if let Some(announced) = announced.filter(|_| known.is_none()) {
+        if let Some(announced) = announced {
             reader.recognise(peer, announced.token);
         }
         self.open_flow(peer);

@@ -23,6 +23,7 @@ mod routed;
 mod routing_id;
 mod sending;
 mod tempo;
+mod tokens;
 mod topics;
 #[cfg(feature = "tracing")]
 mod trace;

@@ -262,11 +262,8 @@ impl Reader {
     fn forget(&mut self, peer: PeerId) {
         let Some(source) = self.places.remove(&peer).and_then(|key| self.sources.remove(key)) else { return };
         let (behind, next) = (source.behind, source.next);
-        if let Some(token) = source.token.filter(|token| self.by_token.get(token) == Some(&peer)) {
-            match behind {
-                Some(before) => self.by_token.insert(token, before),
-                None => self.by_token.remove(&token),
-            };
+        if let Some(token) = source.token {
+            self.give_back(peer, token, behind);
         }
         if let Some(before) = behind.and_then(|before| self.sources.get_mut(*self.places.get(&before)?)) {
             before.next = next;
@@ -283,11 +280,36 @@ impl Reader {
         }
     }
 
-    /// A new peer has that token. If one that is gone had it as well, it has come back: what that one left unread comes before what
-    /// this one sends.
+    /// A peer that had that token has it no longer: whoever had it before, and comes before this one, is found by it again.
+    fn give_back(&mut self, peer: PeerId, token: Token, behind: Option<PeerId>) {
+        if self.by_token.get(&token) != Some(&peer) {
+            return;
+        }
+        let has_it = |before: &PeerId| {
+            let source = self.places.get(before).and_then(|key| self.sources.get(*key));
+            source.is_some_and(|source| source.token == Some(token))
+        };
+        match behind.filter(has_it) {
+            Some(before) => self.by_token.insert(token, before),
+            None => self.by_token.remove(&token),
+        };
+    }
+
+    /// A peer has that token. If it has not had it before, and one that is gone had, it has come back: what that one left unread comes
+    /// before what this one sends.
     pub(super) fn recognise(&mut self, peer: PeerId, token: Token) {
+        let source = self.source(peer);
+        let (behind, active) = (source.behind, source.active);
+        match source.token.replace(token) {
+            Some(before) if before == token => return,
+            Some(before) => self.give_back(peer, before, behind),
+            None => {}
+        }
         let old = self.by_token.insert(token, peer);
-        self.source(peer).token = Some(token);
+        // Of one that came before under another token something may be unread, which has its place already.
+        if behind.is_some() || active {
+            return;
+        }
         let left = old.and_then(|old| self.sources.get_mut(*self.places.get(&old)?)).filter(|left| left.gone.is_some());
         if let Some(left) = left {
             left.next = Some(peer);

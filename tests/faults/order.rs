@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use wiremesh::{AnySocket, Context, Dealer, EventKind, Message, Pull, Push, Router, SocketKind};
+use wiremesh::{AnySocket, Context, Dealer, Event, EventKind, Message, Pull, Push, Router, SocketKind};
 
 /// Passes octets on between two addresses, until it is cut.
 struct Relay {
@@ -210,6 +210,194 @@ fn a_peer_that_comes_again_and_again_before_its_old_connection_is_done_takes_one
     drop(last);
     eventually(PATIENCE, "all are gone", || pull.stats().connections == 0);
     drop(monitor);
+}
+
+// ----- endpoints that are used again -----
+
+/// Two ends over tcp, the second of which connects.
+struct Ends {
+    bound: AnySocket,
+    connected: AnySocket,
+    endpoint: String,
+}
+
+impl Ends {
+    fn new(bound: SocketKind, connected: SocketKind, immediate: bool, mark: u32) -> Ends {
+        let socket = |kind: SocketKind| {
+            let builder = AnySocket::builder(kind)
+                .context(&Context::new())
+                .reconnect_interval(Duration::from_millis(5))
+                .reconnect_max(Duration::from_millis(50));
+            let receives = !matches!(kind, SocketKind::Push | SocketKind::Pub);
+            let builder = if receives { builder.receive_mark(mark) } else { builder };
+            let socket = if immediate && kind == connected { builder.immediate(true) } else { builder };
+            let socket = socket.build().expect("good");
+            if kind == SocketKind::Sub {
+                socket.subscribe("").expect("open");
+            }
+            socket
+        };
+        let (bound, connected) = (socket(bound), socket(connected));
+        let endpoint = bound.bind("tcp://127.0.0.1:*").expect("bound").to_string();
+        connected.connect(&endpoint).expect("good");
+        Ends { bound, connected, endpoint }
+    }
+
+    fn connect_again(&self) {
+        self.connected.disconnect(&self.endpoint).expect("connected");
+        self.connected.connect(&self.endpoint).expect("good");
+    }
+
+    fn bind_again(&self) {
+        self.bound.unbind(&self.endpoint).expect("bound");
+        self.bound.bind(&self.endpoint).expect("free");
+    }
+}
+
+/// Sends five messages in each of four rounds, and has something done in between; the receiver reads when all of them are sent, or, if
+/// they are long, meanwhile.
+fn in_four_rounds(sender: &AnySocket, receiver: &AnySocket, size: usize, between: impl Fn() + Sync) {
+    let send = || {
+        for round in 0..4_u32 {
+            if round > 0 {
+                between();
+            }
+            sender.wait_for_peers(1, PATIENCE).expect("connected");
+            if sender.kind() == SocketKind::Pub {
+                sender.wait_for_subscribers(1, PATIENCE).expect("subscribed");
+            }
+            for message in 0..5_u32 {
+                let mut body = (round * 5 + message).to_be_bytes().to_vec();
+                body.resize(size.max(4), 0);
+                sender.send(body).expect("accepted");
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let sends = scope.spawn(send);
+        if size <= 4 {
+            sends.join().expect("all is sent");
+        }
+        let numbers: Vec<u32> =
+            (0..20).map(|_| number(&receiver.recv_timeout(PATIENCE).expect("none is lost"))).collect();
+        assert_eq!(numbers, (0..20).collect::<Vec<_>>(), "{sender:?} to {receiver:?}, {size} octets");
+    });
+}
+
+#[test]
+fn what_was_sent_before_a_disconnect_comes_before_what_is_sent_when_the_endpoint_is_connected_again() {
+    for (sender, receiver) in [
+        (SocketKind::Push, SocketKind::Pull),
+        (SocketKind::Dealer, SocketKind::Router),
+        (SocketKind::Pub, SocketKind::Sub),
+    ] {
+        for (immediate, mark, size) in [(false, 1000, 4), (true, 1000, 4), (false, 1, 300_000), (true, 1, 300_000)] {
+            let ends = Ends::new(receiver, sender, immediate && sender != SocketKind::Pub, mark);
+            in_four_rounds(&ends.connected, &ends.bound, size, || ends.connect_again());
+        }
+    }
+}
+
+#[test]
+fn what_was_sent_before_an_unbind_comes_before_what_is_sent_when_the_endpoint_is_bound_again() {
+    for (sender, receiver) in [
+        (SocketKind::Push, SocketKind::Pull),
+        (SocketKind::Dealer, SocketKind::Dealer),
+        (SocketKind::Pub, SocketKind::Sub),
+    ] {
+        for (immediate, mark, size) in [(false, 1000, 4), (true, 1000, 4), (false, 1, 300_000), (true, 1, 300_000)] {
+            let ends = Ends::new(sender, receiver, immediate, mark);
+            in_four_rounds(&ends.bound, &ends.connected, size, || ends.bind_again());
+        }
+    }
+}
+
+#[test]
+fn what_was_read_before_a_disconnect_comes_before_what_comes_when_the_endpoint_is_connected_again() {
+    for (sender, receiver) in [
+        (SocketKind::Push, SocketKind::Pull),
+        (SocketKind::Dealer, SocketKind::Dealer),
+        (SocketKind::Pub, SocketKind::Sub),
+    ] {
+        for immediate in [false, true] {
+            let ends = Ends::new(sender, receiver, immediate, 1000);
+            let connect_again = || {
+                let sent = ends.bound.stats().accepted;
+                eventually(PATIENCE, "it has come", || ends.connected.stats().unread == sent);
+                let monitor = ends.bound.monitor();
+                ends.connect_again();
+                let is_new = |event: &Event| matches!(event.kind, EventKind::HandshakeSucceeded);
+                eventually(PATIENCE, "it is back", || monitor.try_recv().as_ref().is_some_and(is_new));
+            };
+            in_four_rounds(&ends.bound, &ends.connected, 4, connect_again);
+        }
+    }
+}
+
+/// Accepts a connection of one of our ends and hears its READY; the connection, and the token it announces.
+fn token_of_next(listener: &TcpListener, kind: &str) -> (Raw, [u8; 16]) {
+    let mut raw = Raw::accepted(listener.accept().expect("a connection").0);
+    raw.write_all(&[&greeting()[..], &ready_with_token(kind, 9)].concat()).expect("open");
+    let mut start = [0; 66];
+    raw.read_exact(&mut start).expect("a greeting and a header");
+    let mut body = vec![0; start[65].into()];
+    raw.read_exact(&mut body).expect("a READY");
+    let name = body.windows(10).position(|octets| octets == b"X-Wiremesh").expect("one of ours");
+    // The length of the value, version, flags, and the largest message come before.
+    (raw, *body[name + 10 + 4 + 10..].first_chunk().expect("a token"))
+}
+
+fn listener() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("tcp://{}", listener.local_addr().expect("bound"));
+    (listener, endpoint)
+}
+
+#[test]
+fn a_token_is_of_a_socket_and_an_endpoint_and_no_two_connections_at_a_time_have_one() {
+    let context = Context::new();
+    let (push, other) = (Push::in_context(&context), Push::in_context(&context));
+    let ((first, endpoint), (second, elsewhere)) = (listener(), listener());
+    let connect = |push: &Push, listener: &TcpListener, endpoint: &str| {
+        push.connect(endpoint).expect("good");
+        token_of_next(listener, "PULL")
+    };
+    let (_once, token) = connect(&push, &first, &endpoint);
+    let others = [
+        connect(&push, &first, &endpoint),
+        connect(&push, &second, &elsewhere),
+        connect(&other, &first, &endpoint),
+    ];
+    for (other, what) in others.iter().zip(["connected twice at a time", "another endpoint", "another socket"]) {
+        assert_ne!(other.1, token, "{what}");
+    }
+    push.disconnect(&endpoint).expect("connected");
+    let (lost, its) = connect(&push, &first, &endpoint);
+    assert_eq!(its, token, "it is connected again");
+    drop(lost);
+    assert_eq!(token_of_next(&first, "PULL").1, token, "it comes back");
+}
+
+#[test]
+fn an_endpoint_whose_old_connection_delivers_nothing_is_connected_again_under_another_token() {
+    let context = Context::new();
+    let push = Push::in_context(&context);
+    let (listener, endpoint) = listener();
+    push.connect(&endpoint).expect("good");
+    let (mut old, token) = token_of_next(&listener, "PULL");
+    push.send(vec![1; 32 << 20]).expect("accepted");
+    push.disconnect(&endpoint).expect("connected");
+    push.connect(&endpoint).expect("good");
+    push.send("new").expect("accepted");
+    let (mut new, its) = token_of_next(&listener, "PULL");
+    assert_ne!(its, token);
+    let mut message = [0; 5];
+    new.read_exact(&mut message).expect("a message");
+    assert_eq!(&message, b"\x00\x03new");
+    // What was sent before is still delivered.
+    let mut long = vec![0; 9 + (32 << 20)];
+    old.read_exact(&mut long).expect("a message");
+    assert!(long[9..].iter().all(|octet| *octet == 1));
 }
 
 // ----- the right moment to say READY -----

@@ -305,7 +305,7 @@ impl Lingering {
     /// A patient end is looked at so often while it waits in vain.
     const LOOKS: u32 = 8;
 
-    fn new(linger: Linger, now: Instant) -> Lingering {
+    pub(super) fn new(linger: Linger, now: Instant) -> Lingering {
         Lingering { linger, progress: None, since: now, due: None }
     }
 
@@ -317,7 +317,7 @@ impl Lingering {
     }
 
     /// A look: whether it has lingered long enough.
-    fn is_over(&mut self, now: Instant, progress: u64) -> bool {
+    pub(super) fn is_over(&mut self, now: Instant, progress: u64) -> bool {
         let patience = match self.linger {
             Linger::Forever => return false,
             Linger::Until(end) => {

@@ -1,8 +1,9 @@
 //! The way of a connecting endpoint: its name is looked up, the addresses are tried, and after a failure or a loss it waits for the
 //! next round.
 
+use super::closing::{Linger, Lingering};
 use super::{Loss, Reactor, Ready, Timer, token};
-use crate::engine::dialer::Dialing;
+use crate::engine::dialer::{Dialing, Turn};
 use crate::engine::link::{Link, Origin, State};
 use crate::engine::{Course, Departure, Host};
 use crate::event::{Cause, Event, EventKind};
@@ -12,10 +13,93 @@ use mio::Interest;
 use std::cmp::Reverse;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wiremesh_transports::Stream;
 
 impl Reactor {
+    /// An endpoint is connected again while a connection of its last use may still deliver: it waits for that.
+    pub(super) fn queue_up(&mut self, host: &dyn Host, key: Key, before: Key) {
+        // Who does not know us by our token need not see one end before the other begins.
+        let is_stranger = self.link_of_dialer(before).is_some_and(|link| link.is_up() && link.token.is_none());
+        let now = Instant::now();
+        match self.dialers.get_mut(before) {
+            Some(first) if !is_stranger => first.turn.next = Some(key),
+            Some(_) | None => {
+                self.resolve(host, key);
+                return;
+            }
+        }
+        if let Some(dialer) = self.dialers.get_mut(key) {
+            dialer.turn.before = Some((before, Lingering::new(Linger::Patience(PATIENCE), now)));
+            host.course(dialer.id, Course::Waiting);
+        }
+        if self.has_turn(host, key, now) {
+            self.resolve(host, key);
+        }
+    }
+
+    /// A look at the endpoint that one waits for, if any. While that gets something delivered the wait goes on; else both are there at
+    /// a time, and have a token each.
+    pub(super) fn has_turn(&mut self, host: &dyn Host, key: Key, now: Instant) -> bool {
+        let Some(before) = self.dialers.get(key).and_then(|dialer| dialer.turn.before.as_ref()).map(|(key, _)| *key) else {
+            return true;
+        };
+        let progress = self.delivered_by(host, before);
+        let Some(dialer) = self.dialers.get_mut(key) else { return false };
+        let Some((_, patience)) = &mut dialer.turn.before else { return true };
+        if let (false, Some(due)) = (patience.is_over(now, progress), patience.due) {
+            dialer.state = Dialing::Waiting(due);
+            self.timers.push(Reverse((due, Timer::Dialer(key))));
+            self.forget_stale_timers();
+            return false;
+        }
+        dialer.turn.before = None;
+        let settings = Arc::make_mut(&mut dialer.settings);
+        if let Some(announcement) = &mut Arc::make_mut(&mut settings.protocol).announcement {
+            announcement.token = host.another_token(dialer.id);
+        }
+        if let Some(first) = self.dialers.get_mut(before) {
+            first.turn.next = None;
+        }
+        true
+    }
+
+    /// An endpoint is gone: whoever waited for it is next, unless it waited itself.
+    fn pass_turn(&mut self, gone: Turn) {
+        let before = gone.before.filter(|(key, _)| self.dialers.get(*key).is_some());
+        if let Some(first) = before.as_ref().and_then(|(key, _)| self.dialers.get_mut(*key)) {
+            first.turn.next = gone.next;
+        }
+        let Some(key) = gone.next else { return };
+        let Some(next) = self.dialers.get_mut(key) else { return };
+        match (before, &mut next.turn.before) {
+            (Some((first, _)), Some((waits_for, _))) => *waits_for = first,
+            (Some(_), None) => {}
+            (None, waits_for) => {
+                *waits_for = None;
+                // By a timer that is due, so that a row of them takes no stack.
+                let now = Instant::now();
+                next.state = Dialing::Waiting(now);
+                self.timers.push(Reverse((now, Timer::Dialer(key))));
+            }
+        }
+    }
+
+    fn link_of_dialer(&self, key: Key) -> Option<&Link> {
+        match self.dialers.get(key)?.state {
+            Dialing::Linked(link) => self.links.get(link),
+            Dialing::Resolving | Dialing::Waiting(_) => None,
+        }
+    }
+
+    /// A number that changes while the peer of an endpoint takes something.
+    fn delivered_by(&self, host: &dyn Host, key: Key) -> u64 {
+        let link = self.link_of_dialer(key);
+        let peer = self.dialers.get(key).and_then(|dialer| dialer.peer).or_else(|| link?.peer);
+        let written = peer.map_or(0, |peer| host.progress_of(Some(peer)));
+        written.wrapping_sub(link.map_or(0, |link| link.stream.unsent() as u64))
+    }
+
     pub(super) fn resolve(&mut self, host: &dyn Host, key: Key) {
         let Some(dialer) = self.dialers.get_mut(key) else { return };
         dialer.state = Dialing::Resolving;
@@ -175,6 +259,7 @@ impl Reactor {
     pub(super) fn remove_dialer(&mut self, host: &dyn Host, key: Key, unasked: bool) {
         if let Some(dialer) = self.dialers.remove(key) {
             self.endpoints.remove(&dialer.id);
+            self.pass_turn(dialer.turn);
             if let Some(peer) = dialer.peer {
                 self.detach(host, peer, Departure::Gone);
             }
@@ -184,3 +269,6 @@ impl Reactor {
         }
     }
 }
+
+/// How long an endpoint that is connected again waits for its last use to get anything delivered.
+const PATIENCE: Duration = Duration::from_secs(5);
