@@ -253,11 +253,6 @@ impl Link {
         self.starved || self.deaf || self.rests.is_some() || paused()
     }
 
-    /// Whether it does not read what its peer sends, so that it sees no PING.
-    pub(crate) fn is_quiet(&self) -> bool {
-        matches!(self.state, State::Up) && self.is_kept()
-    }
-
     /// Whether the peer's silence says nothing: it takes nothing of what is to be written before the question. Where its system has not
     /// answered ours for as long as the peer may be silent, it says what it seems to say.
     pub(crate) fn excuses_silence(&mut self, now: Instant) -> bool {
@@ -309,7 +304,8 @@ impl Link {
             State::Handshaking | State::Up => self.machine.poll_timeout(),
         };
         let look = self.standstill.as_ref().map(|standstill| standstill.next);
-        let sign = if self.is_quiet() { self.machine.life_sign_due() } else { None };
+        let is_up = matches!(self.state, State::Up);
+        let sign = if is_up { self.machine.life_sign_due(!self.is_kept()) } else { None };
         let answer = match self.last_words {
             LastWords::Asked(until, _) => Some(until),
             LastWords::Paced | LastWords::Hurried => None,

@@ -977,8 +977,8 @@ impl Reactor {
                     host.urgent(peer, &mut || link.machine.transmit());
                 }
                 // After that: what the machine has to say now is flushed below.
-                if link.is_quiet() {
-                    link.machine.give_life_sign(now);
+                if matches!(link.state, State::Up) {
+                    link.machine.give_life_sign(!link.is_kept(), now);
                 }
                 match link.machine.handle_timeout(now) {
                     Ok(()) => self.converse(host, key, now),

@@ -354,19 +354,19 @@ impl Connection {
         }
     }
 
-    /// When to give the peer a sign of life, for a driver that does not read from it; `None` if it does not wait for any.
-    pub fn life_sign_due(&self) -> Option<Instant> {
+    /// When to give the peer a sign of life, for a driver that reads from it or does not; `None` if it does not wait for any.
+    pub fn life_sign_due(&self, reads: bool) -> Option<Instant> {
         match &self.state {
             State::Traffic(Traffic { heartbeats, peer, .. }) if self.gives_life_signs() && peer.announced.is_some() => {
-                heartbeats.sign_due()
+                heartbeats.sign_due(reads)
             }
             State::Traffic(_) | State::Greeting(_) | State::Handshake(_) | State::Failed(_) => None,
         }
     }
 
     /// Gives the peer a sign of life if one is due: an empty PONG.
-    pub fn give_life_sign(&mut self, now: Instant) {
-        if self.life_sign_due().is_none_or(|due| now < due) {
+    pub fn give_life_sign(&mut self, reads: bool, now: Instant) {
+        if self.life_sign_due(reads).is_none_or(|due| now < due) {
             return;
         }
         if let State::Traffic(traffic) = &mut self.state {
@@ -391,7 +391,7 @@ impl Connection {
         loop {
             if let State::Traffic(traffic) = &mut self.state {
                 if input.len().saturating_add(traffic.decoder.held()) > self.held {
-                    traffic.heartbeats.alive();
+                    traffic.heartbeats.heard();
                 }
                 return traffic.next(input, &self.config, &mut self.outgoing, now);
             }
@@ -539,7 +539,7 @@ impl Traffic {
                     Command::Cancel(topic) if config.kind.publishes() => return Ok(Some(Event::Cancel(topic))),
                     Command::Ping { ttl, context } => {
                         // Octets behind the PING are the sign of life it asks us to wait for.
-                        self.heartbeats.asked(now);
+                        self.heartbeats.asked(!input.is_empty(), now);
                         self.heartbeats.promised(if input.is_empty() { ttl } else { Duration::ZERO }, now);
                         if outgoing.pong(&command::pong(&context)) {
                             return Ok(Some(Event::Answers));
@@ -555,7 +555,7 @@ impl Traffic {
                     Command::Ready(_) => (Oddity::Ready, ProtocolError::unexpected(b"READY")),
                     Command::Other(name) => (Oddity::Unknown, ProtocolError::unexpected(&name)),
                     Command::Pong => {
-                        self.heartbeats.answered();
+                        self.heartbeats.answered(!input.is_empty());
                         self.pongs = self.pongs.wrapping_add(1);
                         continue;
                     }

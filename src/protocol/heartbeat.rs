@@ -2,8 +2,9 @@
 //! slow large message never looks like death.
 //!
 //! Whoever does not read sees no PING and answers none. Between our own ends, which announce it, such a side gives signs of life unasked:
-//! empty PONGs, twice as often as the other asked when it asked most often. So that it knows that the other asks, the first PING goes
-//! out with READY there.
+//! empty PONGs, twice as often as the other asked when it asked most often. So it does while something comes that may keep a PING behind
+//! it from coming: on a slow way, or to one who reads slowly, that takes longer than any time limit. So that it knows that the other asks,
+//! the first PING goes out with READY there.
 
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,8 @@ pub(super) struct Heartbeats {
     is_sure: bool,
     /// When it was last given a sign of life, asked for or not.
     given: Instant,
+    /// Something has come since its last PING or PONG, so that the next PING may be on its way behind more of it.
+    hidden: bool,
     /// The peer has answered: it sees what we ask.
     answered: bool,
 }
@@ -43,6 +46,7 @@ impl Heartbeats {
             gap: None,
             is_sure: false,
             given: now,
+            hidden: false,
             answered: false,
         }
     }
@@ -52,8 +56,9 @@ impl Heartbeats {
         self.ping = self.ping.map(|_| now);
     }
 
-    /// The peer sent a PING, and is about to be answered.
-    pub(super) fn asked(&mut self, now: Instant) {
+    /// The peer sent a PING, and is about to be answered; `more` came behind it.
+    pub(super) fn asked(&mut self, more: bool, now: Instant) {
+        self.hidden = more;
         if let Some(before) = self.asked.replace(now) {
             // PINGs that are read together were sent apart, at what distance cannot be known.
             let gap = now.saturating_duration_since(before);
@@ -65,18 +70,21 @@ impl Heartbeats {
         self.given = now;
     }
 
-    /// The peer sent a PONG.
-    pub(super) fn answered(&mut self) {
-        self.answered = true;
+    /// The peer sent a PONG; `more` came behind it.
+    pub(super) fn answered(&mut self, more: bool) {
+        (self.hidden, self.answered) = (more, true);
     }
 
     pub(super) fn has_answered(&self) -> bool {
         self.answered
     }
 
-    /// When the peer is to be given a sign of life, if we do not read; `None` if it never asked.
-    pub(super) fn sign_due(&self) -> Option<Instant> {
+    /// When the peer is to be given a sign of life; `None` if it never asked, or if we read what it sends and would see it ask.
+    pub(super) fn sign_due(&self, reads: bool) -> Option<Instant> {
         self.asked?;
+        if reads && !self.hidden {
+            return None;
+        }
         // One time alone may have a pause of the peer's process in it.
         let gap = self.gap.map_or(UNKNOWN_GAP, |gap| if self.is_sure { gap } else { gap.min(UNKNOWN_GAP) });
         self.given.checked_add(gap / 2)
@@ -85,6 +93,13 @@ impl Heartbeats {
     /// It is given one.
     pub(super) fn gave_sign(&mut self, now: Instant) {
         self.given = now;
+    }
+
+    /// Octets of the peer were read.
+    #[inline]
+    pub(super) fn heard(&mut self) {
+        self.hidden = true;
+        self.alive();
     }
 
     /// The peer said something.
@@ -188,19 +203,39 @@ mod tests {
     fn signs_of_life_come_twice_as_often_as_the_peer_asked() {
         let start = Instant::now();
         let mut beats = Heartbeats::new(None, start);
-        assert_eq!(beats.sign_due(), None);
-        beats.asked(start + SECOND);
-        assert_eq!(beats.sign_due(), Some(start + SECOND + UNKNOWN_GAP / 2));
-        beats.asked(start + SECOND);
-        assert_eq!(beats.sign_due(), Some(start + SECOND + UNKNOWN_GAP / 2), "read together");
-        beats.asked(start + 9 * SECOND);
-        assert_eq!(beats.sign_due(), Some(start + 9 * SECOND + UNKNOWN_GAP / 2), "it may have been stopped meanwhile");
-        beats.asked(start + 11 * SECOND);
-        assert_eq!(beats.sign_due(), Some(start + 12 * SECOND));
+        assert_eq!(beats.sign_due(false), None);
+        beats.asked(false, start + SECOND);
+        assert_eq!(beats.sign_due(false), Some(start + SECOND + UNKNOWN_GAP / 2));
+        beats.asked(false, start + SECOND);
+        assert_eq!(beats.sign_due(false), Some(start + SECOND + UNKNOWN_GAP / 2), "read together");
+        beats.asked(false, start + 9 * SECOND);
+        assert_eq!(beats.sign_due(false), Some(start + 9 * SECOND + UNKNOWN_GAP / 2), "it may have been stopped meanwhile");
+        beats.asked(false, start + 11 * SECOND);
+        assert_eq!(beats.sign_due(false), Some(start + 12 * SECOND));
         beats.gave_sign(start + 12 * SECOND);
-        assert_eq!(beats.sign_due(), Some(start + 13 * SECOND));
-        beats.asked(start + 19 * SECOND);
-        assert_eq!(beats.sign_due(), Some(start + 20 * SECOND), "the shortest gap counts");
+        assert_eq!(beats.sign_due(false), Some(start + 13 * SECOND));
+        beats.asked(false, start + 19 * SECOND);
+        assert_eq!(beats.sign_due(false), Some(start + 20 * SECOND), "the shortest gap counts");
+    }
+
+    #[test]
+    fn signs_of_life_are_given_while_something_comes_behind_which_a_ping_may_be() {
+        let start = Instant::now();
+        let mut beats = Heartbeats::new(None, start);
+        beats.heard();
+        assert_eq!(beats.sign_due(true), None, "it never asked");
+        for second in 1..4 {
+            beats.asked(false, start + second * SECOND);
+        }
+        assert_eq!(beats.sign_due(true), None, "it would be seen to ask");
+        beats.heard();
+        assert_eq!(beats.sign_due(true), Some(start + 3 * SECOND + SECOND / 2));
+        beats.gave_sign(start + 4 * SECOND);
+        assert_eq!(beats.sign_due(true), Some(start + 4 * SECOND + SECOND / 2), "until it is seen to ask");
+        beats.asked(true, start + 5 * SECOND);
+        assert_eq!(beats.sign_due(true), Some(start + 5 * SECOND + SECOND / 2), "more came behind");
+        beats.answered(false);
+        assert_eq!(beats.sign_due(true), None, "what it says of itself is not answered without end");
     }
 
     #[test]

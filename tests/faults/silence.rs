@@ -5,6 +5,7 @@ use crate::support::child::{self, Process};
 use crate::support::raw::{Raw, command, frame};
 use crate::support::{Over, PATIENCE, alone, eventually, is_full};
 use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 use wiremesh::{Builder, Context, Dealer, Event, EventKind, Face, Monitor, Pull, Push, SendFailure};
@@ -274,4 +275,65 @@ fn life_signs_come_twice_in_the_time_between_two_questions() {
     let gaps: Vec<Duration> = gaps.collect();
     let fitting = gaps.iter().filter(|gap| (BEAT / 2..BEAT * 3 / 2).contains(gap)).count();
     assert!(fitting >= 4, "{gaps:?}");
+}
+
+/// A PING comes behind what was sent before it, which may take longer than any time limit.
+#[test]
+fn life_signs_are_given_while_a_long_message_comes_slowly() {
+    let pull = Pull::builder().context(&Context::new()).build().unwrap();
+    let endpoint = pull.bind("tcp://127.0.0.1:*").unwrap();
+    let mut raw = greet(endpoint.as_str(), &ready_with_token("PUSH", 3));
+    hear_ready(&mut raw);
+    let hear_pong = |raw: &mut Raw| raw.read_exact(&mut [0; 2 + 5]);
+    raw.write_all(&command(b"\x04PING\0\0")).unwrap();
+    hear_pong(&mut raw).expect("an answer");
+    raw.set_read_timeout(2 * BEAT);
+    let message = frame(false, &[5; 250]);
+    let (begun, rest) = message.split_at(10);
+    raw.write_all(begun).unwrap();
+    for _ in 0..5 {
+        hear_pong(&mut raw).expect("a sign of life");
+    }
+    raw.write_all(rest).unwrap();
+    assert_eq!(pull.recv_timeout(PATIENCE).unwrap().byte_len(), 250);
+    // It would see a PING now, and is silent again once it has seen one.
+    raw.write_all(&command(b"\x04PING\0\0")).unwrap();
+    let mut signs = 0;
+    while hear_pong(&mut raw).is_ok() {
+        signs += 1;
+        assert!(signs < 100, "it is not asked any more");
+    }
+}
+
+#[test]
+fn a_peer_of_ours_to_which_the_way_is_slow_is_alive() {
+    let (context, other) = (Context::new(), Context::new());
+    let push = beating(Push::builder().context(&context)).build().unwrap();
+    let pull = Pull::builder().context(&other).build().unwrap();
+    let monitor = push.monitor();
+    let bound = pull.bind("tcp://127.0.0.1:*").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    push.connect(format!("tcp://{}", listener.local_addr().unwrap())).unwrap();
+    let mut near = listener.accept().unwrap().0;
+    let mut far = TcpStream::connect(bound.as_str().trim_start_matches("tcp://")).unwrap();
+    let (mut back_from, mut back_to) = (far.try_clone().unwrap(), near.try_clone().unwrap());
+    let back = thread::spawn(move || std::io::copy(&mut back_from, &mut back_to));
+    push.send(vec![1; 1_000_000]).unwrap();
+    // It all is on its way before the next PING, and takes seven time limits.
+    let slow = thread::spawn(move || {
+        let mut octets = [0; 10_000];
+        while let Ok(got @ 1..) = near.read(&mut octets) {
+            if far.write_all(&octets[..got]).is_err() {
+                return;
+            }
+            thread::sleep(BEAT / 7);
+        }
+        let _ = far.shutdown(Shutdown::Both);
+    });
+    assert_eq!(pull.recv_timeout(PATIENCE).unwrap().byte_len(), 1_000_000);
+    let _ = lost(&monitor).map(|event| panic!("{event}"));
+    assert_eq!(push.stats().reconnects, 0);
+    drop((push, pull));
+    slow.join().unwrap();
+    let _ = back.join().unwrap();
 }
