@@ -116,7 +116,7 @@ pub(crate) const STEPS: &[Step] = &[
         name: PLANTED,
         what: "with --full: plants defects one at a time and expects each to be found",
         python: false,
-        act: |workspace, _| crate::planted::run(workspace),
+        act: |workspace, _| crate::planted::run(workspace, &[]),
     },
     Step {
         name: "doctests",

@@ -54,13 +54,14 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
 /// # Errors
 /// Wrong options, or a defect that no test finds.
 pub(crate) fn planted(args: &[String]) -> Result<(), String> {
-    if let Some(word) = args.first() {
+    if let Some(word) = args.iter().find(|word| word.starts_with('-')) {
         println!(
-            "usage: cargo xtask planted\nPlants the defects of tests/planted/defects.txt one at a time in a copy of the sources."
+            "usage: cargo xtask planted [word]…\nPlants the defects of tests/planted/defects.txt one at a time in a copy of the sources; \
+             with words only those that have one of them in their name, file or test."
         );
         return if matches!(word.as_str(), "--help" | "-h") { Ok(()) } else { Err(format!("unknown option `{word}`")) };
     }
-    let Ended { tally, failure } = crate::planted::run(&Workspace::read()?)?;
+    let Ended { tally, failure } = crate::planted::run(&Workspace::read()?, args)?;
     println!("{tally}");
     failure.map_or(Ok(()), Err)
 }
