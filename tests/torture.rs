@@ -14,7 +14,7 @@
 //! | accounting, accepted, reasons | accepted = written + queued + dropped, and nothing is dropped for a reason the options do not allow |
 //! | queued, silence, busy, strangers | nothing stays queued or unread, every pair of peers hears of each other, every call returns |
 //! | bystander | a pair of sockets in each context, which wants little, is served throughout |
-//! | memory | no process has held more at a time than what was sent, a copy for each that may have it |
+//! | memory | no process has held more at a time than its budgets allow, or than what was sent, a copy for each that may have it |
 //! | budget, leak, hot | budgets, descriptors and threads are back where they were, and idle sockets use no processor |
 //!
 //! Where the application closes, disconnects or unbinds the receiver, what was on its way may be lost (`laws::may_lose`). How much that is
@@ -199,7 +199,8 @@ impl Search {
         *worst = (*worst).max((verdict.worst, seed));
         drop(worst);
         if self.collects {
-            println!("seed {seed}: {} in {:?}, bystander {:?}", verdict.law(), verdict.took, verdict.worst);
+            let (law, took, worst, held) = (verdict.law(), verdict.took, verdict.worst, verdict.held.join(", "));
+            println!("seed {seed}: {law} in {took:?}, bystander {worst:?}, MiB held {held}");
         }
         if !verdict.is_good() {
             self.fails.store(true, Ordering::SeqCst);

@@ -152,6 +152,12 @@ impl Lateness {
         Lateness { naps, sleeper: Some(sleeper) }
     }
 
+    /// The worst of all.
+    pub(crate) fn worst(&self) -> Duration {
+        let late = self.naps.late.lock().expect("no panic");
+        late.iter().map(|(_, length)| *length).max().unwrap_or_default()
+    }
+
     /// The worst since then.
     pub(crate) fn since(&self, begin: Instant) -> Duration {
         let mut late = self.naps.late.lock().expect("no panic");

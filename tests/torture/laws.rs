@@ -3,8 +3,9 @@
 use crate::ledger::{Life, has_topic};
 use crate::memory::Lost;
 use crate::message::{Id, socket_of};
-use crate::plan::{Act, Link, Manner, Over, Plan};
+use crate::plan::{Act, Manner, Over, Plan, Step};
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 use wiremesh::SocketKind::{self, Pub, Rep, Req, Router, XPub};
 
 /// A law that is broken.
@@ -22,6 +23,22 @@ pub(crate) struct Outcome<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) lives: &'a [Life],
     pub(crate) lost: &'a [Lost],
+    /// How late a thread has been that only sleeps.
+    pub(crate) late: Duration,
+}
+
+impl Outcome<'_> {
+    /// Whether a peer of that socket may have been given up although it was there: a process that gets no processor for as long as its
+    /// peer may be silent is silent. The threads that matter may have been later than the one that was watched.
+    fn may_be_silent(&self, socket: usize) -> bool {
+        let beats = |at: usize| self.plan.sockets.get(at).map_or(0, |socket| socket.heartbeat);
+        let peers = self.plan.peers(socket).into_iter().map(|(peer, _)| peer);
+        peers.chain([socket]).map(beats).any(|beat| beat > 0 && self.late * 4 >= Duration::from_millis(beat))
+    }
+
+    fn may_lose(&self, sender: usize) -> bool {
+        may_lose(self.plan, sender) || self.may_be_silent(sender)
+    }
 }
 
 /// The laws that are broken.
@@ -31,7 +48,7 @@ pub(crate) fn broken(outcome: &Outcome<'_>) -> Vec<Broken> {
     for life in outcome.lives {
         found.extend(life.wrong.iter().map(|what| hard("integrity", what.clone())));
         found.extend(balance(life));
-        found.extend(reasons(outcome.plan, life));
+        found.extend(reasons(outcome, life));
         found.extend(arrivals(outcome.plan, life, &index));
     }
     found.extend(once(&index, outcome.plan));
@@ -91,7 +108,8 @@ fn balance(life: &Life) -> Option<Broken> {
 }
 
 /// Nothing is dropped for a reason that the options do not allow.
-fn reasons(plan: &Plan, life: &Life) -> Vec<Broken> {
+fn reasons(outcome: &Outcome<'_>, life: &Life) -> Vec<Broken> {
+    let plan = outcome.plan;
     let Some(socket) = plan.sockets.get(life.socket()) else { return Vec::new() };
     let counts = &life.counts;
     let by_peer = matches!(socket.kind, Pub | XPub | Router | Rep);
@@ -103,7 +121,8 @@ fn reasons(plan: &Plan, life: &Life) -> Vec<Broken> {
     };
     let is_disturbed = plan.steps.iter().any(|step| {
         !matches!(step.act, Act::Send | Act::Request | Act::Rest | Act::Hold | Act::Subscribe | Act::Toggle)
-    }) || !plan.strangers.is_empty();
+    }) || !plan.strangers.is_empty()
+        || outcome.may_be_silent(life.socket());
     // Who asked and waited in vain asks anew over another connection.
     let asks = matches!(socket.kind, Req | Rep);
     let allowed = [
@@ -153,22 +172,17 @@ fn arrivals(plan: &Plan, life: &Life, index: &Index<'_>) -> Vec<Broken> {
     found
 }
 
-/// Order is promised between two sockets, except where the application took a connection away and made another. Under `immediate` that
-/// includes an endpoint that was bound anew: each connection is a peer of its own, and what is bound anew is not recognised. A question
-/// that was not answered in time may come after the next one.
+/// Order is promised between two sockets, also where the application takes a connection away and makes it again, but not over inproc,
+/// where nobody is recognised. A question that was not answered in time may come after the next one.
 fn promises_order(plan: &Plan, sender: usize, receiver: usize) -> bool {
     if kind(plan, receiver) == Some(Rep) {
         return false;
     }
     let links = plan.peers(sender.min(plan.sockets.len())).into_iter().filter(|(peer, _)| *peer == receiver);
     let links: Vec<usize> = links.map(|(_, link)| link).collect();
-    let is_bound_anew = |link: &usize| {
-        let Link { socket, endpoint } = plan.links[*link];
-        plan.sockets[socket].immediate && plan.is_done_to(&[Act::Rebind], |step| step.target == endpoint)
-    };
-    !plan.is_done_to(&[Act::Disconnect, Act::ConnectTwice], |step| links.contains(&step.target))
-        && !links.iter().any(is_bound_anew)
-        && !is_reopened(plan, receiver)
+    let is_inproc = |link: usize| plan.endpoints[plan.links[link].endpoint].over == Over::Inproc;
+    let is_made_again = |step: &Step| links.contains(&step.target) && is_inproc(step.target);
+    !plan.is_done_to(&[Act::Disconnect, Act::ConnectTwice], is_made_again) && !is_reopened(plan, receiver)
 }
 
 /// No message comes twice: to one of many, or twice to one subscriber.
@@ -247,12 +261,12 @@ fn delivery(outcome: &Outcome<'_>, life: &Life, index: &Index<'_>) -> Option<Bro
         return Some(hard("once", format!("{who}: {both} messages came and lay in the transport when it broke")));
     }
     let left = outcome.lost.iter().filter(|lost| !lost.cut && lost.id.sender == life.name).count();
-    if left > 0 && !may_lose(plan, life.socket().min(plan.sockets.len() - 1)) {
+    if left > 0 && !outcome.may_lose(life.socket().min(plan.sockets.len() - 1)) {
         return Some(hard("loss", format!("{who}: {left} messages lay in links that a peer closed and nobody cut")));
     }
     // A queue that does not move is told of by itself.
     let told = counts.dropped + counts.queued;
-    let exact = kind(plan, life.socket()).is_none() || !may_lose(plan, life.socket());
+    let exact = kind(plan, life.socket()).is_none() || !outcome.may_lose(life.socket());
     let missed = missing.len() as u64;
     if missed < told && counts.queued == 0 {
         return Some(soft("overcount", format!("{who}: {told} are counted as dropped and {missed} are missing")));
@@ -293,7 +307,7 @@ fn publishing(outcome: &Outcome<'_>, index: &Index<'_>) -> Vec<Broken> {
         let mut subscribers: Vec<usize> = group.iter().flat_map(|at| plan.peers(*at)).map(|(peer, _)| peer).collect();
         subscribers.sort_unstable();
         subscribers.dedup();
-        let takes = |publisher: &usize| may_lose(plan, *publisher) || plan.is_visited(*publisher, &[Manner::Libzmq]);
+        let takes = |publisher: &usize| outcome.may_lose(*publisher) || plan.is_visited(*publisher, &[Manner::Libzmq]);
         if group.iter().any(takes) || subscribers.iter().any(|at| plan.is_visited(*at, &[Manner::Garbage])) {
             continue;
         }
@@ -364,19 +378,66 @@ fn groups(plan: &Plan, publishers: &[usize]) -> Vec<Vec<usize>> {
     groups.into_iter().map(|(_, members)| members).collect()
 }
 
-/// What a process may hold at a time: twice what its sockets accepted, once for each that may have it, and what a process has anyway.
-/// Twice, because a receiver's buffer may hold a message while it grows.
-pub(crate) fn memory_bound(plan: &Plan, lives: &[Life]) -> u64 {
-    let copies = |life: &&Life| match kind(plan, life.socket()) {
-        Some(Pub | XPub) => 1 + plan.peers(life.socket()).len() as u64,
-        _ => 2,
-    };
-    let octets = |life: &Life| life.sent.iter().flatten().map(|sent| u64::from(sent.octets)).sum::<u64>();
-    ANYWAY + 2 * lives.iter().map(|life| copies(&life) * octets(life)).sum::<u64>()
+/// What a process may hold at a time: for each of its contexts what its budget allows at worst, as `ContextBuilder::byte_budget` says it,
+/// or what is sent to and from its sockets, whichever is less; and what the test itself needs.
+pub(crate) fn memory_bound(plan: &Plan, lives: &[Life], process: usize) -> u64 {
+    let contexts = (0..plan.contexts.len()).filter(|at| plan.contexts[*at].process == process);
+    let held: u64 = contexts.map(|context| under_way(plan, lives, context).min(at_worst(plan, lives, context))).sum();
+    // All ledgers come together in the first process, where they are read and written as text.
+    let noted = |life: &&Life| process == 0 || plan.process_of(life.socket()) == process;
+    let known = lives.iter().filter(|life| life.socket() < plan.sockets.len());
+    let notes: usize = known.filter(noted).map(|life| entries(life)).sum();
+    ANYWAY + held + NOTE * notes as u64 + topics(plan, process)
 }
 
-/// Of it the ledgers, threads with their read buffers, and tens of thousands of topics in two tries take up to 80 MiB.
-const ANYWAY: u64 = 160 << 20;
+/// What the sockets of a context may hold if its budget sets no limit: what is sent, at both ends, once for each that may have it. Twice,
+/// because a receiver's buffer may hold a message while it grows.
+fn under_way(plan: &Plan, lives: &[Life], context: usize) -> u64 {
+    let is_here = |socket: usize| plan.sockets.get(socket).is_some_and(|socket| socket.context == context);
+    let ends = |life: &Life| {
+        let Some(kind) = kind(plan, life.socket()) else { return 1 };
+        let peers = plan.peers(life.socket()).into_iter().filter(|(peer, _)| is_here(*peer)).count() as u64;
+        u64::from(is_here(life.socket())) + if kind.publishes() { peers } else { peers.min(1) }
+    };
+    2 * lives.iter().map(|life| ends(life) * octets(life).sum::<u64>()).sum::<u64>()
+}
+
+/// What the budget of a context allows at worst.
+fn at_worst(plan: &Plan, lives: &[Life], context: usize) -> u64 {
+    const DEFAULT: u64 = 1 << 30;
+    const SOCKET: u64 = (128 << 10) + (1 << 20);
+    const CONNECTION: u64 = (24 << 10) + (256 << 10);
+    let budget = match plan.contexts[context].budget {
+        0 => DEFAULT,
+        budget => budget,
+    };
+    let longest = lives.iter().flat_map(octets).max().unwrap_or(0);
+    let sockets: Vec<usize> =
+        (0..plan.sockets.len()).filter(|socket| plan.sockets[*socket].context == context).collect();
+    let ends: usize = sockets.iter().map(|socket| plan.peers(*socket).len()).sum();
+    // One of each that came and one that comes: a frame of a message of many takes more than its octets.
+    budget / 4 * 5 + SOCKET * sockets.len() as u64 + (CONNECTION + 2 * longest) * ends as u64
+}
+
+fn octets(life: &Life) -> impl Iterator<Item = u64> + '_ {
+    life.sent.iter().flatten().map(|sent| u64::from(sent.octets))
+}
+
+fn entries(life: &Life) -> usize {
+    life.sent.iter().map(Vec::len).sum::<usize>() + life.got.iter().map(Vec::len).sum::<usize>()
+}
+
+/// What thousands of topics take at both ends, which do not count with what they take beyond their octets.
+fn topics(plan: &Plan, process: usize) -> u64 {
+    let steps = plan.steps.iter().filter(|step| step.act == Act::Subscribe && plan.process_of(step.socket) == process);
+    TOPIC * steps.map(|step| step.count).sum::<u64>()
+}
+
+/// What a process of the test has anyway.
+const ANYWAY: u64 = 40 << 20;
+/// What a message takes in the ledgers, and a topic at a subscriber and its publishers.
+const NOTE: u64 = 150;
+const TOPIC: u64 = 2000;
 
 #[cfg(test)]
 mod tests {
@@ -419,7 +480,35 @@ link socket=1 endpoint=0
     }
 
     fn laws(plan: &Plan, lives: &[Life], lost: &[Lost]) -> Vec<&'static str> {
-        broken(&Outcome { plan, lives, lost }).into_iter().map(|broken| broken.law).collect()
+        let late = Duration::ZERO;
+        broken(&Outcome { plan, lives, lost, late }).into_iter().map(|broken| broken.law).collect()
+    }
+
+    #[test]
+    fn a_peer_that_beats_may_be_given_up_on_a_machine_that_is_late_and_on_no_other() {
+        let (mut plan, mut lives) = good("PUSH", "PULL");
+        let counts = &mut lives[0].counts;
+        (counts.written, counts.dropped, counts.disconnect) = (2, 1, 1);
+        lives[1].got[0].remove(1);
+        for (heartbeat, late, breaks) in [(0, 50, true), (100, 5, true), (100, 50, false)] {
+            plan.sockets[1].heartbeat = heartbeat;
+            let late = Duration::from_millis(late);
+            let found = broken(&Outcome { plan: &plan, lives: &lives, lost: &[], late });
+            assert_eq!(!found.is_empty(), breaks, "beats every {heartbeat} ms, {late:?} late: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_process_may_hold_what_its_budgets_allow_or_what_is_sent_whichever_is_less() {
+        let (mut plan, mut lives) = good("PUSH", "PULL");
+        let bound = |plan: &Plan, lives: &[Life]| memory_bound(plan, lives, 0) >> 20;
+        assert_eq!(bound(&plan, &lives), ANYWAY >> 20);
+        lives[0].sent[0] = vec![Sent { octets: 1 << 20, topic: 0, to: None, late: false }; 100];
+        assert_eq!(bound(&plan, &lives), (ANYWAY >> 20) + 400, "once at each end, and twice while a buffer grows");
+        plan.contexts[0].budget = 8 << 20;
+        let ours = bound(&plan, &lives) - (ANYWAY >> 20);
+        assert!((10..20).contains(&ours), "{ours}");
+        assert_eq!(memory_bound(&plan, &lives, 1), ANYWAY, "another process holds nothing of it");
     }
 
     #[test]

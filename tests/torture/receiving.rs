@@ -1,4 +1,5 @@
-//! The threads that receive: in every way there is, quickly or slowly, and all that there is once all settle.
+//! The threads that receive: in every way there is, quickly or slowly, and all that there is once all settle. They keep some short
+//! messages, as an application may that puts them into a table, which must not keep more memory than they need.
 
 use crate::ledger::Sent;
 use crate::message::{build, check};
@@ -15,6 +16,7 @@ pub(crate) fn receive(part: &Part, number: usize, thread: usize) {
     let row = &part.plan.sockets[number];
     let mut chance = Random::new(part.plan.frame.seed << 16 ^ (number * 8 + thread) as u64);
     let mut buffer = vec![0; 200];
+    let mut kept = Vec::new();
     while !part.is_ending() {
         let stands = row.idle || slot.holds.load(Ordering::SeqCst);
         if stands && !part.is_settling() {
@@ -23,7 +25,14 @@ pub(crate) fn receive(part: &Part, number: usize, thread: usize) {
         }
         let life = slot.live();
         match some_messages(part, &life, &mut chance, &mut buffer) {
-            Ok(messages) => messages.into_iter().for_each(|message| take(part, &life, thread, message, &mut chance)),
+            Ok(messages) => {
+                for message in messages {
+                    if message.byte_len() <= SHORT && kept.len() < MOST_KEPT {
+                        kept.push(message.clone());
+                    }
+                    take(part, &life, thread, message, &mut chance);
+                }
+            }
             Err(RecvError::TimedOut | RecvError::WouldBlock) => {}
             Err(RecvError::Closed) => thread::sleep(Duration::from_micros(500)),
             Err(error) => {
@@ -36,6 +45,10 @@ pub(crate) fn receive(part: &Part, number: usize, thread: usize) {
         }
     }
 }
+
+/// Messages up to so many octets are kept, and so many of them.
+const SHORT: usize = 256;
+const MOST_KEPT: usize = 4000;
 
 /// Receives in one of the ways there are.
 fn some_messages(part: &Part, life: &Alive, chance: &mut Random, buffer: &mut [u8]) -> Result<Vec<Message>, RecvError> {

@@ -17,6 +17,8 @@ pub(crate) struct Verdict {
     /// The longest that a bystander waited.
     pub(crate) worst: Duration,
     pub(crate) took: Duration,
+    /// What each process held at most and might have held, in MiB.
+    pub(crate) held: Vec<String>,
     folder: PathBuf,
 }
 
@@ -49,10 +51,11 @@ pub(crate) fn run(plan: &Plan) -> Verdict {
     let begin = Instant::now();
     let mut world =
         Process::start_in("world", &[&file.display(), &folder.display()], &[("TMPDIR", folder.as_os_str())]);
-    let mut verdict = Verdict { wrong: Vec::new(), worst: Duration::ZERO, took: Duration::ZERO, folder };
+    let mut verdict = Verdict { wrong: Vec::new(), worst: Duration::ZERO, took: Duration::ZERO, held: Vec::new(), folder };
     loop {
         let left = HANGS.saturating_sub(begin.elapsed());
         match world.try_hear(left).as_deref().map(|line| line.split_once(' ').unwrap_or((line, ""))) {
+            Some(("held", what)) => verdict.held.push(what.replace(' ', " of ")),
             Some(("wrong", what)) => verdict.wrong.push(what.to_owned()),
             Some(("end", worst)) => {
                 verdict.worst = Duration::from_micros(worst.parse().unwrap_or(0));

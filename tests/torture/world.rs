@@ -114,11 +114,15 @@ fn memory(part: &Part, others: &mut Others, folder: &Path) -> Vec<String> {
     peaks.extend(others.asks("peak").iter().map(|answer| answer.parse::<u64>().expect("a number")));
     let mut lives = part.ledger();
     lives.extend(others.ledgers(folder));
-    let most = memory_bound(&part.plan, &lives);
-    let too_many = peaks.into_iter().enumerate().filter(|(_, peak)| *peak > most);
-    too_many
-        .map(|(process, peak)| format!("memory: process {process} held {peak} octets, where {most} are allowed"))
-        .collect()
+    let mut found = Vec::new();
+    for (process, peak) in peaks.into_iter().enumerate() {
+        let most = memory_bound(&part.plan, &lives, process);
+        child::tell(format!("held {} {}", peak >> 20, most >> 20));
+        if peak > most {
+            found.push(format!("memory: process {process} held {peak} octets, where {most} are allowed"));
+        }
+    }
+    found
 }
 
 /// Ends the process at once, with what is wrong.
@@ -170,7 +174,7 @@ fn settle(part: &Arc<Part>, others: &mut Others, folder: &Path, lateness: &Laten
         // Still for a moment: what the laws need is there, or comes while they are asked again.
         if is_over || (is_quiet && quiet.is_some_and(|quiet| quiet.elapsed() > Duration::from_millis(20))) {
             let mut found = stuck(&look, &unheard);
-            let (laws, may_heal) = judge(part, others, folder);
+            let (laws, may_heal) = judge(part, others, folder, lateness.worst());
             found.extend(laws);
             if is_over || found.is_empty() || !may_heal {
                 part.log.line(format!("settled in {:?}", begin.elapsed()));
@@ -203,11 +207,11 @@ fn stuck(look: &Look, unheard: &BTreeSet<(usize, usize)>) -> Vec<String> {
 }
 
 /// The laws that are broken now, and whether all of them may come to hold.
-fn judge(part: &Part, others: &mut Others, folder: &Path) -> (Vec<String>, bool) {
+fn judge(part: &Part, others: &mut Others, folder: &Path, late: Duration) -> (Vec<String>, bool) {
     let mut lives = part.ledger();
     lives.extend(others.ledgers(folder));
     let lost = part.memory.lost();
-    let found = broken(&Outcome { plan: &part.plan, lives: &lives, lost: &lost });
+    let found = broken(&Outcome { plan: &part.plan, lives: &lives, lost: &lost, late });
     let may_heal = found.iter().all(|broken| broken.may_heal);
     (found.into_iter().map(|broken| format!("{}: {}", broken.law, broken.what)).collect(), may_heal)
 }
