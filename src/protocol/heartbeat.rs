@@ -209,7 +209,11 @@ mod tests {
         beats.asked(false, start + SECOND);
         assert_eq!(beats.sign_due(false), Some(start + SECOND + UNKNOWN_GAP / 2), "read together");
         beats.asked(false, start + 9 * SECOND);
-        assert_eq!(beats.sign_due(false), Some(start + 9 * SECOND + UNKNOWN_GAP / 2), "it may have been stopped meanwhile");
+        assert_eq!(
+            beats.sign_due(false),
+            Some(start + 9 * SECOND + UNKNOWN_GAP / 2),
+            "it may have been stopped meanwhile"
+        );
         beats.asked(false, start + 11 * SECOND);
         assert_eq!(beats.sign_due(false), Some(start + 12 * SECOND));
         beats.gave_sign(start + 12 * SECOND);

@@ -363,11 +363,8 @@ fn a_token_is_of_a_socket_and_an_endpoint_and_no_two_connections_at_a_time_have_
         token_of_next(listener, "PULL")
     };
     let (_once, token) = connect(&push, &first, &endpoint);
-    let others = [
-        connect(&push, &first, &endpoint),
-        connect(&push, &second, &elsewhere),
-        connect(&other, &first, &endpoint),
-    ];
+    let others =
+        [connect(&push, &first, &endpoint), connect(&push, &second, &elsewhere), connect(&other, &first, &endpoint)];
     for (other, what) in others.iter().zip(["connected twice at a time", "another endpoint", "another socket"]) {
         assert_ne!(other.1, token, "{what}");
     }

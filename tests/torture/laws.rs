@@ -386,7 +386,7 @@ pub(crate) fn memory_bound(plan: &Plan, lives: &[Life], process: usize) -> u64 {
     // All ledgers come together in the first process, where they are read and written as text.
     let noted = |life: &&Life| process == 0 || plan.process_of(life.socket()) == process;
     let known = lives.iter().filter(|life| life.socket() < plan.sockets.len());
-    let notes: usize = known.filter(noted).map(|life| entries(life)).sum();
+    let notes: usize = known.filter(noted).map(entries).sum();
     ANYWAY + held + NOTE * notes as u64 + topics(plan, process)
 }
 

@@ -51,7 +51,8 @@ pub(crate) fn run(plan: &Plan) -> Verdict {
     let begin = Instant::now();
     let mut world =
         Process::start_in("world", &[&file.display(), &folder.display()], &[("TMPDIR", folder.as_os_str())]);
-    let mut verdict = Verdict { wrong: Vec::new(), worst: Duration::ZERO, took: Duration::ZERO, held: Vec::new(), folder };
+    let mut verdict =
+        Verdict { wrong: Vec::new(), worst: Duration::ZERO, took: Duration::ZERO, held: Vec::new(), folder };
     loop {
         let left = HANGS.saturating_sub(begin.elapsed());
         match world.try_hear(left).as_deref().map(|line| line.split_once(' ').unwrap_or((line, ""))) {

@@ -90,7 +90,9 @@ fn defect(block: &str) -> Result<Defect<'_>, String> {
         match (lines.next(), lines.next()) {
             (Some(line), None) => Ok(line),
             (None, _) => Err(format!("{LIST}: no {name:?} in {block:?}")),
-            (Some(_), Some(_)) => Err(format!("{LIST}: two lines {name:?} in {block:?}, between which an empty one is missing")),
+            (Some(_), Some(_)) => {
+                Err(format!("{LIST}: two lines {name:?} in {block:?}, between which an empty one is missing"))
+            }
         }
     };
     Ok(Defect {

@@ -41,7 +41,8 @@ impl Reactor {
     /// A look at the endpoint that one waits for, if any. While that gets something delivered the wait goes on; else both are there at
     /// a time, and have a token each.
     pub(super) fn has_turn(&mut self, host: &dyn Host, key: Key, now: Instant) -> bool {
-        let Some(before) = self.dialers.get(key).and_then(|dialer| dialer.turn.before.as_ref()).map(|(key, _)| *key) else {
+        let Some(before) = self.dialers.get(key).and_then(|dialer| dialer.turn.before.as_ref()).map(|(key, _)| *key)
+        else {
             return true;
         };
         let progress = self.delivered_by(host, before);
