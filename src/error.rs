@@ -1,5 +1,6 @@
 //! What can go wrong, said once for every socket. Each error names the culprit and, where the caller can fix it, the fix.
 
+use crate::kind::SocketKind;
 use crate::message::Message;
 use std::io;
 use thiserror::Error as ThisError;
@@ -78,7 +79,7 @@ pub enum Error {
     #[error("{kind} sockets do not {operation}")]
     NotSupported {
         /// The kind of the socket.
-        kind: crate::SocketKind,
+        kind: SocketKind,
         /// What they do not do.
         operation: &'static str,
     },
@@ -129,8 +130,7 @@ pub struct SendError {
     pub message: Message,
     /// What was missing, where it was not room at a peer alone. If no peer was there in time, how many there are and what keeps the
     /// others away, such as `0 of 1 peers: connection refused by 127.0.0.1:1, 14 attempts`. If the context's
-    /// [`byte_budget`](crate::ContextBuilder::byte_budget) is used up, that. With `Unroutable` the routing id, with `NotSupported` what the kind
-    /// of the socket does not do.
+    /// [`byte_budget`](crate::ContextBuilder::byte_budget) is used up, that. With `Unroutable` the routing id.
     pub missing: Option<Box<str>>,
 }
 
@@ -202,8 +202,13 @@ pub enum SendFailure {
     /// An [`AnySocket`](crate::AnySocket) of a kind that does not send in this way: at all, by routing id, as a request, or into
     /// room reserved like that. PUB, XPUB and ROUTER reserve by [`reserve_to`](crate::AnySocket::reserve_to), the others by
     /// [`reserve`](crate::AnySocket::reserve).
-    #[error("sockets of this kind do not send in this way")]
-    NotSupported,
+    #[error("{kind} sockets do not {operation}")]
+    NotSupported {
+        /// The kind of the socket.
+        kind: SocketKind,
+        /// What they do not do.
+        operation: &'static str,
+    },
     /// The socket was made before a fork and is used in the child.
     #[error("sockets of the parent process cannot be used in a forked child")]
     Forked,
@@ -218,7 +223,7 @@ impl SendFailure {
             SendFailure::WrongState(_) | SendFailure::Failed | SendFailure::Forked => io::ErrorKind::Other,
             SendFailure::Unroutable => io::ErrorKind::HostUnreachable,
             SendFailure::Unacceptable(_) | SendFailure::TooLarge { .. } => io::ErrorKind::InvalidInput,
-            SendFailure::NotSupported => io::ErrorKind::Unsupported,
+            SendFailure::NotSupported { .. } => io::ErrorKind::Unsupported,
         }
     }
 }
@@ -265,8 +270,13 @@ pub enum RecvError {
     #[error("the pattern does not allow a receive now: {0}")]
     WrongState(&'static str),
     /// An [`AnySocket`](crate::AnySocket) of a kind that does not receive, or not in this way.
-    #[error("sockets of this kind do not receive in this way")]
-    NotSupported,
+    #[error("{kind} sockets do not {operation}")]
+    NotSupported {
+        /// The kind of the socket.
+        kind: SocketKind,
+        /// What they do not do.
+        operation: &'static str,
+    },
     /// The socket was made before a fork and is used in the child.
     #[error("sockets of the parent process cannot be used in a forked child")]
     Forked,
@@ -279,7 +289,7 @@ impl From<RecvError> for io::Error {
             RecvError::TimedOut => io::ErrorKind::TimedOut,
             RecvError::Closed => io::ErrorKind::NotConnected,
             RecvError::WrongState(_) | RecvError::Failed | RecvError::Forked => io::ErrorKind::Other,
-            RecvError::NotSupported => io::ErrorKind::Unsupported,
+            RecvError::NotSupported { .. } => io::ErrorKind::Unsupported,
         };
         io::Error::new(kind, error)
     }

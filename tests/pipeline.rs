@@ -488,10 +488,12 @@ fn a_sender_goes_on_once_half_is_read(net: &Net) {
 fn a_pull_does_not_send_and_a_push_does_not_receive() {
     let pull = AnySocket::new(SocketKind::Pull);
     let error = pull.send("no").unwrap_err();
-    assert_eq!((error.reason, error.message), (SendFailure::NotSupported, "no".into()));
+    let reason = SendFailure::NotSupported { kind: SocketKind::Pull, operation: "send" };
+    assert_eq!((error.reason, error.message), (reason, "no".into()));
     let push = AnySocket::new(SocketKind::Push);
-    assert_eq!(push.recv().unwrap_err(), RecvError::NotSupported);
-    assert_eq!(push.recv_timeout(LONG).unwrap_err(), RecvError::NotSupported);
+    let reason = RecvError::NotSupported { kind: SocketKind::Push, operation: "receive" };
+    assert_eq!(push.recv().unwrap_err(), reason);
+    assert_eq!(push.recv_timeout(LONG).unwrap_err(), reason);
     assert!(push.subscribe("x").is_err());
 }
 

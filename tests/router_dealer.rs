@@ -789,7 +789,7 @@ fn an_untyped_router_sends_and_receives_many_at_once(net: &Net) {
     assert_eq!(router.send_many(got).unwrap(), 3);
     assert_eq!(dealer.iter().take(3).collect::<Result<Vec<_>, _>>().unwrap(), ["1", "2", "3"].map(Message::from));
     let push = AnySocket::in_context(SocketKind::Push, &net.context);
-    assert_eq!(push.recv_many(1).unwrap_err(), RecvError::NotSupported);
+    assert!(matches!(push.recv_many(1), Err(RecvError::NotSupported { .. })));
     let pull = AnySocket::in_context(SocketKind::Pull, &net.context);
-    assert_eq!(pull.send_many(["x"]).unwrap_err().reason, SendFailure::NotSupported);
+    assert!(matches!(pull.send_many(["x"]).unwrap_err().reason, SendFailure::NotSupported { .. }));
 }

@@ -62,6 +62,40 @@ fn expect_under_100_octets_each(what: &str, held: isize, topics: usize, text: us
     assert!(held < (100 * topics + text) as isize);
 }
 
+/// What is charged for topics must be what they take, within a factor of two where each is a peer's own.
+#[test]
+fn topics_take_about_what_they_are_said_to_take() {
+    let count = MILLION / 10;
+    let mut random = 1_u64;
+    let mut drawn = move || {
+        random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (random >> 16).to_le_bytes()
+    };
+    let shapes: [(&str, Vec<Vec<u8>>); 4] = [
+        ("six digits", (0..count).map(|number| format!("{number:06}").into_bytes()).collect()),
+        ("readable", (0..count).map(|number| sensor(number).into_bytes()).collect()),
+        ("drawn by lot", (0..count).map(|_| drawn()[..6].to_vec()).collect()),
+        (
+            "long",
+            (0..count).map(|number| [vec![b'x'; 100], drawn().to_vec(), vec![number as u8; 92]].concat()).collect(),
+        ),
+    ];
+    for (shape, topics) in &shapes {
+        for peers in [1, 100] {
+            let (held, subscriptions) = measured(|| {
+                let mut subscriptions = Subscriptions::new();
+                for (number, topic) in topics.iter().enumerate() {
+                    subscriptions.subscribe((number % peers) as u32, topic);
+                }
+                subscriptions
+            });
+            let said: usize = (0..peers as u32).map(|peer| subscriptions.memory_of(peer)).sum();
+            println!("{shape}, {peers} peers: {} octets a topic, said to be {}", held as usize / count, said / count);
+            assert!((said as isize / 2..=said as isize * 2).contains(&held), "{shape}: {held}, said to be {said}");
+        }
+    }
+}
+
 fn sensors_text() -> usize {
     (0..MILLION).map(|number| sensor(number).len()).sum()
 }

@@ -38,7 +38,7 @@ use std::time::Duration;
 /// push.connect("inproc://any")?;
 /// push.send("hello")?;
 /// assert_eq!(pull.recv()?, "hello");
-/// assert!(pull.send("no").is_err_and(|error| error.reason == SendFailure::NotSupported));
+/// assert!(pull.send("no").is_err_and(|error| matches!(error.reason, SendFailure::NotSupported { .. })));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[doc(alias = "zmq_socket")]
@@ -272,7 +272,7 @@ impl AnySocket {
     /// As `recv`.
     pub fn recv_many(&self, max: usize) -> Result<Vec<Message>, RecvError> {
         match self.kind() {
-            SocketKind::Push | SocketKind::Pub => Err(RecvError::NotSupported),
+            kind @ (SocketKind::Push | SocketKind::Pub) => Err(does_not_receive(kind)),
             SocketKind::Router => {
                 let messages = self.0.core.recv_many_routed(max, Wait::Option)?;
                 Ok(messages.into_iter().map(with_id).collect())
@@ -328,7 +328,7 @@ impl AnySocket {
         if self.kind() == SocketKind::Req {
             self.0.core.request(message.into_message(), timeout, retries)
         } else {
-            Err(not_supported(self.kind(), "have no requests", message).into())
+            Err(not_supported(self.kind(), "send requests", message).into())
         }
     }
 
@@ -411,7 +411,7 @@ impl AnySocket {
 
     fn send_by(&self, message: impl IntoMessage, wait: Wait) -> Result<(), SendError> {
         match self.kind() {
-            kind @ (SocketKind::Pull | SocketKind::Sub) => Err(not_supported(kind, "do not send", message)),
+            kind @ (SocketKind::Pull | SocketKind::Sub) => Err(not_supported(kind, "send", message)),
             SocketKind::XSub => self.0.core.send_upstream(message.into_message()),
             _ => self.0.core.send(message, Recipient::Pattern, wait),
         }
@@ -421,13 +421,18 @@ impl AnySocket {
         if self.kind() == SocketKind::Router {
             self.0.core.send(message, to, wait)
         } else {
-            Err(not_supported(self.kind(), "do not send by routing id", message))
+            Err(not_supported(self.kind(), "send by routing id", message))
         }
     }
 
     fn recv_into_by(&self, buffer: &mut [u8], wait: Wait) -> Result<usize, RecvIntoError> {
         match self.kind() {
-            SocketKind::Push | SocketKind::Pub | SocketKind::Router => Err(RecvError::NotSupported.into()),
+            kind @ (SocketKind::Push | SocketKind::Pub) => Err(does_not_receive(kind).into()),
+            kind @ SocketKind::Router => Err(RecvError::NotSupported {
+                kind,
+                operation: "receive into a buffer, where the routing id has no place",
+            }
+            .into()),
             _ => self.0.core.recv_into(buffer, wait),
         }
     }
@@ -439,7 +444,7 @@ impl AnySocket {
 
 fn recv_by(socket: &Socket, wait: Wait) -> Result<Message, RecvError> {
     match socket.kind() {
-        SocketKind::Push | SocketKind::Pub => Err(RecvError::NotSupported),
+        kind @ (SocketKind::Push | SocketKind::Pub) => Err(does_not_receive(kind)),
         SocketKind::Router => socket.core.recv_routed(wait).map(with_id),
         _ => socket.core.recv(wait),
     }
@@ -454,9 +459,13 @@ impl<'a> IntoIterator for &'a AnySocket {
     }
 }
 
-fn not_supported(kind: SocketKind, lacks: &str, message: impl IntoMessage) -> SendError {
-    let missing = Some(format!("{kind} sockets {lacks}").into());
-    SendError { reason: SendFailure::NotSupported, message: message.into_message(), missing }
+fn not_supported(kind: SocketKind, operation: &'static str, message: impl IntoMessage) -> SendError {
+    let reason = SendFailure::NotSupported { kind, operation };
+    SendError { reason, message: message.into_message(), missing: None }
+}
+
+fn does_not_receive(kind: SocketKind) -> RecvError {
+    RecvError::NotSupported { kind, operation: "receive" }
 }
 
 /// What a ROUTER receives as one message.

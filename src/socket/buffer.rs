@@ -29,7 +29,7 @@ use std::io;
 /// assert_eq!(&buffer[..length], b"short");
 /// match pull.recv_into(&mut buffer) {
 ///     Ok(length) => println!("{:?}", &buffer[..length]),
-///     Err(RecvIntoError::TooLong(message)) => assert_eq!(message, "too long for that"),
+///     Err(RecvIntoError::TooLong { message, octets: 17, room: 8 }) => assert_eq!(message, "too long for that"),
 ///     Err(other) => return Err(other.into()),
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -41,8 +41,15 @@ pub enum RecvIntoError<M = Message> {
     #[error("nothing was received: {0}")]
     Receive(RecvError),
     /// The message has more octets than the buffer.
-    #[error("the message is longer than the buffer")]
-    TooLong(M),
+    #[error("the message has {octets} octets, and the buffer {room}")]
+    TooLong {
+        /// The message.
+        message: M,
+        /// How many octets it has.
+        octets: usize,
+        /// How many the buffer has.
+        room: usize,
+    },
     /// The message has several frames. In one buffer nothing would tell where each of them ends.
     #[error("the message has several frames, which one buffer would not keep apart")]
     SeveralFrames(M),
@@ -59,7 +66,7 @@ impl<M> RecvIntoError<M> {
     pub fn into_message(self) -> Option<M> {
         match self {
             RecvIntoError::Receive(_) => None,
-            RecvIntoError::TooLong(message) | RecvIntoError::SeveralFrames(message) => Some(message),
+            RecvIntoError::TooLong { message, .. } | RecvIntoError::SeveralFrames(message) => Some(message),
         }
     }
 }
@@ -120,7 +127,7 @@ impl Core {
 
 /// Why a message is not copied.
 enum Misfit {
-    TooLong,
+    TooLong { octets: usize, room: usize },
     SeveralFrames,
 }
 
@@ -128,7 +135,7 @@ impl Misfit {
     #[cold]
     fn hand_back<M>(self, message: M) -> RecvIntoError<M> {
         match self {
-            Misfit::TooLong => RecvIntoError::TooLong(message),
+            Misfit::TooLong { octets, room } => RecvIntoError::TooLong { message, octets, room },
             Misfit::SeveralFrames => RecvIntoError::SeveralFrames(message),
         }
     }
@@ -138,7 +145,7 @@ impl Misfit {
 #[inline(always)]
 fn copy(message: &Message, buffer: &mut [u8]) -> Result<usize, Misfit> {
     let body = message.only().ok_or(Misfit::SeveralFrames)?.as_bytes();
-    let room = buffer.get_mut(..body.len()).ok_or(Misfit::TooLong)?;
-    room.copy_from_slice(body);
-    Ok(body.len())
+    let (octets, room) = (body.len(), buffer.len());
+    buffer.get_mut(..octets).ok_or(Misfit::TooLong { octets, room })?.copy_from_slice(body);
+    Ok(octets)
 }

@@ -2,7 +2,7 @@
 
 use super::core::Core;
 use super::flushing::Effort;
-use super::membership::{ID_TAKEN, PAIR_TAKEN, TOO_MUCH_TO_KEEP, octets_of};
+use super::membership::{ID_TAKEN, PAIR_TAKEN, TOO_MUCH_TO_KEEP, memory_of};
 use super::sending::Routing;
 use crate::budget::Account;
 use crate::engine::contain::contain;
@@ -33,7 +33,7 @@ impl Host for Core {
     }
 
     fn admits(&self, newcomer: &protocol::PeerDescription) -> Result<(), &'static str> {
-        if !self.received.has_room_to_stand(octets_of(&newcomer.properties)) {
+        if !self.received.has_room_to_stand(memory_of(&newcomer.properties)) {
             return Err(TOO_MUCH_TO_KEEP);
         }
         let handover = self.switch().handover;

@@ -89,7 +89,7 @@ impl Core {
             if entry.about.announced_id.is_none() || !identity.is_empty() {
                 entry.about.announced_id = Some(identity);
             }
-            entry.about.metadata = octets_of(&newcomer.description.properties);
+            entry.about.metadata = memory_of(&newcomer.description.properties);
             entry.about.properties = newcomer.description.properties;
             entry.about.address = newcomer.address;
             entry.about.credentials = newcomer.stream.credentials();
@@ -454,7 +454,10 @@ impl Core {
     }
 }
 
-/// How many octets a peer's metadata has.
-pub(super) fn octets_of(properties: &[(String, Bytes)]) -> usize {
-    properties.iter().map(|(name, value)| name.len() + value.len()).sum()
+/// How much memory a peer's metadata takes, about.
+pub(super) fn memory_of(properties: &[(String, Bytes)]) -> usize {
+    properties.iter().map(|(name, value)| PROPERTY + name.len() + value.len()).sum()
 }
+
+/// What a property takes beside the octets of its name and its value: its place in the list, and the name's in the heap.
+const PROPERTY: usize = size_of::<(String, Bytes)>() + 16;

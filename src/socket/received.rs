@@ -48,7 +48,7 @@ impl<T> Iterator for Received<'_, T> {
         }
         let received = (self.receive)(self.socket);
         let is_over = matches!(received, Err(RecvError::Closed | RecvError::Failed | RecvError::Forked));
-        self.ended = is_over || received.as_ref().is_err_and(|error| *error == RecvError::NotSupported);
+        self.ended = is_over || received.as_ref().is_err_and(|error| matches!(error, RecvError::NotSupported { .. }));
         (!is_over).then_some(received)
     }
 }

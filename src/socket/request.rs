@@ -111,7 +111,7 @@ impl Core {
         if side.closed {
             return Err(SendFailure::Closed);
         }
-        let Routing::Request(balance, requests) = &mut side.routing else { return Err(SendFailure::NotSupported) };
+        let Routing::Request(balance, requests) = &mut side.routing else { return Err(self.does_not("send requests")) };
         if !again && !requests.may_send(self.switch().relaxed) {
             return Err(SendFailure::WrongState(UNANSWERED));
         }

@@ -142,7 +142,7 @@ impl Core {
     /// Tries once to reserve room.
     fn claim(&self, name: Option<&[u8]>) -> Result<Claim, SendFailure> {
         let mut guard = self.lock_send();
-        let SendSide { peers, routing, marks, hungry, closed, .. } = &mut *guard;
+        let SendSide { peers, routing, marks, closed, .. } = &mut *guard;
         if *closed {
             return Err(SendFailure::Closed);
         }
@@ -155,20 +155,14 @@ impl Core {
             }
             (Routing::Balance(balance) | Routing::Request(balance, _), None) => {
                 let chosen = balance.choose(|slot| peers.at(slot).is_some_and(has_room));
-                let Some(peer) = chosen.and_then(|slot| peers.at_mut(slot)) else {
-                    *hungry = true;
-                    return Err(SendFailure::WouldBlock);
-                };
+                let Some(peer) = chosen.and_then(|slot| peers.at_mut(slot)) else { return Err(self.hold_up(guard)) };
                 claim.places.push(peer.reserve(marks));
             }
             (Routing::Router(routes), Some(id)) => {
                 let mandatory = self.switch().mandatory;
                 match routes.find(id).and_then(|slot| peers.at_mut(slot)) {
                     Some(peer) if has_room(peer) => claim.places.push(peer.reserve(marks)),
-                    Some(_) if mandatory => {
-                        *hungry = true;
-                        return Err(SendFailure::WouldBlock);
-                    }
+                    Some(_) if mandatory => return Err(self.hold_up(guard)),
                     None if mandatory => return Err(SendFailure::Unroutable),
                     Some(_) | None => {}
                 }
@@ -179,8 +173,7 @@ impl Core {
                 let is_full = |slot: &u32| peers.at(*slot).is_some_and(|peer| !has_room(peer));
                 let nodrop = self.switch().nodrop;
                 if nodrop && publisher.matched.iter().any(is_full) {
-                    *hungry = true;
-                    return Err(SendFailure::WouldBlock);
+                    return Err(self.hold_up(guard));
                 }
                 // The one message that goes to one peer only is this.
                 publisher.only = None;
@@ -194,9 +187,15 @@ impl Core {
                     });
                 }
             }
-            (Routing::Balance(_) | Routing::Request(..), Some(_))
-            | (Routing::Router(_) | Routing::Publish(_), None)
-            | (Routing::Nowhere | Routing::Reply(_) | Routing::Upstream, _) => return Err(SendFailure::NotSupported),
+            (Routing::Balance(_) | Routing::Request(..), Some(_)) => {
+                return Err(self.does_not("reserve room by routing id or topic"));
+            }
+            (Routing::Router(_) | Routing::Publish(_), None) => {
+                return Err(self.does_not("reserve room without a routing id or a topic"));
+            }
+            (Routing::Nowhere | Routing::Reply(_) | Routing::Upstream, _) => {
+                return Err(self.does_not("reserve room"));
+            }
         }
         Ok(claim)
     }
@@ -269,7 +268,7 @@ impl Core {
         message: &Message,
     ) -> Result<(), SendFailure> {
         let SendSide { peers, routing, counts, .. } = &mut *guard;
-        let Routing::Publish(publisher) = routing else { return Err(SendFailure::NotSupported) };
+        let Routing::Publish(publisher) = routing else { return Err(self.does_not("publish")) };
         publisher.matched.clear();
         let mut missed = false;
         for place in claim.places.drain(..) {

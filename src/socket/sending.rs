@@ -419,7 +419,7 @@ impl SendSide {
     /// Counts what a peer's metadata and subscriptions have become.
     pub(super) fn note_standing(&mut self, id: PeerId) {
         let topics = match &self.routing {
-            Routing::Publish(publisher) => publisher.subscriptions.bytes_of(id.slot()),
+            Routing::Publish(publisher) => publisher.subscriptions.memory_of(id.slot()),
             Routing::Nowhere
             | Routing::Balance(_)
             | Routing::Request(..)
@@ -786,10 +786,16 @@ impl Core {
 
     /// A sender is to wait, because a peer that its message has to reach has no room.
     #[cold]
-    fn hold_up(&self, mut guard: Pass<'_, SendSide>) -> SendFailure {
+    pub(super) fn hold_up(&self, mut guard: Pass<'_, SendSide>) -> SendFailure {
         guard.hungry = true;
         self.note_stop(guard);
         SendFailure::WouldBlock
+    }
+
+    /// The kind of the socket has no such operation.
+    #[cold]
+    pub(super) fn does_not(&self, operation: &'static str) -> SendFailure {
+        SendFailure::NotSupported { kind: self.kind, operation }
     }
 
     fn note_stop(&self, guard: Pass<'_, SendSide>) {
@@ -831,7 +837,7 @@ impl Core {
         let size = SendSide::size_of(payload);
         let marks = side.marks;
         let after = match &mut side.routing {
-            Routing::Nowhere | Routing::Balance(_) => return Err(SendFailure::NotSupported),
+            Routing::Nowhere | Routing::Balance(_) => return Err(self.does_not("send")),
             Routing::Request(balance, requests) => {
                 if !requests.may_send(self.switch().relaxed) {
                     return Err(SendFailure::WrongState(UNANSWERED));
@@ -926,7 +932,7 @@ impl Core {
     /// PUB and XPUB: encodes the message once and queues it for every matching subscriber that has room.
     fn publish(&self, mut guard: Pass<'_, SendSide>, payload: Payload<'_>) -> Result<(), SendFailure> {
         let SendSide { peers, routing, marks, counts, .. } = &mut *guard;
-        let Routing::Publish(publisher) = routing else { return Err(SendFailure::NotSupported) };
+        let Routing::Publish(publisher) = routing else { return Err(self.does_not("publish")) };
         let topic = match payload {
             Payload::Body(body) => body,
             Payload::Message(message) => message.first(),
@@ -961,7 +967,7 @@ impl Core {
         reserved: bool,
     ) -> Result<(), SendFailure> {
         let SendSide { peers, routing, pool, dirty, tempo, marks, counts, .. } = &mut *guard;
-        let Routing::Publish(publisher) = routing else { return Err(SendFailure::NotSupported) };
+        let Routing::Publish(publisher) = routing else { return Err(self.does_not("publish")) };
         let Publisher { appender, scratch, matched, .. } = &mut **publisher;
         let size = SendSide::size_of(payload);
         let shared = if matched.len() > 2 && size <= PIECE / 2 && !self.conflate {

@@ -157,11 +157,12 @@ fn know_nothing(sockets: &[AnySocket]) -> bool {
 fn in_the_child(push: &Push, others: &[AnySocket], busy: &[AnySocket], how: u64) -> i32 {
     let forked = |outcome: Result<(), Error>| matches!(outcome, Err(Error::Forked));
     let refuses_to_send = |socket: &AnySocket| match socket.send_timeout("x", Duration::from_secs(1)) {
-        Err(error) => matches!(error.reason, SendFailure::Forked | SendFailure::NotSupported),
+        Err(error) => matches!(error.reason, SendFailure::Forked | SendFailure::NotSupported { .. }),
         Ok(()) => false,
     };
     let refuses_to_receive = |socket: &AnySocket| {
-        matches!(socket.recv_timeout(Duration::from_secs(1)), Err(RecvError::Forked | RecvError::NotSupported))
+        let received = socket.recv_timeout(Duration::from_secs(1));
+        matches!(received, Err(RecvError::Forked | RecvError::NotSupported { .. }))
     };
     let reserved = push.reserve().map(drop);
     if !push.send("x").is_err_and(|error| error.reason == SendFailure::Forked) || reserved != Err(SendFailure::Forked) {

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use wiremesh::{
-    BudgetHalf, Context, Event, EventKind, Monitor, Pair, Pub, Pull, Push, Rep, Req, Shortage, SocketKind, Sub, XPub,
-    XSub,
+    BudgetHalf, Context, Event, EventKind, Monitor, Pair, Pub, Pull, Push, Rep, Req, SendFailure, Shortage, SocketKind,
+    Sub, XPub, XSub,
 };
 
 const MIB: usize = 1 << 20;
@@ -372,6 +372,19 @@ fn every_socket_is_told_once_that_the_budget_is_used_up_and_who_holds_most() {
     assert!(hog.try_send(vec![1; 100_000]).is_err());
     let again = |event: &Event| matches!(event.kind, EventKind::BudgetReached(_));
     assert!(!std::iter::from_fn(|| monitor.try_recv()).any(|event| again(&event)), "it is told once");
+}
+
+#[test]
+fn a_reservation_that_the_budget_stops_tells_of_the_shortage() {
+    let context = context_with(4 * MIB);
+    let bystander = Pull::in_context(&context);
+    let monitor = bystander.monitor();
+    let (push, nobody) = (Push::builder().context(&context).linger(Duration::ZERO).build().unwrap(), Nobody::new());
+    push.connect(&nobody.endpoint).expect("nobody is there, which is no error");
+    push.send(vec![1; 3 * MIB]).expect("one message is always let in");
+    assert_eq!(push.try_reserve().map(drop), Err(SendFailure::WouldBlock));
+    let told = std::iter::from_fn(|| monitor.try_recv());
+    assert_eq!(told.filter(|event| matches!(event.kind, EventKind::BudgetReached(_))).count(), 1);
 }
 
 #[test]

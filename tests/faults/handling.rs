@@ -159,7 +159,8 @@ fn a_router_sends_nothing_to_a_peer_of_another_socket_or_one_that_is_gone() {
     assert_eq!(again.recv_timeout(PATIENCE).expect("it comes"), "by name");
     assert!(again.try_recv().is_err());
     let any = AnySocket::in_context(SocketKind::Dealer, &context);
-    assert_eq!(any.send_to(peers[0], "no").expect_err("a DEALER").reason, SendFailure::NotSupported);
+    let refused = any.send_to(peers[0], "no").expect_err("a DEALER");
+    assert!(matches!(refused.reason, SendFailure::NotSupported { .. }), "{refused}");
 }
 
 #[test]

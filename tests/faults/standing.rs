@@ -8,7 +8,7 @@ const BUDGET: u64 = 4 << 20;
 /// Half of the receiving half, and what a socket may hold beside.
 const MOST: u64 = BUDGET / 4 + (64 << 10);
 /// How many peers with metadata of 26,000 octets have room.
-const PLACES: usize = 40;
+const PLACES: usize = 39;
 
 #[test]
 fn topics_of_all_subscribers_together_are_bounded_by_the_budget() {
@@ -56,6 +56,44 @@ fn topics_that_are_cancelled_make_room_for_others() {
     assert_eq!(publisher.stats().refused_subscriptions, 0);
     let held = context.bytes_held(BudgetHalf::Receiving);
     assert!((1..MOST).contains(&held), "{held} octets are held");
+}
+
+#[test]
+fn short_topics_count_with_what_they_take_in_memory() {
+    const TOPICS: u32 = 100_000;
+    let (context, others) = (Context::builder().byte_budget(Some(4 * BUDGET)).build(), Context::new());
+    let publisher = Pub::in_context(&context);
+    let subscriber = Sub::in_context(&others);
+    subscriber.connect(publisher.bind("tcp://127.0.0.1:*").expect("bound")).expect("a good endpoint");
+    (0..TOPICS).for_each(|number| subscriber.subscribe(format!("{number:06}")).expect("a topic"));
+    let refused = || publisher.stats().refused_subscriptions;
+    eventually(PATIENCE, "all have come", || publisher.topic_count() as u64 + refused() == u64::from(TOPICS));
+    let (topics, held) = (publisher.topic_count() as u64, context.bytes_held(BudgetHalf::Receiving));
+    assert!(refused() > 0, "{topics} topics are counted as {held} octets");
+    assert!((MOST * 2..=MOST * 4).contains(&held), "{held} octets are held");
+    assert!((70 * topics..140 * topics).contains(&held), "{topics} topics are counted as {held} octets");
+    drop(subscriber);
+    eventually(PATIENCE, "nothing is held for peers that are gone", || context.bytes_held(BudgetHalf::Receiving) == 0);
+}
+
+#[test]
+fn short_properties_count_with_what_they_take_in_memory() {
+    let (context, others) = (Context::builder().byte_budget(Some(BUDGET)).build(), Context::new());
+    let pull = Pull::in_context(&context);
+    let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound");
+    let pushes: Vec<Push> = (0..10)
+        .map(|_| {
+            let properties: Vec<_> = (0..200).map(|number| (format!("X-{number}"), "v".into())).collect();
+            let push = Push::builder().context(&others).metadata(properties).build().expect("good options");
+            push.connect(&endpoint).expect("a good endpoint");
+            push
+        })
+        .collect();
+    pull.wait_for_peers(10, PATIENCE).expect("there is room for them");
+    let held = context.bytes_held(BudgetHalf::Receiving);
+    assert!(held > 2000 * 50 - (64 << 10), "{held} octets are held");
+    drop(pushes);
+    eventually(PATIENCE, "nothing is held for peers that are gone", || context.bytes_held(BudgetHalf::Receiving) == 0);
 }
 
 #[test]

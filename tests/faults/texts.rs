@@ -429,11 +429,50 @@ fn what_a_kind_does_not_do_is_told_with_the_kind() {
     let context = Context::new();
     let [dealer, pull] = [SocketKind::Dealer, SocketKind::Pull].map(|kind| AnySocket::in_context(kind, &context));
     let asked = dealer.request("x", Duration::ZERO).expect_err("a DEALER").to_string();
-    assert!(asked.contains("DEALER sockets have no requests"), "{asked}");
+    assert!(asked.contains("DEALER sockets do not send requests"), "{asked}");
     let sent = dealer.send_to("C", "x").expect_err("a DEALER").to_string();
     assert!(sent.contains("DEALER sockets do not send by routing id"), "{sent}");
     let sent = pull.send("x").expect_err("a PULL").to_string();
     assert!(sent.contains("PULL sockets do not send"), "{sent}");
+}
+
+#[test]
+fn so_is_what_does_not_receive_or_reserve_and_nothing_is_said_twice() {
+    let context = Context::new();
+    let [push, router, pull, publisher] = [SocketKind::Push, SocketKind::Router, SocketKind::Pull, SocketKind::Pub]
+        .map(|kind| AnySocket::in_context(kind, &context));
+    let said = [
+        (push.recv().expect_err("a PUSH").to_string(), "PUSH sockets do not receive"),
+        (push.recv_many(1).expect_err("a PUSH").to_string(), "PUSH sockets do not receive"),
+        (publisher.recv_into(&mut []).expect_err("a PUB").to_string(), "PUB sockets do not receive"),
+        (router.recv_into(&mut []).expect_err("a ROUTER").to_string(), "ROUTER sockets do not receive into a buffer"),
+        (
+            router.reserve().expect_err("a ROUTER").to_string(),
+            "ROUTER sockets do not reserve room without a routing id",
+        ),
+        (push.reserve_to("x").expect_err("a PUSH").to_string(), "PUSH sockets do not reserve room by routing id"),
+        (pull.reserve().expect_err("a PULL").to_string(), "PULL sockets do not reserve room"),
+        (pull.send("x").expect_err("a PULL").to_string(), "PULL sockets do not send"),
+    ];
+    for (text, wanted) in said {
+        assert!(text.contains(wanted), "{text}");
+        assert_eq!(text.matches("sockets").count(), 1, "{text}");
+    }
+}
+
+#[test]
+fn a_message_that_is_longer_than_the_buffer_is_told_with_both_lengths() {
+    let context = Context::new();
+    for over in Over::ALL {
+        let (push, pull) = (Push::in_context(&context), Pull::in_context(&context));
+        push.connect(pull.bind(over.wildcard()).expect("bound")).expect("connected");
+        for length in [17, 1000, 100_000] {
+            push.send(vec![7; length]).expect("accepted");
+            let error = pull.recv_into_timeout(&mut [0; 8], PATIENCE).expect_err("it is longer");
+            assert_eq!(error.to_string(), format!("the message has {length} octets, and the buffer 8"));
+            assert!(error.into_message().is_some_and(|message| message.byte_len() == length));
+        }
+    }
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn some_messages(part: &Part, life: &Alive, chance: &mut Random, buffer: &mut [u
         },
         1 if !matches!(kind, SocketKind::Rep | SocketKind::Router) => match socket.recv_into_timeout(buffer, limit) {
             Ok(octets) => Ok(vec![Message::from(buffer[..octets].to_vec())]),
-            Err(RecvIntoError::TooLong(message) | RecvIntoError::SeveralFrames(message)) => Ok(vec![message]),
+            Err(RecvIntoError::TooLong { message, .. } | RecvIntoError::SeveralFrames(message)) => Ok(vec![message]),
             Err(RecvIntoError::Receive(error)) => Err(error),
             Err(other) => panic!("{other}"),
         },

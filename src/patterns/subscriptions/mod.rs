@@ -22,6 +22,10 @@ use members::Members;
 use std::ops::ControlFlow;
 use tree::{Tree, Value};
 
+/// What a topic of a peer takes in memory beside its octets, about: its nodes in the tree, and its place in the peer's list. Of several peers with
+/// the same topic each is taken to have its own.
+pub const TOPIC: usize = 96;
+
 /// The subscriptions a publisher knows: for each exact prefix, the set of peers that asked for it.
 ///
 /// A peer is a small number given by the caller, such as its slot in a slab. The memory kept for peers grows with the largest
@@ -223,6 +227,11 @@ impl Subscriptions {
     /// How long the prefixes of `peer` are, all together.
     pub fn bytes_of(&self, peer: u32) -> usize {
         self.peers.get(peer as usize).map_or(0, |own| own.bytes)
+    }
+
+    /// How much memory the prefixes of `peer` take, about: [`TOPIC`] octets each beside their length.
+    pub fn memory_of(&self, peer: u32) -> usize {
+        self.bytes_of(peer) + self.count_of(peer) * TOPIC
     }
 
     /// How many peers have at least one prefix.
