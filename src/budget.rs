@@ -22,7 +22,7 @@ pub(crate) struct Budget {
 pub enum BudgetHalf {
     /// What waits to be sent or is being written, and what an inproc receiver has fetched and its application has not read.
     Sending,
-    /// What has been received and not read, and of messages that are not whole yet; topics and metadata of peers.
+    /// What has been received and not read, and of messages that are not whole yet; topics and metadata of peers; memory that received messages share.
     Receiving,
 }
 
@@ -50,6 +50,8 @@ struct Half {
     unfinished_holders: AtomicI64,
     /// What is held for as long as peers are there, allowances included.
     standing: AtomicI64,
+    /// The memory that received messages share, beside what is in use.
+    pinned: AtomicI64,
 }
 
 /// Each socket holds so much of each half without being counted.
@@ -65,9 +67,10 @@ impl Budget {
         Arc::new(Budget { sending, receiving, begun: AtomicBool::new(false), ended: AtomicBool::new(false) })
     }
 
-    /// How many octets all sockets together hold of a half, beyond their allowances.
+    /// How many octets all sockets together hold of a half, beyond their allowances, and what received messages pin.
     pub(crate) fn used(&self, side: BudgetHalf) -> u64 {
-        u64::try_from(self.half(side).used.load(Ordering::Relaxed)).unwrap_or(0)
+        let half = self.half(side);
+        u64::try_from(half.used.load(Ordering::Relaxed) + half.pinned.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     /// Returns true while a half is used up.
@@ -158,6 +161,7 @@ impl Drop for Budget {
             debug_assert_eq!(half.holders.load(Ordering::Relaxed), 0, "sockets that are gone are counted");
             debug_assert_eq!(half.unfinished.load(Ordering::Relaxed), 0, "messages that are gone are counted");
             debug_assert_eq!(half.standing.load(Ordering::Relaxed), 0, "peers that are gone are counted");
+            debug_assert_eq!(half.pinned.load(Ordering::Relaxed), 0, "memory that is free is counted");
         }
     }
 }
@@ -173,6 +177,7 @@ impl Half {
             unfinished: AtomicI64::new(0),
             unfinished_holders: AtomicI64::new(0),
             standing: AtomicI64::new(0),
+            pinned: AtomicI64::new(0),
         }
     }
 }
@@ -186,12 +191,14 @@ pub(crate) struct Account {
     standing: AtomicI64,
     /// A sender or a link was stopped, and has not been told to go on since.
     stopped: AtomicBool,
+    /// The application has been seen to keep messages while it goes on receiving.
+    keeps: AtomicBool,
 }
 
 impl Account {
     pub(crate) fn new(budget: &Arc<Budget>, side: BudgetHalf) -> Arc<Account> {
-        let (budget, stopped) = (Arc::clone(budget), AtomicBool::new(false));
-        Arc::new(Account { budget, side, held: AtomicI64::new(0), standing: AtomicI64::new(0), stopped })
+        let (budget, [stopped, keeps]) = (Arc::clone(budget), [(); 2].map(|()| AtomicBool::new(false)));
+        Arc::new(Account { budget, side, held: AtomicI64::new(0), standing: AtomicI64::new(0), stopped, keeps })
     }
 
     /// How many octets the socket holds.
@@ -397,6 +404,43 @@ impl Drop for Standing {
     }
 }
 
+/// Memory from which received messages are sliced, and which is free only when the last of them is gone. It is no part of what is held, because
+/// only the application can give it back: it stops no socket and makes no shortage. Beyond its share of the half nothing is shared, and messages are
+/// copied instead.
+pub(crate) struct Pinned {
+    account: Arc<Account>,
+    octets: i64,
+}
+
+impl Pinned {
+    /// `None` if that would be more than there may be.
+    pub(crate) fn new(account: &Arc<Account>, octets: usize) -> Option<Pinned> {
+        let pinned = Pinned { account: Arc::clone(account), octets: self::octets(octets) };
+        let half = account.half();
+        // What is counted in vain goes with its owner.
+        let now = half.pinned.fetch_add(pinned.octets, Ordering::Relaxed) + pinned.octets;
+        (half.limit == 0 || now <= half.limit / 4).then_some(pinned)
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        self.account.half().pinned.fetch_sub(self.octets, Ordering::Relaxed);
+    }
+}
+
+impl Account {
+    /// The application keeps messages while it goes on receiving.
+    pub(crate) fn note_keeping(&self) {
+        self.keeps.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns true once that was noted.
+    pub(crate) fn keeps(&self) -> bool {
+        self.keeps.load(Ordering::Relaxed)
+    }
+}
+
 /// Sums of these stay far from the largest, as no machine has so much memory.
 fn octets(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX).min(i64::MAX >> 8)
@@ -552,6 +596,24 @@ mod tests {
         drop(peer);
         assert!(accounts[1].has_room_to_stand(LIMIT / 2));
         assert_eq!((budget.used(BudgetHalf::Receiving), accounts[0].held()), (0, 0));
+    }
+
+    #[test]
+    fn pinned_memory_has_a_quarter_of_a_half_and_stops_nobody() {
+        let (budget, accounts) = accounts(2);
+        let first = Pinned::new(&accounts[0], LIMIT / 8);
+        let second = Pinned::new(&accounts[1], LIMIT / 8).expect("there is room");
+        assert!(first.is_some() && Pinned::new(&accounts[1], 1).is_none(), "it has its share");
+        assert_eq!(budget.used(BudgetHalf::Receiving), LIMIT as u64 / 4, "what was refused counts for nothing");
+        let queued = charged(&accounts[0], FREE + LIMIT);
+        assert!(!accounts[0].is_stopped() && budget.take_begun() == [None, None]);
+        assert_eq!(accounts[0].held(), (FREE + LIMIT) as u64);
+        drop((first, queued));
+        assert!(Pinned::new(&accounts[1], LIMIT / 8).is_some());
+        drop(second);
+        assert_eq!(budget.used(BudgetHalf::Receiving), 0);
+        let limitless = Account::new(&Budget::new(None), BudgetHalf::Receiving);
+        assert!(Pinned::new(&limitless, usize::MAX / 2).is_some());
     }
 
     #[test]

@@ -183,7 +183,7 @@ impl Context {
     }
 
     /// How many octets the sockets of the context hold of a half of its [`byte_budget`](ContextBuilder::byte_budget), beyond the 64 KiB
-    /// that each may hold without being counted.
+    /// that each may hold without being counted, and what received messages share of the receiving half, as said there.
     ///
     /// # Examples
     /// ```
@@ -474,9 +474,15 @@ impl ContextBuilder {
     /// One half is for what waits to be sent, or is being written, the other for what has been received and not read, and for messages
     /// that have not wholly arrived. Of that other half the topics and the metadata of peers may have half, because they stay as long as
     /// the peers do: beyond it further subscriptions are refused and counted, and a newcomer with metadata is turned away and may come
-    /// back; 64 KiB for each socket always have room. What one socket of the process has sent another over inproc counts as sent until it is read. A change
+    /// back; 64 KiB for each socket always have room. Each topic of a peer counts as 96 octets and its own, each property as 72 and its own. What one socket of the process has sent another over inproc counts as sent until it is read. A change
     /// of subscriptions that an XPUB has not shown yet counts as 200 octets and its topic, and where that socket is stopped, changes are
     /// merged as at its receive mark. Each socket may hold 64 KiB of either half without being counted.
+    ///
+    /// A received frame of more than 256 octets shares the memory that was read at once, 256 KiB as a rule, and so may hold all of it for as
+    /// long as the application keeps it. Such memory counts in the receiving half from its first message on until the last of them is
+    /// gone (so what is unread of it counts twice), but it stops no socket, and no shortage is told because of it: once there is more of
+    /// it than a quarter of that half, further frames are copied instead, until some of it is free. The copies belong to the application
+    /// and do not count. Frames of more than 64 KiB lie in memory of their own, hold nothing else, and do not count either.
     ///
     /// `None` is no limit, and so is `Some(0)`.
     ///
@@ -488,10 +494,11 @@ impl ContextBuilder {
     /// with [`Cause::Limit`](crate::Cause::Limit). Monitors are told that a half is used up, and who holds most
     /// ([`BudgetReached`](crate::EventKind::BudgetReached)).
     ///
-    /// At worst the sockets of the context so hold, in octets: 5/4 of the budget; for each socket 128 KiB, and 1 MiB of buffers that are
-    /// kept to be filled again; for each connection 24 KiB, what one read brings (256 KiB), one message in each direction, of whatever
-    /// size is allowed, and, where it sends to others than ours, as many octets as the system's send buffer holds. A
-    /// [`Reservation`](crate::Reservation) may add its message.
+    /// At worst the sockets of the context so hold, in octets: 5/4 of the budget, and an eighth that received messages share; for each
+    /// socket 128 KiB, and 1 MiB of buffers that are kept to be filled again; for each connection 24 KiB, what one read brings (256 KiB),
+    /// 64 KiB that messages share which the application kept before it was first found to keep some, one message in each direction, of
+    /// whatever size is allowed (with `conflate` the newest that was received, which counts), and, where it sends to others than ours,
+    /// as many octets as the system's send buffer holds. A [`Reservation`](crate::Reservation) may add its message.
     pub fn byte_budget(mut self, octets: Option<u64>) -> ContextBuilder {
         self.byte_budget = octets;
         self

@@ -19,12 +19,13 @@ use super::{Course, Departure, EndpointId, Flush, Host, Joined, Newcomer, Settin
 use crate::event::{Cause, Event, EventKind};
 use crate::peer::PeerId;
 use crate::protocol;
+use crate::queue::READ_BUFFER;
 use crate::queue::doubt::LASTS;
 use crate::slab::{Key, Slab};
 pub(crate) use closing::{Linger, Lingering};
 use mio::{Interest, Poll, Registry, Token};
 pub(crate) use reading::Gulp;
-use reading::{READ_BUDGET, READ_BUFFER};
+use reading::READ_BUDGET;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io;

@@ -47,9 +47,9 @@ pub(super) fn keep_body(body: Bytes, now: Instant) {
     with_own(|shelf| shelf.keep_body(body, now));
 }
 
-/// The buffer of an earlier body that nobody else has any more.
-pub(super) fn take_body() -> Option<BytesMut> {
-    with_own(Shelf::take_body)?
+/// The buffer of an earlier body that nobody else has any more, with room for so much and no more than twice that.
+pub(super) fn take_body(room: usize) -> Option<BytesMut> {
+    with_own(|shelf| shelf.take_body(room))?
 }
 
 /// Frees what no thread has used for so long. Says when to look again, if anything is left.
@@ -76,9 +76,12 @@ impl Shelf {
         self.bodies_used = Some(now);
     }
 
-    fn take_body(&mut self) -> Option<BytesMut> {
-        let place = self.bodies.iter().position(Bytes::is_unique)?;
-        self.bodies.remove(place)?.try_into_mut().ok()
+    fn take_body(&mut self, room: usize) -> Option<BytesMut> {
+        let is_near = |body: &Bytes| (room / 2..=room * 2).contains(&body.len());
+        let place = self.bodies.iter().position(|body| is_near(body) && body.is_unique())?;
+        let buffer = self.bodies.remove(place)?.try_into_mut().ok()?;
+        // The body may have been shorter than its buffer.
+        (room..=room * 2).contains(&buffer.capacity()).then_some(buffer)
     }
 
     /// Frees what has not been used for so long. Says when something else will have been unused for [`AGE`].
@@ -146,12 +149,13 @@ mod tests {
         let (mut shelf, now) = (Shelf::default(), Instant::now());
         let body = Bytes::from(vec![7; 1000]);
         shelf.keep_body(body.clone(), now);
-        assert!(shelf.take_body().is_none());
+        assert!(shelf.take_body(1000).is_none());
         drop(body);
-        assert!(shelf.take_body().is_some_and(|body| body.capacity() >= 1000));
+        assert!(shelf.take_body(400).is_none(), "it is too large for that");
+        assert!(shelf.take_body(900).is_some_and(|body| body.capacity() >= 1000));
         for _ in 0..10 {
             shelf.keep_body(Bytes::from(vec![7; 1000]), now);
         }
-        assert_eq!(std::iter::from_fn(|| shelf.take_body()).count(), KEPT_BODIES);
+        assert_eq!(std::iter::from_fn(|| shelf.take_body(1000)).count(), KEPT_BODIES);
     }
 }

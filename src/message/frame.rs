@@ -80,10 +80,10 @@ impl Frame {
         Frame(Storage::shared(body))
     }
 
-    /// A frame whose body is `len` octets of `chunk` from `start` on: a copy up to [`COPIED`] octets, else shared.
-    pub(crate) fn part_of(chunk: &Bytes, start: usize, len: usize) -> Frame {
+    /// A frame whose body is `len` octets of `chunk` from `start` on: a copy up to `copied` octets, else shared.
+    pub(crate) fn part_of(chunk: &Bytes, start: usize, len: usize, copied: usize) -> Frame {
         match chunk.get(start..).and_then(|rest| rest.get(..len)) {
-            Some(body) if len <= COPIED => Frame::copy_from(body),
+            Some(body) if len <= copied => Frame::copy_from(body),
             Some(body) => Frame::shared(chunk.slice_ref(body)),
             None => Frame::empty(),
         }

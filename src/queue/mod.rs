@@ -36,5 +36,11 @@ pub(crate) const BORROWED_COPY_LIMIT: usize = 32 * 1024;
 /// the second-level cache until it is written.
 pub(crate) const PIECE: usize = 64 * 1024;
 
+/// The size of a read buffer. Larger ones leave the second-level cache before the application gets to them.
+pub(crate) const READ_BUFFER: usize = 256 * 1024;
+
+/// What one read brought is copied out of its read buffer if it is shorter, so that it does not pin the whole buffer while it waits.
+pub(crate) const SHARED_READ: usize = 32 * 1024;
+
 /// How many octets a flusher takes at once. They count as queued until they are written.
 pub(crate) const BATCH: usize = 256 * 1024;

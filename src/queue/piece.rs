@@ -1,5 +1,6 @@
 //! A piece of a queue: contiguous wire form, or one large body.
 
+use super::PIECE;
 use super::changes::Changes;
 use super::chunk::Extent;
 use super::doubt::Doubt;
@@ -131,9 +132,13 @@ impl Piece {
         self.messages = self.messages.saturating_sub(messages);
     }
 
-    /// The octets as shared bytes, for a reader; short extents are copied so that they do not pin their chunk.
+    /// The octets as shared bytes, for a reader; short extents are copied so that they do not pin their chunk, and so is what fills little of a
+    /// large buffer.
     pub(crate) fn into_bytes(self) -> Bytes {
         let all = match self.data {
+            Data::Owned(bytes) if bytes.capacity() > PIECE / 8 && bytes.len() < bytes.capacity() / 8 => {
+                Bytes::copy_from_slice(&bytes)
+            }
             Data::Owned(bytes) => Bytes::from(bytes),
             Data::Shared(bytes) => bytes,
             Data::Extent(extent) => Bytes::copy_from_slice(extent.as_slice()),
@@ -205,5 +210,23 @@ impl Walk {
         (self.piece, self.offset, self.bodies) = (at, offset, bodies);
         self.ended_here += u32::from(!command);
         Some(!command)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fills_little_of_a_large_buffer_is_copied_to_size() {
+        let capacity = |octets: usize| {
+            let mut buffer = Vec::with_capacity(PIECE);
+            buffer.resize(octets, 7);
+            let bytes = Piece::owned(buffer, 1, true).into_bytes();
+            assert_eq!(bytes, vec![7; octets]);
+            Vec::from(bytes).capacity()
+        };
+        assert_eq!(capacity(300), 300);
+        assert_eq!(capacity(PIECE / 2), PIECE);
     }
 }

@@ -179,7 +179,7 @@ impl Core {
             port: Port::new(Arc::clone(&context.engine), options.affinity),
             generation: context.generation(),
             send: Gate::new(SendSide::new(kind, &options, [&queued, &received], seed)),
-            recv: Gate::new(Reader::new()),
+            recv: Gate::new(Reader::new(&received)),
             arrivals: Mutex::new(Arrivals::new(&received)),
             arrived: AtomicBool::new(false),
             next: AtomicU8::new(Next::Unknown as u8),

@@ -11,9 +11,10 @@ use crate::engine::waiters::Interest;
 use crate::error::RecvError;
 use crate::kind::SocketKind;
 use crate::message::Message;
-use crate::patterns::subscriptions::PrefixSet;
+use crate::patterns::subscriptions::{PrefixSet, TOPIC};
 use crate::peer::PeerId;
 use crate::protocol::Token;
+use crate::queue::SHARED_READ;
 use crate::queue::credit::Marks;
 use crate::queue::gate::Pass;
 use crate::queue::inbox::{Inbox, Quick};
@@ -56,9 +57,25 @@ enum Arrival {
     /// Whole messages with large bodies as pieces of their own.
     Pieces(PeerId, SmallVec<[Bytes; 4]>),
     /// The newest message of a conflated peer.
-    Newest(PeerId, Message),
+    Newest(PeerId, Newest),
     /// An inproc peer has something in its outbox.
     Notice(PeerId),
+}
+
+/// The newest message of a conflated peer, and what the context's budget counts of it. That stops no link, as another message only replaces it.
+struct Newest {
+    message: Message,
+    charge: Charge,
+}
+
+impl Newest {
+    /// One that was read together with others has memory of its own from here on.
+    fn new(message: Message, account: &Arc<Account>) -> Newest {
+        let message = if message.byte_len() <= LONGEST_DETACHED { message.detach() } else { message };
+        let mut charge = Charge::new(account);
+        charge.set(message.byte_len());
+        Newest { message, charge }
+    }
 }
 
 /// What comes from a peer. Made when it is attached, and gone once it is dismissed and all of it is read.
@@ -127,6 +144,8 @@ pub(crate) struct Reader {
     ring: Vec<u32>,
     turn: usize,
     scratch: Vec<Arrival>,
+    /// Where it is counted what messages pin.
+    account: Arc<Account>,
     /// What a SUB wants; what an XSUB has asked for.
     pub(super) filter: PrefixSet,
     pub(super) received: u64,
@@ -168,7 +187,7 @@ struct Source {
     peer: PeerId,
     inbox: Inbox,
     /// Under `conflate`: the newest message.
-    newest: Option<Message>,
+    newest: Option<Newest>,
     /// Whether it is in the ring.
     active: bool,
     /// The peer is gone, and this was its routing id: the source goes once it is read.
@@ -184,7 +203,7 @@ struct Source {
 }
 
 impl Reader {
-    pub(super) fn new() -> Reader {
+    pub(super) fn new(account: &Arc<Account>) -> Reader {
         Reader {
             sources: Slab::new(),
             places: HashMap::new(),
@@ -192,6 +211,7 @@ impl Reader {
             ring: Vec::new(),
             turn: 0,
             scratch: Vec::new(),
+            account: Arc::clone(account),
             filter: PrefixSet::new(),
             received: 0,
             discarded: 0,
@@ -204,11 +224,11 @@ impl Reader {
 
     /// The source of a peer, which is made if it has none.
     fn source(&mut self, peer: PeerId) -> &mut Source {
-        let sources = &mut self.sources;
+        let (sources, account) = (&mut self.sources, &self.account);
         let key = *self.places.entry(peer).or_insert_with(|| {
             sources.insert(Source {
                 peer,
-                inbox: Inbox::default(),
+                inbox: Inbox::counted(account),
                 newest: None,
                 active: false,
                 gone: None,
@@ -261,6 +281,7 @@ impl Reader {
 
     fn forget(&mut self, peer: PeerId) {
         let Some(source) = self.places.remove(&peer).and_then(|key| self.sources.remove(key)) else { return };
+        source.inbox.note_keeping();
         let (behind, next) = (source.behind, source.next);
         if let Some(token) = source.token {
             self.give_back(peer, token, behind);
@@ -538,7 +559,7 @@ impl Core {
         }
         let newest = std::iter::from_fn(|| inbox.next(Some(peer))).last();
         let (messages, bytes) = (inbox.taken, inbox.taken_bytes);
-        let Some(newest) = newest else { return };
+        let Some(newest) = newest.map(|message| Newest::new(message, &self.received)) else { return };
         let mut arrivals = self.lock_arrivals();
         let Some(flow) = arrivals.flows.get_mut(&peer).filter(|flow| flow.state == FlowState::Open) else { return };
         flow.received += messages as u64;
@@ -562,7 +583,7 @@ impl Core {
     /// Returns what of it waits for the application.
     fn upstream_messages(&self, peer: PeerId, pieces: impl IntoIterator<Item = Bytes>) -> Marks {
         let mut kept = Marks::default();
-        let mut inbox = Inbox::default();
+        let mut inbox = Inbox::copying();
         for piece in pieces {
             inbox.push(piece);
         }
@@ -613,7 +634,7 @@ impl Core {
             } else {
                 let many = limit.messages != 0 && subscriptions.count_of(peer.slot()) >= limit.messages;
                 let long = subscriptions.bytes_of(peer.slot()) + topic.len() > limit.bytes;
-                subscribe && (many || long || !self.received.has_room_to_stand(topic.len()))
+                subscribe && (many || long || !self.received.has_room_to_stand(topic.len() + TOPIC))
             };
             if refused {
                 side.counts.refused_subscriptions += 1;
@@ -791,8 +812,8 @@ impl Core {
                     }
                     peer
                 }
-                Arrival::Newest(peer, message) => {
-                    reader.source(peer).newest = Some(message);
+                Arrival::Newest(peer, newest) => {
+                    reader.source(peer).newest = Some(newest);
                     peer
                 }
                 Arrival::Notice(peer) => {
@@ -858,7 +879,7 @@ impl Core {
                 inbox.push(piece);
             }
             if let Some(newest) = std::iter::from_fn(|| inbox.next(Some(peer))).last() {
-                source.newest = Some(newest);
+                source.newest = Some(Newest::new(newest, &self.received));
                 core.credit(there, inbox.taken, inbox.taken_bytes);
             }
             return some;
@@ -950,7 +971,11 @@ impl Core {
             let message = match source.inbox.next(Some(source.peer)) {
                 Some(message) => message,
                 None => match source.newest.take() {
-                    Some(message) => message,
+                    Some(Newest { message, charge }) => {
+                        drop(charge);
+                        self.context.attend();
+                        message
+                    }
                     None => {
                         if self.refill(source) {
                             continue;
@@ -1205,7 +1230,7 @@ impl Core {
         self.collect(&mut reader);
         while let Some(source) = reader.current() {
             let mut discarded = 0;
-            while source.inbox.next(None).or_else(|| source.newest.take()).is_some() || self.refill(source) {
+            while source.inbox.next(None).is_some() || source.newest.take().is_some() || self.refill(source) {
                 discarded += 1;
             }
             self.give_credit(source);
@@ -1290,15 +1315,18 @@ const TOPIC_OCTETS: usize = 64 << 20;
 /// How many pauses of the processor a receiver gives an inproc sender to gather more: about a microsecond.
 const GATHER: usize = 20;
 
+/// The newest message up to this size is given memory of its own. A longer one has it, or fills much of what it was read into.
+const LONGEST_DETACHED: usize = 64 * 1024;
+
 /// A chunk that fills little of its read buffer is copied to size, so that it does not pin the whole buffer while it waits.
 fn fit(wire: Bytes) -> Bytes {
-    const SMALL: usize = 32 * 1024;
-    if wire.len() < SMALL { Bytes::copy_from_slice(&wire) } else { wire }
+    if wire.len() < SHARED_READ { Bytes::copy_from_slice(&wire) } else { wire }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::{Budget, BudgetHalf};
     use crate::{AnySocket, Context, Sub, XPub};
 
     const LONG: Duration = Duration::from_secs(10);
@@ -1360,6 +1388,10 @@ mod tests {
         }
     }
 
+    fn new_reader() -> Reader {
+        Reader::new(&Account::new(&Budget::new(None), BudgetHalf::Receiving))
+    }
+
     fn peer(index: u32) -> PeerId {
         PeerId::new(Key { index, generation: 0 })
     }
@@ -1375,7 +1407,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_comes_back_without_a_message_leaves_nothing_behind_what_it_left_before() {
-        let mut reader = Reader::new();
+        let mut reader = new_reader();
         comes(&mut reader, 0, b"\x00\x051st..");
         assert!(!reader.bury(peer(0), Bytes::new()));
         for index in 1..1000 {
@@ -1396,7 +1428,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_goes_when_all_it_sent_is_read_leaves_the_round() {
-        let mut reader = Reader::new();
+        let mut reader = new_reader();
         for index in 0..4 {
             reader.source(peer(index)).inbox.push(Bytes::from_static(b"\x00\x04text"));
             reader.activate(peer(index));

@@ -7,6 +7,7 @@ use crate::engine::link::{Origin, State};
 use crate::engine::{Host, Incoming, spares};
 use crate::event::{Cause, Event, EventKind};
 use crate::protocol;
+use crate::queue::READ_BUFFER;
 use crate::slab::Key;
 use bytes::{Bytes, BytesMut};
 use mio::Interest;
@@ -367,13 +368,14 @@ fn remember_body(body: &Bytes, now: Instant) -> bool {
     large
 }
 
-/// Gives a large body that has just begun the buffer of an earlier one: fresh memory costs more than what is read into it.
+/// Gives a large body that has just begun the buffer of an earlier one: fresh memory costs more than what is read into it. One of more than
+/// twice its size would be pinned by it if the application keeps the message.
 fn reuse_body(buffer: &mut BytesMut, wanted: usize) {
     let room = buffer.len() + wanted;
     if buffer.capacity() >= room || buffer.len() > READ_BUFFER || !REUSED_BODIES.contains(&room) {
         return;
     }
-    if let Some(mut free) = spares::take_body().filter(|free| free.capacity() >= room) {
+    if let Some(mut free) = spares::take_body(room) {
         free.clear();
         free.extend_from_slice(buffer);
         *buffer = free;
@@ -424,8 +426,6 @@ const MOST_ANSWERED: u32 = 16;
 pub(super) const READ_BUDGET: usize = 1024 * 1024;
 /// After so many events of one link it is asked whether the turn is over.
 const EVENTS: u32 = 32;
-/// The size of a read buffer. Larger ones leave the second-level cache before the application gets to them.
-pub(super) const READ_BUFFER: usize = 256 * 1024;
 /// A rest of a message up to this size is put aside by copying; a longer one keeps its buffer.
 const SMALL_REST: usize = 16 * 1024;
 /// A rest up to this size does not keep its buffer while nothing comes.
