@@ -494,7 +494,7 @@ impl ContextBuilder {
     /// with [`Cause::Limit`](crate::Cause::Limit). Monitors are told that a half is used up, and who holds most
     /// ([`BudgetReached`](crate::EventKind::BudgetReached)).
     ///
-    /// At worst the sockets of the context so hold, in octets: 5/4 of the budget, and an eighth that received messages share; for each
+    /// At worst the sockets of the context so hold, in octets: 4/3 of the budget, and an eighth that received messages share; for each
     /// socket 128 KiB, and 1 MiB of buffers that are kept to be filled again; for each connection 24 KiB, what one read brings (256 KiB),
     /// 64 KiB that messages share which the application kept before it was first found to keep some, one message in each direction, of
     /// whatever size is allowed (with `conflate` the newest that was received, which counts), and, where it sends to others than ours,

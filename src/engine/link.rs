@@ -70,9 +70,9 @@ pub(crate) struct Link {
     pub(crate) admitted: bool,
     /// Its endpoint is closed: it goes once all is written.
     pub(crate) closing: bool,
-    /// Set once it ends.
     /// Since when its system does not answer ours, as far as somebody looked.
     unanswered: Option<Instant>,
+    /// Set once it ends.
     pub(crate) standstill: Option<Standstill>,
     /// It is on the ready list.
     pub(crate) listed: bool,

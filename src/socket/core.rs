@@ -597,15 +597,23 @@ impl Core {
             return outcome.map_err(|reason| self.why_unsent(reason));
         }
         let deadline = match self.send_deadline(wait) {
-            Deadline::Now => return outcome,
+            Deadline::Now => {
+                let outcome = if self.pass_depth(false) { attempt() } else { outcome };
+                return outcome.map_err(|reason| self.why_unsent(reason));
+            }
             Deadline::At(at) => Some(at),
             Deadline::Never => None,
         };
         self.relieve();
-        let in_time = self.wait(Interest::ROOM, deadline, || {
+        let mut is_over = || {
             outcome = attempt();
             !matches!(outcome, Err(SendFailure::WouldBlock))
-        });
+        };
+        let in_time = match self.depth_deadline(deadline) {
+            Some(soon) => self.wait(Interest::ROOM, Some(soon), &mut is_over) || (self.pass_depth(true) && is_over()),
+            None => false,
+        };
+        let in_time = in_time || self.wait(Interest::ROOM, deadline, is_over);
         outcome = match outcome {
             Err(_) if self.is_closed() => Err(SendFailure::Closed),
             Err(SendFailure::WouldBlock) if !in_time => Err(SendFailure::TimedOut),

@@ -4,6 +4,7 @@
 mod any;
 mod buffer;
 pub(crate) mod core;
+mod depth;
 mod endpoints;
 mod faces;
 mod flushing;

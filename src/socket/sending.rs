@@ -217,8 +217,10 @@ pub(crate) enum Recipient<'a> {
 /// So many messages, or octets, that wait for the caller's next visit are worth a write of their own: their receiver is to have work, too.
 const HANDFUL: usize = 128;
 const HANDFUL_BYTES: usize = 32 * 1024;
-/// Steps in which the octets held for a peer are counted, so that not every small message pays for it.
+/// Steps in which the octets held for a peer are counted, so that not every small message pays for it: so many at least, or this share
+/// of what is counted.
 const CHARGE: usize = 16 * 1024;
+const CHARGE_SHARE: usize = 16;
 /// The octets of a request number.
 pub(super) const NUMBER: usize = 4;
 /// How many peers are remembered after they are gone.
@@ -406,8 +408,8 @@ impl SendSide {
         peer.note_fill(marks);
         if replaced > 0 {
             peer.recharge();
-        } else {
-            peer.charge();
+        } else if peer.charge() && matches!(self.routing, Routing::Balance(_)) {
+            peer.deepen();
         }
         if attended {
             return After::Nothing;
@@ -613,12 +615,23 @@ impl Peer {
         self.outbox.held_bytes() + self.unread_bytes
     }
 
-    /// Counts what is held now, in steps.
+    /// Counts what is held now, in steps. Returns true if that was one.
     #[inline(always)]
-    fn charge(&mut self) {
+    fn charge(&mut self) -> bool {
         let held = self.held();
-        if held > self.charge.octets() + CHARGE {
+        let counted = self.charge.octets();
+        let is_step = held > counted + CHARGE.max(counted / CHARGE_SHARE);
+        if is_step {
             self.charge.set(held);
+        }
+        is_step
+    }
+
+    /// So much may wait for it that more is better queued later, if it is likely to take that soon.
+    #[cold]
+    fn deepen(&mut self) {
+        if matches!(self.wire, Wire::Stream(_)) && self.about.trust.holds(self.counts.written_bytes) {
+            self.credit.deepen(self.outbox.waiting_bytes());
         }
     }
 

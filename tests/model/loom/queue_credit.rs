@@ -1,6 +1,6 @@
 //! A queue never holds more than its mark, and nobody who waits for room in it is forgotten.
 
-use crate::credit::{Credit, Marks};
+use crate::credit::{Credit, DEPTH, Marks};
 use crate::explore::{STUCK, breaks, holds};
 use crate::parker::Parker;
 use crate::sync::{Arc, Mutex};
@@ -11,6 +11,7 @@ use loom::thread;
 trait Account: Default + Send + 'static {
     fn is_full(&self) -> bool;
     fn fill(&mut self, waiting: usize, mark: usize);
+    fn deepen(&mut self, bytes: usize);
     fn drain(&mut self, queued: Marks, marks: Marks, hungry: &mut bool) -> bool;
 }
 
@@ -20,6 +21,9 @@ impl Account for Credit {
     }
     fn fill(&mut self, waiting: usize, mark: usize) {
         self.fill(waiting, mark);
+    }
+    fn deepen(&mut self, bytes: usize) {
+        self.deepen(bytes);
     }
     fn drain(&mut self, queued: Marks, marks: Marks, hungry: &mut bool) -> bool {
         self.drain(queued, marks, hungry)
@@ -80,6 +84,7 @@ impl<A: Account> Queue<A> {
         assert!(marks.messages == 0 || messages <= marks.messages, "above the mark");
         assert!(marks.bytes == 0 || messages * size <= marks.bytes.max(size), "above the mark");
         side.credit.fill(messages, marks.messages);
+        side.credit.deepen(messages * size);
         drop(side);
         if messages == 1 {
             self.flusher.notify();
@@ -181,6 +186,22 @@ fn a_message_larger_than_the_mark_waits_for_an_empty_queue() {
     holds("larger than the mark", 3, || run::<Credit>(1, TOO_LARGE, Fault::None));
 }
 
+/// No mark, but two messages are so much that senders wait.
+const DEEP: Traffic = Traffic { marks: Marks { messages: 0, bytes: 0 }, each: 4, size: DEPTH / 2, batch: 1 };
+
+#[test]
+fn a_sender_that_waits_because_the_queue_is_deep_goes_on_when_half_of_that_is_taken() {
+    holds("deep", 3, || run::<Credit>(1, DEEP, Fault::None));
+    holds("deep, two senders", 2, || run::<Credit>(2, Traffic { each: 2, ..DEEP }, Fault::None));
+}
+
+#[test]
+fn forgetting_who_waits_for_a_deep_queue_leaves_a_sender_asleep() {
+    breaks("forgets", STUCK, 3, || {
+        run::<Weakened<FORGETS>>(1, Traffic { each: 6, size: DEPTH / 4, ..DEEP }, Fault::None)
+    });
+}
+
 #[test]
 fn full_only_above_the_mark_is_noticed() {
     breaks("full too late", "above the mark", 3, || run::<Weakened<FULL_TOO_LATE>>(1, by_number(2, 4, 1), Fault::None));
@@ -222,7 +243,11 @@ impl<const FLAW: u8> Account for Weakened<FLAW> {
     }
 
     fn fill(&mut self, waiting: usize, mark: usize) {
-        self.full = if FLAW == FULL_TOO_LATE { waiting > mark } else { waiting >= mark };
+        self.full = mark != 0 && if FLAW == FULL_TOO_LATE { waiting > mark } else { waiting >= mark };
+    }
+
+    fn deepen(&mut self, bytes: usize) {
+        self.full |= bytes >= DEPTH;
     }
 
     fn drain(&mut self, queued: Marks, marks: Marks, hungry: &mut bool) -> bool {
