@@ -12,6 +12,7 @@ trait Account: Default + Send + 'static {
     fn is_full(&self) -> bool;
     fn fill(&mut self, waiting: usize, mark: usize);
     fn deepen(&mut self, bytes: usize);
+    fn pass_depth(&mut self);
     fn drain(&mut self, queued: Marks, marks: Marks, hungry: &mut bool) -> bool;
 }
 
@@ -24,6 +25,11 @@ impl Account for Credit {
     }
     fn deepen(&mut self, bytes: usize) {
         self.deepen(bytes);
+    }
+    fn pass_depth(&mut self) {
+        if self.is_deep() {
+            self.pass_depth();
+        }
     }
     fn drain(&mut self, queued: Marks, marks: Marks, hungry: &mut bool) -> bool {
         self.drain(queued, marks, hungry)
@@ -68,9 +74,12 @@ struct Side<A> {
 }
 
 impl<A: Account> Queue<A> {
-    fn offer(&self) -> bool {
+    fn offer(&self, waits: bool) -> bool {
         let Traffic { marks, size, .. } = self.traffic;
         let mut side = self.side.lock().expect("no panic");
+        if !waits {
+            side.credit.pass_depth();
+        }
         if side.credit.is_full() || !marks.admit(side.messages * size, size) {
             if self.fault == Fault::SaysSoLater {
                 drop(side);
@@ -94,13 +103,13 @@ impl<A: Account> Queue<A> {
 
     /// As `Core::wait` waits for room, apart from the driver's seat.
     fn send(&self) {
-        let mut sent = self.offer();
+        let mut sent = self.offer(true);
         while !sent {
             self.waiters.wait(Interest::ROOM, None, || {
-                sent = self.offer();
+                sent = self.offer(true);
                 sent
             });
-            sent = sent || self.offer();
+            sent = sent || self.offer(true);
         }
     }
 
@@ -196,6 +205,22 @@ fn a_sender_that_waits_because_the_queue_is_deep_goes_on_when_half_of_that_is_ta
 }
 
 #[test]
+fn a_sender_that_does_not_wait_for_a_deep_queue_forgets_nobody_who_does() {
+    holds("one passes", 3, || {
+        let side = Mutex::new(Side { credit: Credit::default(), messages: 0, hungry: false });
+        let (waiters, flusher) = (Waiters::default(), Parker::new());
+        let queue = Arc::new(Queue { side, waiters, flusher, traffic: DEEP, fault: Fault::None });
+        let sender = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || (0..3).for_each(|_| queue.send()))
+        };
+        assert!(queue.offer(false), "there is no mark");
+        queue.flush(4);
+        sender.join().expect("no panic");
+    });
+}
+
+#[test]
 fn forgetting_who_waits_for_a_deep_queue_leaves_a_sender_asleep() {
     breaks("forgets", STUCK, 3, || {
         run::<Weakened<FORGETS>>(1, Traffic { each: 6, size: DEPTH / 4, ..DEEP }, Fault::None)
@@ -248,6 +273,10 @@ impl<const FLAW: u8> Account for Weakened<FLAW> {
 
     fn deepen(&mut self, bytes: usize) {
         self.full |= bytes >= DEPTH;
+    }
+
+    fn pass_depth(&mut self) {
+        self.full = false;
     }
 
     fn drain(&mut self, queued: Marks, marks: Marks, hungry: &mut bool) -> bool {
