@@ -58,7 +58,7 @@ pub(crate) struct Core {
     /// The close is under way.
     pub(super) parted: AtomicBool,
     /// Callers that drive, or are about to: what their poll does not see must ring for them.
-    drivers: Drivers,
+    pub(super) drivers: Drivers,
     /// What waits to be sent, as the context's budget counts it, and what has been received.
     pub(super) queued: Arc<Account>,
     pub(super) received: Arc<Account>,
@@ -613,7 +613,9 @@ impl Core {
             Some(soon) => self.wait(Interest::ROOM, Some(soon), &mut is_over) || (self.pass_depth(true) && is_over()),
             None => false,
         };
-        let in_time = in_time || self.wait(Interest::ROOM, deadline, is_over);
+        // A queue that becomes deep from here on is not waited for: no deadline of its own would end that.
+        let mut is_over_at_any_depth = || is_over() || (self.pass_depth(false) && is_over());
+        let in_time = in_time || self.wait(Interest::ROOM, deadline, &mut is_over_at_any_depth);
         outcome = match outcome {
             Err(_) if self.is_closed() => Err(SendFailure::Closed),
             Err(SendFailure::WouldBlock) if !in_time => Err(SendFailure::TimedOut),

@@ -1,6 +1,6 @@
 //! A sender that is far ahead of a peer which takes what is written waits for it a moment, although its marks would allow more: a queue that
-//! stays in the processor's cache is written twice as fast as one that does not. Who does not wait, or has waited in vain, fills the queue
-//! to its marks.
+//! stays in the processor's cache is written twice as fast as one that does not. Who does not wait, or has waited in vain or for something
+//! else before, fills the queue to its marks.
 
 use super::core::Core;
 use super::sending::{Peer, Routing};
@@ -47,7 +47,8 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::credit::DEPTH;
+    use crate::engine::waiters::Interest;
+    use crate::queue::credit::{Credit, DEPTH};
     use crate::{Context, Pull, Push};
 
     const LIMIT: Duration = Duration::from_secs(10);
@@ -108,5 +109,35 @@ mod tests {
                 push.send(&BODY[..]).expect("accepted below the mark");
             }
         });
+    }
+
+    #[test]
+    fn a_sender_that_waits_for_a_mark_already_does_not_wait_for_a_deep_queue_as_well() {
+        beside_a_peer_that_reads_nothing(|push| {
+            push.set(crate::Setting::SendTimeout(Some(LIMIT))).expect("an option");
+            credit(push, |credit| credit.fill(1, 1));
+            std::thread::scope(|scope| {
+                let sender = scope.spawn(|| push.send(&BODY[..]));
+                while push.core.waiters.is_empty() && !push.core.drivers.wait_for(Interest::ROOM) {
+                    std::thread::yield_now();
+                }
+                // Others filled it again before this one got there.
+                credit(push, |credit| {
+                    credit.fill(0, 1);
+                    credit.deepen(DEPTH);
+                    assert!(credit.is_deep());
+                });
+                push.core.tell_waiters(Interest::ROOM);
+                sender.join().expect("no panic").expect("accepted below the mark");
+            });
+        });
+    }
+
+    /// Does something with the credit of the only peer.
+    fn credit(push: &Push, act: impl FnOnce(&mut Credit)) {
+        let mut guard = push.core.lock_send();
+        let side = &mut *guard;
+        let Routing::Balance(balance) = &side.routing else { return };
+        act(&mut side.peers.at_mut(balance.peers()[0]).expect("the peer").credit);
     }
 }
