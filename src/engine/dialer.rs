@@ -4,6 +4,7 @@ use super::reactor::Lingering;
 use super::unheard::Unheard;
 use super::{EndpointId, Settings};
 use crate::peer::PeerId;
+use crate::protocol::Token;
 use crate::slab::Key;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -58,6 +59,11 @@ pub(crate) enum Dialing {
 }
 
 impl Dialer {
+    /// The token its connections announce, if they announce anything.
+    pub(crate) fn token(&self) -> Option<Token> {
+        Some(self.settings.protocol.announcement.as_ref()?.token)
+    }
+
     /// How long to wait before the next round; `None` when there is to be none. `random` is any number.
     pub(crate) fn backoff(&mut self, random: u64) -> Option<Duration> {
         let interval = self.settings.reconnect_interval?.clamp(FLOOR, CEILING);

@@ -379,9 +379,9 @@ impl Reactor {
                 };
                 let key = self.dialers.insert(dialer);
                 self.endpoints.insert(id, Origin::Dialer(key));
-                match before.and_then(|id| self.endpoints.get(&id).copied()) {
-                    Some(Origin::Dialer(before)) => self.queue_up(host, key, before),
-                    Some(Origin::Listener(_)) | None => self.resolve(host, key),
+                match before.and_then(|id| self.predecessor(key, id)) {
+                    Some(before) => self.queue_up(host, key, before),
+                    None => self.resolve(host, key),
                 }
             }
             Command::Resolved { dialer, addresses } => self.resolved(host, dialer, addresses),

@@ -397,6 +397,23 @@ fn an_endpoint_whose_old_connection_delivers_nothing_is_connected_again_under_an
     assert!(long[9..].iter().all(|octet| *octet == 1));
 }
 
+#[test]
+fn so_it_is_where_the_endpoint_was_connected_and_closed_once_more_in_between() {
+    let context = Context::new();
+    let push = Push::in_context(&context);
+    let (listener, endpoint) = listener();
+    push.connect(&endpoint).expect("good");
+    let (mut old, token) = token_of_next(&listener, "PULL");
+    push.send(vec![1; 32 << 20]).expect("accepted");
+    push.disconnect(&endpoint).expect("connected");
+    push.connect(&endpoint).expect("good");
+    push.disconnect(&endpoint).expect("connected");
+    eventually(PATIENCE, "it is gone before its turn has come", || push.peers().len() == 1);
+    push.connect(&endpoint).expect("good");
+    assert_ne!(token_of_next(&listener, "PULL").1, token, "the old connection is there yet");
+    old.read_exact(&mut vec![0; 9 + (32 << 20)]).expect("a message");
+}
+
 // ----- the right moment to say READY -----
 
 #[test]

@@ -3,9 +3,9 @@
 
 use super::closing::{Linger, Lingering};
 use super::{Loss, Reactor, Ready, Timer, token};
-use crate::engine::dialer::{Dialing, Turn};
+use crate::engine::dialer::{Dialer, Dialing, Turn};
 use crate::engine::link::{Link, Origin, State};
-use crate::engine::{Course, Departure, Host};
+use crate::engine::{Course, Departure, EndpointId, Host};
 use crate::event::{Cause, Event, EventKind};
 use crate::protocol::Connection;
 use crate::slab::Key;
@@ -17,6 +17,17 @@ use std::time::{Duration, Instant};
 use wiremesh_transports::Stream;
 
 impl Reactor {
+    /// The dialer behind which a new one with the same token has to wait, if the endpoint it is used after has one still. If that went
+    /// before its own turn came, the one it waited for may be there yet.
+    pub(super) fn predecessor(&self, key: Key, before: EndpointId) -> Option<Key> {
+        if let Some(Origin::Dialer(first)) = self.endpoints.get(&before) {
+            return Some(*first);
+        }
+        let token = self.dialers.get(key)?.token()?;
+        let is_last = |dialer: &Dialer| dialer.turn.next.is_none() && dialer.token() == Some(token);
+        self.dialers.iter().find(|(other, dialer)| *other != key && is_last(dialer)).map(|(other, _)| other)
+    }
+
     /// An endpoint is connected again while a connection of its last use may still deliver: it waits for that.
     pub(super) fn queue_up(&mut self, host: &dyn Host, key: Key, before: Key) {
         // Who does not know us by our token need not see one end before the other begins.
