@@ -482,7 +482,8 @@ impl ContextBuilder {
     /// long as the application keeps it. Such memory counts in the receiving half from its first message on until the last of them is
     /// gone (so what is unread of it counts twice), but it stops no socket, and no shortage is told because of it: once there is more of
     /// it than a quarter of that half, further frames are copied instead, until some of it is free. The copies belong to the application
-    /// and do not count. Frames of more than 64 KiB lie in memory of their own, hold nothing else, and do not count either.
+    /// and do not count. A frame of more than 64 KiB of which a read brought the beginning alone, as with any that is longer than a read, lies
+    /// in memory of its own, holds nothing else, and does not count either.
     ///
     /// `None` is no limit, and so is `Some(0)`.
     ///

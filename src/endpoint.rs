@@ -69,6 +69,7 @@ impl fmt::Display for EndpointInfo {
         write!(f, "{}: {state}", self.endpoint)?;
         match &self.last_error {
             Some(cause) if self.attempts == 0 => write!(f, ", {cause}"),
+            Some(cause) if self.attempts == 1 => write!(f, ", 1 failed attempt: {cause}"),
             Some(cause) => write!(f, ", {} failed attempts, the last one: {cause}", self.attempts),
             None => Ok(()),
         }

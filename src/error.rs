@@ -200,8 +200,8 @@ pub enum SendFailure {
         limit: u64,
     },
     /// An [`AnySocket`](crate::AnySocket) of a kind that does not send in this way: at all, by routing id, as a request, or into
-    /// room reserved like that. PUB, XPUB and ROUTER reserve by [`reserve_to`](crate::AnySocket::reserve_to), the others by
-    /// [`reserve`](crate::AnySocket::reserve).
+    /// room reserved like that. PUB, XPUB and ROUTER reserve by [`reserve_to`](crate::AnySocket::reserve_to), PUSH, DEALER, PAIR and REQ by
+    /// [`reserve`](crate::AnySocket::reserve), the others not at all.
     #[error("{kind} sockets do not {operation}")]
     NotSupported {
         /// The kind of the socket.

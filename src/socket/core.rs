@@ -4,6 +4,7 @@ use super::long::Long;
 use super::monitor::Feed;
 use super::outlook::Outlook;
 use super::receiving::{Arrivals, Reader};
+use super::routing_id;
 use super::sending::{After, Marks, Payload, Peer, Recipient, Routing, SendSide, Wire, own_limit};
 use super::tokens::Tokens;
 use crate::budget::{Account, BudgetHalf};
@@ -567,7 +568,11 @@ impl Core {
         let sent = self.await_room(wait, || self.offer(Payload::Message(&message), to));
         sent.map_err(|reason| match (reason, to) {
             (SendFailure::Unroutable, Recipient::RoutingId(id)) => {
-                SendError { reason, message, missing: Some(format!("`{}`", id.escape_ascii()).into()) }
+                SendError { reason, message, missing: Some(routing_id::named(id)) }
+            }
+            (SendFailure::Unroutable, Recipient::Pattern) => {
+                let missing = Some(routing_id::named(message.first()));
+                SendError { reason, message, missing }
             }
             _ => self.unsent_because(reason, message),
         })

@@ -4,6 +4,7 @@
 //! like a message that waits.
 
 use super::core::{Core, Wait};
+use super::routing_id;
 use super::sending::{Marks, Payload, Peer, Recipient, Routing, SendSide};
 use crate::engine::waiters::Interest;
 use crate::error::{SendError, SendFailure};
@@ -101,7 +102,10 @@ impl Reservation<'_> {
     pub fn send(mut self, message: impl IntoMessage) -> Result<(), SendError> {
         let message = message.into_message();
         let claim = &mut self.claim;
-        self.core.commit(claim, &message).map_err(|reason| SendError { reason, message, missing: None })
+        self.core.commit(claim, &message).map_err(|reason| {
+            let unknown = claim.id.as_deref().filter(|_| reason == SendFailure::Unroutable);
+            SendError { reason, message, missing: unknown.map(routing_id::named) }
+        })
     }
 }
 

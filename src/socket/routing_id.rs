@@ -174,6 +174,18 @@ impl fmt::Display for RoutingId {
     }
 }
 
+/// How an error names the id that no peer has. The caller may have passed any octets, so a long id is cut.
+pub(super) fn named(id: &[u8]) -> Box<str> {
+    const SHOWN: usize = 64;
+    let escaped = id.get(..SHOWN).unwrap_or(id).escape_ascii();
+    match id.len() {
+        0 => "an empty one; routing ids have 1 to 255 octets".into(),
+        1..=SHOWN => format!("`{escaped}`").into(),
+        length @ ..=255 => format!("`{escaped}…`, {length} octets").into(),
+        length => format!("`{escaped}…`, {length} octets; routing ids have 1 to 255").into(),
+    }
+}
+
 /// Whom a ROUTER sends to: a routing id, given as whatever is octets, or a peer by the [`PeerId`] that its messages carry.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` names no peer",

@@ -484,6 +484,55 @@ fn an_id_that_nobody_has_is_named() {
 }
 
 #[test]
+fn an_id_that_nobody_has_is_named_however_it_was_given() {
+    let context = Context::new();
+    let router = wiremesh::Router::builder().context(&context).mandatory(true).build().expect("good options");
+    let any = AnySocket::builder(SocketKind::Router).context(&context).mandatory(true).build().expect("good options");
+    let mut many = [("gone", "x")].into_iter();
+    let dealer = Dealer::builder().context(&context).routing_id("gone").build().expect("a good id");
+    dealer.connect(router.bind("inproc://router").expect("bound")).expect("connected");
+    let room = router.reserve_to("gone").expect("it is there");
+    drop(dealer);
+    eventually(PATIENCE, "the peer is gone", || router.stats().connections == 0);
+    for error in [
+        room.send("x").expect_err("nobody is there"),
+        router.try_send_to("gone", "x").expect_err("nobody is there"),
+        router.send_many(many.by_ref()).expect_err("nobody is there"),
+        any.send_to("gone", "x").expect_err("nobody is there"),
+        any.send(["gone", "x"]).expect_err("nobody is there"),
+    ] {
+        assert_eq!(error.reason, SendFailure::Unroutable);
+        assert_eq!(error.missing.as_deref(), Some("`gone`"), "{error}");
+    }
+}
+
+#[test]
+fn an_id_that_cannot_be_one_is_not_repeated_and_the_error_says_what_ids_are() {
+    let context = Context::new();
+    let router = wiremesh::Router::builder().context(&context).mandatory(true).build().expect("good options");
+    for (id, length) in [(vec![], "empty"), (vec![0xff; 256], "256 octets"), (vec![b'y'; 100_000], "100000 octets")] {
+        let error = router.send_to(&id, "x").expect_err("nobody is there").to_string();
+        assert!(error.contains(length) && error.contains("1 to 255") && error.len() < 400, "{error}");
+    }
+    // Whoever has one that is long, but good, is told its length.
+    let error = router.send_to(vec![b'y'; 255], "x").expect_err("nobody is there").to_string();
+    assert!(error.contains("255 octets") && !error.contains("1 to 255") && error.len() < 400, "{error}");
+}
+
+#[test]
+fn an_endpoint_says_one_failed_attempt_and_two_failed_attempts() {
+    let (context, nobody) = (Context::new(), Nobody::new());
+    let push = Push::in_context(&context);
+    push.connect(&nobody.endpoint).expect("a good endpoint");
+    eventually(PATIENCE, "an attempt fails", || push.endpoints().iter().any(|info| info.attempts > 0));
+    let mut info = push.endpoints().remove(0);
+    for (attempts, wanted) in [(1, ", 1 failed attempt: "), (2, ", 2 failed attempts, the last one: ")] {
+        info.attempts = attempts;
+        assert!(info.to_string().contains(wanted), "{info}");
+    }
+}
+
+#[test]
 fn a_request_that_was_not_sent_says_so_once() {
     let error = Req::in_context(&Context::new()).request("x", Duration::ZERO).expect_err("nobody is there");
     assert_eq!(error.to_string().matches("not sent").count(), 1, "{error}");
