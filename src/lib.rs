@@ -40,7 +40,7 @@
 //! # Messages
 //! A [`Message`] has one or more frames and travels whole or not at all. Sends take whatever can be one: text, slices, vectors,
 //! [`Bytes`](https://docs.rs/bytes), arrays of frames. Short bodies lie inside the value. Long ones are shared, and not copied on the way out; on
-//! the way in they are read straight into their own memory.
+//! the way in they share what one read brought ([keeping messages](guide::queues#keeping-messages)), and very long ones have memory of their own.
 //!
 //! ```
 //! use wiremesh::{Context, Message, Pull, Push};
