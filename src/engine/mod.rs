@@ -180,8 +180,8 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// An endpoint is gone for good, without the caller having asked for it.
     fn endpoint_ended(&self, endpoint: EndpointId);
 
-    /// A token for an endpoint that no connection of the socket has announced.
-    fn another_token(&self, endpoint: EndpointId) -> Token;
+    /// A token that no connection of the socket has announced, for all endpoints that are not closed and have the one given.
+    fn another_token(&self, token: Token) -> Token;
 
     /// A closed socket has nothing left to do in the engine.
     fn finished(&self);

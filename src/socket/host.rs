@@ -195,8 +195,8 @@ impl Host for Core {
         endpoints.tokens.leave(endpoint);
     }
 
-    fn another_token(&self, endpoint: EndpointId) -> Token {
-        self.lock_endpoints().tokens.replace(endpoint)
+    fn another_token(&self, token: Token) -> Token {
+        self.lock_endpoints().tokens.replace(token)
     }
 
     fn finished(&self) {

@@ -57,13 +57,12 @@ impl Tokens {
         }
     }
 
-    /// Another token for an endpoint, because the one before it still uses the one they share.
-    pub(super) fn replace(&mut self, id: EndpointId) -> Token {
-        let token = Token(random_octets());
-        if let Some(named) = self.used.get_mut(&id) {
-            named.token = token;
-        }
-        token
+    /// Another token in the place of one that a closed endpoint still uses, for the endpoint that has that now, or gets it next.
+    pub(super) fn replace(&mut self, token: Token) -> Token {
+        let another = Token(random_octets());
+        let all = self.used.values_mut().chain(self.left.iter_mut().map(|(_, named)| named));
+        all.filter(|named| named.token == token).for_each(|named| named.token = another);
+        another
     }
 }
 
@@ -114,9 +113,13 @@ mod tests {
     fn a_token_that_was_replaced_does_not_come_back() {
         let mut tokens = Tokens::default();
         let (first, _) = tokens.take(id(1), Role::Connected, NAME);
-        let second = tokens.replace(id(1));
+        let second = tokens.replace(first);
         tokens.leave(id(1));
         assert!(first != second && tokens.take(id(2), Role::Connected, NAME).0 == second);
+        // Nor if the endpoint for which it is replaced was closed meanwhile.
+        tokens.leave(id(2));
+        let third = tokens.replace(second);
+        assert!(third != second && tokens.take(id(3), Role::Connected, NAME).0 == third);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::support::{PATIENCE, eventually, holds_within, is_full};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wiremesh::{AnySocket, Context, Dealer, Event, EventKind, Message, Pull, Push, Router, SocketKind};
 
 /// Passes octets on between two addresses, until it is cut.
@@ -412,6 +412,38 @@ fn so_it_is_where_the_endpoint_was_connected_and_closed_once_more_in_between() {
     push.connect(&endpoint).expect("good");
     assert_ne!(token_of_next(&listener, "PULL").1, token, "the old connection is there yet");
     old.read_exact(&mut vec![0; 9 + (32 << 20)]).expect("a message");
+}
+
+#[test]
+fn nor_has_one_that_is_connected_after_both_the_token_of_the_old_connection() {
+    let context = Context::new();
+    let push = Push::in_context(&context);
+    let (listener, endpoint) = listener();
+    push.connect(&endpoint).expect("good");
+    let (_old, token) = token_of_next(&listener, "PULL");
+    push.send(vec![1; 32 << 20]).expect("accepted");
+    let connect_again = |message: &str| {
+        push.disconnect(&endpoint).expect("connected");
+        push.connect(&endpoint).expect("good");
+        push.send(message).expect("accepted");
+    };
+    connect_again("2nd");
+    // The third one is to wait for the second one still when that waits for the first one no longer.
+    listener.set_nonblocking(true).expect("a socket");
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(2) {
+        assert!(listener.accept().is_err(), "the second one waits");
+        std::thread::yield_now();
+    }
+    listener.set_nonblocking(false).expect("a socket");
+    connect_again("3rd");
+    for sent in [b"\x00\x032nd", b"\x00\x033rd"] {
+        let (mut new, its) = token_of_next(&listener, "PULL");
+        assert_ne!(its, token, "the first connection is still there");
+        let mut message = [0; 5];
+        new.read_exact(&mut message).expect("a message");
+        assert_eq!(&message, sent);
+    }
 }
 
 // ----- the right moment to say READY -----

@@ -7,7 +7,7 @@ use crate::engine::dialer::{Dialer, Dialing, Turn};
 use crate::engine::link::{Link, Origin, State};
 use crate::engine::{Course, Departure, EndpointId, Host};
 use crate::event::{Cause, Event, EventKind};
-use crate::protocol::Connection;
+use crate::protocol::{Connection, Token};
 use crate::slab::Key;
 use mio::Interest;
 use std::cmp::Reverse;
@@ -33,12 +33,19 @@ impl Reactor {
         // Who does not know us by our token need not see one end before the other begins.
         let is_stranger = self.link_of_dialer(before).is_some_and(|link| link.is_up() && link.token.is_none());
         let now = Instant::now();
-        match self.dialers.get_mut(before) {
-            Some(first) if !is_stranger => first.turn.next = Some(key),
+        let token = match self.dialers.get_mut(before) {
+            Some(first) if !is_stranger => {
+                first.turn.next = Some(key);
+                first.token()
+            }
             Some(_) | None => {
                 self.resolve(host, key);
                 return;
             }
+        };
+        if let Some(token) = token {
+            // That one may have got another since it was closed.
+            self.give_token(key, token);
         }
         if let Some(dialer) = self.dialers.get_mut(key) {
             dialer.turn.before = Some((before, Lingering::new(Linger::Patience(PATIENCE), now)));
@@ -66,14 +73,25 @@ impl Reactor {
             return false;
         }
         dialer.turn.before = None;
-        let settings = Arc::make_mut(&mut dialer.settings);
-        if let Some(announcement) = &mut Arc::make_mut(&mut settings.protocol).announcement {
-            announcement.token = host.another_token(dialer.id);
+        if let Some(token) = dialer.token() {
+            self.give_token(key, host.another_token(token));
         }
         if let Some(first) = self.dialers.get_mut(before) {
             first.turn.next = None;
         }
         true
+    }
+
+    /// An endpoint, and all that wait for it, announce that token from now on.
+    fn give_token(&mut self, key: Key, token: Token) {
+        let mut next = Some(key);
+        while let Some(dialer) = next.and_then(|key| self.dialers.get_mut(key)) {
+            let settings = Arc::make_mut(&mut dialer.settings);
+            if let Some(announcement) = &mut Arc::make_mut(&mut settings.protocol).announcement {
+                announcement.token = token;
+            }
+            next = dialer.turn.next;
+        }
     }
 
     /// An endpoint is gone: whoever waited for it is next, unless it waited itself.
