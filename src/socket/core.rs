@@ -615,7 +615,11 @@ impl Core {
             !matches!(outcome, Err(SendFailure::WouldBlock))
         };
         let in_time = match self.depth_deadline(deadline) {
-            Some(soon) => self.wait(Interest::ROOM, Some(soon), &mut is_over) || (self.pass_depth(true) && is_over()),
+            Some(soon) => {
+                // A send that could not wait long enough says nothing of the peer.
+                let in_vain = deadline.is_none_or(|deadline| soon < deadline);
+                self.wait(Interest::ROOM, Some(soon), &mut is_over) || (self.pass_depth(in_vain) && is_over())
+            }
             None => false,
         };
         // A queue that becomes deep from here on is not waited for: no deadline of its own would end that.

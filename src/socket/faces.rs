@@ -851,6 +851,7 @@ face! {
     /// Messages are dealt out as they are sent, to the peers that are there at that moment and below their marks. So **the first worker to
     /// come takes all** that is sent before the second one, and **a slow worker gets as much as a quick one**, until it is at its mark
     /// (the option `send_mark`, 16,384 messages, and what the kernel and its own `receive_mark` hold). libzmq does the same.
+    /// A worker for which 4 MiB wait is passed over while others have fewer.
     /// * [`wait_for_peers`](Socket::wait_for_peers) waits until the workers are there, as below.
     /// * Low marks at both ends keep less work with slow workers, and cost throughput.
     /// * Work that shall go to whoever is idle is not dealt out but asked for: with ROUTER and DEALER, as

@@ -568,6 +568,9 @@ impl Core {
         arrivals.items.push(Arrival::Newest(peer, newest));
         arrivals.fresh += 1;
         self.arrived.store(true, Ordering::Release);
+        drop(arrivals);
+        // It may take less than the one it replaces.
+        self.context.attend();
     }
 
     /// A publisher takes subscriptions out of what comes; an XPUB shows them, and the rest, to the application.

@@ -439,7 +439,12 @@ impl SendSide {
         let marks = self.marks;
         let Some(peer) = self.peers.at_mut(slot) else { return false };
         let Some((load, limits)) = peer.unreserved(marks) else { return false };
-        peer.credit.drain(load, limits, &mut self.hungry)
+        let was_deep = peer.credit.is_deep();
+        let room = peer.credit.drain(load, limits, &mut self.hungry);
+        if was_deep && !peer.credit.is_deep() {
+            peer.about.trust.prove();
+        }
+        room
     }
 
     /// The marks in force for a peer are others now.
