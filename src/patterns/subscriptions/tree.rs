@@ -100,6 +100,12 @@ impl<V: Value> Tree<V> {
     /// a node that many peers point to. As it goes on over many calls, none of them takes long.
     pub(super) fn compact(&mut self, mut moved: impl FnMut(&V, u32)) {
         let len = self.nodes.len();
+        if len > SMALL && len - self.released_count == 1 {
+            // Only the root is in use: there may be no later call.
+            self.nodes.truncate(ROOT + 1);
+            (self.released, self.released_count, self.compaction) = (NONE, 0, None);
+            return;
+        }
         if self.compaction.is_none() {
             if len <= SMALL || len - self.released_count > len / 4 {
                 return;
