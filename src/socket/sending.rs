@@ -220,7 +220,7 @@ const HANDFUL_BYTES: usize = 32 * 1024;
 /// Steps in which the octets held for a peer are counted, so that not every small message pays for it: so many at least, or this share
 /// of what is counted.
 const CHARGE: usize = 16 * 1024;
-const CHARGE_SHARE: usize = 16;
+const CHARGE_SHARE: usize = 64;
 /// The octets of a request number.
 pub(super) const NUMBER: usize = 4;
 /// How many peers are remembered after they are gone.
