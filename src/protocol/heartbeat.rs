@@ -20,12 +20,13 @@ pub(super) struct Heartbeats {
     /// Set by the latest PING of the peer, together with the time to live it named.
     expiry: Option<(Instant, Duration)>,
     /// When the peer asked last, the shortest time that it has let pass since it had asked before, and whether more than one such time
-    /// is known.
+    /// is known. Times in which signs of life were due do not count: what is read late seems to be asked less often than it is.
     asked: Option<Instant>,
     gap: Option<Duration>,
     is_sure: bool,
-    /// When it was last given a sign of life, asked for or not.
+    /// When it was last given a sign of life, asked for or not, and whether one was given unasked since it asked.
     given: Instant,
+    was_late: bool,
     /// Something has come since its last PING or PONG, so that the next PING may be on its way behind more of it.
     hidden: bool,
     /// The peer has answered: it sees what we ask.
@@ -46,6 +47,7 @@ impl Heartbeats {
             gap: None,
             is_sure: false,
             given: now,
+            was_late: false,
             hidden: false,
             answered: false,
         }
@@ -59,10 +61,11 @@ impl Heartbeats {
     /// The peer sent a PING, and is about to be answered; `more` came behind it.
     pub(super) fn asked(&mut self, more: bool, now: Instant) {
         self.hidden = more;
+        let was_late = std::mem::take(&mut self.was_late);
         if let Some(before) = self.asked.replace(now) {
             // PINGs that are read together were sent apart, at what distance cannot be known.
             let gap = now.saturating_duration_since(before);
-            if gap >= LEAST_GAP {
+            if gap >= LEAST_GAP && !was_late {
                 self.is_sure = self.gap.is_some();
                 self.gap = Some(self.gap.map_or(gap, |known| known.min(gap)));
             }
@@ -90,9 +93,9 @@ impl Heartbeats {
         self.given.checked_add(gap / 2)
     }
 
-    /// It is given one.
+    /// It is given one unasked.
     pub(super) fn gave_sign(&mut self, now: Instant) {
-        self.given = now;
+        (self.given, self.was_late) = (now, true);
     }
 
     /// Octets of the peer were read.
@@ -220,6 +223,21 @@ mod tests {
         assert_eq!(beats.sign_due(false), Some(start + 13 * SECOND));
         beats.asked(false, start + 19 * SECOND);
         assert_eq!(beats.sign_due(false), Some(start + 20 * SECOND), "the shortest gap counts");
+    }
+
+    #[test]
+    fn what_is_read_late_does_not_tell_how_often_it_is_asked() {
+        let start = Instant::now();
+        let mut beats = Heartbeats::new(None, start);
+        for second in 1..6 {
+            beats.asked(true, start + second * SECOND);
+            beats.gave_sign(start + second * SECOND + UNKNOWN_GAP / 2);
+            assert_eq!(beats.sign_due(false), Some(start + second * SECOND + UNKNOWN_GAP));
+        }
+        for second in 6..9 {
+            beats.asked(false, start + second * SECOND);
+        }
+        assert_eq!(beats.sign_due(false), Some(start + 8 * SECOND + SECOND / 2), "it has kept up since");
     }
 
     #[test]

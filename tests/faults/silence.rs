@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
-use wiremesh::{Builder, Context, Dealer, Event, EventKind, Face, Monitor, Pull, Push, SendFailure};
+use wiremesh::{Builder, Context, Dealer, Event, EventKind, Face, Message, Monitor, Pull, Push, SendFailure};
 
 const BEAT: Duration = Duration::from_millis(200);
 
@@ -71,6 +71,43 @@ fn a_peer_of_ours_that_stops_reading_later_is_alive() {
         }
         assert_eq!((push.stats().reconnects, push.stats().dropped.total()), (0, 0));
     }
+}
+
+/// A receiver that reads now and then sees PINGs further apart than they were sent: what it makes of that is not how often it is asked.
+#[test]
+fn a_peer_of_ours_that_reads_now_and_then_is_alive() {
+    for over in Over::STREAMS {
+        let (context, other) = (Context::new(), Context::new());
+        let push = beating(Push::builder().context(&context)).heartbeat_timeout(BEAT).send_buffer(4096usize);
+        let push = push.build().unwrap();
+        let pull = Pull::builder().context(&other).receive_mark(1u32).receive_buffer(4096usize).build().unwrap();
+        let monitor = push.monitor();
+        push.connect(pull.bind(over.wildcard()).unwrap().as_str()).unwrap();
+        let mut sent = 0u32;
+        for _ in 0..6 {
+            let pause = Instant::now();
+            while pause.elapsed() < 5 * BEAT / 2 {
+                while push.stats().queued < 100 {
+                    push.send(number(sent)).unwrap();
+                    sent += 1;
+                }
+                let _ = lost(&monitor).map(|event| panic!("{over:?}: {event}"));
+                thread::sleep(BEAT / 20);
+            }
+            // As many as lay in the way, so that the PINGs among them are seen at once.
+            let unsent = sent - push.stats().queued as u32;
+            while number_of(&pull.recv_timeout(PATIENCE).unwrap()) < unsent {}
+        }
+        assert_eq!((push.stats().reconnects, push.stats().dropped.total()), (0, 0));
+    }
+}
+
+fn number(number: u32) -> [u8; 64] {
+    std::array::from_fn(|at| number.to_le_bytes()[at % 4])
+}
+
+fn number_of(message: &Message) -> u32 {
+    u32::from_le_bytes(*message.first().first_chunk().unwrap())
 }
 
 /// Both send and neither reads: no answer gets through, and both stay.
