@@ -29,6 +29,8 @@ pub(crate) struct Dialer {
     pub(crate) unheard: Unheard,
     /// Whether a connection has ever been up.
     pub(crate) was_up: bool,
+    /// Somebody was at the address when it was last tried.
+    pub(crate) answered: bool,
     /// The endpoint was closed; it goes on only to deliver what is queued.
     pub(crate) closing: bool,
     /// How long it may do so, unless the whole socket is closed.
@@ -41,10 +43,18 @@ pub(crate) struct Dialer {
 /// sends, and never sees two connections with one token.
 #[derive(Default)]
 pub(crate) struct Turn {
-    /// The one it waits for, and how long it goes on doing so.
-    pub(crate) before: Option<(Key, Lingering)>,
+    /// The one it waits for.
+    pub(crate) before: Option<Before>,
     /// The one that waits for it.
     pub(crate) next: Option<Key>,
+}
+
+/// The dialer that another one waits for.
+pub(crate) struct Before {
+    pub(crate) key: Key,
+    /// How long the wait goes on. Not limited as long as that one waits itself, or nobody is at the address: to begin then would change
+    /// the order and deliver nothing sooner.
+    pub(crate) patience: Option<Lingering>,
 }
 
 /// What a dialer is doing.
@@ -54,8 +64,10 @@ pub(crate) enum Dialing {
     Resolving,
     /// Has a connection, or an attempt under way.
     Linked(Key),
-    /// Waits for the next round.
+    /// Waits for the next round, or looks then whether its turn has come.
     Waiting(Instant),
+    /// Waits for its turn, and is told.
+    InLine,
 }
 
 impl Dialer {
@@ -199,6 +211,7 @@ mod tests {
             candidates: Vec::new(),
             failures: 0,
             was_up: false,
+            answered: false,
             closing: false,
             lingering: None,
             unheard: Unheard::default(),

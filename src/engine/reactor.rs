@@ -372,6 +372,7 @@ impl Reactor {
                     candidates: Vec::new(),
                     failures: 0,
                     was_up: false,
+                    answered: false,
                     closing: false,
                     lingering: None,
                     unheard: Unheard::default(),
@@ -683,7 +684,11 @@ impl Reactor {
                         }
                     }
                 }
+                let origin = link.origin;
                 host.event(Event { kind: EventKind::HandshakeSucceeded, endpoint, address, peer: Some(peer) });
+                if let (Origin::Dialer(dialer), None) = (origin, token) {
+                    self.let_next_begin(host, dialer, now);
+                }
                 self.flush_peer(host, peer);
                 if self.links.get(key).is_some_and(|link| link.closing) {
                     self.settle_link(host, key, now);
@@ -755,6 +760,7 @@ impl Reactor {
                     tell(host);
                     return;
                 };
+                dialer.answered &= !connecting;
                 // A connection that lasted proves the way good, and so does a message that the peer has read: it closed, and left nothing
                 // unread of what its system had, else it would be a reset.
                 let lasted = link.opened.elapsed() >= LASTS;

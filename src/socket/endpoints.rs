@@ -256,7 +256,7 @@ impl Core {
     }
 
     /// The peers of an endpoint that ends get nothing new; what waits for them is still delivered.
-    fn retire_peers(&self, id: EndpointId) {
+    pub(super) fn retire_peers(&self, id: EndpointId) {
         let peers: Vec<crate::PeerId> = {
             let side = self.lock_send();
             side.peers.iter().filter(|(_, peer)| peer.about.endpoint_id == id).map(|(_, peer)| peer.id).collect()

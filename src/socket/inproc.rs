@@ -5,12 +5,14 @@
 use super::core::Core;
 use super::endpoints::INPROC;
 use super::sending::{About, After, Marks, SendSide, Wire};
+use super::tokens::Role;
 use crate::endpoint::Endpoint;
 use crate::engine::waiters::Interest;
 use crate::engine::{Course, EndpointId};
 use crate::error::Error;
 use crate::event::{Cause, Event, EventKind};
 use crate::peer::PeerId;
+use crate::protocol::Token;
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::sync::{Arc, Weak};
@@ -28,6 +30,7 @@ impl Core {
             let mut endpoints = self.lock_endpoints();
             let id = endpoints.allot();
             endpoints.bound.insert(id, endpoint.to_string());
+            endpoints.tokens.take(id, Role::Bound, endpoint.as_str());
             id
         };
         self.tell(EventKind::Listening, &endpoint, None);
@@ -59,7 +62,7 @@ impl Core {
             if let Err(reason) = placed {
                 side.condemn(peer);
                 drop(side);
-                self.lock_endpoints().connected.remove(&id);
+                self.forget_endpoint(id);
                 return Err(Error::InvalidEndpoint { endpoint: endpoint.to_string(), reason: reason.to_owned() });
             }
             (id, peer)
@@ -76,7 +79,7 @@ impl Core {
             },
             Meeting::Full(_) => "too many sockets wait for that name to be bound".into(),
         };
-        self.lock_endpoints().connected.remove(&id);
+        self.forget_endpoint(id);
         self.dismiss(peer, false);
         if self.context.is_shut() {
             return Err(Error::Closed);
@@ -96,16 +99,33 @@ impl Core {
         endpoints.forget_ended(endpoint.as_str(), lives);
         let id = endpoints.allot();
         endpoints.connected.insert(id, endpoint.to_string());
+        // Its last use has handed over all it had when it was closed: nothing is to be waited for.
+        endpoints.tokens.take(id, Role::Connected, endpoint.as_str());
         Some(id)
+    }
+
+    /// A connecting endpoint is none any more; returns true if it was one.
+    fn forget_endpoint(&self, id: EndpointId) -> bool {
+        let mut endpoints = self.lock_endpoints();
+        endpoints.tokens.leave(id);
+        endpoints.connected.remove(&id).is_some()
     }
 
     /// The endpoint of a peer cannot work: it ends.
     fn drop_endpoint_of(&self, peer: PeerId, reason: Cow<'static, str>) {
         let id = self.lock_send().peer(peer).map(|peer| peer.about.endpoint_id);
         if let Some(id) = id {
-            self.lock_endpoints().give_up(id, Some(Cause::Refused(reason)));
+            let mut endpoints = self.lock_endpoints();
+            endpoints.tokens.leave(id);
+            endpoints.give_up(id, Some(Cause::Refused(reason)));
         }
         self.dismiss(peer, false);
+    }
+
+    /// What the endpoint of a peer announces, by which the other end recognises it when it comes back.
+    fn token_of_peer(&self, peer: PeerId) -> Option<Token> {
+        let id = self.lock_send().peer(peer)?.about.endpoint_id;
+        self.lock_endpoints().tokens.of(id)
     }
 
     fn endpoint_of(&self, endpoint: &Endpoint) -> EndpointId {
@@ -126,6 +146,8 @@ impl Core {
             side.peers.iter().filter(|(_, peer)| peer.about.endpoint_id == id).map(|(_, peer)| peer.id).collect()
         };
         self.context.directory.cancel(|_, (core, peer)| Weak::ptr_eq(core, &self.me) && peers.contains(peer));
+        // What another thread sends meanwhile is not for them: it would be dropped with them.
+        self.retire_peers(id);
         for peer in peers {
             self.part(peer);
         }
@@ -208,7 +230,7 @@ impl Core {
             }
         };
         let (Ok(endpoint), Some(me)) = (endpoint, self.me.upgrade()) else { return false };
-        if self.lock_endpoints().connected.remove(&id).is_none() {
+        if !self.forget_endpoint(id) {
             return false;
         }
         self.part(peer);
@@ -261,6 +283,7 @@ impl Core {
         other: &Arc<Core>,
         there: PeerId,
         identity: &Bytes,
+        token: Option<Token>,
         marks: Marks,
     ) -> Result<Linked, &'static str> {
         let mut reader = self.lock_recv();
@@ -271,6 +294,9 @@ impl Core {
         let replaced = self.place(&mut side, peer, identity)?;
         self.open_inproc_flow(peer);
         reader.link_inproc(peer, Arc::downgrade(other), there);
+        if let Some(token) = token {
+            reader.recognise(peer, token);
+        }
         let Some(entry) = side.peer_mut(peer) else { return Err("the peer is gone") };
         entry.wire = Wire::Inproc { core: Arc::downgrade(other), there, noticed: false };
         entry.added = Some(marks);
@@ -335,17 +361,17 @@ fn join(
         if core.kind.announces_identity() { core.lock_options().routing_id.clone() } else { Bytes::new() }
     };
     let marks = Core::receive_marks;
+    let (from, to) = (connector.token_of_peer(peer), binder.lock_endpoints().tokens.of(bound));
     let there = binder.lock_send().insert(about(bound, endpoint, Bytes::new()));
-    let linked =
-        binder.link(there, connector, peer, &identity(connector), marks(connector)).and_then(|theirs| match connector
-            .link(peer, binder, there, &identity(binder), marks(binder))
-        {
-            Ok(ours) => Ok((ours, theirs)),
+    let linked = binder.link(there, connector, peer, &identity(connector), from, marks(connector)).and_then(|linked| {
+        match connector.link(peer, binder, there, &identity(binder), to, marks(binder)) {
+            Ok(ours) => Ok((ours, linked)),
             Err(reason) => {
                 binder.dismiss(there, false);
                 Err(reason)
             }
-        });
+        }
+    });
     let (ours, theirs) = match linked {
         Ok(after) => after,
         Err(reason) => {

@@ -104,6 +104,10 @@ impl Socket {
     ///
     /// Connecting DEALER, SUB, PUB or REQ again to the same endpoint does nothing; other kinds get one more connection.
     ///
+    /// If the endpoint was disconnected before and has something left to deliver, the new connection waits for that, so that the
+    /// receiver gets all of it in order: while nobody is there, and where a socket of this library is until it takes nothing for five
+    /// seconds. Where it is another one the connection is made at once. See the guide on [failures](crate::guide::failures).
+    ///
     /// # Errors
     /// [`Error::InvalidEndpoint`], [`Error::UnknownScheme`], [`Error::System`]; [those of every call](Error#those-of-every-call).
     /// That nobody is there is not an error; a [`Monitor`] tells.
@@ -123,7 +127,9 @@ impl Socket {
         self.core.unbind(endpoint.as_ref())
     }
 
-    /// Closes the connection to an endpoint once what is queued for it is written, within the linger time.
+    /// Closes the connection to an endpoint once what is queued for it is written, within the linger time. If the endpoint is
+    /// connected again meanwhile, that waits for it; see [`connect`](Socket::connect). Over inproc the binder has what was queued when
+    /// this returns; if nobody has bound the name, it is dropped and counted.
     ///
     /// # Errors
     /// [`Error::NoSuchEndpoint`] lists what the socket is connected to; [`Error::InvalidEndpoint`];

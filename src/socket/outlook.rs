@@ -55,11 +55,12 @@ impl Endpoints {
 
     /// Forgets endpoints of that name that are of no use any more; `lives` says which still have a peer.
     pub(super) fn forget_ended(&mut self, name: &str, lives: impl Fn(EndpointId) -> bool) {
-        let Endpoints { connected, outlook, .. } = self;
+        let Endpoints { connected, outlook, tokens, .. } = self;
         connected.retain(|id, known| {
             let keeps = known != name || lives(*id);
             if !keeps {
                 outlook.remove(id);
+                tokens.leave(*id);
             }
             keeps
         });

@@ -48,6 +48,11 @@ impl Tokens {
         (token, before)
     }
 
+    /// The token of an endpoint that the socket has.
+    pub(super) fn of(&self, id: EndpointId) -> Option<Token> {
+        self.used.get(&id).map(|named| named.token)
+    }
+
     /// An endpoint was closed: the next one of that name gets its token.
     pub(super) fn leave(&mut self, id: EndpointId) {
         let Some(named) = self.used.remove(&id) else { return };

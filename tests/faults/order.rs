@@ -2,9 +2,10 @@
 //! connections that are accepted say READY only once their peer has a place.
 
 use crate::support::raw::{Raw, command, frame, greeting, property, ready};
-use crate::support::{PATIENCE, eventually, holds_within, is_full};
+use crate::support::{Over, PATIENCE, eventually, holds_within, is_full};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use wiremesh::{AnySocket, Context, Dealer, Event, EventKind, Message, Pull, Push, Router, SocketKind};
@@ -14,6 +15,8 @@ struct Relay {
     address: SocketAddr,
     /// Both ends of each connection.
     links: Arc<Mutex<Vec<(TcpStream, TcpStream)>>>,
+    /// Octets that have passed from whoever connected.
+    passed: Arc<AtomicU64>,
 }
 
 impl Relay {
@@ -21,7 +24,8 @@ impl Relay {
         let to: SocketAddr = endpoint.trim_start_matches("tcp://").parse().expect("an address");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let (address, links) = (listener.local_addr().expect("bound"), Arc::new(Mutex::new(Vec::new())));
-        let relay = Relay { address, links: Arc::clone(&links) };
+        let passed = Arc::new(AtomicU64::new(0));
+        let relay = Relay { address, links: Arc::clone(&links), passed: Arc::clone(&passed) };
         std::thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
                 let Ok(far) = TcpStream::connect(to) else { continue };
@@ -30,7 +34,15 @@ impl Relay {
                 let (mut near_in, mut far_out) = (clone(&near), clone(&far));
                 // What has passed can be cut.
                 links.lock().expect("no panic").push((near, far));
-                std::thread::spawn(move || io::copy(&mut near_in, &mut far_out));
+                let passed = Arc::clone(&passed);
+                std::thread::spawn(move || {
+                    let mut buffer = vec![0; 1 << 16];
+                    while let Ok(read @ 1..) = near_in.read(&mut buffer) {
+                        far_out.write_all(&buffer[..read])?;
+                        passed.fetch_add(read as u64, Ordering::SeqCst);
+                    }
+                    Ok::<(), io::Error>(())
+                });
                 std::thread::spawn(move || io::copy(&mut far_in, &mut near_out));
             }
         });
@@ -84,12 +96,15 @@ fn over_four_connections(sender: SocketKind, receiver: SocketKind, mark: u32, qu
         if sender.kind() == SocketKind::Pub {
             sender.wait_for_subscribers(1, PATIENCE).expect("subscribed");
         }
+        let before = relay.passed.load(Ordering::SeqCst);
         for message in 0..5_u32 {
             let mut body = (round * 5 + message).to_be_bytes().to_vec();
             body.resize(size.max(4), 0);
             sender.send(body).expect("accepted");
         }
         sender.flush(PATIENCE).expect("written");
+        let all = before + 5 * size.max(4) as u64;
+        eventually(PATIENCE, "it has passed", || relay.passed.load(Ordering::SeqCst) >= all);
         // What was written is with the receiver's system before the relay is cut.
         let before = |round: u32| u64::from((round + 1) * 5).min(u64::from(mark));
         eventually(PATIENCE, "it has arrived", || receiver.stats().unread >= before(round));
@@ -212,9 +227,32 @@ fn a_peer_that_comes_again_and_again_before_its_old_connection_is_done_takes_one
     drop(monitor);
 }
 
+#[test]
+fn what_came_over_a_connection_of_an_endpoint_that_was_closed_is_read_before_what_comes_over_the_next_one() {
+    let dealer = Dealer::in_context(&Context::new());
+    let endpoint = dealer.bind("tcp://127.0.0.1:*").expect("bound");
+    let mut first = greet(endpoint.as_str(), &ready_with_token("DEALER", 7));
+    hear_ready(&mut first);
+    first.write_all(&[frame(false, b"1st"), frame(false, b"2nd")].concat()).expect("open");
+    eventually(PATIENCE, "they have come", || dealer.stats().unread == 2);
+    // It reads nothing: all is written, and its system has not taken all.
+    (0..4).for_each(|_| dealer.send(vec![0; 100_000]).expect("accepted"));
+    dealer.flush(PATIENCE).expect("written");
+    dealer.unbind(&endpoint).expect("bound");
+    dealer.bind(&endpoint).expect("free");
+    assert_eq!(dealer.stats().connections, 1, "the first one is there");
+    let mut second = greet(endpoint.as_str(), &ready_with_token("DEALER", 7));
+    hear_ready(&mut second);
+    second.write_all(&frame(false, b"3rd")).expect("open");
+    eventually(PATIENCE, "it has come", || dealer.stats().unread == 3);
+    for wanted in ["1st", "2nd", "3rd"] {
+        assert_eq!(dealer.recv_timeout(PATIENCE).expect("a message"), wanted);
+    }
+}
+
 // ----- endpoints that are used again -----
 
-/// Two ends over tcp, the second of which connects.
+/// Two ends, the second of which connects.
 struct Ends {
     bound: AnySocket,
     connected: AnySocket,
@@ -223,9 +261,19 @@ struct Ends {
 
 impl Ends {
     fn new(bound: SocketKind, connected: SocketKind, immediate: bool, mark: u32) -> Ends {
-        let socket = |kind: SocketKind| {
+        Ends::at("tcp://127.0.0.1:*", [bound, connected], immediate, mark)
+    }
+
+    fn inproc(bound: SocketKind, connected: SocketKind) -> Ends {
+        Ends::at("inproc://name", [bound, connected], false, 1000)
+    }
+
+    fn at(endpoint: &str, [bound, connected]: [SocketKind; 2], immediate: bool, mark: u32) -> Ends {
+        let (context, other) = (Context::new(), Context::new());
+        let other = if endpoint.starts_with("inproc:") { &context } else { &other };
+        let socket = |kind: SocketKind, context: &Context| {
             let builder = AnySocket::builder(kind)
-                .context(&Context::new())
+                .context(context)
                 .reconnect_interval(Duration::from_millis(5))
                 .reconnect_max(Duration::from_millis(50));
             let receives = !matches!(kind, SocketKind::Push | SocketKind::Pub);
@@ -237,8 +285,8 @@ impl Ends {
             }
             socket
         };
-        let (bound, connected) = (socket(bound), socket(connected));
-        let endpoint = bound.bind("tcp://127.0.0.1:*").expect("bound").to_string();
+        let (bound, connected) = (socket(bound, &context), socket(connected, other));
+        let endpoint = bound.bind(endpoint).expect("bound").to_string();
         connected.connect(&endpoint).expect("good");
         Ends { bound, connected, endpoint }
     }
@@ -332,6 +380,64 @@ fn what_was_read_before_a_disconnect_comes_before_what_comes_when_the_endpoint_i
             in_four_rounds(&ends.bound, &ends.connected, 4, connect_again);
         }
     }
+}
+
+#[test]
+fn over_inproc_what_was_sent_before_a_disconnect_comes_before_what_is_sent_when_the_endpoint_is_connected_again() {
+    for (sender, receiver) in [
+        (SocketKind::Push, SocketKind::Pull),
+        (SocketKind::Dealer, SocketKind::Router),
+        (SocketKind::Pub, SocketKind::Sub),
+        (SocketKind::Pair, SocketKind::Pair),
+    ] {
+        let ends = Ends::inproc(receiver, sender);
+        in_four_rounds(&ends.connected, &ends.bound, 4, || ends.connect_again());
+    }
+}
+
+#[test]
+fn over_inproc_what_came_before_a_disconnect_comes_before_what_comes_when_the_endpoint_is_connected_again() {
+    for (sender, receiver) in [
+        (SocketKind::Push, SocketKind::Pull),
+        (SocketKind::Dealer, SocketKind::Dealer),
+        (SocketKind::Pub, SocketKind::Sub),
+    ] {
+        let ends = Ends::inproc(sender, receiver);
+        in_four_rounds(&ends.bound, &ends.connected, 4, || ends.connect_again());
+    }
+}
+
+#[test]
+fn over_inproc_so_it_is_where_the_name_is_bound_again_in_between() {
+    let ends = Ends::inproc(SocketKind::Push, SocketKind::Pull);
+    in_four_rounds(&ends.bound, &ends.connected, 4, || {
+        ends.bind_again();
+        ends.connect_again();
+    });
+}
+
+/// One thread sends, while another one closes the endpoint and connects it again all the time.
+#[test]
+fn over_inproc_what_is_sent_while_an_endpoint_is_connected_again_is_not_lost_and_stays_in_order() {
+    const MESSAGES: u32 = 100_000;
+    let ends = Ends::inproc(SocketKind::Pull, SocketKind::Push);
+    std::thread::scope(|scope| {
+        let sends = scope.spawn(|| {
+            for message in 0..MESSAGES {
+                ends.connected.send_timeout(message.to_be_bytes().to_vec(), PATIENCE).expect("accepted");
+            }
+        });
+        let receives = scope.spawn(|| {
+            for message in 0..MESSAGES {
+                let came = ends.bound.recv_timeout(PATIENCE).expect("none is lost");
+                assert_eq!(number(&came), message);
+            }
+        });
+        while !sends.is_finished() && !receives.is_finished() {
+            ends.connect_again();
+        }
+        receives.join().expect("all is received");
+    });
 }
 
 /// Accepts a connection of one of our ends and hears its READY; the connection, and the token it announces.
@@ -444,6 +550,158 @@ fn nor_has_one_that_is_connected_after_both_the_token_of_the_old_connection() {
         new.read_exact(&mut message).expect("a message");
         assert_eq!(&message, sent);
     }
+}
+
+/// Whether a connection comes within that time.
+fn comes_within(listener: &TcpListener, limit: Duration) -> Option<Raw> {
+    listener.set_nonblocking(true).expect("a socket");
+    let mut came = None;
+    holds_within(limit, || {
+        came = listener.accept().ok();
+        came.is_some()
+    });
+    listener.set_nonblocking(false).expect("a socket");
+    came.map(|(stream, _)| {
+        stream.set_nonblocking(false).expect("a socket");
+        Raw::accepted(stream)
+    })
+}
+
+#[test]
+fn of_three_uses_of_an_endpoint_the_last_waits_for_the_second_also_where_both_have_waited_long_for_the_first() {
+    let context = Context::new();
+    let push = Push::in_context(&context);
+    let (listener, endpoint) = listener();
+    push.connect(&endpoint).expect("good");
+    let (_old, token) = token_of_next(&listener, "PULL");
+    push.send(vec![1; 32 << 20]).expect("accepted");
+    for message in ["2nd", "3rd"] {
+        push.disconnect(&endpoint).expect("connected");
+        push.connect(&endpoint).expect("good");
+        push.send(message).expect("accepted");
+    }
+    // The first one delivers nothing, and the second one begins. It cannot deliver anything yet.
+    let mut second = comes_within(&listener, PATIENCE).expect("the second one begins");
+    assert!(comes_within(&listener, Duration::from_millis(700)).is_none(), "the third one waits for the second one");
+    second.write_all(&[&greeting()[..], &ready_with_token("PULL", 9)].concat()).expect("open");
+    hear_ready(&mut second);
+    let mut message = [0; 5];
+    second.read_exact(&mut message).expect("a message");
+    assert_eq!(&message, b"\x00\x032nd");
+    let (mut third, its) = token_of_next(&listener, "PULL");
+    assert_ne!(its, token, "the first connection is still there");
+    third.read_exact(&mut message).expect("a message");
+    assert_eq!(&message, b"\x00\x033rd");
+}
+
+#[test]
+fn an_endpoint_whose_peer_turns_out_to_be_foreign_is_connected_again_at_once() {
+    let context = Context::new();
+    let push = Push::in_context(&context);
+    let (listener, endpoint) = listener();
+    push.connect(&endpoint).expect("good");
+    push.send(vec![1; 32 << 20]).expect("accepted");
+    push.disconnect(&endpoint).expect("connected");
+    push.connect(&endpoint).expect("good");
+    push.send("new").expect("accepted");
+    // It does not read what was sent before.
+    let mut old = comes_within(&listener, PATIENCE).expect("the first one");
+    old.write_all(&[&greeting()[..], &ready("PULL")].concat()).expect("open");
+    let mut new = comes_within(&listener, Duration::from_secs(2)).expect("the second one waits for nothing");
+    new.shake_hands("PULL").expect("open");
+    let mut message = [0; 5];
+    new.read_exact(&mut message).expect("a message");
+    assert_eq!(&message, b"\x00\x03new");
+}
+
+#[test]
+fn what_was_sent_by_several_uses_of_an_endpoint_comes_in_order_however_late_its_peer_is_there() {
+    let (context, other) = (Context::new(), Context::new());
+    let push = Push::builder().context(&context).reconnect_max(Duration::from_millis(200)).build().expect("good");
+    let monitor = push.monitor();
+    let endpoint = Over::Ipc.fixed();
+    push.connect(&endpoint).expect("good");
+    for message in 1..=5_u32 {
+        push.send(message.to_be_bytes().to_vec()).expect("accepted");
+        push.disconnect(&endpoint).expect("connected");
+        push.connect(&endpoint).expect("good");
+    }
+    push.send(6_u32.to_be_bytes().to_vec()).expect("accepted");
+    // Longer than any of them waits for one that delivers nothing to a peer that is there.
+    let (begin, mut tried) = (Instant::now(), Vec::new());
+    while begin.elapsed() < Duration::from_secs(6) {
+        let Some(event) = monitor.recv_timeout(Duration::from_millis(100)) else { continue };
+        if matches!(event.kind, EventKind::Closed(_)) && !tried.contains(&event.peer) {
+            tried.push(event.peer);
+        }
+    }
+    assert_eq!(tried.len(), 1, "one at a time");
+    let pull = Pull::in_context(&other);
+    pull.bind(&endpoint).expect("free");
+    let numbers: Vec<u32> = (0..6).map(|_| number(&pull.recv_timeout(PATIENCE).expect("none is lost"))).collect();
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn connecting_again_to_an_absent_peer_tries_at_once_and_tells_what_came_of_it() {
+    let (context, other) = (Context::new(), Context::new());
+    let push = Push::builder()
+        .context(&context)
+        .reconnect_interval(Duration::from_secs(600))
+        .reconnect_max(Duration::from_secs(600))
+        .build()
+        .expect("good");
+    let endpoint = Over::Ipc.fixed();
+    push.connect(&endpoint).expect("good");
+    push.send(1_u32.to_be_bytes().to_vec()).expect("accepted");
+    let has_failed = || push.endpoints().first().is_some_and(|endpoint| endpoint.attempts > 0);
+    eventually(PATIENCE, "nobody is there", has_failed);
+    for message in 2..=3_u32 {
+        push.disconnect(&endpoint).expect("connected");
+        push.connect(&endpoint).expect("good");
+        push.send(message.to_be_bytes().to_vec()).expect("accepted");
+        eventually(Duration::from_secs(3), "why it is not connected is told", has_failed);
+    }
+    let pull = Pull::in_context(&other);
+    pull.bind(&endpoint).expect("free");
+    push.disconnect(&endpoint).expect("connected");
+    push.connect(&endpoint).expect("good");
+    for message in 1..=3 {
+        assert_eq!(number(&pull.recv_timeout(PATIENCE).expect("none is lost")), message);
+    }
+}
+
+#[test]
+fn an_endpoint_that_waits_for_its_last_use_is_not_given_up_as_long_as_that_delivers_something() {
+    const LONG: usize = 32 << 20;
+    let context = Context::new();
+    let patience = Duration::from_millis(500);
+    let push = Push::builder().context(&context).linger_patience(patience).build().expect("good");
+    let (listener, endpoint) = listener();
+    push.connect(&endpoint).expect("good");
+    let (mut old, _) = token_of_next(&listener, "PULL");
+    push.send(vec![1; LONG]).expect("accepted");
+    push.disconnect(&endpoint).expect("connected");
+    push.connect(&endpoint).expect("good");
+    push.send("new").expect("accepted");
+    push.disconnect(&endpoint).expect("connected");
+    // It reads for four times the patience.
+    let (begin, mut left, mut chunk) = (Instant::now(), 9 + LONG, vec![0; LONG / 80]);
+    while left > 0 {
+        let wanted = left.min(chunk.len());
+        old.read_exact(&mut chunk[..wanted]).expect("a message");
+        left -= wanted;
+        let read = 9 + LONG - left;
+        let due = patience.mul_f64(4.0 * read as f64 / LONG as f64);
+        std::thread::sleep(due.saturating_sub(begin.elapsed()));
+    }
+    let mut new = comes_within(&listener, PATIENCE).expect("the second one begins");
+    new.write_all(&[&greeting()[..], &ready_with_token("PULL", 9)].concat()).expect("open");
+    hear_ready(&mut new);
+    let mut message = [0; 5];
+    new.read_exact(&mut message).expect("a message");
+    assert_eq!(&message, b"\x00\x03new");
+    assert_eq!(push.stats().dropped.total(), 0);
 }
 
 // ----- the right moment to say READY -----

@@ -64,7 +64,7 @@ impl Reactor {
                 Some(Some(Origin::Dialer(key))) => {
                     let link = self.dialers.get(key).and_then(|dialer| match dialer.state {
                         Dialing::Linked(link) => Some(link),
-                        Dialing::Resolving | Dialing::Waiting(_) => None,
+                        Dialing::Resolving | Dialing::Waiting(_) | Dialing::InLine => None,
                     });
                     (link.into_iter().collect(), vec![key])
                 }
@@ -173,7 +173,11 @@ impl Reactor {
             }
             Some(None) => return,
         };
+        let first = scope.and_then(|id| self.first_in_line(id)).and_then(|first| first.lingering.as_ref());
+        let moved = first.map(|lingering| lingering.since);
         let Some(lingering) = self.lingering_of(scope) else { return };
+        // As long as the one whose turn it is gets something delivered, those behind it are not late.
+        lingering.since = moved.map_or(lingering.since, |moved| moved.max(lingering.since));
         if lingering.is_over(now, progress) {
             self.give_up(host, scope);
         } else if let Some(due) = lingering.due {

@@ -3,11 +3,12 @@
 
 use super::closing::{Linger, Lingering};
 use super::{Loss, Reactor, Ready, Timer, token};
-use crate::engine::dialer::{Dialer, Dialing, Turn};
+use crate::engine::dialer::{Before, Dialer, Dialing, Turn};
 use crate::engine::link::{Link, Origin, State};
 use crate::engine::{Course, Departure, EndpointId, Host};
 use crate::event::{Cause, Event, EventKind};
 use crate::protocol::{Connection, Token};
+use crate::queue::doubt::LASTS;
 use crate::slab::Key;
 use mio::Interest;
 use std::cmp::Reverse;
@@ -30,15 +31,12 @@ impl Reactor {
 
     /// An endpoint is connected again while a connection of its last use may still deliver: it waits for that.
     pub(super) fn queue_up(&mut self, host: &dyn Host, key: Key, before: Key) {
-        // Who does not know us by our token need not see one end before the other begins.
-        let is_stranger = self.link_of_dialer(before).is_some_and(|link| link.is_up() && link.token.is_none());
-        let now = Instant::now();
         let token = match self.dialers.get_mut(before) {
-            Some(first) if !is_stranger => {
+            Some(first) => {
                 first.turn.next = Some(key);
                 first.token()
             }
-            Some(_) | None => {
+            None => {
                 self.resolve(host, key);
                 return;
             }
@@ -48,38 +46,142 @@ impl Reactor {
             self.give_token(key, token);
         }
         if let Some(dialer) = self.dialers.get_mut(key) {
-            dialer.turn.before = Some((before, Lingering::new(Linger::Patience(PATIENCE), now)));
+            dialer.turn.before = Some(Before { key: before, patience: None });
             host.course(dialer.id, Course::Waiting);
         }
-        if self.has_turn(host, key, now) {
+        if self.has_turn(host, key, Instant::now()) {
             self.resolve(host, key);
+        } else {
+            self.hurry(host, before);
         }
     }
 
-    /// A look at the endpoint that one waits for, if any. While that gets something delivered the wait goes on; else both are there at
-    /// a time, and have a token each.
-    pub(super) fn has_turn(&mut self, host: &dyn Host, key: Key, now: Instant) -> bool {
-        let Some(before) = self.dialers.get(key).and_then(|dialer| dialer.turn.before.as_ref()).map(|(key, _)| *key)
-        else {
-            return true;
-        };
-        let progress = self.delivered_by(host, before);
-        let Some(dialer) = self.dialers.get_mut(key) else { return false };
-        let Some((_, patience)) = &mut dialer.turn.before else { return true };
-        if let (false, Some(due)) = (patience.is_over(now, progress), patience.due) {
-            dialer.state = Dialing::Waiting(due);
-            self.timers.push(Reverse((due, Timer::Dialer(key))));
-            self.forget_stale_timers();
-            return false;
+    /// Whoever connects again wants an attempt now, and it is the turn of the first in the line: that does not wait for its next round, nor
+    /// for an answer to an old attempt.
+    fn hurry(&mut self, host: &dyn Host, key: Key) {
+        let first = self.head_of(key);
+        let is_old = |link: &Link| matches!(link.state, State::Connecting { .. }) && link.opened.elapsed() >= LASTS;
+        if let Some(Dialing::Linked(link)) = self.dialers.get(first).map(|dialer| dialer.state) {
+            if self.links.get(link).is_some_and(is_old) {
+                let error = io::Error::other("the attempt made way for a new one, as the endpoint was connected again");
+                self.lose(host, link, Loss::Link(error.into()));
+            }
         }
-        dialer.turn.before = None;
+        let Some(dialer) = self.dialers.get_mut(first).filter(|dialer| matches!(dialer.state, Dialing::Waiting(_)))
+        else {
+            return;
+        };
+        // As of a new endpoint.
+        dialer.failures = 0;
+        if !self.settle_dialer(host, first) {
+            self.resolve(host, first);
+        }
+    }
+
+    /// The first in the line in which a dialer waits, which is itself if it does not.
+    fn head_of(&self, key: Key) -> Key {
+        let mut first = key;
+        while let Some(before) = self.dialers.get(first).and_then(|dialer| dialer.turn.before.as_ref()) {
+            first = before.key;
+        }
+        first
+    }
+
+    /// The dialer for which an endpoint waits in the end.
+    pub(super) fn first_in_line(&self, id: EndpointId) -> Option<&Dialer> {
+        let Origin::Dialer(key) = *self.endpoints.get(&id)? else { return None };
+        self.dialers.get(self.head_of(key))
+    }
+
+    /// A look at the endpoint that one waits for, if any: whether it may begin. It does not as long as that one waits itself, as nobody is
+    /// at its address, and as it gets something delivered to one of our ends.
+    pub(super) fn has_turn(&mut self, host: &dyn Host, key: Key, now: Instant) -> bool {
+        let Some(dialer) = self.dialers.get(key) else { return false };
+        let Some(before) = dialer.turn.before.as_ref().map(|before| before.key) else { return true };
+        let is_foreign = self.link_of_dialer(before).is_some_and(|link| link.is_up() && link.token.is_none());
+        let may_begin = match self.dialers.get(before) {
+            Some(first) if !is_foreign => {
+                // One that is reached in another way may find somebody where the first never will.
+                let delivers = first.answered || first.settings.link != dialer.settings.link;
+                let runs = delivers && first.turn.before.is_none();
+                let delivered = runs.then(|| self.delivered_by(host, before));
+                self.is_patience_over(key, now, delivered)
+            }
+            // Who does not know us by our token need not see one end before the other begins.
+            Some(_) | None => true,
+        };
+        if may_begin {
+            self.leave_line(host, key);
+        }
+        may_begin
+    }
+
+    /// Whether an endpoint that waits has waited long enough while the number did not change that says what the one before delivers;
+    /// `None` if that cannot yet. If not, it is looked at again.
+    fn is_patience_over(&mut self, key: Key, now: Instant, delivered: Option<u64>) -> bool {
+        let Some(dialer) = self.dialers.get_mut(key) else { return false };
+        let Some(before) = &mut dialer.turn.before else { return true };
+        let Some(delivered) = delivered else {
+            (before.patience, dialer.state) = (None, Dialing::InLine);
+            return false;
+        };
+        let patience = before.patience.get_or_insert_with(|| Lingering::new(Linger::Patience(PATIENCE), now));
+        let is_over = patience.is_over(now, delivered);
+        match patience.due.filter(|_| !is_over) {
+            Some(due) => self.look_at_turn(key, due),
+            None => return true,
+        }
+        false
+    }
+
+    /// An endpoint begins beside the one it waited for: so both are there at a time, and have a token each.
+    fn leave_line(&mut self, host: &dyn Host, key: Key) {
+        let Some(dialer) = self.dialers.get_mut(key) else { return };
+        let before = dialer.turn.before.take();
         if let Some(token) = dialer.token() {
             self.give_token(key, host.another_token(token));
         }
-        if let Some(first) = self.dialers.get_mut(before) {
+        if let Some(first) = before.and_then(|before| self.dialers.get_mut(before.key)) {
             first.turn.next = None;
         }
-        true
+    }
+
+    /// An attempt failed for all that wait for their turn. The last of them is the one that the application has.
+    fn tell_line(&self, host: &dyn Host, key: Key, cause: &Cause) {
+        let mut last = key;
+        while let Some(next) = self.dialers.get(last).and_then(|dialer| dialer.turn.next) {
+            last = next;
+        }
+        if let Some(dialer) = self.dialers.get(last).filter(|_| last != key) {
+            host.course(dialer.id, Course::Failed { cause, address: None });
+        }
+    }
+
+    /// Has an endpoint that waits for its turn look at that moment whether it has come, by a timer, so that a row of them takes no stack.
+    fn look_at_turn(&mut self, key: Key, at: Instant) {
+        let Some(dialer) = self.dialers.get_mut(key) else { return };
+        dialer.state = Dialing::Waiting(at);
+        self.timers.push(Reverse((at, Timer::Dialer(key))));
+        self.forget_stale_timers();
+    }
+
+    /// Somebody is at the address of an endpoint: whoever waits for it does so with patience from now on.
+    fn note_answer(&mut self, key: Key, now: Instant) {
+        let Some(dialer) = self.dialers.get_mut(key) else { return };
+        dialer.answered = true;
+        let next = dialer.turn.next;
+        let waits = |next: &Key| self.dialers.get(*next).is_some_and(|next| next.state == Dialing::InLine);
+        if let Some(next) = next.filter(waits) {
+            self.look_at_turn(next, now);
+        }
+    }
+
+    /// The peer of an endpoint is none of ours. It does not know us by our token, and need not see one end before the other begins.
+    pub(super) fn let_next_begin(&mut self, host: &dyn Host, key: Key, now: Instant) {
+        if let Some(next) = self.dialers.get(key).and_then(|dialer| dialer.turn.next) {
+            self.leave_line(host, next);
+            self.look_at_turn(next, now);
+        }
     }
 
     /// An endpoint, and all that wait for it, announce that token from now on.
@@ -94,31 +196,22 @@ impl Reactor {
         }
     }
 
-    /// An endpoint is gone: whoever waited for it is next, unless it waited itself.
+    /// An endpoint is gone: whoever waited for it is next, or waits as it did.
     fn pass_turn(&mut self, gone: Turn) {
-        let before = gone.before.filter(|(key, _)| self.dialers.get(*key).is_some());
-        if let Some(first) = before.as_ref().and_then(|(key, _)| self.dialers.get_mut(*key)) {
+        let before = gone.before.filter(|before| self.dialers.get(before.key).is_some());
+        if let Some(first) = before.as_ref().and_then(|before| self.dialers.get_mut(before.key)) {
             first.turn.next = gone.next;
         }
         let Some(key) = gone.next else { return };
         let Some(next) = self.dialers.get_mut(key) else { return };
-        match (before, &mut next.turn.before) {
-            (Some((first, _)), Some((waits_for, _))) => *waits_for = first,
-            (Some(_), None) => {}
-            (None, waits_for) => {
-                *waits_for = None;
-                // By a timer that is due, so that a row of them takes no stack.
-                let now = Instant::now();
-                next.state = Dialing::Waiting(now);
-                self.timers.push(Reverse((now, Timer::Dialer(key))));
-            }
-        }
+        next.turn.before = before;
+        self.look_at_turn(key, Instant::now());
     }
 
     fn link_of_dialer(&self, key: Key) -> Option<&Link> {
         match self.dialers.get(key)?.state {
             Dialing::Linked(link) => self.links.get(link),
-            Dialing::Resolving | Dialing::Waiting(_) => None,
+            Dialing::Resolving | Dialing::Waiting(_) | Dialing::InLine => None,
         }
     }
 
@@ -160,8 +253,9 @@ impl Reactor {
     }
 
     /// An attempt failed: tells why, before the next one follows.
-    fn tell_failure(&self, host: &dyn Host, key: Key, cause: &Cause, address: Option<Arc<str>>) {
-        let Some(dialer) = self.dialers.get(key) else { return };
+    fn tell_failure(&mut self, host: &dyn Host, key: Key, cause: &Cause, address: Option<Arc<str>>) {
+        let Some(dialer) = self.dialers.get_mut(key) else { return };
+        dialer.answered = false;
         if let Some(peer) = dialer.peer {
             host.attempt_failed(peer);
         }
@@ -240,6 +334,7 @@ impl Reactor {
             }
             Ok(true) => {
                 let now = Instant::now();
+                let origin = link.origin;
                 link.state = State::Handshaking;
                 link.opened = now;
                 // The time allowed for the handshake runs from here.
@@ -247,6 +342,9 @@ impl Reactor {
                 let (endpoint, address) = (Arc::clone(&link.endpoint), Some(Arc::clone(&link.address)));
                 host.event(Event { kind: EventKind::Connected, endpoint, address, peer: link.peer });
                 let wanted = link.want_write(self.sources.registry(), token(self.prefix, Ready::Link(key)), false);
+                if let Origin::Dialer(dialer) = origin {
+                    self.note_answer(dialer, now);
+                }
                 match wanted {
                     Ok(()) => self.converse(host, key, now),
                     Err(error) => self.lose(host, key, Loss::Link(error.into())),
@@ -280,6 +378,7 @@ impl Reactor {
                 self.timers.push(Reverse((at, Timer::Dialer(key))));
                 host.course(id, Course::Waiting);
                 host.event(Event { kind: EventKind::ConnectRetried(wait), endpoint, address: None, peer });
+                self.tell_line(host, key, &cause);
             }
             None => self.remove_dialer(host, key, true),
         }

@@ -18,6 +18,7 @@ impl Reactor {
     pub(super) fn meets_itself(&mut self, host: &dyn Host, key: Key, peer: &PeerDescription) -> bool {
         let Some(announced) = peer.announced else { return false };
         let Some(old) = self.by_token.get(&announced.token).copied() else { return false };
+        self.end_if_drained(host, old);
         let Some(link) = self.links.get_mut(old).filter(|link| matches!(link.state, State::Up) && !link.deaf) else {
             return false;
         };
@@ -35,6 +36,16 @@ impl Reactor {
         }
         self.list(old);
         true
+    }
+
+    /// A link whose endpoint was closed is not read any more, and its peer has come back, so that it has seen the end of all that was sent
+    /// to it, or lost the way: the link goes. As long as it is there what came over it would not be read before what comes over the next.
+    fn end_if_drained(&mut self, host: &dyn Host, key: Key) {
+        let Some(link) = self.links.get_mut(key).filter(|link| matches!(link.state, State::Draining)) else { return };
+        if let Some(outdated) = link.successor.take() {
+            self.lose(host, outdated, Loss::Local(RETURNED));
+        }
+        self.lose(host, key, Loss::Local(RETURNED));
     }
 
     /// A link was served: if another of its peer waits, and nothing more is to be read here, says what becomes of it.
