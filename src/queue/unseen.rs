@@ -6,33 +6,34 @@
 //! newest state. A topic of which the application has seen nothing, and which is not wanted any more, has none. So the entries beyond the
 //! mark are bounded by the subscriptions that peers have and by those that the application has seen.
 //!
-//! No step takes longer than its topic is long, however many there are: the gate is held meanwhile.
+//! No step takes longer than its topic is long, however many there are: the gate is held meanwhile. So the newest states of each peer's topics
+//! have a queue of their own, which goes with the peer, and nobody has to step over what is left of it.
 
 use super::credit::Marks;
 use super::numbers::Numbers;
 use crate::message::Message;
 use crate::peer::PeerId;
 use std::collections::hash_map::RandomState;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, btree_map};
 use std::hash::BuildHasher;
 use std::ops::ControlFlow;
 
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Unseen {
-    /// By number, in the order in which they are shown.
+    /// Messages, and the changes that have an entry each, by number. Entries of all sorts are shown in the order of their numbers.
     entries: BTreeMap<u64, Entry>,
     next: u64,
-    /// The changes that have an entry each.
+    /// The changes among these.
     each: Marks,
     /// The entries that show the newest state of a topic: of the topic as such, and of it for one peer.
-    of_all: Topics,
-    of_peers: HashMap<PeerId, Topics>,
+    topics: HashMap<Option<PeerId>, Topics>,
     newest: usize,
-    /// Those of peers that have left, which are shown no more, and how many entries these are.
-    left: HashMap<PeerId, Box<dyn Iterator<Item = u64> + Send>>,
-    hidden: usize,
-    /// What the entries of all changes cost.
+    /// The number of the first entry of each of these.
+    firsts: BTreeMap<u64, Option<PeerId>>,
+    /// Those of peers that have left, which are shown no more.
+    left: HashMap<PeerId, btree_map::IntoValues<u64, Newest>>,
+    /// What the entries of all changes cost, those that are shown no more as well.
     octets: usize,
     hasher: RandomState,
 }
@@ -40,10 +41,14 @@ pub(crate) struct Unseen {
 /// What a change costs beside the octets of its topic, at most: its entry, and its place in the maps.
 const ENTRY: usize = 200;
 
-/// Where the entries of topics are, and how long these are together.
+/// The newest states of topics.
 #[derive(Default)]
 struct Topics {
+    /// By number.
+    entries: BTreeMap<u64, Newest>,
+    /// The numbers, by the hashes of the topics.
     numbers: Numbers,
+    /// How long the topics are together.
     octets: usize,
 }
 
@@ -78,8 +83,6 @@ pub(crate) enum Seen {
     Message(Message),
     /// A change of subscriptions.
     Change(Message),
-    /// Nothing of this entry, but perhaps something of the next.
-    Hidden,
 }
 
 /// Small, as there may be very many topics.
@@ -87,14 +90,11 @@ enum Entry {
     Message(Box<Message>),
     /// A topic, whether it is wanted, and the peer that said so, if one did.
     Each(Box<[u8]>, bool, Option<PeerId>),
-    Newest(Newest),
 }
 
 /// The newest state of a topic.
 struct Newest {
     topic: Box<[u8]>,
-    /// The peer whose topic it is, if it is not the state for all of them.
-    of: Option<PeerId>,
     /// Who changed it last, if that peer said so itself.
     by: Option<PeerId>,
     /// What the application takes the state for until it sees this.
@@ -125,7 +125,7 @@ impl Unseen {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries.len() == self.hidden
+        self.entries.is_empty() && self.firsts.is_empty()
     }
 
     /// A message of a peer waits.
@@ -150,8 +150,8 @@ impl Unseen {
 
     /// Returns true if so much waits of this peer that no other topic of it can be added.
     pub(crate) fn is_crowded(&self, peer: PeerId, topic: &[u8], limit: Marks) -> bool {
-        self.of_peers.get(&peer).is_some_and(|of_peer| {
-            let many = limit.messages != 0 && of_peer.numbers.len() >= limit.messages;
+        self.topics.get(&Some(peer)).is_some_and(|of_peer| {
+            let many = limit.messages != 0 && of_peer.entries.len() >= limit.messages;
             (many || of_peer.octets + topic.len() > limit.bytes)
                 && self.find(Some(peer), topic, self.hasher.hash_one(topic)).is_none()
         })
@@ -159,52 +159,46 @@ impl Unseen {
 
     /// A peer is gone, and nobody is to hear what it still wanted. Returns how many changes that were.
     pub(crate) fn hide(&mut self, peer: PeerId) -> usize {
-        let Some(topics) = self.of_peers.remove(&peer) else { return 0 };
-        give_back(&mut self.of_peers);
-        let hidden = topics.numbers.len();
+        let Some(topics) = self.topics.remove(&Some(peer)) else { return 0 };
+        give_back(&mut self.topics);
+        if let Some((first, _)) = topics.entries.first_key_value() {
+            self.firsts.remove(first);
+        }
+        let hidden = topics.entries.len();
         self.newest -= hidden;
-        self.hidden += hidden;
-        self.left.insert(peer, Box::new(topics.numbers.into_iter()));
+        self.left.insert(peer, topics.entries.into_values());
         hidden
     }
 
     /// Lets go what is hidden of a peer, as long as `goes_on` says so after each. Returns true if nothing is left.
     pub(crate) fn drop_hidden(&mut self, peer: PeerId, mut goes_on: impl FnMut() -> ControlFlow<()>) -> bool {
-        let Some(mut numbers) = self.left.remove(&peer) else { return true };
-        while let Some(number) = numbers.next() {
-            if let Some(Entry::Newest(newest)) = self.entries.remove(&number) {
-                self.hidden -= 1;
-                self.octets -= ENTRY + newest.topic.len();
-            }
+        let Some(hidden) = self.left.get_mut(&peer) else { return true };
+        for newest in hidden {
+            self.octets -= ENTRY + newest.topic.len();
             if goes_on().is_break() {
-                self.left.insert(peer, numbers);
                 return false;
             }
         }
+        self.left.remove(&peer);
         give_back(&mut self.left);
         true
     }
 
     /// What is to be shown next.
     pub(crate) fn pop(&mut self) -> Option<Seen> {
-        let (number, entry) = self.entries.pop_first()?;
-        Some(match entry {
+        let first = self.entries.first_key_value().map(|(number, _)| *number);
+        let newest = self.firsts.first_key_value().map(|(number, of)| (*number, *of));
+        if let Some((number, of)) = newest.filter(|(number, _)| first.is_none_or(|first| *number < first)) {
+            let Newest { topic, by, is, .. } = self.remove(of, number)?;
+            return Some(Seen::Change(event_message(is, &topic, by)));
+        }
+        Some(match self.entries.pop_first()?.1 {
             Entry::Message(message) => Seen::Message(*message),
             Entry::Each(topic, subscribe, by) => {
                 self.each.messages -= 1;
                 self.each.bytes -= 1 + topic.len();
                 self.octets -= ENTRY + topic.len();
                 Seen::Change(event_message(subscribe, &topic, by))
-            }
-            Entry::Newest(Newest { topic, of, by, is, .. }) => {
-                let hash = self.hasher.hash_one(&*topic);
-                if self.forget(of, hash, number, topic.len()) {
-                    Seen::Change(event_message(is, &topic, by))
-                } else {
-                    self.hidden -= 1;
-                    self.octets -= ENTRY + topic.len();
-                    Seen::Hidden
-                }
             }
         })
     }
@@ -214,11 +208,15 @@ impl Unseen {
         *self = Unseen::default();
     }
 
-    fn add(&mut self, entry: Entry) -> u64 {
-        let number = self.next;
-        self.next += 1;
+    fn add(&mut self, entry: Entry) {
+        let number = self.number();
         self.entries.insert(number, entry);
-        number
+    }
+
+    /// The number of a new entry, which is shown behind all others.
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
     }
 
     fn merge_change(&mut self, change: &Change<'_>, detail: Detail) {
@@ -227,10 +225,9 @@ impl Unseen {
             return self.merge(Some(peer), had, change);
         }
         // A repeated subscription is not shown once its peer has taken it back.
-        if !subscribe && self.of_peers.contains_key(&peer) {
-            let hash = self.hasher.hash_one(topic);
-            if let Some((number, _)) = self.find(Some(peer), topic, hash) {
-                self.withdraw(Some(peer), topic, hash, number);
+        if !subscribe && self.topics.contains_key(&Some(peer)) {
+            if let Some(number) = self.find(Some(peer), topic, self.hasher.hash_one(topic)) {
+                self.remove(Some(peer), number);
             }
         }
         if is_edge {
@@ -245,56 +242,52 @@ impl Unseen {
         let Change { peer, is_said, topic, subscribe, .. } = *change;
         let by = is_said.then_some(peer);
         let hash = self.hasher.hash_one(topic);
-        if let Some((number, was)) = self.find(of, topic, hash) {
-            if !was && !subscribe {
-                self.withdraw(of, topic, hash, number);
-            } else if let Some(Entry::Newest(newest)) = self.entries.get_mut(&number) {
-                (newest.by, newest.is) = (by, subscribe);
+        if let Some(number) = self.find(of, topic, hash) {
+            let newest = self.topics.get_mut(&of).and_then(|topics| topics.entries.get_mut(&number));
+            match newest {
+                // What came and went unseen is nothing to the application.
+                Some(Newest { was: false, .. }) if !subscribe => drop(self.remove(of, number)),
+                Some(newest) => (newest.by, newest.is) = (by, subscribe),
+                None => {}
             }
         } else if was || subscribe {
-            let number = self.add(Entry::Newest(Newest { topic: topic.into(), of, by, was, is: subscribe }));
+            let number = self.number();
             self.newest += 1;
             self.octets += ENTRY + topic.len();
-            let topics = match of {
-                None => &mut self.of_all,
-                Some(peer) => self.of_peers.entry(peer).or_default(),
-            };
+            let topics = self.topics.entry(of).or_default();
+            if topics.entries.is_empty() {
+                self.firsts.insert(number, of);
+            }
             topics.octets += topic.len();
             topics.numbers.insert(hash, number);
+            topics.entries.insert(number, Newest { topic: topic.into(), by, was, is: subscribe });
         }
     }
 
-    /// The application need not hear of this topic.
-    fn withdraw(&mut self, of: Option<PeerId>, topic: &[u8], hash: u64, number: u64) {
-        if self.forget(of, hash, number, topic.len()) {
-            self.entries.remove(&number);
-        }
+    /// The number of the entry of a topic with that hash.
+    fn find(&self, of: Option<PeerId>, topic: &[u8], hash: u64) -> Option<u64> {
+        let Topics { entries, numbers, .. } = self.topics.get(&of)?;
+        let is_of = |number: &u64| entries.get(number).is_some_and(|newest| *newest.topic == *topic);
+        numbers.with_hash(hash).find(is_of)
     }
 
-    /// The number of the entry of a topic with that hash, and what the application takes its state for.
-    fn find(&self, of: Option<PeerId>, topic: &[u8], hash: u64) -> Option<(u64, bool)> {
-        let topics = of.map_or(Some(&self.of_all), |peer| self.of_peers.get(&peer))?;
-        topics.numbers.with_hash(hash).find_map(|number| match self.entries.get(&number) {
-            Some(Entry::Newest(newest)) if *newest.topic == *topic => Some((number, newest.was)),
-            Some(Entry::Newest(_) | Entry::Message(_) | Entry::Each(..)) | None => None,
-        })
-    }
-
-    /// The entry of a topic of that length is to be merged with no more. Returns false if it was to be shown no more.
-    fn forget(&mut self, of: Option<PeerId>, hash: u64, number: u64, len: usize) -> bool {
-        let topics = of.map_or(Some(&mut self.of_all), |peer| self.of_peers.get_mut(&peer));
-        let Some(topics) = topics else { return false };
-        if !topics.numbers.remove(hash, number) {
-            return false;
+    /// Takes out the entry of a topic, which has that number.
+    fn remove(&mut self, of: Option<PeerId>, number: u64) -> Option<Newest> {
+        let topics = self.topics.get_mut(&of)?;
+        let newest = topics.entries.remove(&number)?;
+        topics.numbers.remove(self.hasher.hash_one(&*newest.topic), number);
+        topics.octets -= newest.topic.len();
+        let next = topics.entries.first_key_value().map(|(number, _)| *number);
+        if self.firsts.remove(&number).is_some() {
+            self.firsts.extend(next.map(|next| (next, of)));
         }
-        topics.octets -= len;
-        if let Some(peer) = of.filter(|_| topics.numbers.is_empty()) {
-            self.of_peers.remove(&peer);
-            give_back(&mut self.of_peers);
+        if next.is_none() {
+            self.topics.remove(&of);
+            give_back(&mut self.topics);
         }
         self.newest -= 1;
-        self.octets -= ENTRY + len;
-        true
+        self.octets -= ENTRY + newest.topic.len();
+        Some(newest)
     }
 }
 
@@ -383,9 +376,9 @@ mod tests {
             let of = |of: u32| (detail == Detail::All).then_some(peer(of));
             let wanted = world.wanted.iter().flat_map(|(topic, peers)| peers.iter().map(|peer| (*topic, of(*peer))));
             assert_eq!(world.known, wanted.collect(), "round {round}, {detail:?}");
-            let Unseen { entries, each, of_all, of_peers, newest, octets, .. } = &world.unseen;
+            let Unseen { entries, each, topics, firsts, newest, octets, .. } = &world.unseen;
             assert_eq!((entries.len(), each.messages, each.bytes, *octets), (0, 0, 0, 0));
-            assert_eq!((of_all.numbers.len(), of_all.octets, of_peers.len(), *newest), (0, 0, 0, 0));
+            assert_eq!((topics.len(), firsts.len(), *newest), (0, 0, 0));
         }
     }
 
@@ -422,7 +415,6 @@ mod tests {
         world.change(0, 0, true, Detail::Edges);
         let bodies = std::iter::from_fn(|| match world.unseen.pop()? {
             Seen::Change(message) | Seen::Message(message) => Some(message.first().to_vec()),
-            Seen::Hidden => None,
         });
         assert_eq!(bodies.last().expect("five"), [1, 0]);
     }
@@ -468,11 +460,32 @@ mod tests {
             assert_eq!((done, world.unseen.is_empty(), world.unseen.changes()), (false, false, 4));
             let seen: Vec<_> = std::iter::from_fn(|| world.unseen.pop()).collect();
             let shown = seen.iter().filter(|seen| matches!(seen, Seen::Change(_))).count();
-            assert_eq!((shown, seen.len()), (4, 4 + 5 - dropped));
+            assert_eq!((shown, seen.len()), (4, 4));
             assert!(world.unseen.is_empty() && world.unseen.drop_hidden(peer(1), || ControlFlow::Continue(())));
-            let Unseen { entries, left, hidden, octets, .. } = &world.unseen;
-            assert_eq!((entries.len(), left.len(), *hidden, *octets), (0, 0, 0, 0));
+            let Unseen { entries, left, octets, .. } = &world.unseen;
+            assert_eq!((entries.len(), left.len(), *octets), (0, 0, 0));
         }
+    }
+
+    #[test]
+    fn what_is_next_is_found_at_once_however_much_is_hidden_before_it() {
+        let mut world = World::default();
+        for topic in 0..4 {
+            world.change(0, topic, true, Detail::All);
+        }
+        for topic in 4..200 {
+            world.change(1, topic, true, Detail::All);
+            world.change(2, topic, true, Detail::All);
+        }
+        for leaver in [1, 2] {
+            world.unseen.hide(peer(leaver));
+        }
+        world.change(3, 200, true, Detail::All);
+        for topic in [0, 1, 2, 3, 200] {
+            let Some(Seen::Change(message)) = world.unseen.pop() else { panic!("{topic} is next") };
+            assert_eq!(message.first(), [1, topic]);
+        }
+        assert!(world.unseen.pop().is_none(), "and nothing else is shown");
     }
 
     /// A table that is made anew now and then keeps whoever waits for a lock waiting as long. What other programs take is left out by

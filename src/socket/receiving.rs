@@ -1012,12 +1012,10 @@ impl Core {
             return None;
         }
         let (mut credited, mut resume, mut gone) = (None, None, None);
-        let (message, next) = loop {
+        let (message, next) = {
             let mut arrivals = self.lock_arrivals();
             let Arrivals { unseen, shown, flows, .. } = &mut *arrivals;
             let message = match unseen.pop()? {
-                // There may be very many in a row, and drivers wait for the lock.
-                Seen::Hidden => continue,
                 Seen::Change(message) => {
                     shown.set(unseen.octets());
                     message
@@ -1033,7 +1031,7 @@ impl Core {
                     message
                 }
             };
-            break (message, if unseen.is_empty() { Next::Answer } else { Next::Receive });
+            (message, if unseen.is_empty() { Next::Answer } else { Next::Receive })
         };
         self.context.attend();
         let inproc = credited.and_then(|peer| reader.sources.get_mut(*reader.places.get(&peer)?)?.inproc.as_ref());
