@@ -802,6 +802,7 @@ impl Core {
             self.arrived.store(false, Ordering::Relaxed);
             std::mem::swap(&mut arrivals.items, &mut items);
         }
+        let mut replaces = false;
         for item in items.drain(..) {
             let peer = match item {
                 Arrival::Wire(peer, wire) => {
@@ -816,7 +817,7 @@ impl Core {
                     peer
                 }
                 Arrival::Newest(peer, newest) => {
-                    reader.source(peer).newest = Some(newest);
+                    replaces |= reader.source(peer).newest.replace(newest).is_some();
                     peer
                 }
                 Arrival::Notice(peer) => {
@@ -832,6 +833,10 @@ impl Core {
         }
         if items.capacity() <= 4096 {
             reader.scratch = items;
+        }
+        if replaces {
+            // What was replaced counts no more.
+            self.context.attend();
         }
     }
 
@@ -1238,6 +1243,7 @@ impl Core {
             reader.discarded += discarded;
             self.rest(&mut reader);
         }
+        self.context.attend();
     }
 
     /// Pieces of a closing inproc peer, handed over with its last breath.
@@ -1328,7 +1334,7 @@ fn fit(wire: Bytes) -> Bytes {
 mod tests {
     use super::*;
     use crate::budget::{Budget, BudgetHalf};
-    use crate::{AnySocket, Context, Sub, XPub};
+    use crate::{AnySocket, Context, Pull, Sub, XPub};
 
     const LONG: Duration = Duration::from_secs(10);
 
@@ -1386,6 +1392,38 @@ mod tests {
                 }
                 eventually(&format!("{kind} keeps nothing over {over}"), || kept(&here.core) == (0, 0, 0));
             }
+        }
+    }
+
+    /// A long message of which no other has a part.
+    fn long_message(octets: usize) -> Incoming {
+        let header = [&[2][..], &(octets as u64).to_be_bytes()].concat();
+        Incoming::Message([header, vec![7; octets]].map(Bytes::from).into_iter().collect())
+    }
+
+    #[test]
+    fn whoever_waits_for_the_room_of_a_newest_message_goes_on_when_that_is_replaced_or_thrown_away() {
+        let acts: [fn(&Core); 2] = [
+            |core| {
+                core.arrive(peer(0), long_message(1000));
+                core.collect(&mut core.lock_recv());
+            },
+            Core::discard_all,
+        ];
+        for act in acts {
+            let context = Context::builder().byte_budget(Some(2 << 20)).build();
+            let conflated = Pull::builder().context(&context).conflate(true).build().expect("good options");
+            let stopped = Pull::in_context(&context);
+            let (conflated, stopped) = (&conflated.core, &stopped.core);
+            conflated.open_flow(peer(0));
+            conflated.arrive(peer(0), long_message(2 << 20));
+            conflated.collect(&mut conflated.lock_recv());
+            stopped.open_flow(peer(0));
+            stopped.arrive(peer(0), long_message(100_000));
+            let gate = stopped.gate_of(peer(0)).expect("its flow");
+            assert!(gate.is_closed(), "the budget is used up");
+            act(conflated);
+            assert!(!gate.is_closed(), "there is room again");
         }
     }
 
