@@ -1,6 +1,6 @@
 //! Where a socket binds or connects: `scheme://address`.
 
-use crate::error::Error;
+use crate::error::{Error, shortened};
 use crate::event::Cause;
 use std::fmt;
 use std::str::FromStr;
@@ -121,7 +121,9 @@ impl FromStr for Endpoint {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Endpoint, Error> {
-        let invalid = |reason: &str| Error::InvalidEndpoint { endpoint: shorten(text), reason: reason.to_owned() };
+        // The text may be of any length.
+        let invalid =
+            |reason: &str| Error::InvalidEndpoint { endpoint: shortened(text).into_owned(), reason: reason.to_owned() };
         if text.len() > Endpoint::MAX_LEN {
             return Err(invalid("it is longer than 4096 octets"));
         }
@@ -158,15 +160,6 @@ impl fmt::Debug for Endpoint {
 impl AsRef<str> for Endpoint {
     fn as_ref(&self) -> &str {
         &self.text
-    }
-}
-
-/// An error message names the culprit without repeating four kilobytes of it.
-fn shorten(text: &str) -> String {
-    const SHOWN: usize = 128;
-    match text.char_indices().nth(SHOWN) {
-        Some((cut, _)) => format!("{}…", text.get(..cut).unwrap_or_default()),
-        None => text.to_owned(),
     }
 }
 

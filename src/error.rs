@@ -2,6 +2,7 @@
 
 use crate::kind::SocketKind;
 use crate::message::Message;
+use std::borrow::Cow;
 use std::io;
 use thiserror::Error as ThisError;
 
@@ -22,7 +23,7 @@ use thiserror::Error as ThisError;
 pub enum Error {
     /// The endpoint's text is not of the form its transport asks for.
     #[doc(alias = "EINVAL")]
-    #[error("endpoint `{endpoint}` is not valid: {reason}")]
+    #[error("endpoint `{}` is not valid: {reason}", shortened(.endpoint))]
     InvalidEndpoint {
         /// The text given.
         endpoint: String,
@@ -31,7 +32,7 @@ pub enum Error {
     },
     /// No transport is registered for the endpoint's scheme.
     #[doc(alias = "EPROTONOSUPPORT")]
-    #[error("no transport is registered for `{endpoint}`; there are {known}")]
+    #[error("no transport is registered for `{}`; there are {known}", shortened(.endpoint))]
     UnknownScheme {
         /// The endpoint given.
         endpoint: String,
@@ -40,14 +41,14 @@ pub enum Error {
     },
     /// Somebody is bound there already.
     #[doc(alias = "EADDRINUSE")]
-    #[error("`{endpoint}` is in use already")]
+    #[error("`{}` is in use already", shortened(.endpoint))]
     AddressInUse {
         /// The endpoint given.
         endpoint: String,
     },
     /// The socket has no such endpoint.
     #[doc(alias = "ENOENT")]
-    #[error("the socket is not {verb} `{endpoint}`; it has {known}")]
+    #[error("the socket is not {verb} `{}`; it has {known}", shortened(.endpoint))]
     NoSuchEndpoint {
         /// The endpoint given.
         endpoint: String,
@@ -57,7 +58,7 @@ pub enum Error {
         known: String,
     },
     /// The system refused.
-    #[error("{action} `{subject}` failed: {source}")]
+    #[error("{action} `{}` failed: {source}", shortened(.subject))]
     System {
         /// What was tried, such as `binding`.
         action: &'static str,
@@ -116,6 +117,15 @@ impl From<Error> for io::Error {
             Error::Failed | Error::Forked => io::ErrorKind::Other,
         };
         io::Error::new(kind, error)
+    }
+}
+
+/// How an error names an endpoint, or a part of one, without repeating four kilobytes of it.
+pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
+    const SHOWN: usize = 128;
+    match text.char_indices().nth(SHOWN).and_then(|(cut, _)| text.get(..cut)) {
+        Some(shown) => format!("{shown}…").into(),
+        None => text.into(),
     }
 }
 

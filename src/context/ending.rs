@@ -7,6 +7,7 @@
 
 use super::{Context, Handle, Inner};
 use crate::engine::contain::contain;
+use crate::error::shortened;
 use crate::stats::Unsent;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -185,7 +186,7 @@ pub(super) fn report(inner: &Inner, undelivered: impl Iterator<Item = (Arc<str>,
     let more = by_endpoint.len().saturating_sub(NAMED);
     for (place, (endpoint, messages)) in by_endpoint.into_iter().take(NAMED).enumerate() {
         // An endpoint is a caller's text: nothing in it may begin a line of its own.
-        let endpoint = endpoint.replace(char::is_control, "?");
+        let endpoint = shortened(&endpoint).replace(char::is_control, "?");
         line += &format!("{}{endpoint} ({messages})", if place == 0 { "" } else { ", " });
     }
     if more > 0 {

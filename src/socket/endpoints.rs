@@ -8,7 +8,7 @@ use crate::engine::contain::contain;
 use crate::engine::listener::SharedListener;
 use crate::engine::port::Command;
 use crate::engine::{EndpointId, Host, Settings};
-use crate::error::Error;
+use crate::error::{Error, shortened};
 use crate::event::{Event, EventKind};
 use crate::kind::SocketKind;
 use crate::options::{Options, ReconnectStop, Setting};
@@ -221,7 +221,7 @@ impl Core {
             let as_given = || given.iter().find(|id| list.contains_key(id)).copied();
             let at_any = || list.iter().find(|(_, known)| is_wildcard_of(text, known)).map(|(id, _)| *id);
             let Some(id) = exact.or_else(as_given).or_else(at_any) else {
-                let known: Vec<&str> = list.values().map(String::as_str).take(8).collect();
+                let known: Vec<_> = list.values().map(|known| shortened(known)).take(8).collect();
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                 return Err(Error::NoSuchEndpoint { endpoint: text.to_owned(), verb, known });
             };
@@ -302,7 +302,7 @@ impl Core {
         drop(transports);
         transport
             .check(endpoint.address(), purpose)
-            .map_err(|error| Error::InvalidEndpoint { endpoint: endpoint.to_string(), reason: error.to_string() })?;
+            .map_err(|error| Error::InvalidEndpoint { endpoint: endpoint.to_string(), reason: error.problem().to_owned() })?;
         Ok(transport)
     }
 }

@@ -400,5 +400,5 @@ fn about(id: EndpointId, endpoint: &Endpoint, assigned_id: Bytes) -> About {
 
 fn check_inproc(endpoint: &Endpoint) -> Result<(), Error> {
     check_name(endpoint.address())
-        .map_err(|error| Error::InvalidEndpoint { endpoint: endpoint.to_string(), reason: error.to_string() })
+        .map_err(|error| Error::InvalidEndpoint { endpoint: endpoint.to_string(), reason: error.problem().to_owned() })
 }

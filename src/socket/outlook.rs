@@ -6,6 +6,7 @@ use super::endpoints::INPROC;
 use super::sending::Wire;
 use crate::endpoint::{EndpointInfo, EndpointState};
 use crate::engine::{Course, EndpointId};
+use crate::error::shortened;
 use crate::event::Cause;
 use std::collections::BTreeMap;
 use std::io;
@@ -145,7 +146,7 @@ impl Core {
             reasons.extend(self.lock_endpoints().given_up.as_ref().map(why_given_up));
         }
         if let (true, Some(endpoint)) = (connecting.is_empty(), listening.first()) {
-            reasons.push(format!("nobody has connected to {}", endpoint.endpoint));
+            reasons.push(format!("nobody has connected to {}", shortened(&endpoint.endpoint)));
         }
         let more = reasons.len().saturating_sub(NAMED);
         reasons.truncate(NAMED);
@@ -188,24 +189,26 @@ fn why_given_up(endpoint: &EndpointInfo) -> String {
         Some(Cause::Refused(why)) if is_inproc(&endpoint.endpoint) => why.to_string(),
         Some(_) | None => why_not(endpoint),
     };
-    format!("`{}` was given up: {why}", endpoint.endpoint)
+    format!("`{}` was given up: {why}", shortened(&endpoint.endpoint))
 }
 
 /// Why a connecting endpoint has no connection.
 fn why_not(endpoint: &EndpointInfo) -> String {
+    let name = shortened(&endpoint.endpoint);
     let at = endpoint.address.as_deref().unwrap_or_else(|| {
         endpoint.endpoint.split_once("://").map_or(endpoint.endpoint.as_str(), |(_, address)| address)
     });
+    let at = shortened(at);
     if endpoint.state == EndpointState::Ended && is_inproc(&endpoint.endpoint) {
         let why = match &endpoint.last_error {
-            None | Some(Cause::Peer) => format!("the binder of {} has closed", endpoint.endpoint),
-            Some(cause) => format!("{}: {cause}", endpoint.endpoint),
+            None | Some(Cause::Peer) => format!("the binder of {name} has closed"),
+            Some(cause) => format!("{name}: {cause}"),
         };
         return format!("{why}; inproc does not connect again by itself: call `connect`");
     }
     let Some(cause) = &endpoint.last_error else {
         return if is_inproc(&endpoint.endpoint) {
-            format!("nobody has bound {}", endpoint.endpoint)
+            format!("nobody has bound {name}")
         } else {
             format!("no answer from {at} yet")
         };
@@ -216,7 +219,7 @@ fn why_not(endpoint: &EndpointInfo) -> String {
             io::ErrorKind::TimedOut if endpoint.address.is_some() => format!("no answer from {at}"),
             io::ErrorKind::NotFound if error.raw_os_error().is_some() => format!("there is no {at}"),
             _ if endpoint.address.is_some() => format!("{at}: {error}"),
-            _ => format!("{}: {error}", endpoint.endpoint),
+            _ => format!("{name}: {error}"),
         },
         Cause::Peer => format!("connection closed by {at}"),
         cause => format!("{at}: {cause}"),

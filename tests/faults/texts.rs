@@ -107,6 +107,35 @@ fn a_value_that_is_too_long_is_not_repeated() {
 }
 
 #[test]
+fn a_long_endpoint_is_not_repeated_in_full() {
+    let context = Context::builder().drop_wait(Some(Duration::ZERO)).build();
+    let (push, other) = (Push::in_context(&context), Push::in_context(&context));
+    let name = |letter: &str| format!("inproc://{}", letter.repeat(4000));
+    let brief = Duration::from_millis(1);
+    push.connect(name("c")).expect("nobody is bound yet");
+    other.bind(name("b")).expect("bound");
+    let digits = "1".repeat(4000);
+    for text in [
+        push.connect(name("too long")).expect_err("too long").to_string(),
+        push.connect(format!("tcp://{digits}:1")).expect_err("no address").to_string(),
+        push.connect(format!("tcp://host:{digits}")).expect_err("no port").to_string(),
+        push.connect(format!("tcp://[{digits}]:1")).expect_err("no address").to_string(),
+        push.connect(format!("tcp://[::1]{digits}")).expect_err("no port").to_string(),
+        push.connect(format!("ipc://{digits}")).expect_err("too long a path").to_string(),
+        push.connect(format!("udp://{digits}")).expect_err("no such scheme").to_string(),
+        push.bind(name("b")).expect_err("it is taken").to_string(),
+        push.unbind(name("c")).expect_err("it is not bound").to_string(),
+        push.disconnect("inproc://d").expect_err("it is not connected").to_string(),
+        push.wait_for_peers(1, brief).expect_err("nobody is bound").to_string(),
+        other.wait_for_peers(1, brief).expect_err("nobody connects").to_string(),
+    ] {
+        assert!(text.contains('…') && text.len() < 400, "{text}");
+    }
+    let error = push.bind(name("b")).expect_err("it is taken");
+    assert!(matches!(error, Error::AddressInUse { endpoint } if endpoint == name("b")), "a program gets all of it");
+}
+
+#[test]
 fn an_endpoint_a_socket_does_not_have_is_told_in_words() {
     let context = Context::new();
     let pull = Pull::in_context(&context);

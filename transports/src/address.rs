@@ -1,12 +1,13 @@
 //! What is wrong with an address, said so that the caller can mend it.
 
+use std::borrow::Cow;
 use std::io;
 
 /// Says which address cannot be used, and what would be allowed in its place.
 ///
 /// It converts into an [`io::Error`] of kind [`InvalidInput`](io::ErrorKind::InvalidInput) that carries it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("bad address {address:?}: {problem}")]
+#[error("bad address {:?}: {problem}", shortened(.address))]
 pub struct AddressError {
     address: String,
     problem: String,
@@ -32,5 +33,14 @@ impl AddressError {
 impl From<AddressError> for io::Error {
     fn from(error: AddressError) -> Self {
         io::Error::new(io::ErrorKind::InvalidInput, error)
+    }
+}
+
+/// How an error names an address, or a part of one, whatever its length.
+pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
+    const SHOWN: usize = 128;
+    match text.char_indices().nth(SHOWN).and_then(|(cut, _)| text.get(..cut)) {
+        Some(shown) => format!("{shown}…").into(),
+        None => text.into(),
     }
 }

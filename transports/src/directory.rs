@@ -62,11 +62,8 @@ pub fn check_name(name: &str) -> Result<(), AddressError> {
         return Err(AddressError::new(name, "the name is empty; give any text"));
     }
     if name.len() > MAX_NAME {
-        let shown: String = name.chars().take(40).collect();
-        return Err(AddressError::new(
-            format!("{shown}…"),
-            format!("the name has {} bytes, at most {MAX_NAME} are allowed", name.len()),
-        ));
+        let problem = format!("the name has {} bytes, at most {MAX_NAME} are allowed", name.len());
+        return Err(AddressError::new(name, problem));
     }
     Ok(())
 }

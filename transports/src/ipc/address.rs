@@ -21,7 +21,7 @@ pub(super) enum Name<'a> {
 
 impl<'a> Name<'a> {
     pub(super) fn parse(address: &'a str, purpose: Purpose) -> Result<Self, AddressError> {
-        let wrong = |problem: String| Err(AddressError::new(shortened(address), problem));
+        let wrong = |problem: String| Err(AddressError::new(address, problem));
         if address.is_empty() {
             return wrong("the path is missing; give a path, @name or, to bind, *".to_owned());
         }
@@ -66,18 +66,7 @@ pub(super) fn write(address: &SockAddr) -> String {
     address.as_pathname().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// An address of any length is quoted in errors, but not in full.
-fn shortened(address: &str) -> String {
-    let mut shown: String = address.chars().take(MAX_SHOWN).collect();
-    if shown.len() < address.len() {
-        shown.push('…');
-    }
-    shown
-}
-
 /// The room for a path, its terminator included.
 pub(super) const PATH_SIZE: usize = size_of::<libc::sockaddr_un>() - std::mem::offset_of!(libc::sockaddr_un, sun_path);
 
 const ABSTRACT_NAMES: bool = cfg!(any(target_os = "linux", target_os = "android"));
-
-const MAX_SHOWN: usize = 200;

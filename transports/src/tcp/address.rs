@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::address::AddressError;
+use crate::address::{AddressError, shortened};
 
 /// One end: a host and a port. Port 0 stands for "any".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +61,7 @@ impl<'a> Destination<'a> {
 pub(super) fn parse_resolved(address: &str) -> Result<(Option<SocketAddr>, SocketAddr), AddressError> {
     let numeric = |text: &str| {
         text.parse::<SocketAddr>().map_err(|_| {
+            let text = shortened(text);
             AddressError::new(address, format!("{text:?} is not a resolved address; 127.0.0.1:5555 or [::1]:5555 is"))
         })
     };
@@ -109,7 +110,7 @@ fn split(text: &str) -> Result<(&str, Option<&str>), String> {
         return match rest.strip_prefix(':') {
             Some(port) => Ok((host, Some(port))),
             None if rest.is_empty() => Ok((host, None)),
-            None => Err(format!("{rest:?} follows the ']'; only a colon and the port may")),
+            None => Err(format!("{:?} follows the ']'; only a colon and the port may", shortened(rest))),
         };
     }
     match text.split_once(':') {
@@ -136,7 +137,7 @@ fn parse_host(text: &str) -> Result<Host<'_>, String> {
     }
     // The resolver would read some of these as addresses in ways nobody expects today.
     if text.bytes().all(|c| c.is_ascii_digit() || c == b'.') {
-        return Err(format!("{text:?} is not an IPv4 address, which is four numbers of 0 to 255"));
+        return Err(format!("{:?} is not an IPv4 address, which is four numbers of 0 to 255", shortened(text)));
     }
     if let Some(bad) = text.chars().find(|&c| !c.is_ascii_graphic() || NOT_IN_NAMES.contains(c)) {
         return Err(format!("{bad:?} cannot stand in a host; {HOSTS}"));
@@ -152,7 +153,9 @@ fn parse_v6(text: &str) -> Result<Host<'_>, String> {
         Some((ip, zone)) => (ip, Some(zone)),
         None => (text, None),
     };
-    let Ok(ip) = ip.parse() else { return Err(format!("{ip:?} in the brackets is not an IPv6 address")) };
+    let Ok(ip) = ip.parse() else {
+        return Err(format!("{:?} in the brackets is not an IPv6 address", shortened(ip)));
+    };
     if zone.is_some_and(|zone| zone.is_empty() || !zone.bytes().all(|c| c.is_ascii_graphic() && c != b'%')) {
         return Err("the zone after '%' must be the name or number of an interface".to_owned());
     }
@@ -168,7 +171,7 @@ fn parse_port(text: &str) -> Result<u16, String> {
     let decimal = text.len() <= 5 && text.bytes().all(|c| c.is_ascii_digit());
     match text.parse() {
         Ok(port) if decimal => Ok(port),
-        Ok(_) | Err(_) => Err(format!("port {text:?} is not a decimal number of 0 to 65535")),
+        Ok(_) | Err(_) => Err(format!("port {:?} is not a decimal number of 0 to 65535", shortened(text))),
     }
 }
 

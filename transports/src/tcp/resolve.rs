@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 
 use super::address::{Destination, Host, Place};
-use crate::address::AddressError;
+use crate::address::{AddressError, shortened};
 use crate::options::LinkOptions;
 
 /// The addresses to try when binding, best first.
@@ -92,7 +92,7 @@ fn v6(address: &str, ip: Ipv6Addr, zone: Option<&str>, port: u16, options: &Link
     let scope = match zone {
         None => 0,
         Some(zone) => zone_number(zone).ok_or_else(|| {
-            let problem = format!("the zone {zone:?} is not an interface of this host");
+            let problem = format!("the zone {:?} is not an interface of this host", shortened(zone));
             io::Error::new(io::ErrorKind::NotFound, AddressError::new(address, problem))
         })?,
     };
