@@ -41,7 +41,7 @@ pub enum RecvIntoError<M = Message> {
     #[error("nothing was received: {0}")]
     Receive(RecvError),
     /// The message has more octets than the buffer.
-    #[error("the message has {octets} octets, and the buffer {room}")]
+    #[error("the message has {octets} octets, and the buffer {room}; `into_message` returns it")]
     TooLong {
         /// The message.
         message: M,
@@ -51,7 +51,7 @@ pub enum RecvIntoError<M = Message> {
         room: usize,
     },
     /// The message has several frames. In one buffer nothing would tell where each of them ends.
-    #[error("the message has several frames, which one buffer would not keep apart")]
+    #[error("the message has several frames, which one buffer would not keep apart; `into_message` returns it")]
     SeveralFrames(M),
 }
 

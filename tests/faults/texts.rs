@@ -498,10 +498,22 @@ fn a_message_that_is_longer_than_the_buffer_is_told_with_both_lengths() {
         for length in [17, 1000, 100_000] {
             push.send(vec![7; length]).expect("accepted");
             let error = pull.recv_into_timeout(&mut [0; 8], PATIENCE).expect_err("it is longer");
-            assert_eq!(error.to_string(), format!("the message has {length} octets, and the buffer 8"));
+            let told = format!("the message has {length} octets, and the buffer 8; `into_message` returns it");
+            assert_eq!(error.to_string(), told);
             assert!(error.into_message().is_some_and(|message| message.byte_len() == length));
         }
     }
+}
+
+#[test]
+fn a_message_of_several_frames_that_does_not_fit_a_buffer_is_told_to_be_in_the_error() {
+    let context = Context::new();
+    let (push, pull) = (Push::in_context(&context), Pull::in_context(&context));
+    push.connect(pull.bind("inproc://frames").expect("bound")).expect("connected");
+    push.send(["two", "frames"]).expect("accepted");
+    let error = pull.recv_into_timeout(&mut [0; 8], PATIENCE).expect_err("one buffer does not keep them apart");
+    assert!(error.to_string().contains("`into_message` returns it"), "{error}");
+    assert!(error.into_message().is_some_and(|message| message.len() == 2));
 }
 
 #[test]
