@@ -3,7 +3,7 @@
 use crate::kind::SocketKind;
 use crate::message::Message;
 use std::borrow::Cow;
-use std::io;
+use std::{fmt, io};
 use thiserror::Error as ThisError;
 
 /// Why a call other than send and receive failed.
@@ -146,18 +146,36 @@ pub struct SendError {
 
 impl SendError {
     /// The reason, and what was missing.
-    pub(crate) fn why(&self) -> impl std::fmt::Display + '_ {
-        Why(self)
+    pub(crate) fn why(&self) -> impl fmt::Display + '_ {
+        Why(self.reason, self.missing.as_deref())
     }
 }
 
-struct Why<'a>(&'a SendError);
+/// No room was reserved, and why. It equals its reason.
+#[derive(Clone, Debug, PartialEq, Eq, ThisError)]
+#[error("no room was reserved: {}", Why(self.reason, self.missing.as_deref()))]
+#[non_exhaustive]
+pub struct ReserveError {
+    /// Why not.
+    pub reason: SendFailure,
+    /// What was missing, as in a [`SendError`].
+    pub missing: Option<Box<str>>,
+}
 
-impl std::fmt::Display for Why<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let SendError { reason, missing, .. } = self.0;
+impl PartialEq<SendFailure> for ReserveError {
+    fn eq(&self, reason: &SendFailure) -> bool {
+        self.reason == *reason
+    }
+}
+
+/// A reason, and what was missing.
+struct Why<'a>(SendFailure, Option<&'a str>);
+
+impl fmt::Display for Why<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Why(reason, missing) = self;
         write!(f, "{reason}")?;
-        missing.as_ref().map_or(Ok(()), |missing| write!(f, " ({missing})"))
+        missing.map_or(Ok(()), |missing| write!(f, " ({missing})"))
     }
 }
 
@@ -240,6 +258,12 @@ impl SendFailure {
 
 impl From<SendError> for io::Error {
     fn from(error: SendError) -> io::Error {
+        io::Error::new(error.reason.kind(), error)
+    }
+}
+
+impl From<ReserveError> for io::Error {
+    fn from(error: ReserveError) -> io::Error {
         io::Error::new(error.reason.kind(), error)
     }
 }

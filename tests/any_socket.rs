@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use common::{LONG, Net};
 use wiremesh::{
-    AnySocket, Builder, Dealer, Error, Message, RecvError, RecvIntoError, RequestError, Router, SendFailure,
-    SocketKind, Sub, XPub,
+    AnySocket, Builder, Dealer, Error, Message, RecvError, RecvIntoError, RequestError, ReserveError, Router,
+    SendFailure, SocketKind, Sub, XPub,
 };
 
 over!([tcp ipc inproc]:
@@ -183,7 +183,7 @@ fn outcomes(socket: &AnySocket) -> Vec<(&'static str, bool, bool)> {
     let is_refusal = |error: &RecvError| matches!(error, RecvError::NotSupported { kind: named, .. } if *named == kind);
     let unreceived = |error: RecvIntoError| matches!(error, RecvIntoError::Receive(error) if is_refusal(&error));
     let unreserved =
-        |error: SendFailure| matches!(error, SendFailure::NotSupported { kind: named, .. } if named == kind);
+        |error: ReserveError| matches!(error.reason, SendFailure::NotSupported { kind: named, .. } if named == kind);
     let briefly = Duration::from_millis(1);
     let sends = !matches!(kind, Pull | Sub);
     let receives = !matches!(kind, Push | Pub);

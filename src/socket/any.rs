@@ -10,7 +10,7 @@ use super::sending::Recipient;
 use super::{Builder, Face, Socket, sealed};
 use crate::context::Context;
 use crate::endpoint::Endpoint;
-use crate::error::{Error, RecvError, SendError, SendFailure};
+use crate::error::{Error, RecvError, ReserveError, SendError, SendFailure};
 use crate::kind::SocketKind;
 use crate::message::{IntoMessage, Message};
 use std::ops::Deref;
@@ -160,7 +160,7 @@ impl AnySocket {
     ///
     /// # Errors
     /// [`SendFailure::NotSupported`] for other kinds; otherwise as `send`.
-    pub fn reserve(&self) -> Result<Reservation<'_>, SendFailure> {
+    pub fn reserve(&self) -> Result<Reservation<'_>, ReserveError> {
         self.0.core.reserve(None, Wait::Option)
     }
 
@@ -168,7 +168,7 @@ impl AnySocket {
     ///
     /// # Errors
     /// [`SendFailure::WouldBlock`] where `reserve` would wait; otherwise as there.
-    pub fn try_reserve(&self) -> Result<Reservation<'_>, SendFailure> {
+    pub fn try_reserve(&self) -> Result<Reservation<'_>, ReserveError> {
         self.0.core.reserve(None, Wait::Never)
     }
 
@@ -176,7 +176,7 @@ impl AnySocket {
     ///
     /// # Errors
     /// [`SendFailure::TimedOut`] when there was no room in time; otherwise as `reserve`.
-    pub fn reserve_timeout(&self, timeout: Duration) -> Result<Reservation<'_>, SendFailure> {
+    pub fn reserve_timeout(&self, timeout: Duration) -> Result<Reservation<'_>, ReserveError> {
         self.0.core.reserve(None, Wait::For(timeout))
     }
 
@@ -185,7 +185,7 @@ impl AnySocket {
     ///
     /// # Errors
     /// [`SendFailure::NotSupported`] for other kinds; otherwise as `send`.
-    pub fn reserve_to(&self, name: impl AsRef<[u8]>) -> Result<Reservation<'_>, SendFailure> {
+    pub fn reserve_to(&self, name: impl AsRef<[u8]>) -> Result<Reservation<'_>, ReserveError> {
         self.0.core.reserve(Some(name.as_ref()), Wait::Option)
     }
 
@@ -193,7 +193,7 @@ impl AnySocket {
     ///
     /// # Errors
     /// [`SendFailure::WouldBlock`] where `reserve_to` would wait; otherwise as there.
-    pub fn try_reserve_to(&self, name: impl AsRef<[u8]>) -> Result<Reservation<'_>, SendFailure> {
+    pub fn try_reserve_to(&self, name: impl AsRef<[u8]>) -> Result<Reservation<'_>, ReserveError> {
         self.0.core.reserve(Some(name.as_ref()), Wait::Never)
     }
 
@@ -205,7 +205,7 @@ impl AnySocket {
         &self,
         name: impl AsRef<[u8]>,
         timeout: Duration,
-    ) -> Result<Reservation<'_>, SendFailure> {
+    ) -> Result<Reservation<'_>, ReserveError> {
         self.0.core.reserve(Some(name.as_ref()), Wait::For(timeout))
     }
 

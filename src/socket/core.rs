@@ -566,26 +566,25 @@ impl Core {
     #[inline(never)]
     fn send_slowly(&self, message: Message, to: Recipient<'_>, wait: Wait) -> Result<(), SendError> {
         let sent = self.await_room(wait, || self.offer(Payload::Message(&message), to));
-        sent.map_err(|reason| match (reason, to) {
-            (SendFailure::Unroutable, Recipient::RoutingId(id)) => {
-                SendError { reason, message, missing: Some(routing_id::named(id)) }
-            }
-            (SendFailure::Unroutable, Recipient::Pattern) => {
-                let missing = Some(routing_id::named(message.first()));
-                SendError { reason, message, missing }
-            }
-            _ => self.unsent_because(reason, message),
+        sent.map_err(|reason| {
+            let id = match to {
+                Recipient::RoutingId(id) => Some(id),
+                Recipient::Pattern => Some(message.first()),
+                Recipient::Peer(_) => None,
+            };
+            let missing = self.what_is_missing(reason, id);
+            SendError { reason, message, missing }
         })
     }
 
-    /// The error of a send that failed, which says why there was no room, or no peer in time.
-    pub(super) fn unsent_because(&self, reason: SendFailure, message: Message) -> SendError {
-        let missing = match reason {
+    /// What an error names beside the reason: the routing id that no peer has, or why there was no room, or no peer in time.
+    pub(super) fn what_is_missing(&self, reason: SendFailure, id: Option<&[u8]>) -> Option<Box<str>> {
+        match reason {
             SendFailure::TimedOut => self.why_no_room(true),
             SendFailure::WouldBlock => self.why_no_room(false),
+            SendFailure::Unroutable => id.map(routing_id::named),
             _ => None,
-        };
-        SendError { reason, message, missing }
+        }
     }
 
     /// Attempts something that needs room until there is some, or `wait` is over.

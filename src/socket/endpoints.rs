@@ -300,9 +300,10 @@ impl Core {
             return Err(Error::UnknownScheme { endpoint: endpoint.to_string(), known: known.join(", ") + hint });
         };
         drop(transports);
-        transport
-            .check(endpoint.address(), purpose)
-            .map_err(|error| Error::InvalidEndpoint { endpoint: endpoint.to_string(), reason: error.problem().to_owned() })?;
+        transport.check(endpoint.address(), purpose).map_err(|error| Error::InvalidEndpoint {
+            endpoint: endpoint.to_string(),
+            reason: error.problem().to_owned(),
+        })?;
         Ok(transport)
     }
 }

@@ -10,7 +10,7 @@ use super::sending::Recipient;
 use super::{Builder, Face, Socket, sealed};
 use crate::context::Context;
 use crate::endpoint::Endpoint;
-use crate::error::{Error, RecvError, SendError, SendFailure};
+use crate::error::{Error, RecvError, ReserveError, SendError};
 use crate::kind::SocketKind;
 use crate::message::{IntoMessage, Message};
 use std::ops::Deref;
@@ -145,23 +145,23 @@ macro_rules! reserves {
             /// assert_eq!(there.recv()?, report.as_str());
             /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
-            pub fn reserve(&self) -> Result<Reservation<'_>, SendFailure> {
+            pub fn reserve(&self) -> Result<Reservation<'_>, ReserveError> {
                 self.0.core.reserve(None, Wait::Option)
             }
 
             /// Reserves room for one message if there is some.
             ///
             /// # Errors
-            /// [`WouldBlock`](SendFailure::WouldBlock) where `reserve` would wait; otherwise as there.
-            pub fn try_reserve(&self) -> Result<Reservation<'_>, SendFailure> {
+            /// [`WouldBlock`](crate::SendFailure::WouldBlock) where `reserve` would wait; otherwise as there.
+            pub fn try_reserve(&self) -> Result<Reservation<'_>, ReserveError> {
                 self.0.core.reserve(None, Wait::Never)
             }
 
             /// Reserves room for one message, waiting at most `timeout`.
             ///
             /// # Errors
-            /// [`TimedOut`](SendFailure::TimedOut) when there was none in time; otherwise as `reserve`.
-            pub fn reserve_timeout(&self, timeout: Duration) -> Result<Reservation<'_>, SendFailure> {
+            /// [`TimedOut`](crate::SendFailure::TimedOut) when there was none in time; otherwise as `reserve`.
+            pub fn reserve_timeout(&self, timeout: Duration) -> Result<Reservation<'_>, ReserveError> {
                 self.0.core.reserve(None, Wait::For(timeout))
             }
         }
@@ -333,27 +333,27 @@ macro_rules! publishes {
             /// assert_eq!(subscriber.recv()?.frame(1), Some(&b"sunny"[..]));
             /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
-            pub fn reserve(&self, topic: impl AsRef<[u8]>) -> Result<Reservation<'_>, SendFailure> {
+            pub fn reserve(&self, topic: impl AsRef<[u8]>) -> Result<Reservation<'_>, ReserveError> {
                 self.0.core.reserve(Some(topic.as_ref()), Wait::Option)
             }
 
             /// As `reserve`, if that is possible without waiting.
             ///
             /// # Errors
-            /// [`WouldBlock`](SendFailure::WouldBlock) where `reserve` would wait; otherwise as there.
-            pub fn try_reserve(&self, topic: impl AsRef<[u8]>) -> Result<Reservation<'_>, SendFailure> {
+            /// [`WouldBlock`](crate::SendFailure::WouldBlock) where `reserve` would wait; otherwise as there.
+            pub fn try_reserve(&self, topic: impl AsRef<[u8]>) -> Result<Reservation<'_>, ReserveError> {
                 self.0.core.reserve(Some(topic.as_ref()), Wait::Never)
             }
 
             /// As `reserve`, waiting at most `timeout`.
             ///
             /// # Errors
-            /// [`TimedOut`](SendFailure::TimedOut) when there was no room in time; otherwise as `reserve`.
+            /// [`TimedOut`](crate::SendFailure::TimedOut) when there was no room in time; otherwise as `reserve`.
             pub fn reserve_timeout(
                 &self,
                 topic: impl AsRef<[u8]>,
                 timeout: Duration,
-            ) -> Result<Reservation<'_>, SendFailure> {
+            ) -> Result<Reservation<'_>, ReserveError> {
                 self.0.core.reserve(Some(topic.as_ref()), Wait::For(timeout))
             }
         }
@@ -492,7 +492,7 @@ sends!(Req, "Waits while there is no peer with room (at most the option `send_ti
 reserves!(
     Req,
     Rep,
-    "It does not begin a request. Several threads may reserve; the first that sends has asked, and the others fail with [`WrongState`](SendFailure::WrongState) unless the option `relaxed` is on."
+    "It does not begin a request. Several threads may reserve; the first that sends has asked, and the others fail with [`WrongState`](crate::SendFailure::WrongState) unless the option `relaxed` is on."
 );
 receives!(Req);
 
@@ -725,23 +725,23 @@ impl Router {
     /// assert_eq!(dealer.recv()?, "a job");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn reserve_to(&self, id: impl Addressee) -> Result<Reservation<'_>, SendFailure> {
+    pub fn reserve_to(&self, id: impl Addressee) -> Result<Reservation<'_>, ReserveError> {
         self.0.core.reserve_to(id.recipient().0, Wait::Option)
     }
 
     /// As [`reserve_to`](Router::reserve_to), if that is possible without waiting.
     ///
     /// # Errors
-    /// [`WouldBlock`](SendFailure::WouldBlock) where `reserve_to` would wait; otherwise as there.
-    pub fn try_reserve_to(&self, id: impl Addressee) -> Result<Reservation<'_>, SendFailure> {
+    /// [`WouldBlock`](crate::SendFailure::WouldBlock) where `reserve_to` would wait; otherwise as there.
+    pub fn try_reserve_to(&self, id: impl Addressee) -> Result<Reservation<'_>, ReserveError> {
         self.0.core.reserve_to(id.recipient().0, Wait::Never)
     }
 
     /// As [`reserve_to`](Router::reserve_to), waiting at most `timeout`.
     ///
     /// # Errors
-    /// [`TimedOut`](SendFailure::TimedOut) when there was no room in time; otherwise as `reserve_to`.
-    pub fn reserve_to_timeout(&self, id: impl Addressee, timeout: Duration) -> Result<Reservation<'_>, SendFailure> {
+    /// [`TimedOut`](crate::SendFailure::TimedOut) when there was no room in time; otherwise as `reserve_to`.
+    pub fn reserve_to_timeout(&self, id: impl Addressee, timeout: Duration) -> Result<Reservation<'_>, ReserveError> {
         self.0.core.reserve_to(id.recipient().0, Wait::For(timeout))
     }
 

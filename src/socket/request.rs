@@ -91,7 +91,10 @@ impl Core {
     fn ask_once(&self, message: &Message, timeout: Duration, again: &mut bool) -> Result<Message, RequestError> {
         let start = Instant::now();
         let asked = self.await_room(Wait::For(timeout), || self.ask(message, *again));
-        asked.map_err(|reason| self.unsent_because(reason, message.clone()))?;
+        asked.map_err(|reason| {
+            let missing = self.what_is_missing(reason, None);
+            SendError { reason, message: message.clone(), missing }
+        })?;
         *again = true;
         let rest = timeout.saturating_sub(start.elapsed());
         let reply = self.recv_slowly(Wait::For(rest), |reader| match self.take(reader) {

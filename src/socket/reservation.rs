@@ -4,10 +4,9 @@
 //! like a message that waits.
 
 use super::core::{Core, Wait};
-use super::routing_id;
 use super::sending::{Marks, Payload, Peer, Recipient, Routing, SendSide};
 use crate::engine::waiters::Interest;
-use crate::error::{SendError, SendFailure};
+use crate::error::{ReserveError, SendError, SendFailure};
 use crate::kind::SocketKind;
 use crate::message::{IntoMessage, Message};
 use crate::patterns::reqrep::{Envelope, UNANSWERED};
@@ -103,8 +102,8 @@ impl Reservation<'_> {
         let message = message.into_message();
         let claim = &mut self.claim;
         self.core.commit(claim, &message).map_err(|reason| {
-            let unknown = claim.id.as_deref().filter(|_| reason == SendFailure::Unroutable);
-            SendError { reason, message, missing: unknown.map(routing_id::named) }
+            let missing = self.core.what_is_missing(reason, claim.id.as_deref());
+            SendError { reason, message, missing }
         })
     }
 }
@@ -124,20 +123,25 @@ impl fmt::Debug for Reservation<'_> {
 impl Core {
     /// Reserves room for a message: a ROUTER's with the peer of that name, a publisher's with those who want that topic, others'
     /// with whom the pattern chooses.
-    pub(super) fn reserve(&self, name: Option<&[u8]>, wait: Wait) -> Result<Reservation<'_>, SendFailure> {
+    pub(super) fn reserve(&self, name: Option<&[u8]>, wait: Wait) -> Result<Reservation<'_>, ReserveError> {
         // The guard is made at once, so that no way out of the wait loses the room.
-        self.await_room(wait, || Ok(Reservation { core: self, claim: self.claim(name)? }))
+        let reserved = self.await_room(wait, || Ok(Reservation { core: self, claim: self.claim(name)? }));
+        reserved.map_err(|reason| ReserveError { reason, missing: self.what_is_missing(reason, name) })
     }
 
     /// As [`reserve`](Core::reserve), for a ROUTER.
-    pub(super) fn reserve_to(&self, to: Recipient<'_>, wait: Wait) -> Result<Reservation<'_>, SendFailure> {
+    pub(super) fn reserve_to(&self, to: Recipient<'_>, wait: Wait) -> Result<Reservation<'_>, ReserveError> {
         match to {
             Recipient::RoutingId(id) => self.reserve(Some(id), wait),
-            // No peer has the empty id, and a peer that is not this socket's has none here.
-            Recipient::Peer(_) if self.is_forked() => Err(SendFailure::Forked),
+            Recipient::Peer(_) if self.is_forked() => Err(ReserveError { reason: SendFailure::Forked, missing: None }),
             Recipient::Peer(peer) => {
+                // No peer has the empty id, and a peer that is not this socket's has none here, so that there is none to be named.
                 let id = self.lock_send().peer(peer).map_or_else(Bytes::new, |peer| peer.routing_id.clone());
-                self.reserve(Some(&id), wait)
+                let reserved = self.reserve(Some(&id), wait);
+                reserved.map_err(|ReserveError { reason, missing }| ReserveError {
+                    reason,
+                    missing: missing.filter(|_| !id.is_empty()),
+                })
             }
             Recipient::Pattern => self.reserve(None, wait),
         }

@@ -164,8 +164,8 @@ fn in_the_child(push: &Push, others: &[AnySocket], busy: &[AnySocket], how: u64)
         let received = socket.recv_timeout(Duration::from_secs(1));
         matches!(received, Err(RecvError::Forked | RecvError::NotSupported { .. }))
     };
-    let reserved = push.reserve().map(drop);
-    if !push.send("x").is_err_and(|error| error.reason == SendFailure::Forked) || reserved != Err(SendFailure::Forked) {
+    let reserved = push.reserve().is_err_and(|error| error == SendFailure::Forked);
+    if !push.send("x").is_err_and(|error| error.reason == SendFailure::Forked) || !reserved {
         return 1;
     }
     for socket in others {

@@ -382,7 +382,7 @@ fn a_reservation_that_the_budget_stops_tells_of_the_shortage() {
     let (push, nobody) = (Push::builder().context(&context).linger(Duration::ZERO).build().unwrap(), Nobody::new());
     push.connect(&nobody.endpoint).expect("nobody is there, which is no error");
     push.send(vec![1; 3 * MIB]).expect("one message is always let in");
-    assert_eq!(push.try_reserve().map(drop), Err(SendFailure::WouldBlock));
+    assert_eq!(push.try_reserve().expect_err("the budget is used up"), SendFailure::WouldBlock);
     let told = std::iter::from_fn(|| monitor.try_recv());
     assert_eq!(told.filter(|event| matches!(event.kind, EventKind::BudgetReached(_))).count(), 1);
 }

@@ -144,7 +144,7 @@ fn a_router_sends_nothing_to_a_peer_of_another_socket_or_one_that_is_gone() {
     for stranger in others {
         let error = near.send_to(stranger, "lost").expect_err("it is the peer of another socket");
         assert_eq!((error.reason, error.message), (SendFailure::Unroutable, "lost".into()));
-        assert_eq!(near.reserve_to(stranger).err(), Some(SendFailure::Unroutable));
+        assert_eq!(near.reserve_to(stranger).expect_err("a stranger"), SendFailure::Unroutable);
     }
     let [a, b] = dealers;
     drop(a);

@@ -548,6 +548,42 @@ fn an_id_that_nobody_has_is_named_however_it_was_given() {
 }
 
 #[test]
+fn a_reservation_that_fails_says_what_is_missing_as_a_send_does() {
+    let context = Context::builder().byte_budget(Some(1 << 20)).drop_wait(Some(Duration::ZERO)).build();
+    let router = wiremesh::Router::builder().context(&context).mandatory(true).build().expect("good options");
+    let any = AnySocket::builder(SocketKind::Router).context(&context).mandatory(true).build().expect("good options");
+    for error in [
+        router.reserve_to("gone").expect_err("nobody is there"),
+        router.try_reserve_to("gone").expect_err("nobody is there"),
+        any.reserve_to("gone").expect_err("nobody is there"),
+    ] {
+        assert_eq!(error.to_string(), "no room was reserved: no peer has that routing id (`gone`)");
+    }
+    let (push, nobody) = (Push::in_context(&context), Nobody::new());
+    let error = push.reserve_timeout(Duration::ZERO).expect_err("no endpoint").to_string();
+    assert!(error.contains("the socket has no endpoint"), "{error}");
+    push.connect(&nobody.endpoint).expect("a good endpoint");
+    push.send(vec![0; 1 << 20]).expect("one message is always let in");
+    let error = push.try_reserve().expect_err("the budget is used up").to_string();
+    assert!(error.contains("the sending half of the context's `byte_budget` is used up"), "{error}");
+}
+
+#[test]
+fn a_peer_of_another_socket_is_not_said_to_have_an_empty_id() {
+    let context = Context::new();
+    let [near, far] = ["near", "far"].map(|name| {
+        let router = wiremesh::Router::builder().context(&context).mandatory(true).build().expect("good options");
+        router.bind(format!("inproc://{name}")).expect("bound");
+        router
+    });
+    let dealer = Dealer::in_context(&context);
+    dealer.connect("inproc://far").expect("connected");
+    dealer.send("here").expect("accepted");
+    let stranger = far.recv_timeout(PATIENCE).expect("it comes").1.peer().expect("it has one");
+    assert_eq!(near.reserve_to(stranger).expect_err("a stranger").missing, None);
+}
+
+#[test]
 fn an_id_that_cannot_be_one_is_not_repeated_and_the_error_says_what_ids_are() {
     let context = Context::new();
     let router = wiremesh::Router::builder().context(&context).mandatory(true).build().expect("good options");

@@ -295,7 +295,8 @@ fn attempt(life: &Alive, message: Message, to: Option<usize>, way: usize) -> Res
         (Some(to), _) => socket.send_to_timeout(routing_id(to), message, GLANCE).map_err(reason),
         (None, 0) => socket.try_send(message).map_err(reason),
         (None, 1) if !socket.kind().publishes() => {
-            socket.reserve_timeout(GLANCE).and_then(|room| room.send(message).map_err(reason))
+            let room = socket.reserve_timeout(GLANCE).map_err(|error| error.reason)?;
+            room.send(message).map_err(reason)
         }
         (None, _) => socket.send_timeout(message, GLANCE).map_err(reason),
     }
