@@ -174,10 +174,24 @@ struct Why<'a>(SendFailure, Option<&'a str>);
 impl fmt::Display for Why<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Why(reason, missing) = self;
-        write!(f, "{reason}")?;
-        missing.map_or(Ok(()), |missing| write!(f, " ({missing})"))
+        match missing {
+            None => write!(f, "{reason}"),
+            // Without a peer there is none that could have room.
+            Some(missing) if *reason == SendFailure::TimedOut && missing.starts_with(NOBODY) => {
+                write!(f, "no peer was there in time ({missing})")
+            }
+            Some(missing) => write!(f, "{reason} ({missing})"),
+        }
     }
 }
+
+/// What was missing where it was peers: how many of how many are there, and why not all of them.
+pub(crate) fn missing_peers(there: usize, wanted: usize, why: &str) -> String {
+    format!("{there} of {wanted} peers: {why}")
+}
+
+/// How that begins if there is none.
+const NOBODY: &str = "0 of ";
 
 /// Why a message was not sent, or no room reserved for one.
 ///

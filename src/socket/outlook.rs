@@ -6,7 +6,7 @@ use super::endpoints::INPROC;
 use super::sending::Wire;
 use crate::endpoint::{EndpointInfo, EndpointState};
 use crate::engine::{Course, EndpointId};
-use crate::error::shortened;
+use crate::error::{missing_peers, shortened};
 use crate::event::Cause;
 use std::collections::BTreeMap;
 use std::io;
@@ -172,7 +172,7 @@ impl Core {
         let there = self.connections();
         let missing = endpoints.is_empty() || endpoints.iter().any(|endpoint| endpoint.connections == 0);
         let why = if missing { self.why_missing()? } else { return None };
-        Some(format!("{there} of {} peers: {why}", connecting.max(there).max(1)))
+        Some(missing_peers(there, connecting.max(there).max(1), &why))
     }
 }
 

@@ -610,6 +610,31 @@ fn an_endpoint_says_one_failed_attempt_and_two_failed_attempts() {
 }
 
 #[test]
+fn where_nobody_is_there_an_error_does_not_say_that_nobody_had_room() {
+    let (context, nobody) = (Context::builder().drop_wait(Some(Duration::ZERO)).build(), Nobody::new());
+    let brief = Duration::from_millis(5);
+    let req = Req::in_context(&context);
+    req.connect(&nobody.endpoint).expect("a good endpoint");
+    let push = Push::builder().context(&context).send_mark(1u32).build().expect("good options");
+    push.connect(&nobody.endpoint).expect("a good endpoint");
+    push.send("x").expect("room for one");
+    for text in [
+        req.request("x", brief).expect_err("nobody is there").to_string(),
+        push.send_timeout("x", brief).expect_err("the mark is reached").to_string(),
+        push.reserve_timeout(brief).expect_err("the mark is reached").to_string(),
+    ] {
+        assert!(text.contains("no peer was there in time (0 of 1 peers: ") && !text.contains("room in"), "{text}");
+    }
+    let pull = Pull::in_context(&context);
+    pull.bind("inproc://full").expect("bound");
+    let push = Push::builder().context(&context).send_mark(1u32).build().expect("good options");
+    push.connect("inproc://full").expect("connected");
+    while push.try_send("x").is_ok() {}
+    let text = push.send_timeout("x", brief).expect_err("the marks are reached").to_string();
+    assert!(text.contains("no peer had room in time"), "{text}");
+}
+
+#[test]
 fn a_request_that_was_not_sent_says_so_once() {
     let error = Req::in_context(&Context::new()).request("x", Duration::ZERO).expect_err("nobody is there");
     assert_eq!(error.to_string().matches("not sent").count(), 1, "{error}");
