@@ -35,6 +35,23 @@ fn an_ipc_path_that_is_no_socket_is_not_said_to_be_in_use() {
     std::fs::remove_dir_all(&folder).expect("it is ours");
 }
 
+#[test]
+fn an_ipc_path_in_a_folder_that_is_missing_is_told_with_the_folder_and_what_helps() {
+    let folder = std::env::temp_dir().join(format!("wiremesh-no-folder-{}", std::process::id()));
+    let pull = Pull::in_context(&Context::new());
+    let monitor = pull.monitor();
+    let endpoint = format!("ipc://{}", folder.join("socket").display());
+    let error = pull.bind(&endpoint).expect_err("no such folder");
+    let told = format!("binding `{endpoint}` failed: there is no folder {folder:?}; make it first");
+    assert_eq!(error.to_string(), told);
+    assert!(matches!(error, Error::System { source, .. } if source.kind() == std::io::ErrorKind::NotFound));
+    assert!(monitor.recv().expect("an event").to_string().contains("there is no folder"));
+    std::fs::create_dir(&folder).expect("it helps");
+    pull.bind(&endpoint).expect("bound");
+    drop(pull);
+    std::fs::remove_dir_all(&folder).expect("it is ours");
+}
+
 /// What a program prints that goes through the causes of an error.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();

@@ -47,6 +47,7 @@ pub(super) fn bind_file(
             remove_dead(path, &turn)?;
             new()?
         }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(without_folder(path, error)),
         other => other?,
     };
     let made = SocketFile {
@@ -211,6 +212,15 @@ fn folder_of(path: &str) -> &Path {
     match Path::new(path).parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         Some(_) | None => Path::new("."),
+    }
+}
+
+/// What the system found missing, if that is the folder of a path.
+fn without_folder(path: &str, error: io::Error) -> io::Error {
+    let folder = folder_of(path);
+    match folder.try_exists() {
+        Ok(false) => io::Error::new(error.kind(), format!("there is no folder {folder:?}; make it first")),
+        Ok(true) | Err(_) => error,
     }
 }
 
