@@ -471,19 +471,20 @@ impl ContextBuilder {
 
     /// How many octets all sockets of the context may hold together; `None` sets no limit. Default: 1 GiB.
     ///
-    /// One half is for what waits to be sent, or is being written, the other for what has been received and not read, and for messages
-    /// that have not wholly arrived. Of that other half the topics and the metadata of peers may have half, because they stay as long as
-    /// the peers do: beyond it further subscriptions are refused and counted, and a newcomer with metadata is turned away and may come
-    /// back; 64 KiB for each socket always have room. Each topic of a peer counts as 96 octets and its own, each property as 72 and its own. What one socket of the process has sent another over inproc counts as sent until it is read. A change
-    /// of subscriptions that an XPUB has not shown yet counts as 200 octets and its topic, and where that socket is stopped, changes are
-    /// merged as at its receive mark. Each socket may hold 64 KiB of either half without being counted.
+    /// One half is for what waits to be sent, or is being written, the other for what has been received and not read, and for
+    /// messages that have not wholly arrived. Of that other half the topics and the metadata of peers may have half, because they
+    /// stay as long as the peers do: beyond it further subscriptions are refused and counted, and a newcomer with metadata is
+    /// turned away and may come back; 64 KiB for each socket always have room. Each topic of a peer counts as 96 octets and its
+    /// own, each property as 72 and its own. What one socket of the process has sent another over inproc counts as sent until it is
+    /// read. A change of subscriptions that an XPUB has not shown yet counts as 200 octets and its topic, and where that socket is
+    /// stopped, changes are merged as at its receive mark. Each socket may hold 64 KiB of either half without being counted.
     ///
-    /// A received frame of more than 256 octets shares the memory that was read at once, 256 KiB as a rule, and so may hold all of it for as
-    /// long as the application keeps it. Such memory counts in the receiving half from its first message on until the last of them is
-    /// gone (so what is unread of it counts twice), but it stops no socket, and no shortage is told because of it: once there is more of
-    /// it than a quarter of that half, further frames are copied instead, until some of it is free. The copies belong to the application
-    /// and do not count. A frame of more than 64 KiB of which a read brought the beginning alone, as with any that is longer than a read, lies
-    /// in memory of its own, holds nothing else, and does not count either.
+    /// A received frame of more than 256 octets shares the memory that was read at once, 256 KiB as a rule, and so may hold all of
+    /// it for as long as the application keeps it. Such memory counts in the receiving half from its first message on until the
+    /// last of them is gone (so what is unread of it counts twice), but it stops no socket, and no shortage is told because of it:
+    /// once there is more of it than a quarter of that half, further frames are copied instead, until some of it is free. The
+    /// copies belong to the application and do not count. A frame of more than 64 KiB of which a read brought the beginning alone,
+    /// as with any that is longer than a read, lies in memory of its own, holds nothing else, and does not count either.
     ///
     /// `None` is no limit, and so is `Some(0)`.
     ///

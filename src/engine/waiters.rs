@@ -82,7 +82,7 @@ impl Waiters {
         // A notification left over from an earlier wait would only cost a round.
         self.enlist(interest, &parker);
         let parked = if ready() { Parked::Notified } else { parker.park(deadline) };
-        let served = !self.withdraw(&parker);
+        let served = !self.delist(&parker);
         if served && parked != Parked::Notified {
             // It was taken off the list and leaves for another reason: what it was told goes on to the next.
             self.notify(interest, 1);
@@ -99,7 +99,7 @@ impl Waiters {
     }
 
     /// Takes this thread off; `false` when a notification had done so.
-    fn withdraw(&self, parker: &Arc<Parker>) -> bool {
+    fn delist(&self, parker: &Arc<Parker>) -> bool {
         let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
         let before = list.len();
         list.retain(|(_, waiting)| !Arc::ptr_eq(waiting, parker));

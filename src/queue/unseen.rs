@@ -6,8 +6,8 @@
 //! newest state. A topic of which the application has seen nothing, and which is not wanted any more, has none. So the entries beyond the
 //! mark are bounded by the subscriptions that peers have and by those that the application has seen.
 //!
-//! No step takes longer than its topic is long, however many there are: the gate is held meanwhile. So the newest states of each peer's topics
-//! have a queue of their own, which goes with the peer, and nobody has to step over what is left of it.
+//! No step takes longer than its topic is long, however many there are: the gate is held meanwhile. So the newest states of each
+//! peer's topics have a queue of their own, which goes with the peer, and no receive has to step over what is left of it.
 
 use super::credit::Marks;
 use super::numbers::Numbers;

@@ -133,7 +133,7 @@ impl Core {
             (id, token, before)
         };
         let settings = Arc::new(settings(self.kind, &self.lock_options(), token));
-        // A peer to which we are nobody known need not see the end of the connection before.
+        // A peer that does not know us by a token need not see the previous connection end first.
         let before = before.filter(|_| settings.protocol.announcement.is_some());
         let (immediate, assigned_id) = self.next_routing_id(given);
         if immediate && !assigned_id.is_empty() {
@@ -180,8 +180,8 @@ impl Core {
     fn make_peer(&self, id: EndpointId, name: &Arc<str>, assigned_id: Bytes) -> Result<crate::PeerId, &'static str> {
         let mut side = self.lock_send();
         let peer = side.insert(About::new(id, Arc::clone(name), assigned_id.clone()));
-        // Who has no id yet cannot be addressed: a ROUTER waits for the peer to say it, unless it assigns one itself. A PUB
-        // learns of subscriptions later in any case.
+        // A ROUTER cannot address a peer whose id it does not know: it waits for the peer to say it, unless it assigns one itself.
+        // A PUB learns of subscriptions later in any case.
         let waits = self.kind == SocketKind::Router && assigned_id.is_empty();
         if !waits {
             if let Err(reason) = self.place(&mut side, peer, &assigned_id) {

@@ -56,7 +56,7 @@ impl Core {
             let Some(id) = self.allot_inproc(&side, &endpoint) else { return Ok(endpoint) };
             let (immediate, assigned_id) = self.next_routing_id(given);
             let peer = side.insert(about(id, &endpoint, assigned_id.clone()));
-            // Who has no id yet cannot be addressed; under `immediate` nobody can who is not there yet.
+            // A ROUTER cannot address a peer whose id it does not know, nor a socket under `immediate` a peer that is not there yet.
             let waits = immediate || (self.kind == crate::SocketKind::Router && assigned_id.is_empty());
             let placed = if waits { Ok(None) } else { self.place(&mut side, peer, &assigned_id) };
             if let Err(reason) = placed {

@@ -1402,7 +1402,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_for_the_room_of_a_newest_message_goes_on_when_that_is_replaced_or_thrown_away() {
+    fn a_socket_that_waits_for_the_room_of_a_newest_message_goes_on_when_that_is_replaced_or_thrown_away() {
         let acts: [fn(&Core); 2] = [
             |core| {
                 core.arrive(peer(0), long_message(1000));
