@@ -92,16 +92,9 @@ fn over_four_connections(sender: SocketKind, receiver: SocketKind, mark: u32, qu
             kept.extend(relay.cut(quietly));
             eventually(PATIENCE, "the cut is seen and mended", || sender.stats().reconnects == u64::from(round));
         }
-        sender.wait_for_peers(1, PATIENCE).expect("connected");
-        if sender.kind() == SocketKind::Pub {
-            sender.wait_for_subscribers(1, PATIENCE).expect("subscribed");
-        }
+        meet(&sender);
         let before = relay.passed.load(Ordering::SeqCst);
-        for message in 0..5_u32 {
-            let mut body = (round * 5 + message).to_be_bytes().to_vec();
-            body.resize(size.max(4), 0);
-            sender.send(body).expect("accepted");
-        }
+        send_five(&sender, round, size);
         sender.flush(PATIENCE).expect("written");
         let all = before + 5 * size.max(4) as u64;
         eventually(PATIENCE, "it has passed", || relay.passed.load(Ordering::SeqCst) >= all);
@@ -110,9 +103,30 @@ fn over_four_connections(sender: SocketKind, receiver: SocketKind, mark: u32, qu
         eventually(PATIENCE, "it has arrived", || receiver.stats().unread >= before(round));
         std::thread::sleep(Duration::from_millis(5));
     }
-    let numbers: Vec<u32> = (0..20).map(|_| number(&receiver.recv_timeout(PATIENCE).expect("none is lost"))).collect();
+    let numbers = receive_rounds(&receiver);
     assert_eq!(numbers, (0..20).collect::<Vec<_>>(), "{sender:?} to {receiver:?}, mark {mark}, quietly: {quietly}");
     assert!(receiver.stats().unread == 0 && sender.stats().dropped.total() == 0);
+}
+
+/// Waits until somebody is there to receive.
+fn meet(sender: &AnySocket) {
+    sender.wait_for_peers(1, PATIENCE).expect("connected");
+    if sender.kind() == SocketKind::Pub {
+        sender.wait_for_subscribers(1, PATIENCE).expect("subscribed");
+    }
+}
+
+fn send_five(sender: &AnySocket, round: u32, size: usize) {
+    for message in 0..5_u32 {
+        let mut body = (round * 5 + message).to_be_bytes().to_vec();
+        body.resize(size.max(4), 0);
+        sender.send(body).expect("accepted");
+    }
+}
+
+/// The numbers of the messages of four rounds, as they come.
+fn receive_rounds(receiver: &AnySocket) -> Vec<u32> {
+    (0..20).map(|_| number(&receiver.recv_timeout(PATIENCE).expect("none is lost"))).collect()
 }
 
 #[test]
@@ -178,11 +192,13 @@ pub(crate) fn greet(endpoint: &str, ready: &[u8]) -> Raw {
     raw
 }
 
-pub(crate) fn hear_ready(raw: &mut Raw) {
+/// Reads a greeting and a READY; the body of this.
+pub(crate) fn hear_ready(raw: &mut Raw) -> Vec<u8> {
     let mut theirs = [0; 66];
     raw.read_exact(&mut theirs).expect("a greeting and a header");
     let mut body = vec![0; theirs[65].into()];
     raw.read_exact(&mut body).expect("a READY");
+    body
 }
 
 #[test]
@@ -310,15 +326,8 @@ fn in_four_rounds(sender: &AnySocket, receiver: &AnySocket, size: usize, between
             if round > 0 {
                 between();
             }
-            sender.wait_for_peers(1, PATIENCE).expect("connected");
-            if sender.kind() == SocketKind::Pub {
-                sender.wait_for_subscribers(1, PATIENCE).expect("subscribed");
-            }
-            for message in 0..5_u32 {
-                let mut body = (round * 5 + message).to_be_bytes().to_vec();
-                body.resize(size.max(4), 0);
-                sender.send(body).expect("accepted");
-            }
+            meet(sender);
+            send_five(sender, round, size);
         }
     };
     std::thread::scope(|scope| {
@@ -326,11 +335,13 @@ fn in_four_rounds(sender: &AnySocket, receiver: &AnySocket, size: usize, between
         if size <= 4 {
             sends.join().expect("all is sent");
         }
-        let numbers: Vec<u32> =
-            (0..20).map(|_| number(&receiver.recv_timeout(PATIENCE).expect("none is lost"))).collect();
+        let numbers = receive_rounds(receiver);
         assert_eq!(numbers, (0..20).collect::<Vec<_>>(), "{sender:?} to {receiver:?}, {size} octets");
     });
 }
+
+/// Whether the end that connects is `immediate`, the receive mark, and the size of messages.
+const WAYS: [(bool, u32, usize); 4] = [(false, 1000, 4), (true, 1000, 4), (false, 1, 300_000), (true, 1, 300_000)];
 
 #[test]
 fn what_was_sent_before_a_disconnect_comes_before_what_is_sent_when_the_endpoint_is_connected_again() {
@@ -339,7 +350,7 @@ fn what_was_sent_before_a_disconnect_comes_before_what_is_sent_when_the_endpoint
         (SocketKind::Dealer, SocketKind::Router),
         (SocketKind::Pub, SocketKind::Sub),
     ] {
-        for (immediate, mark, size) in [(false, 1000, 4), (true, 1000, 4), (false, 1, 300_000), (true, 1, 300_000)] {
+        for (immediate, mark, size) in WAYS {
             let ends = Ends::new(receiver, sender, immediate && sender != SocketKind::Pub, mark);
             in_four_rounds(&ends.connected, &ends.bound, size, || ends.connect_again());
         }
@@ -353,7 +364,7 @@ fn what_was_sent_before_an_unbind_comes_before_what_is_sent_when_the_endpoint_is
         (SocketKind::Dealer, SocketKind::Dealer),
         (SocketKind::Pub, SocketKind::Sub),
     ] {
-        for (immediate, mark, size) in [(false, 1000, 4), (true, 1000, 4), (false, 1, 300_000), (true, 1, 300_000)] {
+        for (immediate, mark, size) in WAYS {
             let ends = Ends::new(sender, receiver, immediate, mark);
             in_four_rounds(&ends.bound, &ends.connected, size, || ends.bind_again());
         }
@@ -444,13 +455,51 @@ fn over_inproc_what_is_sent_while_an_endpoint_is_connected_again_is_not_lost_and
 fn token_of_next(listener: &TcpListener, kind: &str) -> (Raw, [u8; 16]) {
     let mut raw = Raw::accepted(listener.accept().expect("a connection").0);
     raw.write_all(&[&greeting()[..], &ready_with_token(kind, 9)].concat()).expect("open");
-    let mut start = [0; 66];
-    raw.read_exact(&mut start).expect("a greeting and a header");
-    let mut body = vec![0; start[65].into()];
-    raw.read_exact(&mut body).expect("a READY");
+    let body = hear_ready(&mut raw);
     let name = body.windows(10).position(|octets| octets == b"X-Wiremesh").expect("one of ours");
     // The length of the value, version, flags, and the largest message come before.
     (raw, *body[name + 10 + 4 + 10..].first_chunk().expect("a token"))
+}
+
+/// A PUSH with a message of 32 MiB, of which its peer has read nothing, and the connection over which that goes.
+struct Unread {
+    old: Raw,
+    token: [u8; 16],
+    listener: TcpListener,
+    endpoint: String,
+    push: Push,
+}
+
+impl Unread {
+    fn new() -> Unread {
+        let push = Push::in_context(&Context::new());
+        let (listener, endpoint) = listener();
+        push.connect(&endpoint).expect("good");
+        let (old, token) = token_of_next(&listener, "PULL");
+        push.send(vec![1; 32 << 20]).expect("accepted");
+        Unread { old, token, listener, endpoint, push }
+    }
+
+    fn connect_again(&self) {
+        self.push.disconnect(&self.endpoint).expect("connected");
+        self.push.connect(&self.endpoint).expect("good");
+    }
+
+    /// Reads what was sent before.
+    fn read_old(&mut self) {
+        let mut long = vec![0; 9 + (32 << 20)];
+        self.old.read_exact(&mut long).expect("a message");
+        assert!(long[9..].iter().all(|octet| *octet == 1));
+    }
+
+    /// The token under which it is connected once more, over which that message comes.
+    fn token_of(&self, message: &[u8; 5]) -> [u8; 16] {
+        let (mut new, token) = token_of_next(&self.listener, "PULL");
+        let mut sent = [0; 5];
+        new.read_exact(&mut sent).expect("a message");
+        assert_eq!(&sent, message);
+        token
+    }
 }
 
 fn listener() -> (TcpListener, String) {
@@ -483,72 +532,44 @@ fn a_token_is_of_a_socket_and_an_endpoint_and_no_two_connections_at_a_time_have_
 
 #[test]
 fn an_endpoint_whose_old_connection_delivers_nothing_is_connected_again_under_another_token() {
-    let context = Context::new();
-    let push = Push::in_context(&context);
-    let (listener, endpoint) = listener();
-    push.connect(&endpoint).expect("good");
-    let (mut old, token) = token_of_next(&listener, "PULL");
-    push.send(vec![1; 32 << 20]).expect("accepted");
-    push.disconnect(&endpoint).expect("connected");
-    push.connect(&endpoint).expect("good");
-    push.send("new").expect("accepted");
-    let (mut new, its) = token_of_next(&listener, "PULL");
-    assert_ne!(its, token);
-    let mut message = [0; 5];
-    new.read_exact(&mut message).expect("a message");
-    assert_eq!(&message, b"\x00\x03new");
+    let mut unread = Unread::new();
+    unread.connect_again();
+    unread.push.send("new").expect("accepted");
+    assert_ne!(unread.token_of(b"\x00\x03new"), unread.token);
     // What was sent before is still delivered.
-    let mut long = vec![0; 9 + (32 << 20)];
-    old.read_exact(&mut long).expect("a message");
-    assert!(long[9..].iter().all(|octet| *octet == 1));
+    unread.read_old();
 }
 
 #[test]
 fn so_it_is_where_the_endpoint_was_connected_and_closed_once_more_in_between() {
-    let context = Context::new();
-    let push = Push::in_context(&context);
-    let (listener, endpoint) = listener();
-    push.connect(&endpoint).expect("good");
-    let (mut old, token) = token_of_next(&listener, "PULL");
-    push.send(vec![1; 32 << 20]).expect("accepted");
-    push.disconnect(&endpoint).expect("connected");
-    push.connect(&endpoint).expect("good");
-    push.disconnect(&endpoint).expect("connected");
-    eventually(PATIENCE, "it is gone before its turn has come", || push.peers().len() == 1);
-    push.connect(&endpoint).expect("good");
-    assert_ne!(token_of_next(&listener, "PULL").1, token, "the old connection is there yet");
-    old.read_exact(&mut vec![0; 9 + (32 << 20)]).expect("a message");
+    let mut unread = Unread::new();
+    unread.connect_again();
+    unread.push.disconnect(&unread.endpoint).expect("connected");
+    eventually(PATIENCE, "it is gone before its turn has come", || unread.push.peers().len() == 1);
+    unread.push.connect(&unread.endpoint).expect("good");
+    assert_ne!(token_of_next(&unread.listener, "PULL").1, unread.token, "the old connection is there yet");
+    unread.read_old();
 }
 
 #[test]
 fn nor_has_one_that_is_connected_after_both_the_token_of_the_old_connection() {
-    let context = Context::new();
-    let push = Push::in_context(&context);
-    let (listener, endpoint) = listener();
-    push.connect(&endpoint).expect("good");
-    let (_old, token) = token_of_next(&listener, "PULL");
-    push.send(vec![1; 32 << 20]).expect("accepted");
+    let unread = Unread::new();
     let connect_again = |message: &str| {
-        push.disconnect(&endpoint).expect("connected");
-        push.connect(&endpoint).expect("good");
-        push.send(message).expect("accepted");
+        unread.connect_again();
+        unread.push.send(message).expect("accepted");
     };
     connect_again("2nd");
     // The third one is to wait for the second one still when that waits for the first one no longer.
-    listener.set_nonblocking(true).expect("a socket");
+    unread.listener.set_nonblocking(true).expect("a socket");
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(2) {
-        assert!(listener.accept().is_err(), "the second one waits");
+        assert!(unread.listener.accept().is_err(), "the second one waits");
         std::thread::yield_now();
     }
-    listener.set_nonblocking(false).expect("a socket");
+    unread.listener.set_nonblocking(false).expect("a socket");
     connect_again("3rd");
     for sent in [b"\x00\x032nd", b"\x00\x033rd"] {
-        let (mut new, its) = token_of_next(&listener, "PULL");
-        assert_ne!(its, token, "the first connection is still there");
-        let mut message = [0; 5];
-        new.read_exact(&mut message).expect("a message");
-        assert_eq!(&message, sent);
+        assert_ne!(unread.token_of(sent), unread.token, "the first connection is still there");
     }
 }
 

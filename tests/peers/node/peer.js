@@ -106,6 +106,18 @@ async function distribute(socket) {
   await sendAll(socket)
 }
 
+async function echo(socket) {
+  await socket.bind(job.endpoint)
+  say({ bound: true })
+  const check = new Check()
+  while (check.received < job.count) {
+    const frames = await socket.receive()
+    check.on(frames)
+    await socket.send(frames)
+  }
+  await report(check.received)
+}
+
 const roles = {
   async about() {
     say({ version: require("zeromq/package.json").version, settings: `libzmq ${zmq.version}` })
@@ -134,18 +146,7 @@ const roles = {
     socket.connect(job.endpoint)
     await receiveAll(socket)
   },
-  async rep() {
-    const socket = new zmq.Reply()
-    await socket.bind(job.endpoint)
-    say({ bound: true })
-    const check = new Check()
-    while (check.received < job.count) {
-      const frames = await socket.receive()
-      check.on(frames)
-      await socket.send(frames)
-    }
-    await report(check.received)
-  },
+  rep: () => echo(new zmq.Reply()),
   async req() {
     const socket = new zmq.Request()
     socket.connect(job.endpoint)
@@ -157,18 +158,7 @@ const roles = {
     say({ messages: check.received })
     await stop
   },
-  async router() {
-    const socket = new zmq.Router({ mandatory: true })
-    await socket.bind(job.endpoint)
-    say({ bound: true })
-    const check = new Check()
-    while (check.received < job.count) {
-      const frames = await socket.receive()
-      check.on(frames)
-      await socket.send(frames)
-    }
-    await report(check.received)
-  },
+  router: () => echo(new zmq.Router({ mandatory: true })),
   async dealer_many() {
     const socket = new zmq.Dealer()
     socket.connect(job.endpoint)
