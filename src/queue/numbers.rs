@@ -66,6 +66,12 @@ impl Numbers {
         first.into_iter().chain(others.into_iter().flatten().map(|(_, number)| *number))
     }
 
+    /// How many numbers each table has and has room for.
+    #[cfg(test)]
+    pub(super) fn tables(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        self.parts.iter().map(|table| (table.len(), table.capacity()))
+    }
+
     fn part(&mut self, hash: u64) -> &mut Table {
         let place = place(hash, self.parts.len());
         &mut self.parts[place]
