@@ -107,6 +107,9 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// Takes topics from a peer that is gone, for a fraction of a turn. Returns true if none is left.
     fn withdraw(&self, peer: PeerId) -> bool;
 
+    /// Tells a peer more of the subscriptions that a new connection is to be told, for a fraction of a turn. Returns true if none is left.
+    fn replay(&self, peer: PeerId) -> bool;
+
     /// An attempt to connect to a peer again failed, or the handshake did.
     fn attempt_failed(&self, peer: PeerId);
 
@@ -211,6 +214,8 @@ pub(crate) struct Joined {
     pub(crate) peer: PeerId,
     /// What waits for it is held back until its connection has lasted: its last connections ended in the middle of it.
     pub(crate) held: bool,
+    /// It is told all subscriptions, and has not been told all of them yet: [`replay`](Host::replay) tells it the others.
+    pub(crate) replays: bool,
 }
 
 /// What becomes of a peer whose connection is gone.

@@ -8,6 +8,7 @@ mod connecting;
 mod departing;
 mod holders;
 mod reading;
+mod replaying;
 mod returning;
 
 use super::dialer::{Dialer, Dialing, Jitter, Turn};
@@ -22,6 +23,7 @@ use crate::protocol;
 use crate::queue::READ_BUFFER;
 use crate::queue::doubt::LASTS;
 use crate::slab::{Key, Slab};
+use closing::Ending;
 pub(crate) use closing::{Linger, Lingering};
 use mio::{Interest, Poll, Registry, Token};
 pub(crate) use reading::Gulp;
@@ -64,8 +66,10 @@ pub(crate) struct Reactor {
     lingering: Option<Lingering>,
     /// Peers that are gone and have topics left.
     departing: VecDeque<PeerId>,
-    /// Endpoints whose end has begun in this round; `None` is the socket's.
-    ending: Vec<Option<EndpointId>>,
+    /// Peers that have not been told all subscriptions yet.
+    replaying: VecDeque<PeerId>,
+    /// Ends of endpoints, or of the socket, that have begun, in this order.
+    ending: VecDeque<Ending>,
     /// How many links the context's budget counts unfinished messages for, and whether a look at them is due.
     holders: usize,
     watched: bool,
@@ -180,6 +184,8 @@ const UNREAD: Duration = Duration::from_millis(1);
 const EVENTS: usize = 256;
 /// So few stale timers are not worth a look.
 const FEW_TIMERS: usize = 64;
+/// How many connections move from a poll to another in one turn.
+const MOVED: usize = 128;
 /// How many connections one turn accepts on one listener.
 const ACCEPT_BUDGET: usize = 64;
 
@@ -203,7 +209,8 @@ impl Reactor {
             commands: VecDeque::new(),
             lingering: None,
             departing: VecDeque::new(),
-            ending: Vec::new(),
+            replaying: VecDeque::new(),
+            ending: VecDeque::new(),
             holders: 0,
             watched: false,
             favourite: None,
@@ -282,12 +289,14 @@ impl Reactor {
         }
     }
 
-    /// One round: commands, dirty outboxes, due timers, and as many ready sources, and topics of peers that are gone, as `turns` and
-    /// `stint` allow.
+    /// One round: commands, dirty outboxes, due timers, and as many ready sources, topics of peers that are gone or have come, and
+    /// connections that end, as `turns` and `stint` allow.
     ///
     /// What is due is judged last, by a moment before the kernel was asked: a process that was stopped finds there what peers did
     /// meanwhile.
     pub(crate) fn round(&mut self, host: &dyn Host, turns: Turns, stint: &mut Stint) {
+        // Ends that have begun go on first, so that connections which bring much do not draw them out.
+        self.go_on_ending(host, stint);
         self.obey(host, stint);
         let due = if self.timers.is_empty() { None } else { self.look_if_due() };
         self.flush_dirty(host, stint);
@@ -314,7 +323,8 @@ impl Reactor {
             host.delivered();
         }
         self.withdraw(host, stint);
-        self.begin_ends(host);
+        self.replay(host, stint);
+        self.go_on_ending(host, stint);
         self.finished |= self.is_over();
     }
 
@@ -323,9 +333,11 @@ impl Reactor {
         !self.ready.is_empty() || self.has_backlog() || self.more
     }
 
-    /// Whether a turn left something to do besides reading: what peers have to write, commands, or topics of peers that are gone.
+    /// Whether a turn left something to do besides reading: what peers have to write, commands, topics of peers that are gone or have
+    /// come, or ends.
     pub(crate) fn has_backlog(&self) -> bool {
-        !(self.unflushed.is_empty() && self.commands.is_empty() && self.departing.is_empty())
+        let is_done = self.unflushed.is_empty() && self.commands.is_empty() && self.ending.is_empty();
+        !(is_done && self.departing.is_empty() && self.replaying.is_empty())
     }
 
     /// When it must be driven even if nothing happens.
@@ -651,7 +663,8 @@ impl Reactor {
             reconnected,
         };
         match host.attach(newcomer) {
-            Ok(Joined { peer, held }) => {
+            Ok(Joined { peer, held, replays }) => {
+                self.replaying.extend(replays.then_some(peer));
                 link.state = State::Up;
                 link.peer = Some(peer);
                 link.gate = host.read_gate(peer);
@@ -1054,9 +1067,10 @@ impl Reactor {
         }
     }
 
-    /// Whether it belongs to a closed socket, which no caller will drive any more, and has a poll of its own all the same.
+    /// Whether it belongs to a closed socket, which no caller will drive any more, and has a poll of its own all the same. With very
+    /// many connections it keeps that until most of them are gone: to move all would take long, for two descriptors among as many.
     pub(crate) fn may_move_in(&self) -> bool {
-        self.lingering.is_some() && self.has_own_poll()
+        self.lingering.is_some() && self.has_own_poll() && self.links.len() <= MOVED
     }
 
     pub(crate) fn has_own_poll(&self) -> bool {

@@ -15,6 +15,7 @@ pub(crate) mod intake;
 mod numbers;
 pub(crate) mod outbox;
 pub(crate) mod piece;
+pub(crate) mod replay;
 mod sent;
 mod sift;
 pub(crate) mod unseen;

@@ -1,10 +1,11 @@
 //! What is to be sent to one peer: the queue a sender fills, and the batch a flusher is writing.
 
 use super::append::append;
-use super::changes::{Change, Changes};
+use super::changes::{Change, ChangeKind, Changes};
 use super::chunk::{Extent, Mark};
 use super::doubt::{Doubt, Ending};
 use super::piece::{Piece, Walk};
+use super::replay::Replay;
 use super::sent::{KEPT, Sent};
 use super::sift::{Sifted, sift};
 use super::{BATCH, COPY_LIMIT, PIECE};
@@ -53,6 +54,8 @@ pub(crate) struct Outbox {
     /// What of these octets is changes of subscriptions, and above how many they are condensed.
     change_bytes: usize,
     change_limit: usize,
+    /// What the connection is still to be told of all subscriptions, while there is a barrier.
+    replay: Option<Box<Replay>>,
     /// How many of them were put in front: what a new connection is sent before anything else.
     greetings: usize,
     /// How much was in the latest buffers when they were taken: what the next one had better hold at once.
@@ -241,15 +244,50 @@ impl Outbox {
         self.bytes += extent.len();
     }
 
-    /// Appends a command, in order with the messages and exempt from marks: a subscription that a new connection is told anew.
-    pub(crate) fn push_command(&mut self, command: &[u8]) {
+    /// Queues commands that tell a new connection of subscriptions, exempt from marks. Where `rest` is left of the replay, or was left
+    /// before, they come before all that was queued since it began, and that does not leave before the last step.
+    pub(crate) fn push_replay(&mut self, commands: &[u8], rest: Option<Replay>) {
         self.seal();
-        self.bytes += command.len();
-        if let Some(buffer) = self.sealed.back_mut().and_then(Piece::commands_mut) {
-            buffer.extend_from_slice(command);
-        } else {
-            self.sealed.push_back(Piece::commands(command.to_vec()));
+        self.bytes += commands.len();
+        let barrier = self.barrier();
+        let place = barrier.unwrap_or(self.sealed.len());
+        match (barrier, rest.is_some()) {
+            (None, true) => self.sealed.push_back(Piece::barrier()),
+            (Some(place), false) => drop(self.sealed.remove(place)),
+            (None, false) | (Some(_), true) => {}
         }
+        self.replay = rest.map(Box::new);
+        let before = place.checked_sub(1).and_then(|before| self.sealed.get_mut(before));
+        match before.and_then(Piece::commands_mut).filter(|buffer| buffer.len() + commands.len() <= PIECE) {
+            Some(buffer) => buffer.extend_from_slice(commands),
+            None if commands.is_empty() => {}
+            None => self.sealed.insert(place, Piece::commands(commands.to_vec())),
+        }
+    }
+
+    /// What is left of a replay. It must be given back with what is told next.
+    pub(crate) fn take_replay(&mut self) -> Option<Replay> {
+        self.replay.take().map(|replay| *replay)
+    }
+
+    /// The subscription at a place changes, and [`push_change`](Outbox::push_change) is next. Returns true if it belongs to the replay under
+    /// way and would not be found by it any more, so that it is to be told at once.
+    pub(crate) fn owes(&mut self, place: Option<u32>, kind: ChangeKind) -> bool {
+        self.replay.as_mut().zip(place).is_some_and(|(replay, place)| replay.note(place, kind))
+    }
+
+    /// Nothing more comes of a replay: what was queued since it began may leave.
+    pub(crate) fn end_replay(&mut self) {
+        self.push_replay(&[], None);
+    }
+
+    fn barrier(&self) -> Option<usize> {
+        self.sealed.iter().position(|piece| piece.is_barrier)
+    }
+
+    #[cfg(test)]
+    fn push_command(&mut self, command: &[u8]) {
+        self.push_replay(command, None);
     }
 
     /// Appends a change of a subscription, in order with the messages and exempt from marks. What it takes back of those behind the
@@ -328,6 +366,9 @@ impl Outbox {
         if self.flushing || !self.has_work() || (self.held && !self.may_pass_held()) {
             return None;
         }
+        if self.batch.is_empty() && self.is_at_barrier() {
+            return None;
+        }
         let mut batch = std::mem::take(&mut self.batch);
         batch.keeps = self.keeps();
         let mut size = batch.remaining();
@@ -338,7 +379,7 @@ impl Outbox {
             if self.sealed.is_empty() {
                 self.seal();
             }
-            if self.held && !self.may_pass_held() {
+            if (self.held && !self.may_pass_held()) || self.is_at_barrier() {
                 break;
             }
             let Some(mut piece) = self.sealed.pop_front() else { break };
@@ -417,6 +458,7 @@ impl Outbox {
         });
         self.bytes -= dropped.min(self.bytes);
         self.change_bytes = 0;
+        self.replay = None;
         if self.flushing {
             // What was given up before stays so.
             if self.verdict == Verdict::Keep {
@@ -501,7 +543,7 @@ impl Outbox {
         if let Some(front) = behind.front_mut() {
             front.trim(walk.offset, walk.ended_here);
         }
-        behind.retain(|piece| piece.len() > 0);
+        behind.retain(|piece| piece.len() > 0 || piece.is_barrier);
         self.bytes -= before - behind.iter().map(Piece::len).sum::<usize>();
         self.messages -= 1;
         self.sealed.extend(behind);
@@ -555,6 +597,10 @@ impl Outbox {
             || self.sealed.front().is_some_and(|piece| piece.control || self.greetings > 0)
     }
 
+    fn is_at_barrier(&self) -> bool {
+        self.sealed.front().is_some_and(|piece| piece.is_barrier)
+    }
+
     fn keeps(&self) -> Keeps {
         match (self.keeps_sent, self.sent.is_empty()) {
             (false, _) => Keeps::Nothing,
@@ -596,14 +642,29 @@ impl Outbox {
         dropped
     }
 
-    /// Hands everything that waits to a reader in the same process.
+    /// Hands everything that waits, and may leave, to a reader in the same process.
     pub(crate) fn take_all(&mut self) -> Taken {
         self.seal();
         let messages = std::mem::take(&mut self.messages);
         let bytes = std::mem::take(&mut self.bytes);
         self.greetings = 0;
         self.change_bytes = 0;
-        Taken { pieces: std::mem::take(&mut self.sealed), messages, bytes }
+        let mut taken = Taken { pieces: std::mem::take(&mut self.sealed), messages, bytes };
+        if self.replay.is_some() {
+            self.keep_behind_barrier(&mut taken);
+        }
+        taken
+    }
+
+    /// What is behind the barrier stays.
+    #[cold]
+    fn keep_behind_barrier(&mut self, taken: &mut Taken) {
+        let Some(barrier) = taken.pieces.iter().position(|piece| piece.is_barrier) else { return };
+        self.sealed = taken.pieces.split_off(barrier);
+        self.messages = self.sealed.iter().map(|piece| piece.messages as usize).sum();
+        self.bytes = self.sealed.iter().map(Piece::len).sum();
+        self.change_bytes = self.sealed.iter().filter_map(Piece::change_bytes).sum();
+        (taken.messages, taken.bytes) = (taken.messages - self.messages, taken.bytes - self.bytes);
     }
 
     fn frame_of(&mut self, body: &[u8], share: impl FnOnce() -> Bytes, flags: u8, pool: &mut Pool) {

@@ -22,6 +22,8 @@ pub(crate) struct Piece {
     pub(crate) doubt: Doubt,
     /// Whether these commands are the connection's own, which go before all else.
     pub(crate) urgent: bool,
+    /// Whether it is empty and what is behind it does not leave yet.
+    pub(crate) is_barrier: bool,
 }
 
 enum Data {
@@ -34,7 +36,8 @@ enum Data {
 
 impl Piece {
     fn new(data: Data, messages: u32, ends: bool) -> Piece {
-        Piece { data, start: 0, messages, ends, control: false, urgent: false, doubt: Doubt::default() }
+        let (control, urgent, is_barrier) = (false, false, false);
+        Piece { data, start: 0, messages, ends, control, urgent, is_barrier, doubt: Doubt::default() }
     }
 
     pub(crate) fn owned(bytes: Vec<u8>, messages: u32, ends: bool) -> Piece {
@@ -55,6 +58,10 @@ impl Piece {
 
     pub(crate) fn urgent(bytes: Vec<u8>) -> Piece {
         Piece { urgent: true, ..Piece::commands(bytes) }
+    }
+
+    pub(crate) fn barrier() -> Piece {
+        Piece { is_barrier: true, ..Piece::commands(Vec::new()) }
     }
 
     pub(crate) fn changes(changes: Changes) -> Piece {
@@ -95,7 +102,7 @@ impl Piece {
     /// The buffer behind a piece of commands, to append more of them.
     pub(crate) fn commands_mut(&mut self) -> Option<&mut Vec<u8>> {
         match &mut self.data {
-            Data::Owned(bytes) if self.control && !self.urgent => Some(bytes),
+            Data::Owned(bytes) if self.control && !self.urgent && !self.is_barrier => Some(bytes),
             Data::Owned(_) | Data::Shared(_) | Data::Extent(_) | Data::Changes(_) => None,
         }
     }
@@ -104,6 +111,14 @@ impl Piece {
     pub(crate) fn changes_mut(&mut self) -> Option<&mut Changes> {
         match &mut self.data {
             Data::Changes(changes) => Some(changes),
+            Data::Owned(_) | Data::Shared(_) | Data::Extent(_) => None,
+        }
+    }
+
+    /// The octets of the changes in this piece.
+    pub(crate) fn change_bytes(&self) -> Option<usize> {
+        match &self.data {
+            Data::Changes(changes) => Some(changes.bytes()),
             Data::Owned(_) | Data::Shared(_) | Data::Extent(_) => None,
         }
     }

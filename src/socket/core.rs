@@ -6,6 +6,7 @@ use super::outlook::Outlook;
 use super::receiving::{Arrivals, Reader};
 use super::routing_id;
 use super::sending::{After, Marks, Payload, Peer, Recipient, Routing, SendSide, Wire, own_limit};
+use super::slice::Slice;
 use super::tokens::Tokens;
 use crate::budget::{Account, BudgetHalf};
 use crate::context::Inner;
@@ -25,10 +26,12 @@ use crate::profile::Profile;
 use crate::protocol;
 use crate::queue::changes::{Change, ChangeKind};
 use crate::queue::gate::Gate;
+use crate::queue::replay::Replay;
 use crate::queue::{BORROWED_COPY_LIMIT, COPY_LIMIT};
 use crate::stats::{Stats, Unsent};
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -898,25 +901,45 @@ impl Core {
 
     // ----- subscriptions upstream -----
 
-    /// Sends all subscriptions to a peer that is new or back, with both locks held in their order.
-    pub(super) fn replay(&self, reader: &Reader, side: &mut SendSide, peer: PeerId) {
-        let Some(entry) = side.peers.get_mut(peer.key()) else { return };
-        let inproc = matches!(entry.wire, Wire::Inproc { .. });
-        let Peer { outbox, minor, .. } = entry;
-        let minor = if inproc { 0 } else { *minor };
-        reader.filter.for_each(|topic| outbox.push_command(&protocol::subscription(minor, true, topic)));
+    /// Begins to tell all subscriptions to a peer that is new or back, with both locks held in their order. Returns true if some are
+    /// left, which [`replay`](Core::replay) is to tell it.
+    pub(super) fn begin_replay(&self, reader: &mut Reader, side: &mut SendSide, peer: PeerId) -> bool {
+        let replay = Replay::new(reader.filter.places(), reader.filter.hold_still());
+        !go_on_replaying(reader, side, peer, replay)
     }
 
-    /// Has everybody upstream told of a change of our subscriptions.
-    pub(super) fn tell_upstream(&self, side: &mut SendSide, topic: &[u8], kind: ChangeKind) -> Vec<After> {
+    /// Tells a peer more of the subscriptions that it has not been told yet, for a moment. Returns true if none is left.
+    pub(super) fn replay(&self, peer: PeerId) -> bool {
+        let reader = self.lock_recv();
+        let mut side = self.lock_send();
+        let left = side.peer_mut(peer).and_then(|entry| entry.outbox.take_replay());
+        left.is_none_or(|left| go_on_replaying(&reader, &mut side, peer, left))
+    }
+
+    /// Tells a peer all that is left, on a thread that has nothing else to do.
+    pub(super) fn replay_all(&self, peer: PeerId) {
+        while !self.replay(peer) {
+            self.recv.let_in();
+            self.send.let_in();
+        }
+    }
+
+    /// Has everybody upstream told of a change of our subscriptions. `place` is where the topic is, or was until now.
+    pub(super) fn tell_upstream(
+        &self,
+        side: &mut SendSide,
+        topic: &[u8],
+        place: Option<u32>,
+        kind: ChangeKind,
+    ) -> Vec<After> {
         let mut after = Vec::new();
         let mut dirty = Vec::new();
         for (_, peer) in side.peers.iter_mut() {
-            let minor = match &peer.wire {
-                Wire::None => continue,
-                Wire::Stream(_) => peer.minor,
-                Wire::Inproc { .. } => 0,
-            };
+            let Some(minor) = form(peer) else { continue };
+            if peer.outbox.owes(place, kind) {
+                let rest = peer.outbox.take_replay();
+                peer.outbox.push_replay(&protocol::subscription(minor, true, topic), rest);
+            }
             peer.outbox.push_change(change(minor, topic, kind));
             match &mut peer.wire {
                 Wire::Inproc { core, there, noticed } => {
@@ -937,6 +960,37 @@ impl Core {
         }
         after
     }
+}
+
+/// Which form of subscription a peer is sent; `None` while it has no connection.
+fn form(peer: &Peer) -> Option<u8> {
+    match &peer.wire {
+        Wire::None => None,
+        Wire::Stream(_) => Some(peer.minor),
+        Wire::Inproc { .. } => Some(0),
+    }
+}
+
+/// Tells a peer what is left of a replay, for a moment. Returns true if that was all.
+fn go_on_replaying(reader: &Reader, side: &mut SendSide, peer: PeerId, mut left: Replay) -> bool {
+    let Some(entry) = side.peer_mut(peer) else { return true };
+    let Some(minor) = form(entry) else { return true };
+    let (mut slice, mut commands) = (Slice::begin(), Vec::new());
+    if let Some(next) = left.next() {
+        reader.filter.for_each_from(next, |place, topic| {
+            let is_told = left.takes(place);
+            if let Some(topic) = topic.filter(|_| is_told) {
+                commands.extend_from_slice(&protocol::subscription(minor, true, topic));
+            }
+            if left.next().is_none() {
+                return ControlFlow::Break(());
+            }
+            slice.step(topic.map_or(0, <[u8]>::len))
+        });
+    }
+    let is_done = left.next().is_none();
+    entry.outbox.push_replay(&commands, (!is_done).then_some(left));
+    is_done
 }
 
 /// A change of a subscription in the form that a peer of that version understands.

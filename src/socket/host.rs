@@ -70,6 +70,12 @@ impl Host for Core {
         Core::withdraw(self, peer)
     }
 
+    fn replay(&self, peer: PeerId) -> bool {
+        self.recv.let_in();
+        self.send.let_in();
+        Core::replay(self, peer)
+    }
+
     fn attempt_failed(&self, peer: PeerId) {
         if let Some(entry) = self.lock_send().peer_mut(peer) {
             entry.outbox.forget_doubt();

@@ -184,6 +184,8 @@ impl Core {
             let Some(entry) = side.peers.get_mut(peer.key()) else { return };
             match std::mem::replace(&mut entry.wire, Wire::None) {
                 Wire::Inproc { core, there, .. } => {
+                    // What is behind a replay is not lost, though the rest of that is.
+                    entry.outbox.end_replay();
                     let taken = entry.outbox.take_all();
                     entry.settle(taken.settled(), &mut side.counts);
                     side.connections -= 1;
@@ -304,9 +306,7 @@ impl Core {
         side.connections += 1;
         side.marks_changed(peer);
         self.greet(&mut side, peer);
-        if self.kind.subscribes() {
-            self.replay(&reader, &mut side, peer);
-        }
+        let replays = self.kind.subscribes() && self.begin_replay(&mut reader, &mut side, peer);
         self.note_up(peer);
         // What was queued before there was a link is to be fetched.
         let mut after = Vec::new();
@@ -320,7 +320,7 @@ impl Core {
         }
         drop(side);
         drop(reader);
-        Ok(Linked { after, replaced })
+        Ok(Linked { after, replaced, replays: replays.then_some(peer) })
     }
 
     /// What follows a new link once both ends stand: a peer whose routing id was taken goes, and what waited is fetched.
@@ -328,9 +328,26 @@ impl Core {
         if let Some(old) = linked.replaced {
             self.oust(old);
         }
+        if let Some(peer) = linked.replays {
+            self.replay_all(peer);
+            self.notice_inproc(peer);
+        }
         for after in linked.after {
             self.follow(after);
         }
+    }
+
+    /// Tells the other end of an inproc link that something waits for it, unless it knows.
+    fn notice_inproc(&self, peer: PeerId) {
+        let mut after = After::Nothing;
+        if let Some(entry) = self.lock_send().peer_mut(peer).filter(|entry| entry.outbox.has_work()) {
+            if let Wire::Inproc { core, there, noticed } = &mut entry.wire {
+                if !std::mem::replace(noticed, true) {
+                    after = After::Notice(Weak::clone(core), *there);
+                }
+            }
+        }
+        self.follow(after);
     }
 }
 
@@ -339,6 +356,8 @@ struct Linked {
     after: Vec<After>,
     /// The peer that had the routing id before.
     replaced: Option<PeerId>,
+    /// The peer, if it has not been told all subscriptions yet.
+    replays: Option<PeerId>,
 }
 
 /// Joins a connector's peer with a binder.

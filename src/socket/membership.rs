@@ -3,6 +3,7 @@
 use super::core::Core;
 use super::patience::Trust;
 use super::sending::{About, Routing, SendSide, Wire, largest};
+use super::slice::Slice;
 use crate::engine::port::Command;
 use crate::engine::waiters::Interest;
 use crate::engine::{EndpointId, Host, Joined, Newcomer};
@@ -15,10 +16,8 @@ use crate::queue::outbox::Lost;
 use crate::queue::unseen::Change;
 use crate::stats::Reason;
 use bytes::Bytes;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
 /// Why a newcomer is refused. The first two reasons pass.
 pub(super) const PAIR_TAKEN: &str = "the PAIR has a peer already";
@@ -26,11 +25,6 @@ pub(super) const ID_TAKEN: &str = "the routing id is in use";
 pub(super) const TOO_MUCH_TO_KEEP: &str =
     "metadata and subscriptions of peers have a quarter of the context's `byte_budget`";
 const ENDPOINT_CLOSED: &str = "the endpoint is closed";
-
-/// How long topics of a peer that leaves are taken from it before senders and other sockets get their turn.
-const TURN: Duration = Duration::from_micros(200);
-/// After how many topics the clock is looked at.
-const LOOK: usize = 16;
 
 impl About {
     /// A peer of that endpoint, of which nothing else is known.
@@ -109,9 +103,7 @@ impl Core {
         self.greet(&mut side, peer);
         let unfit = self.note_limit(&mut side, peer, announced);
         let held = side.peer(peer).is_some_and(|entry| entry.outbox.is_held());
-        if self.kind.subscribes() {
-            self.replay(&reader, &mut side, peer);
-        }
+        let replays = self.kind.subscribes() && self.begin_replay(&mut reader, &mut side, peer);
         self.note_up(peer);
         drop(side);
         drop(reader);
@@ -125,7 +117,7 @@ impl Core {
         }
         self.tell_waiters(Interest::CHANGE);
         self.tell_waiters(Interest::ROOM);
-        Ok(Joined { peer, held })
+        Ok(Joined { peer, held, replays })
     }
 
     /// What is known of a newcomer that has no peer yet, unless its endpoint has been closed meanwhile.
@@ -368,17 +360,13 @@ impl Core {
     /// left, and then the peer may be heard again.
     fn take_topics(&self, side: &mut SendSide, peer: PeerId) -> bool {
         let Routing::Publish(publisher) = &mut side.routing else { return true };
-        let (end, mut steps) = (Instant::now() + TURN, 0);
-        let mut goes_on = || {
-            steps += 1;
-            if steps % LOOK == 0 && Instant::now() >= end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        };
+        let mut slice = Slice::begin();
         let mut shows = self.shows();
         let done = publisher.subscriptions.remove_peer_while(peer.slot(), |topic, is_edge| {
             shows.show(&Change { peer, is_said: false, topic, subscribe: false, is_edge, had: true });
-            goes_on()
+            slice.step(topic.len())
         });
-        let done = done && shows.drop_hidden(peer, goes_on);
+        let done = done && shows.drop_hidden(peer, || slice.step(0));
         drop(shows);
         if done {
             publisher.subscriptions.end_removal(peer.slot());

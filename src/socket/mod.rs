@@ -23,6 +23,7 @@ mod reservation;
 mod routed;
 mod routing_id;
 mod sending;
+mod slice;
 mod tempo;
 mod tokens;
 mod topics;

@@ -18,7 +18,8 @@ impl Core {
         self.check()?;
         let mut reader = self.lock_recv();
         let kind = if reader.filter.insert(topic) { ChangeKind::First } else { ChangeKind::Again };
-        let after = self.tell_upstream(&mut self.lock_send(), topic, kind);
+        let place = reader.filter.place_of(topic);
+        let after = self.tell_upstream(&mut self.lock_send(), topic, place, kind);
         drop(reader);
         for after in after {
             self.follow(after);
@@ -30,12 +31,13 @@ impl Core {
     pub(super) fn unsubscribe(&self, topic: &[u8], always_tell: bool) -> Result<bool, Error> {
         self.check()?;
         let mut reader = self.lock_recv();
+        let place = reader.filter.place_of(topic);
         let removed = reader.filter.remove(topic);
         let kind = match removed {
             Removed::Last => Some(ChangeKind::Last),
             Removed::Still | Removed::Unknown => always_tell.then_some(ChangeKind::Told),
         };
-        let after = kind.map(|kind| self.tell_upstream(&mut self.lock_send(), topic, kind)).unwrap_or_default();
+        let after = kind.map(|kind| self.tell_upstream(&mut self.lock_send(), topic, place, kind)).unwrap_or_default();
         drop(reader);
         for after in after {
             self.follow(after);

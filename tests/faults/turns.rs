@@ -5,12 +5,14 @@ use crate::support::measure::limit_descriptors;
 use crate::support::raw::{Raw, command};
 use crate::support::{Over, PATIENCE, alone, eventually, median};
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use wiremesh::{AnySocket, BudgetHalf, Context, Endpoint, EventKind, Pub, Pull, Push, Socket, SocketKind};
+use wiremesh::{
+    AnySocket, BudgetHalf, Context, Endpoint, EndpointInfo, EventKind, Monitor, Pub, Pull, Push, Socket, SocketKind,
+};
 
 const ROUNDS: usize = 150;
 
@@ -193,15 +195,15 @@ fn departure(publisher: &AnySocket, topics: usize, mut once: impl FnMut() -> Dur
     (worst, begin.elapsed())
 }
 
-/// Whether in one of a few departures nothing took more than so small a part of the whole. A departure that is one step takes
-/// what is beside it as long as it takes itself.
-fn is_in_steps(what: &str, part: u32, mut departure: impl FnMut() -> (Duration, Duration)) {
+/// Whether in one of a few runs nothing took more than so small a part of the whole. What is one step keeps what is beside it waiting as
+/// long as it takes itself.
+fn is_in_steps(what: &str, part: u32, mut run: impl FnMut() -> (Duration, Duration)) {
     let mut is_fair = || {
-        let (worst, whole) = departure();
+        let (worst, whole) = run();
         println!("{what} waits {worst:?} at most of {whole:?}");
         worst <= whole / part
     };
-    assert!((0..5).any(|_| is_fair()), "{what} waits for a departure");
+    assert!((0..5).any(|_| is_fair()), "{what} waits for all of it");
 }
 
 #[test]
@@ -341,6 +343,250 @@ fn a_publisher_that_closes_while_a_subscriber_leaves_holds_nothing_any_more() {
         eventually(PATIENCE, "nothing is held", || context.bytes_held(BudgetHalf::Receiving) == 0);
         while monitor.recv_timeout(PATIENCE).is_some() {}
         assert!(monitor.is_stopped(), "the socket is done");
+    }
+}
+
+/// Peers of a socket that has very many of them.
+fn crowd(socket: &AnySocket, kind: &str) -> Vec<Raw> {
+    let endpoint = socket.bind(Over::Ipc.wildcard()).expect("bound");
+    let peers: Vec<Raw> = (0..MANY)
+        .map(|_| {
+            let mut peer = Raw::connect(endpoint.as_str()).expect("it listens");
+            peer.shake_hands(kind).expect("a handshake");
+            peer
+        })
+        .collect();
+    socket.wait_for_peers(MANY, PATIENCE).expect("they come");
+    peers
+}
+
+/// Does something again and again until something is over: the longest that takes, and how long it takes in all.
+fn until(mut is_over: impl FnMut() -> bool, mut once: impl FnMut() -> Duration) -> (Duration, Duration) {
+    let (begin, mut worst) = (Instant::now(), Duration::ZERO);
+    while !is_over() {
+        worst = worst.max(once());
+    }
+    (worst, begin.elapsed())
+}
+
+/// Whether a socket is closed and nothing is left of it.
+fn is_done(monitor: &Monitor) -> bool {
+    while monitor.try_recv().is_some() {}
+    monitor.is_stopped()
+}
+
+#[test]
+fn a_socket_with_very_many_peers_that_closes_keeps_no_other_waiting() {
+    let _turn = alone();
+    limit_descriptors(3 * MANY as u64);
+    for engine_only in [false, true] {
+        let context = context(engine_only);
+        let beside = Beside::of(&context);
+        is_in_steps("a socket beside one that closes", 4, || {
+            let socket = AnySocket::in_context(SocketKind::Pull, &context);
+            let monitor = socket.monitor();
+            let _peers = crowd(&socket, "PUSH");
+            drop(socket);
+            until(|| is_done(&monitor), || beside.flush())
+        });
+    }
+}
+
+#[test]
+fn nor_does_an_endpoint_with_very_many_peers_that_is_closed() {
+    let _turn = alone();
+    limit_descriptors(3 * MANY as u64);
+    let context = context(false);
+    let beside = Beside::of(&context);
+    is_in_steps("a socket beside an endpoint that closes", 4, || {
+        let socket = AnySocket::in_context(SocketKind::Pull, &context);
+        let _peers = crowd(&socket, "PUSH");
+        socket.unbind(&socket.endpoints()[0].endpoint).expect("bound");
+        until(|| socket.stats().connections == 0, || beside.flush())
+    });
+}
+
+/// Nobody is there to deliver to, and none of them is waited for.
+#[test]
+fn nor_does_a_socket_that_gives_very_many_peers_up() {
+    let _turn = alone();
+    let context = context(false);
+    let beside = Beside::of(&context);
+    is_in_steps("a socket beside one that gives up", 4, || {
+        let push = AnySocket::builder(SocketKind::Push).context(&context);
+        let push = push.linger(Duration::ZERO).reconnect_interval(PATIENCE).build().expect("good options");
+        let monitor = push.monitor();
+        let absent = push.bind(Over::Ipc.wildcard()).expect("bound");
+        push.unbind(&absent).expect("bound");
+        for number in 0..4 * MANY {
+            push.connect(format!("{absent}-{number}")).expect("a good endpoint");
+        }
+        for number in 0..4 * MANY {
+            push.send(number.to_string()).expect("there is room");
+        }
+        let is_tried = |endpoint: &EndpointInfo| endpoint.attempts > 0;
+        eventually(PATIENCE, "all have been tried", || push.endpoints().iter().all(is_tried));
+        // What is left of a socket goes with its last handle.
+        push.close();
+        let mut given_up = 0;
+        let is_over = || {
+            while let Some(event) = monitor.try_recv() {
+                if let EventKind::Unsent(unsent) = event.kind {
+                    given_up += unsent.messages;
+                }
+            }
+            monitor.is_stopped()
+        };
+        let waited = until(is_over, || beside.flush());
+        assert_eq!(given_up, 4 * MANY as u64, "all is told");
+        waited
+    });
+}
+
+const SUBSCRIPTION: usize = 2 + b"\x09SUBSCRIBE".len() + 64;
+
+/// A publisher made of bytes, to which that socket connects: it reads so many octets after the handshake.
+fn told(listener: &TcpListener, octets: usize) -> Vec<u8> {
+    let mut peer = Raw::accepted(listener.accept().expect("it connects").0);
+    peer.shake_hands("XPUB").expect("a handshake");
+    let mut all = vec![0; octets];
+    peer.read_exact(&mut all).expect("all of it");
+    all
+}
+
+fn listen() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("tcp://{}", listener.local_addr().expect("bound"));
+    (listener, endpoint)
+}
+
+#[test]
+fn a_subscriber_with_very_many_topics_that_connects_keeps_no_other_socket_waiting() {
+    const TOPICS: usize = 300_000;
+    let _turn = alone();
+    for engine_only in [false, true] {
+        let context = context(engine_only);
+        let beside = Beside::of(&context);
+        let subscriber = AnySocket::in_context(SocketKind::Sub, &context);
+        (0..TOPICS).for_each(|number| subscriber.subscribe(format!("{number:064}")).expect("wanted"));
+        is_in_steps("a socket beside a SUB", 4, || {
+            let (listener, endpoint) = listen();
+            thread::scope(|scope| {
+                let reader = scope.spawn(|| told(&listener, TOPICS * SUBSCRIPTION));
+                subscriber.connect(&endpoint).expect("a good endpoint");
+                let waited = until(|| reader.is_finished(), || beside.flush());
+                let told = reader.join().expect("no panic");
+                let topics = told.chunks(SUBSCRIPTION).map(|command| &command[SUBSCRIPTION - 64..]);
+                let distinct: BTreeSet<&[u8]> = topics.collect();
+                assert_eq!(distinct.len(), TOPICS, "each is told once");
+                waited
+            })
+        });
+    }
+}
+
+/// A frame that a peer was sent: its flags and its body.
+fn read_frame(peer: &mut impl Read) -> (u8, Vec<u8>) {
+    let mut header = [0; 2];
+    peer.read_exact(&mut header).expect("a header");
+    let mut body = vec![0; header[1].into()];
+    peer.read_exact(&mut body).expect("a body");
+    (header[0], body)
+}
+
+/// Reads what a subscriber says, up to a message `over`: the topics that are wanted then. Nothing is said that is said already, and what
+/// a message names is wanted when it comes.
+fn follow(mut peer: impl Read) -> BTreeSet<String> {
+    let mut wanted = BTreeSet::new();
+    loop {
+        let (flags, body) = read_frame(&mut peer);
+        let text = |from: usize| String::from_utf8(body[from..].to_vec()).expect("letters");
+        match flags {
+            4 if body.starts_with(b"\x09SUBSCRIBE") => assert!(wanted.insert(text(10)), "{} again", text(10)),
+            4 if body.starts_with(b"\x06CANCEL") => assert!(wanted.remove(&text(7)), "{} is not wanted", text(7)),
+            0 if body == b"over" => return wanted,
+            0 => assert!(wanted.contains(&text(0)), "{} came before its subscription", text(0)),
+            _ => panic!("a frame with the flags {flags}"),
+        }
+    }
+}
+
+#[test]
+fn what_an_xsub_wants_and_sends_while_a_new_peer_is_told_of_very_many_topics_comes_in_its_order_behind_them() {
+    let _turn = alone();
+    let context = context(false);
+    let (subscriber, mut wanted) = wants_many(SocketKind::XSub, &context);
+    let (listener, endpoint) = listen();
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut peer = Raw::accepted(listener.accept().expect("it connects").0);
+            peer.shake_hands("XPUB").expect("a handshake");
+            follow(BufReader::new(peer))
+        });
+        subscriber.connect(&endpoint).expect("a good endpoint");
+        subscriber.wait_for_peers(1, PATIENCE).expect("it is there");
+        change_all(&subscriber, &mut wanted, 300);
+        subscriber.send("over").expect("there is room");
+        assert!(reader.join().expect("no panic") == wanted);
+    });
+}
+
+#[test]
+fn so_does_what_changes_while_a_publisher_of_the_same_process_is_told() {
+    let _turn = alone();
+    let context = context(false);
+    let (subscriber, mut wanted) = wants_many(SocketKind::XSub, &context);
+    let publisher = AnySocket::builder(SocketKind::XPub).context(&context).receive_mark(0u32);
+    let publisher = publisher.send_mark(0u32).build().expect("good options");
+    publisher.bind("inproc://turns").expect("bound");
+    thread::scope(|scope| {
+        scope.spawn(|| subscriber.connect("inproc://turns").expect("bound"));
+        subscriber.wait_for_peers(1, PATIENCE).expect("it is there");
+        change_all(&subscriber, &mut wanted, 300);
+        subscriber.send("over").expect("there is room");
+    });
+    let mut known = BTreeSet::new();
+    loop {
+        let message = publisher.recv_timeout(PATIENCE).expect("more comes");
+        let text = |from: usize| String::from_utf8(message.first()[from..].to_vec()).expect("letters");
+        match message.first()[0] {
+            1 => assert!(known.insert(text(1)), "{} again", text(1)),
+            0 => assert!(known.remove(&text(1)), "{} is not wanted", text(1)),
+            _ if message.first() == b"over" => break,
+            _ => assert!(known.contains(&text(0)), "{} came before its subscription", text(0)),
+        }
+    }
+    assert!(known == wanted);
+    assert_eq!(count(&publisher), wanted.len());
+}
+
+/// A subscriber that wants very many topics.
+fn wants_many(kind: SocketKind, context: &Context) -> (AnySocket, BTreeSet<String>) {
+    let subscriber = AnySocket::builder(kind).context(context).send_mark(0u32).build().expect("good options");
+    let wanted: BTreeSet<String> = (0..200_000).map(|number| format!("{number:06}")).collect();
+    wanted.iter().for_each(|topic| subscriber.subscribe(topic).expect("wanted"));
+    (subscriber, wanted)
+}
+
+/// So many times: wants something new and says so in a message, or no more, and wants something no more that it has long wanted.
+fn change_all(subscriber: &AnySocket, wanted: &mut BTreeSet<String>, times: usize) {
+    for number in 0..times {
+        // Some come before the others in the order of their octets, some among them, and some behind.
+        let new = format!("{}-{number}", ["#", "1", "199999", "a"][number % 4]);
+        subscriber.subscribe(&new).expect("wanted");
+        subscriber.send(new.as_str()).expect("there is room");
+        if number % 3 == 0 {
+            wanted.insert(new);
+        } else {
+            assert!(subscriber.unsubscribe(&new).expect("wanted"));
+        }
+        let old = format!("{:06}", 650 * number);
+        assert!(subscriber.unsubscribe(&old).expect("wanted"));
+        if number % 2 == 0 {
+            subscriber.subscribe(&old).expect("wanted");
+        } else {
+            wanted.remove(&old);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The end of an endpoint or of the socket: what has been accepted still goes out within the linger time, and each connection stays
 //! until its peer's system has taken everything.
 
-use super::{Loss, Reactor, Timer};
+use super::{Loss, Reactor, Stint, Timer};
 use crate::engine::contain::contain;
 use crate::engine::dialer::Dialing;
 use crate::engine::link::{Origin, Standstill, State};
@@ -15,11 +15,12 @@ use std::io;
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::vec;
 
 impl Reactor {
     /// Closes an endpoint, or all of them: what waits for their peers still goes out, as long as `linger` allows. Each connection and
-    /// each dialer is looked at once, when this round has read what has come. From then on only those are looked at that something
-    /// happens to.
+    /// each dialer is looked at once, when this round has read what has come, or in a later turn if they are many. From then on only
+    /// those are looked at that something happens to.
     pub(super) fn end(&mut self, host: &dyn Host, scope: Option<EndpointId>, linger: Linger) {
         let lingering = Lingering::new(linger, Instant::now());
         match scope.map(|id| self.endpoints.get(&id).copied()) {
@@ -47,38 +48,82 @@ impl Reactor {
                 binding.lingering = self.lingering.is_none().then_some(lingering);
             }
         }
-        self.ending.push(scope);
+        self.ending.push_back(Ending { scope, stage: Stage::Begun });
     }
 
-    /// Looks at what belongs to endpoints whose end has begun in this round.
-    pub(super) fn begin_ends(&mut self, host: &dyn Host) {
-        if self.ending.is_empty() {
-            return;
+    /// Goes on with the ends that have begun, as far as the time of the turn allows.
+    pub(super) fn go_on_ending(&mut self, host: &dyn Host, stint: &mut Stint) {
+        while let Some(mut ending) = self.ending.pop_front() {
+            if self.end_step(host, &mut ending) {
+                self.ending.push_front(ending);
+            }
+            if self.ending.is_empty() || stint.is_over() {
+                return;
+            }
         }
+    }
+
+    /// One step of an end: one connection or one dialer. Returns true if there is more of it to do.
+    fn end_step(&mut self, host: &dyn Host, Ending { scope, stage }: &mut Ending) -> bool {
         let now = Instant::now();
-        for scope in std::mem::take(&mut self.ending) {
-            let (links, dialers) = match scope.map(|id| self.endpoints.get(&id).copied()) {
-                None => (self.links.keys(), self.dialers.keys()),
-                Some(None) => continue,
-                Some(Some(origin @ Origin::Listener(_))) => (self.links_of(origin), Vec::new()),
-                Some(Some(Origin::Dialer(key))) => {
-                    let link = self.dialers.get(key).and_then(|dialer| match dialer.state {
-                        Dialing::Linked(link) => Some(link),
-                        Dialing::Resolving | Dialing::Waiting(_) | Dialing::InLine => None,
-                    });
-                    (link.into_iter().collect(), vec![key])
+        match stage {
+            Stage::Begun => {
+                let Some(parts) = self.parts_of(*scope) else { return false };
+                *stage = Stage::Settling(parts);
+            }
+            Stage::Settling(parts) => {
+                if let Some(key) = parts.links.next() {
+                    self.end_link(host, key, now);
+                } else if let Some(key) = parts.dialers.next() {
+                    self.settle_dialer(host, key);
+                } else {
+                    if let Some(Origin::Listener(key)) = scope.and_then(|id| self.endpoints.get(&id).copied()) {
+                        self.forget_binding(key);
+                    }
+                    self.look_at_linger(host, *scope, now);
+                    return false;
                 }
-            };
-            for key in links {
-                self.end_link(host, key, now);
             }
-            for key in dialers {
-                self.settle_dialer(host, key);
+            Stage::Expired => {
+                let Some(parts) = self.parts_of(*scope) else { return false };
+                *stage = Stage::GivingUp(parts, GivenUp { unsent: Unsent::default(), endpoint: Arc::from("") });
             }
-            if let Some(Origin::Listener(key)) = scope.and_then(|id| self.endpoints.get(&id).copied()) {
-                self.forget_binding(key);
+            Stage::GivingUp(parts, given_up) => {
+                if let Some(key) = parts.links.next() {
+                    self.give_up_link(host, key, given_up);
+                } else if let Some(key) = parts.dialers.next() {
+                    self.give_up_dialer(host, key, given_up);
+                } else {
+                    let unsent = given_up.unsent;
+                    if unsent.messages > 0 {
+                        let endpoint = if scope.is_some() { Arc::clone(&given_up.endpoint) } else { Arc::from("") };
+                        host.event(Event { kind: EventKind::Unsent(unsent), endpoint, address: None, peer: None });
+                    }
+                    return false;
+                }
             }
-            self.look_at_linger(host, scope, now);
+        }
+        true
+    }
+
+    /// What belongs to an endpoint, or to the socket; `None` if the endpoint has ended by itself. A connection that a dialer makes later
+    /// is born closing.
+    fn parts_of(&self, scope: Option<EndpointId>) -> Option<Parts> {
+        let origin = scope.map(|id| self.endpoints.get(&id).copied());
+        let (links, dialers) = match origin {
+            None => (self.links.keys(), self.dialers.keys()),
+            Some(None) => return None,
+            Some(Some(origin @ Origin::Listener(_))) => (self.links_of(origin), Vec::new()),
+            Some(Some(Origin::Dialer(key))) => (self.link_under(key).into_iter().collect(), vec![key]),
+        };
+        Some(Parts { links: links.into_iter(), dialers: dialers.into_iter() })
+    }
+
+    /// The link that a dialer has.
+    fn link_under(&self, dialer: Key) -> Option<Key> {
+        match self.dialers.get(dialer)?.state {
+            Dialing::Linked(link) => Some(link),
+            Dialing::Resolving | Dialing::Waiting(_) | Dialing::InLine => None,
         }
     }
 
@@ -179,7 +224,7 @@ impl Reactor {
         // As long as the one whose turn it is gets something delivered, those behind it are not late.
         lingering.since = moved.map_or(lingering.since, |moved| moved.max(lingering.since));
         if lingering.is_over(now, progress) {
-            self.give_up(host, scope);
+            self.ending.push_back(Ending { scope, stage: Stage::Expired });
         } else if let Some(due) = lingering.due {
             self.timers.push(Reverse((due, Timer::Linger(scope))));
             self.forget_stale_timers();
@@ -197,46 +242,33 @@ impl Reactor {
         }
     }
 
-    /// An endpoint, or the socket, has lingered long enough: what is left is dropped, counted and told.
-    fn give_up(&mut self, host: &dyn Host, scope: Option<EndpointId>) {
-        let origin = scope.and_then(|id| self.endpoints.get(&id).copied());
-        let mut unsent = Unsent::default();
-        let mut name: Arc<str> = Arc::from("");
-        let links = match origin {
-            None if scope.is_some() => return,
-            None => self.links.keys(),
-            Some(origin) => self.links_of(origin),
-        };
-        for key in links {
-            let Some(link) = self.links.get(key) else { continue };
-            name = Arc::clone(&link.endpoint);
-            if let Some(peer) = link.peer.filter(|_| !matches!(link.state, State::Draining)) {
-                unsent.add(host.abandon(peer));
-            }
-            self.lose(host, key, Loss::Local(Cause::Local));
+    /// An endpoint, or the socket, has lingered long enough: what is left of a connection is dropped, counted and told.
+    fn give_up_link(&mut self, host: &dyn Host, key: Key, given_up: &mut GivenUp) {
+        let Some(link) = self.links.get(key) else { return };
+        given_up.endpoint = Arc::clone(&link.endpoint);
+        if let Some(peer) = link.peer.filter(|_| !matches!(link.state, State::Draining)) {
+            given_up.unsent.add(host.abandon(peer));
         }
-        let dialers = match origin {
-            None => self.dialers.keys(),
-            Some(Origin::Dialer(key)) => vec![key],
-            Some(Origin::Listener(_)) => Vec::new(),
-        };
-        for key in dialers {
-            let Some(dialer) = self.dialers.get(key) else { continue };
-            name = Arc::clone(&dialer.endpoint);
-            if let Some(peer) = dialer.peer {
-                unsent.add(host.abandon(peer));
-            }
-            self.remove_dialer(host, key, false);
+        self.lose(host, key, Loss::Local(Cause::Local));
+    }
+
+    fn give_up_dialer(&mut self, host: &dyn Host, key: Key, given_up: &mut GivenUp) {
+        // It may have begun another attempt since the end did.
+        if let Some(link) = self.link_under(key) {
+            self.give_up_link(host, link, given_up);
         }
-        if unsent.messages > 0 {
-            let endpoint = if scope.is_some() { name } else { Arc::from("") };
-            host.event(Event { kind: EventKind::Unsent(unsent), endpoint, address: None, peer: None });
+        let Some(dialer) = self.dialers.get(key) else { return };
+        given_up.endpoint = Arc::clone(&dialer.endpoint);
+        if let Some(peer) = dialer.peer {
+            given_up.unsent.add(host.abandon(peer));
         }
+        self.remove_dialer(host, key, false);
     }
 
     /// Whether the socket is closed and nothing is left of it.
     pub(super) fn is_over(&self) -> bool {
-        self.lingering.is_some() && self.links.len() == 0 && self.dialers.len() == 0 && self.departing.is_empty()
+        let is_empty = self.links.len() == 0 && self.dialers.len() == 0;
+        self.lingering.is_some() && is_empty && self.departing.is_empty() && self.ending.is_empty()
     }
 
     /// Attempts of endpoints that end make way while descriptors are short: their messages stay, and they try again.
@@ -281,6 +313,37 @@ impl Reactor {
         }
         let _ = contain(|| drop(self));
     }
+}
+
+/// The end of an endpoint, or of the socket, as far as it has come. It takes a step for each connection, and so many turns where there
+/// are many.
+pub(super) struct Ending {
+    /// `None` is the socket's.
+    scope: Option<EndpointId>,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Nothing has been looked at.
+    Begun,
+    /// These are still to be looked at: they close as soon as all is delivered.
+    Settling(Parts),
+    /// It has lingered long enough.
+    Expired,
+    /// These are still to be given up.
+    GivingUp(Parts, GivenUp),
+}
+
+/// Connections and dialers. Those that are gone when their step comes are left out.
+struct Parts {
+    links: vec::IntoIter<Key>,
+    dialers: vec::IntoIter<Key>,
+}
+
+/// What was dropped because an endpoint, or the socket, has lingered long enough.
+struct GivenUp {
+    unsent: Unsent,
+    endpoint: Arc<str>,
 }
 
 /// How long an endpoint or socket that is closed goes on delivering.

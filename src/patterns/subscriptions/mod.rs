@@ -16,7 +16,7 @@ mod prefix_set;
 mod tests;
 mod tree;
 
-pub use prefix_set::{PrefixSet, Removed};
+pub use prefix_set::{PrefixSet, Removed, Still};
 
 use members::Members;
 use std::ops::ControlFlow;

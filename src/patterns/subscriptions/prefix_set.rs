@@ -3,12 +3,20 @@
 
 use super::tree::{Tree, Value};
 use std::ops::ControlFlow;
+use std::sync::{Arc, Weak};
 
 /// A set of prefixes that counts how often each was inserted.
 #[derive(Debug)]
 pub struct PrefixSet {
     pub(super) tree: Tree<Count>,
     len: usize,
+    still: Weak<()>,
+}
+
+/// As long as this is kept no prefix of its set moves to another place.
+#[derive(Debug)]
+pub struct Still {
+    _kept: Arc<()>,
 }
 
 /// What [`PrefixSet::remove`] found.
@@ -25,7 +33,7 @@ pub enum Removed {
 impl PrefixSet {
     /// An empty set, which matches nothing.
     pub fn new() -> PrefixSet {
-        PrefixSet { tree: Tree::new(), len: 0 }
+        PrefixSet { tree: Tree::new(), len: 0, still: Weak::new() }
     }
 
     /// Inserts a prefix once more and returns whether it is new to the set.
@@ -47,7 +55,9 @@ impl PrefixSet {
             return Removed::Still;
         }
         self.tree.clear(node);
-        self.tree.compact(|_, _| {});
+        if !self.is_still() {
+            self.tree.compact(|_, _| {});
+        }
         self.len -= 1;
         Removed::Last
     }
@@ -58,12 +68,36 @@ impl PrefixSet {
         self.tree.prefixes(topic, |_| ControlFlow::Break(())).is_break()
     }
 
-    /// Calls `visit` with each prefix once, in no particular order.
-    pub fn for_each(&self, mut visit: impl FnMut(&[u8])) {
+    /// Keeps prefixes in their places. What is removed meanwhile leaves its memory to others, which is given back with later removals.
+    pub fn hold_still(&mut self) -> Still {
+        let kept = self.still.upgrade().unwrap_or_default();
+        self.still = Arc::downgrade(&kept);
+        Still { _kept: kept }
+    }
+
+    fn is_still(&self) -> bool {
+        self.still.strong_count() > 0
+    }
+
+    /// The place of a prefix, while places are kept.
+    pub fn place_of(&self, topic: &[u8]) -> Option<u32> {
+        if self.is_still() { self.tree.find(topic) } else { None }
+    }
+
+    /// How many places there are.
+    pub fn places(&self) -> u32 {
+        self.tree.places()
+    }
+
+    /// Calls `visit` with each place from one on and the prefix there, if there is one, until it breaks. Where none was removed the
+    /// prefixes are in the order in which they were inserted.
+    pub fn for_each_from(&self, place: u32, mut visit: impl FnMut(u32, Option<&[u8]>) -> ControlFlow<()>) {
         let mut text = Vec::new();
-        self.tree.each(|node| {
-            self.tree.read(node, &mut text);
-            visit(&text);
+        self.tree.each_from(place, |place, is_there| {
+            if is_there {
+                self.tree.read(place, &mut text);
+            }
+            visit(place, is_there.then_some(&text[..]))
         });
     }
 

@@ -263,6 +263,33 @@ fn subscribing_twice_is_undone_by_one_cancel() {
 }
 
 #[test]
+fn prefixes_keep_their_places_while_that_is_asked_for() {
+    let topic = |number: usize| number.to_string().into_bytes();
+    let mut set = PrefixSet::new();
+    (0..10_000).for_each(|number| assert!(set.insert(&topic(number))));
+    assert_eq!(set.place_of(&topic(9999)), None);
+    let still = set.hold_still();
+    let places: Vec<_> = (0..10_000).map(|number| set.place_of(&topic(number)).expect("it is there")).collect();
+    let (kept, removed): (Vec<_>, Vec<_>) = (0..10_000).partition(|number| number % 10 == 9);
+    removed.iter().for_each(|number| assert_eq!(set.remove(&topic(*number)), Removed::Last));
+    kept.iter().for_each(|number| assert_eq!(set.place_of(&topic(*number)), Some(places[*number])));
+    let mut found = Vec::new();
+    set.for_each_from(places[4999], |place, topic| {
+        found.extend(topic.map(|topic| (place, topic.to_vec())));
+        ControlFlow::Continue(())
+    });
+    let behind = kept.iter().filter(|number| places[**number] >= places[4999]);
+    let mut expected: Vec<_> = behind.map(|number| (places[*number], topic(*number))).collect();
+    expected.sort();
+    assert_eq!(found, expected);
+    drop(still);
+    let before = set.places();
+    kept[..500].iter().for_each(|number| assert_eq!(set.remove(&topic(*number)), Removed::Last));
+    assert!(set.places() < before / 4, "memory is given back again");
+    set.tree.expect_sound();
+}
+
+#[test]
 fn a_long_topic_split_at_every_place_comes_back_to_few_nodes() {
     // Each new topic branches off just behind the place where the one before did, and then replaces it.
     let mut set = PrefixSet::new();

@@ -210,11 +210,16 @@ impl<V: Value> Tree<V> {
         });
     }
 
-    /// Calls `visit` with the number of each text in the tree, in no particular order.
-    pub(super) fn each(&self, mut visit: impl FnMut(u32)) {
-        for node in 0..self.nodes.len() {
-            if !self.nodes.get(node).value.is_vacant() {
-                visit(node);
+    /// All nodes have numbers below this one.
+    pub(super) fn places(&self) -> u32 {
+        self.nodes.len()
+    }
+
+    /// Calls `visit` with the number of each node from one on and whether it is a text in the tree, until it breaks.
+    pub(super) fn each_from(&self, first: u32, mut visit: impl FnMut(u32, bool) -> ControlFlow<()>) {
+        for node in first..self.nodes.len() {
+            if visit(node, !self.nodes.get(node).value.is_vacant()).is_break() {
+                return;
             }
         }
     }

@@ -70,7 +70,10 @@ proptest! {
             prop_assert_eq!(set.matches(topic), model.keys().any(|prefix| topic.starts_with(prefix)));
         }
         let mut visited = Vec::new();
-        set.for_each(|topic| visited.push(topic.to_vec()));
+        set.for_each_from(0, |_, topic| {
+            visited.extend(topic.map(<[u8]>::to_vec));
+            ControlFlow::Continue(())
+        });
         visited.sort();
         prop_assert!(visited.iter().eq(model.keys()));
     }
