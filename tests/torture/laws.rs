@@ -172,8 +172,8 @@ fn arrivals(plan: &Plan, life: &Life, index: &Index<'_>) -> Vec<Broken> {
     found
 }
 
-/// Order is promised between two sockets, also where the application takes a connection away and makes it again, but not over inproc,
-/// where nobody is recognised. A question that was not answered in time may come after the next one.
+/// Order is promised between two sockets, also where the application takes a connection away and makes it again, but not over inproc
+/// where there were two of them. A question that was not answered in time may come after the next one.
 fn promises_order(plan: &Plan, sender: usize, receiver: usize) -> bool {
     if kind(plan, receiver) == Some(Rep) {
         return false;
@@ -182,7 +182,7 @@ fn promises_order(plan: &Plan, sender: usize, receiver: usize) -> bool {
     let links: Vec<usize> = links.map(|(_, link)| link).collect();
     let is_inproc = |link: usize| plan.endpoints[plan.links[link].endpoint].over == Over::Inproc;
     let is_made_again = |step: &Step| links.contains(&step.target) && is_inproc(step.target);
-    !plan.is_done_to(&[Act::Disconnect, Act::ConnectTwice], is_made_again) && !is_reopened(plan, receiver)
+    !plan.is_done_to(&[Act::ConnectTwice], is_made_again) && !is_reopened(plan, receiver)
 }
 
 /// No message comes twice: to one of many, or twice to one subscriber.
