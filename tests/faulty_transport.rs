@@ -44,6 +44,8 @@ struct Faults {
     due: Mutex<Option<Instant>>,
     /// Nor this: a connection is not up yet when it is asked first.
     pending: AtomicBool,
+    /// Nor this: nobody answers who wants a connection.
+    unanswered: AtomicBool,
     /// Nor these: a look-up takes as long as somebody holds it, and finds these addresses before the right one.
     slow_look_up: Mutex<()>,
     detours: Mutex<Vec<String>>,
@@ -160,7 +162,8 @@ impl Stream for FaultyStream {
     }
 
     fn connected(&self) -> io::Result<bool> {
-        if self.1.pending.swap(false, Ordering::SeqCst) { Ok(false) } else { self.0.connected() }
+        let is_unanswered = self.1.unanswered.load(Ordering::SeqCst);
+        if self.1.pending.swap(false, Ordering::SeqCst) || is_unanswered { Ok(false) } else { self.0.connected() }
     }
 
     fn shutdown(&self, how: Shutdown) -> io::Result<()> {
@@ -585,6 +588,39 @@ fn an_attempt_that_takes_a_moment_is_told_before_it_succeeds() {
         matches!(kinds[..], [EventKind::ConnectDelayed, EventKind::Connected, EventKind::HandshakeSucceeded]),
         "{kinds:?}"
     );
+}
+
+/// An attempt is given up after half a minute.
+const SOONER_THAN_IT_TIMES_OUT: Duration = Duration::from_secs(10);
+
+#[test]
+fn connecting_again_does_not_wait_for_an_old_attempt_that_nobody_has_answered() {
+    let scene = Scene::new(false);
+    let pull = Pull::in_context(&Context::new());
+    let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound");
+    let push = Push::in_context(&scene.context);
+    let monitor = push.monitor();
+    let endpoint = endpoint.as_str().replace("tcp", "faulty");
+    switch_on(&scene.faults.unanswered);
+    push.connect(&endpoint).expect("a good endpoint");
+    push.send("1st").expect("accepted");
+    expect(&monitor, "an attempt", |kind| matches!(kind, EventKind::ConnectDelayed));
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_millis(1200) {
+        assert!(
+            monitor
+                .recv_timeout(Duration::from_millis(100))
+                .is_none_or(|event| !matches!(event.kind, EventKind::Connected))
+        );
+    }
+    // That attempt is not told any more.
+    switch_off(&scene.faults.unanswered);
+    push.disconnect(&endpoint).expect("connected");
+    push.connect(&endpoint).expect("a good endpoint");
+    push.send("2nd").expect("accepted");
+    for wanted in ["1st", "2nd"] {
+        assert_eq!(pull.recv_timeout(SOONER_THAN_IT_TIMES_OUT).expect("a message"), wanted);
+    }
 }
 
 #[test]

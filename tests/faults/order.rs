@@ -594,7 +594,7 @@ fn of_three_uses_of_an_endpoint_the_last_waits_for_the_second_also_where_both_ha
     let push = Push::in_context(&context);
     let (listener, endpoint) = listener();
     push.connect(&endpoint).expect("good");
-    let (_old, token) = token_of_next(&listener, "PULL");
+    let (mut old, token) = token_of_next(&listener, "PULL");
     push.send(vec![1; 32 << 20]).expect("accepted");
     for message in ["2nd", "3rd"] {
         push.disconnect(&endpoint).expect("connected");
@@ -613,6 +613,8 @@ fn of_three_uses_of_an_endpoint_the_last_waits_for_the_second_also_where_both_ha
     assert_ne!(its, token, "the first connection is still there");
     third.read_exact(&mut message).expect("a message");
     assert_eq!(&message, b"\x00\x033rd");
+    // Else the context would wait for it.
+    assert!(old.is_closed_within(PATIENCE));
 }
 
 #[test]
@@ -633,6 +635,8 @@ fn an_endpoint_whose_peer_turns_out_to_be_foreign_is_connected_again_at_once() {
     let mut message = [0; 5];
     new.read_exact(&mut message).expect("a message");
     assert_eq!(&message, b"\x00\x03new");
+    // Else the context would wait for it.
+    assert!(old.is_closed_within(PATIENCE));
 }
 
 #[test]
