@@ -393,6 +393,7 @@ impl Core {
             self.tell_waiters(Interest::CHANGE);
         }
         self.context.attend();
+        Slice::tidy_heap();
         done
     }
 
