@@ -32,11 +32,12 @@ pub struct EndpointInfo {
     pub state: EndpointState,
     /// How many connections it has that messages can take now: any number where it listens, else one at most.
     pub connections: usize,
-    /// Attempts to connect that have failed since the last connection.
+    /// Attempts to connect that have failed since the last connection. Where it listens: newcomers that were not accepted since the last one
+    /// that was.
     pub attempts: u32,
-    /// Why the last attempt failed, or the connection was lost; `None` while connected.
+    /// Why the last attempt failed, or the connection was lost; `None` while connected. Where it listens: why the last newcomer was not accepted.
     pub last_error: Option<Cause>,
-    /// The address of that attempt, without scheme; `None` if it came to none, as when the name could not be looked up.
+    /// The address of that attempt, or newcomer, without scheme; `None` if it came to none, as when the name could not be looked up.
     pub address: Option<String>,
 }
 
@@ -162,6 +163,39 @@ impl AsRef<str> for Endpoint {
         &self.text
     }
 }
+
+impl TryFrom<&str> for Endpoint {
+    type Error = Error;
+
+    fn try_from(text: &str) -> Result<Endpoint, Error> {
+        text.parse()
+    }
+}
+
+impl From<Endpoint> for String {
+    fn from(endpoint: Endpoint) -> String {
+        endpoint.text
+    }
+}
+
+macro_rules! equals_text {
+    ($($text:ty),*) => {$(
+        impl PartialEq<$text> for Endpoint {
+            fn eq(&self, other: &$text) -> bool {
+                let other: &str = other.as_ref();
+                self.text == other
+            }
+        }
+
+        impl PartialEq<Endpoint> for $text {
+            fn eq(&self, other: &Endpoint) -> bool {
+                other == self
+            }
+        }
+    )*};
+}
+
+equals_text!(str, &str, String);
 
 #[cfg(test)]
 mod tests {

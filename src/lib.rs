@@ -150,8 +150,8 @@ pub use options::{Options, Setting};
 pub use peer::{PeerId, PeerInfo};
 pub use profile::Profile;
 pub use socket::{
-    Addressee, AnySocket, Builder, Closer, Dealer, Face, Monitor, Pair, Pub, Pull, Push, Received, RecvIntoError, Rep,
-    Req, RequestError, Reservation, Router, RoutingId, Socket, Sub, XPub, XSub,
+    Addressee, AnySocket, Builder, Closer, Dealer, Events, Face, Monitor, Pair, Pub, Pull, Push, Received,
+    RecvIntoError, Rep, Req, RequestError, Reservation, Router, RoutingId, Socket, Sub, XPub, XSub,
 };
 pub use stats::{Dropped, PeerStats, Stats, Unsent};
 pub use wiremesh_transports as transports;

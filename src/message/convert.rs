@@ -46,9 +46,10 @@ pub trait IntoMessage: sealed::Sealed + Sized {
     const BORROWED: bool = false;
 }
 
-mod sealed {
+pub(crate) mod sealed {
     pub trait Sealed {}
 
+    /// What is a frame.
     pub trait Part {}
 }
 
@@ -144,7 +145,7 @@ impl IntoMessage for &Message {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a frame",
     label = "cannot be one of several frames",
-    note = "a frame is `&str`, `String`, `&[u8]`, `Vec<u8>`, `[u8; N]`, `Bytes` or `Frame`",
+    note = "a frame is `&str`, `String`, `&[u8]`, `Vec<u8>`, `[u8; N]`, `Bytes`, `Frame` or `RoutingId`",
     note = "a number: `number.to_string()` or `number.to_le_bytes()`; a structure: what your serializer makes of it"
 )]
 pub trait IntoFrame: sealed::Part {

@@ -220,6 +220,21 @@ impl PartialEq<&str> for Frame {
     }
 }
 
+equal_from_the_left!(Frame);
+
+/// As the elements of a slice of texts are.
+impl From<&&str> for Frame {
+    fn from(text: &&str) -> Frame {
+        Frame::from(*text)
+    }
+}
+
+impl From<&&[u8]> for Frame {
+    fn from(octets: &&[u8]) -> Frame {
+        Frame::from(*octets)
+    }
+}
+
 impl From<&Frame> for Frame {
     fn from(frame: &Frame) -> Frame {
         frame.clone()

@@ -1,5 +1,30 @@
 //! A message: one or more frames that travel whole or not at all (RFC 23).
 
+/// Lets octets and text on the left be compared with this, as in `assert_eq!("expected", received)`.
+macro_rules! equal_from_the_left {
+    ($type:ty: $(($($generics:tt)*) $other:ty),* $(,)?) => {$(
+        impl $($generics)* PartialEq<$type> for $other {
+            fn eq(&self, other: &$type) -> bool {
+                other == self
+            }
+        }
+    )*};
+    ($type:ty) => {
+        equal_from_the_left! {
+            $type:
+            () [u8],
+            () &[u8],
+            (<const N: usize>) [u8; N],
+            (<const N: usize>) &[u8; N],
+            () Vec<u8>,
+            () Bytes,
+            () String,
+            () str,
+            () &str,
+        }
+    };
+}
+
 pub(crate) mod convert;
 pub(crate) mod frame;
 mod shape;
@@ -300,6 +325,8 @@ impl PartialEq<&str> for Message {
         *self == *other.as_bytes()
     }
 }
+
+equal_from_the_left!(Message);
 
 #[cfg(test)]
 mod tests {

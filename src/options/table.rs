@@ -347,7 +347,7 @@ options! {
 
     /// Properties to announce in READY, for the application at the other end.
     metadata Metadata: Vec<(String, Bytes)> = Vec::new(), "none";
-    "ZMQ_METADATA" 95, "names and values", "names that start with X-, except X-Wiremesh, of letters, digits and - _ . +, up to 255 of them; 32 KiB in all", NewEndpoints, ALL,
+    "ZMQ_METADATA" 95, "names and values", "names that start with X-, except X-Wiremesh, of letters, digits and - _ . +, up to 255 of them, each once whatever its case; 32 KiB in all", NewEndpoints, ALL,
     check |properties| good_metadata(properties);
 
     /// The routing id this socket announces: what a ROUTER knows it by. Empty lets the ROUTER choose.
@@ -379,7 +379,7 @@ options! {
     hiccup_message HiccupMessage: Bytes = Bytes::new(), "empty, which delivers none";
     "ZMQ_HICCUP_MSG" 114, "octets", "any", Live, DEALERS;
 
-    /// Lets a newcomer take a routing id that is in use; the peer that had it is disconnected.
+    /// Lets a newcomer take a routing id that is in use; the peer that had it is disconnected. An id that the ROUTER generated stays with its peer.
     handover Handover: bool = false, "false";
     "ZMQ_ROUTER_HANDOVER" 56, "switch", "true or false", Live, ROUTERS;
 
@@ -522,7 +522,11 @@ fn good_metadata(properties: &[(String, Bytes)]) -> bool {
             && check_application(name.as_bytes(), 0).is_ok()
     };
     let total: usize = properties.iter().map(|(name, value)| name.len() + value.len() + 5).sum();
-    total <= 32 * 1024 && properties.iter().all(|(name, _)| good(name))
+    // Peers read the first of those with one name alone.
+    let mut names: Vec<String> = properties.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+    names.sort_unstable();
+    let is_doubled = names.windows(2).any(|pair| pair[0] == pair[1]);
+    total <= 32 * 1024 && !is_doubled && properties.iter().all(|(name, _)| good(name))
 }
 
 /// When a ROUTER is told of a peer.

@@ -67,7 +67,7 @@ pub enum ProtocolError {
     /// The peer refused us with an ERROR command. Trying again will not help before somebody changes something, unless the reason begins with
     /// `try again: `, as that of our own ends does where it passes: a second peer of a PAIR, a routing id that is in use, or another kind of socket
     /// that may be bound there later.
-    #[error("the peer refused the connection: {}", printable(.reason))]
+    #[error("the peer refused the connection{}", refusal(.reason))]
     Refused {
         /// What it gave as its reason, at most 255 octets.
         reason: String,
@@ -226,6 +226,14 @@ impl std::fmt::Display for CommandName {
             CommandName::Ready => "READY",
             CommandName::Unknown => "nameless or unknown",
         })
+    }
+}
+
+/// The reason without its beginning that says that it passes: that is for programs.
+fn refusal(reason: &str) -> String {
+    match reason.strip_prefix(ProtocolError::PASSES) {
+        Some(reason) => format!(" for now: {}", printable(reason)),
+        None => format!(": {}", printable(reason)),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::kind::SocketKind;
 pub struct PeerDescription {
     /// Its socket kind, if it named one; it fits ours then.
     pub kind: Option<SocketKind>,
-    /// The routing id it claims, 0 to 255 octets, never starting with a zero octet.
+    /// The routing id it claims, 0 to 255 octets.
     pub identity: Bytes,
     /// The minor version both sides speak: 0 for ZMTP 3.0, 1 for ZMTP 3.1.
     pub minor: u8,

@@ -237,11 +237,14 @@ fn a_peer_without_a_socket_type_is_accepted_and_one_with_an_unknown_type_is_not(
 }
 
 #[test]
-fn a_reserved_identity_is_refused_with_a_reason() {
+fn an_identity_that_begins_with_zero_is_taken_and_one_that_is_too_long_refused_with_a_reason() {
+    let claim = |id: &[u8]| [peer_greeting(1), ready_command(&[("Socket-Type", b"DEALER"), ("Identity", id)])].concat();
     let mut fed = Fed::new(Config::new(SocketKind::Router));
-    let claim = ready_command(&[("Socket-Type", b"DEALER"), ("Identity", b"\0\x01\x02\x03\x04")]);
-    let error = fed.error(&[peer_greeting(1), claim].concat());
-    assert_eq!(error, ProtocolError::InvalidMetadata(MetadataError::IdentityReserved));
+    let seen = fed.feed(&claim(b"\0\x01\x02\x03\x04"));
+    assert!(matches!(&seen[..], [Seen::Ready(peer)] if *peer.identity == *b"\0\x01\x02\x03\x04"), "{seen:?}");
+    let mut fed = Fed::new(Config::new(SocketKind::Router));
+    let error = fed.error(&claim(&[1; 256]));
+    assert_eq!(error, ProtocolError::InvalidMetadata(MetadataError::IdentityTooLong { octets: 256 }));
     assert!(fed.said().windows(6).any(|window| window == b"\x05ERROR"));
 }
 

@@ -104,7 +104,7 @@ impl AnySocket {
     /// ROUTER: connects to an endpoint whose peer is known here by `id`; see [`Router::connect_as`](crate::Router::connect_as).
     ///
     /// # Errors
-    /// [`Error::Option`] for other kinds; otherwise as there.
+    /// [`Error::NotSupported`] for other kinds; otherwise as there.
     pub fn connect_as(&self, endpoint: impl AsRef<str>, id: impl AsRef<[u8]>) -> Result<Endpoint, Error> {
         self.0.core.connect_as(endpoint.as_ref(), id.as_ref())
     }

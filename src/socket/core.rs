@@ -804,7 +804,8 @@ impl Core {
         }
         let (messages, bytes) = self.lock_send().queued();
         let verb = if messages == 1 { "is" } else { "are" };
-        Err(Error::TimedOut { waiting_for: format!("{} {verb} still queued", Unsent::new(messages, bytes)) })
+        let why = self.why_no_peer().map(|why| format!(": {why}")).unwrap_or_default();
+        Err(Error::TimedOut { waiting_for: format!("{} {verb} still queued{why}", Unsent::new(messages, bytes)) })
     }
 
     pub(super) fn wait_for(

@@ -109,7 +109,9 @@ impl Core {
         self.check()?;
         let id = Bytes::copy_from_slice(id);
         let setting = Setting::ConnectRoutingId(id.clone());
-        setting.row().check_kind(self.kind)?;
+        if setting.row().check_kind(self.kind).is_err() {
+            return Err(Error::NotSupported { kind: self.kind, operation: "give their peers routing ids" });
+        }
         setting.check()?;
         self.connect_under(text, Some(id))
     }

@@ -43,9 +43,12 @@ impl Host for Core {
             Routing::Balance(balance) if self.kind == SocketKind::Pair && !balance.peers().is_empty() => {
                 Err(PAIR_TAKEN)
             }
-            Routing::Router(routes) if !handover && routes.find(&newcomer.identity).is_some() => Err(ID_TAKEN),
+            Routing::Router(routes) => {
+                let id = &newcomer.identity;
+                let keeps = !handover || routes.is_generated(id);
+                if keeps && routes.find(id).is_some() { Err(ID_TAKEN) } else { Ok(()) }
+            }
             Routing::Balance(_)
-            | Routing::Router(_)
             | Routing::Request(..)
             | Routing::Nowhere
             | Routing::Reply(_)
@@ -182,6 +185,7 @@ impl Host for Core {
     fn event(&self, event: Event) {
         #[cfg(feature = "tracing")]
         self.told.tell(&event, || self.lock_endpoints().bound.values().any(|bound| **bound == *event.endpoint));
+        self.note_newcomer(&event);
         if let EventKind::Unsent(unsent) = event.kind {
             self.lock_send().told.add(unsent);
         }
@@ -197,6 +201,7 @@ impl Host for Core {
         endpoints.bound.remove(&endpoint);
         endpoints.listeners.remove(&endpoint);
         endpoints.give_up(endpoint, None);
+        endpoints.outlook.remove(&endpoint);
         endpoints.assigned.remove(&endpoint);
         endpoints.tokens.leave(endpoint);
     }

@@ -176,6 +176,7 @@ impl Core {
                 }
                 let wanted = if entry.about.assigned_id.is_empty() { identity } else { &entry.about.assigned_id };
                 let wanted = wanted.clone();
+                let handover = handover && !routes.is_generated(&wanted);
                 let granted = match routes.claim(slot, &wanted, handover) {
                     Claim::Granted(id) => id,
                     Claim::TakenFrom(other, id) => {

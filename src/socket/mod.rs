@@ -33,7 +33,7 @@ mod trace;
 pub use any::AnySocket;
 pub use buffer::RecvIntoError;
 pub use faces::{Dealer, Pair, Pub, Pull, Push, Rep, Req, Router, Sub, XPub, XSub};
-pub use monitor::Monitor;
+pub use monitor::{Events, Monitor};
 pub use received::Received;
 pub use request::RequestError;
 pub use reservation::Reservation;

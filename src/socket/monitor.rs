@@ -189,8 +189,8 @@ impl Monitor {
     }
 
     /// The events in order, until the socket is closed and all are read: waits for each as [`recv`](Monitor::recv) does.
-    pub fn iter(&self) -> impl Iterator<Item = Event> + '_ {
-        std::iter::from_fn(|| self.recv())
+    pub fn iter(&self) -> Events<'_> {
+        Events(self)
     }
 
     /// How many events it has dropped because it was not read. 0 in a forked child.
@@ -222,6 +222,28 @@ impl Monitor {
                 }
             };
         }
+    }
+}
+
+/// The events of a [`Monitor`]: see [`iter`](Monitor::iter).
+#[derive(Debug)]
+#[must_use = "an iterator waits for nothing until it is asked"]
+pub struct Events<'a>(&'a Monitor);
+
+impl Iterator for Events<'_> {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        self.0.recv()
+    }
+}
+
+impl<'a> IntoIterator for &'a Monitor {
+    type Item = Event;
+    type IntoIter = Events<'a>;
+
+    fn into_iter(self) -> Events<'a> {
+        self.iter()
     }
 }
 

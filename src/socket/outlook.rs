@@ -7,16 +7,18 @@ use super::sending::Wire;
 use crate::endpoint::{EndpointInfo, EndpointState};
 use crate::engine::{Course, EndpointId};
 use crate::error::{missing_peers, shortened};
-use crate::event::Cause;
+use crate::event::{Cause, Event, EventKind};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-/// How a connecting endpoint has fared.
+/// How an endpoint has fared.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outlook {
     waiting: bool,
-    /// Attempts that have failed since the last connection.
+    /// Where it listens: somebody was accepted.
+    has_come: bool,
+    /// Attempts that have failed since the last connection, ours or, where it listens, those of newcomers.
     attempts: u32,
     last_error: Option<(Cause, Option<Arc<str>>)>,
 }
@@ -77,6 +79,25 @@ impl Core {
         }
     }
 
+    /// What became of somebody who came to an endpoint that listens. One that connects is told of by its [`Course`].
+    pub(super) fn note_newcomer(&self, event: &Event) {
+        let failed = match &event.kind {
+            EventKind::HandshakeFailed(cause) => Some(cause),
+            EventKind::HandshakeSucceeded => None,
+            _ => return,
+        };
+        let mut endpoints = self.lock_endpoints();
+        let Endpoints { bound, outlook, .. } = &mut *endpoints;
+        let Some(id) = bound.iter().find(|(_, bound)| ***bound == *event.endpoint).map(|(id, _)| *id) else { return };
+        match failed {
+            Some(cause) => {
+                let address = event.address.as_ref().filter(|address| !address.is_empty());
+                outlook.entry(id).or_default().follow(Course::Failed { cause, address });
+            }
+            None => drop(outlook.insert(id, Outlook { has_come: true, ..Outlook::default() })),
+        }
+    }
+
     /// All endpoints, those that it listens at first, each with what is known of it.
     pub(super) fn endpoint_infos(&self) -> Vec<EndpointInfo> {
         if self.is_forked() {
@@ -92,13 +113,17 @@ impl Core {
         drop(side);
         let count = |id: &EndpointId| connections.get(id).copied().unwrap_or(0);
         let has_ended = |id, endpoint: &str| is_inproc(endpoint) && !connections.contains_key(id);
-        let bound = endpoints.bound.iter().map(|(id, endpoint)| EndpointInfo {
-            endpoint: endpoint.clone(),
-            state: EndpointState::Listening,
-            connections: count(id),
-            attempts: 0,
-            last_error: None,
-            address: None,
+        let bound = endpoints.bound.iter().map(|(id, endpoint)| {
+            let outlook = endpoints.outlook.get(id).cloned().unwrap_or_default();
+            let (last_error, address) = outlook.last_error.unzip();
+            EndpointInfo {
+                endpoint: endpoint.clone(),
+                state: EndpointState::Listening,
+                connections: count(id),
+                attempts: outlook.attempts,
+                last_error,
+                address: address.flatten().map(|address| address.to_string()),
+            }
         });
         let connected = endpoints.connected.iter().map(|(id, endpoint)| {
             let outlook = endpoints.outlook.get(id).cloned().unwrap_or_default();
@@ -146,7 +171,7 @@ impl Core {
             reasons.extend(self.lock_endpoints().given_up.as_ref().map(why_given_up));
         }
         if let (true, Some(endpoint)) = (connecting.is_empty(), listening.first()) {
-            reasons.push(format!("nobody has connected to {}", shortened(&endpoint.endpoint)));
+            reasons.push(why_nobody_came(endpoint, self.has_come_to(endpoint)));
         }
         let more = reasons.len().saturating_sub(NAMED);
         reasons.truncate(NAMED);
@@ -154,6 +179,12 @@ impl Core {
             reasons.push(format!("{more} more"));
         }
         (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    fn has_come_to(&self, listening: &EndpointInfo) -> bool {
+        let endpoints = self.lock_endpoints();
+        let mut ids = endpoints.bound.iter().filter(|(_, bound)| **bound == listening.endpoint).map(|(id, _)| id);
+        ids.any(|id| endpoints.outlook.get(id).is_some_and(|outlook| outlook.has_come))
     }
 
     /// Why a send found no room: a budget that is used up, or missing peers if it waited for them. `None` where peers are there, and full.
@@ -166,7 +197,7 @@ impl Core {
     }
 
     /// The same as [`why_missing`](Core::why_missing) for a send that found no peer in time, with how many there are. `None` where peers are there, and full.
-    fn why_no_peer(&self) -> Option<String> {
+    pub(super) fn why_no_peer(&self) -> Option<String> {
         let endpoints = self.endpoint_infos();
         let connecting = endpoints.iter().filter(|endpoint| endpoint.state != EndpointState::Listening).count();
         let there = self.connections();
@@ -190,6 +221,22 @@ fn why_given_up(endpoint: &EndpointInfo) -> String {
         Some(_) | None => why_not(endpoint),
     };
     format!("`{}` was given up: {why}", shortened(&endpoint.endpoint))
+}
+
+/// Why an endpoint that listens has no connection.
+fn why_nobody_came(endpoint: &EndpointInfo, has_come: bool) -> String {
+    let EndpointInfo { last_error, address, attempts, .. } = endpoint;
+    let endpoint = shortened(&endpoint.endpoint);
+    let Some(cause) = last_error else {
+        return if has_come {
+            format!("nobody is connected to {endpoint} any more")
+        } else {
+            format!("nobody has connected to {endpoint}")
+        };
+    };
+    let from = address.as_ref().map(|address| format!(" ({address})")).unwrap_or_default();
+    let attempts = if *attempts == 1 { "1 attempt".to_owned() } else { format!("{attempts} attempts") };
+    format!("no peer was accepted at {endpoint}: {cause}{from}, {attempts}")
 }
 
 /// Why a connecting endpoint has no connection.

@@ -25,6 +25,9 @@ pub enum RequestError {
     /// No reply came.
     #[error("no reply: {0}")]
     Receive(RecvError),
+    /// No reply came in time, and whoever was asked is not connected any more: how many peers there are and what keeps them away.
+    #[error("no reply in time: {0}")]
+    ServerGone(Box<str>),
     /// A reply came that does not carry the number of the request, though the server ought to send back what stands before the empty
     /// frame (RFC 28): whose it is cannot be known. Such a server can be asked with `send` and `recv`.
     #[error("the peer's reply does not carry the number of the request")]
@@ -49,6 +52,7 @@ impl From<RequestError> for std::io::Error {
         match error {
             RequestError::Send(error) => error.into(),
             RequestError::Receive(error) => error.into(),
+            RequestError::ServerGone(_) => std::io::Error::new(std::io::ErrorKind::TimedOut, error),
             RequestError::Unnumbered => std::io::Error::new(std::io::ErrorKind::InvalidData, error),
         }
     }
@@ -60,6 +64,7 @@ impl RequestError {
         match self {
             RequestError::Send(error) => error.reason == SendFailure::TimedOut,
             RequestError::Receive(error) => *error == RecvError::TimedOut,
+            RequestError::ServerGone(_) => true,
             RequestError::Unnumbered => false,
         }
     }
@@ -67,10 +72,12 @@ impl RequestError {
 
 impl Core {
     pub(super) fn request(&self, message: Message, timeout: Duration, retries: u32) -> Result<Message, RequestError> {
-        let _turn = self.exchange.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.is_forked() {
-            self.forget_replies();
+        // Before the mutex, which a thread of the parent may hold for ever.
+        if self.is_forked() {
+            return Err(RequestError::Send(SendError { reason: SendFailure::Forked, message, missing: None }));
         }
+        let _turn = self.exchange.lock().unwrap_or_else(PoisonError::into_inner);
+        self.forget_replies();
         let (mut left, mut again) = (retries, false);
         let outcome = loop {
             let outcome = self.ask_once(&message, timeout, &mut again);
@@ -102,7 +109,12 @@ impl Core {
             reply => Some(reply),
         });
         if reply == Err(RecvError::TimedOut) {
+            // Asked first, because giving up may replace the connection.
+            let gone = if self.connections() == 0 { self.why_no_peer() } else { None };
             self.give_up();
+            if let Some(why) = gone {
+                return Err(RequestError::ServerGone(why.into()));
+            }
         }
         reply?.ok_or(RequestError::Unnumbered)
     }

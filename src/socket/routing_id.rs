@@ -1,7 +1,8 @@
 //! The name of a peer, and whom a ROUTER sends to.
 
 use super::sending::Recipient;
-use crate::message::Frame;
+use crate::message::convert::sealed::Part;
+use crate::message::{Frame, IntoFrame};
 use crate::options::IntoValue;
 use crate::peer::PeerId;
 use bytes::Bytes;
@@ -10,7 +11,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// What a ROUTER knows a peer by: 1 to 255 octets, chosen by the peer, or generated (then five octets, the first zero).
+/// What a ROUTER knows a peer by: 1 to 255 octets, chosen by the peer, or generated (then five octets, the first zero). Peers of other libraries may choose
+/// one that begins with zero as well; nobody gets one that is in use.
 ///
 /// It can be the key of a map that is asked by `&[u8]`.
 #[derive(Clone)]
@@ -68,6 +70,29 @@ impl Borrow<[u8]> for RoutingId {
 impl From<RoutingId> for Frame {
     fn from(id: RoutingId) -> Frame {
         Frame::from(id.as_bytes())
+    }
+}
+
+impl From<&RoutingId> for Frame {
+    fn from(id: &RoutingId) -> Frame {
+        Frame::from(id.as_bytes())
+    }
+}
+
+impl Part for RoutingId {}
+
+impl IntoFrame for RoutingId {
+    fn into_frame(self) -> Frame {
+        self.into()
+    }
+}
+
+impl Part for &RoutingId {}
+
+/// One frame of several, as in the envelope that a broker passes on: `dealer.send((&id, "", body))`.
+impl IntoFrame for &RoutingId {
+    fn into_frame(self) -> Frame {
+        self.into()
     }
 }
 

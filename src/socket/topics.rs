@@ -12,6 +12,9 @@ use std::time::Duration;
 /// How much of a topic stands in an error.
 const SHOWN: usize = 64;
 
+/// What somebody is told who calls for it without the option.
+const MANUAL: &str = "it must be on for `subscribe_last` and `unsubscribe_last`; set it on the builder";
+
 impl Core {
     /// SUB: wants a prefix, or one more time.
     pub(super) fn subscribe(&self, topic: &[u8]) -> Result<(), Error> {
@@ -49,7 +52,7 @@ impl Core {
     pub(super) fn subscribe_last(&self, topic: &[u8], subscribe: bool) -> Result<bool, Error> {
         self.check()?;
         if !self.manual {
-            return Err(Error::Option { option: "manual", reason: "it must be on for this".to_owned() });
+            return Err(Error::Option { option: "manual", reason: MANUAL.to_owned() });
         }
         let mut side = self.lock_send();
         let Routing::Publish(publisher) = &mut side.routing else { return Ok(false) };

@@ -7,7 +7,9 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 use wiremesh::transports::{AddressError, LinkOptions, Listener, Purpose, Stream, Transport};
-use wiremesh::{Cause, Context, Dealer, EndpointState, Error, EventKind, Monitor, Pub, Pull, Push, Req, Socket};
+use wiremesh::{
+    Cause, Context, Dealer, EndpointState, Error, EventKind, Monitor, Pub, Pull, Push, Rep, Req, Socket, Sub,
+};
 
 /// No name of it can be looked up.
 struct Unknown;
@@ -178,4 +180,62 @@ fn a_handshake_that_fails_is_an_attempt_that_failed() {
     let text = push.wait_for_peers(1, Duration::from_millis(1)).unwrap_err().to_string();
     assert!(text.contains("0 of 1 peers: ") && text.contains("127.0.0.1:"), "{text}");
     assert!(!matches!(push.endpoints()[0].last_error, None | Some(Cause::Local)));
+}
+
+#[test]
+fn who_waits_for_peers_that_were_all_refused_learns_why() {
+    let brief = Duration::from_millis(1);
+    let pull = Pull::in_context(&Context::new());
+    let endpoint = pull.bind("tcp://127.0.0.1:*").unwrap();
+    let sub = Sub::builder().context(&Context::new()).reconnect_interval(Duration::from_millis(5)).build().unwrap();
+    sub.connect(&endpoint).unwrap();
+    eventually(PATIENCE, "refusals are counted", || pull.endpoints()[0].attempts >= 2);
+    let info = &pull.endpoints()[0];
+    assert_eq!(info.state, EndpointState::Listening);
+    assert!(info.to_string().contains("a PULL socket cannot talk to a SUB socket"), "{info}");
+    let text = pull.wait_for_peers(1, brief).unwrap_err().to_string();
+    let (_, why) = text.split_once("0 of 1 peers: ").expect(&text);
+    assert!(why.contains(&format!("no peer was accepted at {endpoint}")), "{text}");
+    assert!(why.contains("a PULL socket cannot talk to a SUB socket") && why.contains(" attempts"), "{text}");
+
+    let push = Push::in_context(&Context::new());
+    push.connect(&endpoint).unwrap();
+    drop(sub);
+    eventually(PATIENCE, "a success is the last that is known", || {
+        pull.endpoints()[0].last_error.is_none() && pull.endpoints()[0].attempts == 0
+    });
+    drop(push);
+    eventually(PATIENCE, "it is gone", || pull.endpoints()[0].connections == 0);
+    let text = pull.wait_for_peers(1, brief).unwrap_err().to_string();
+    assert!(text.contains("nobody is connected to tcp://127.0.0.1:") && text.ends_with(" any more"), "{text}");
+}
+
+#[test]
+fn a_flush_in_vain_says_what_keeps_the_peer_away() {
+    let (nobody, brief, interval) = (Nobody::new(), Duration::from_millis(20), Duration::from_millis(1));
+    let context = Context::builder().drop_wait(Some(Duration::ZERO)).build();
+    let push = Push::builder().context(&context).reconnect_interval(interval).build().unwrap();
+    let push = tried(push, &nobody.endpoint);
+    push.send("x").unwrap();
+    let text = push.flush(brief).unwrap_err().to_string();
+    assert!(text.contains("1 message (3 octets on the wire) is still queued"), "{text}");
+    is_named(&text, &nobody);
+}
+
+#[test]
+fn a_request_whose_server_went_away_says_so() {
+    for over in [Over::Tcp, Over::Ipc] {
+        let rep = Rep::in_context(&Context::new());
+        let endpoint = rep.bind(over.wildcard()).unwrap();
+        let req = Req::builder().context(&Context::new()).reconnect_interval(Duration::from_millis(5)).build().unwrap();
+        req.connect(&endpoint).unwrap();
+        let server = std::thread::spawn(move || assert_eq!(rep.recv().unwrap(), "anybody?"));
+        let error = req.request("anybody?", Duration::from_secs(1)).unwrap_err();
+        server.join().unwrap();
+        assert!(error.is_timed_out(), "{error}");
+        let text = error.to_string();
+        assert!(text.starts_with("no reply in time: 0 of 1 peers: "), "{text}");
+        assert!(text.contains(endpoint.address()), "{text}");
+        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::TimedOut);
+    }
 }

@@ -101,6 +101,27 @@ fn an_endpoint_can_be_bound_again_right_after_its_socket_was_closed_or_dropped_o
 }
 
 #[test]
+fn what_a_wildcard_became_can_be_bound_again_though_its_folder_went_with_it() {
+    for over in Over::STREAMS {
+        let context = Context::new();
+        let pull = Pull::in_context(&context);
+        let endpoint = pull.bind(over.wildcard()).expect("bound");
+        for _ in 0..3 {
+            pull.unbind(&endpoint).expect("it is bound there");
+            assert_eq!(pull.bind(&endpoint).expect("it is free").as_str(), endpoint.as_str());
+        }
+        let push = Push::in_context(&context);
+        push.connect(&endpoint).expect("connected");
+        push.send("hello").expect("accepted");
+        assert_eq!(pull.recv_timeout(PATIENCE).expect("it is reached"), "hello");
+        drop(pull);
+        let Some(path) = endpoint.as_str().strip_prefix("ipc://") else { continue };
+        let folder = std::path::Path::new(path).parent().expect("a folder");
+        assert!(!folder.exists(), "nothing is left behind");
+    }
+}
+
+#[test]
 fn an_endpoint_can_be_bound_again_while_another_thread_sits_in_a_call_of_the_socket() {
     for over in Over::STREAMS {
         let _quiet = none_starts();

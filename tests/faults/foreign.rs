@@ -4,7 +4,7 @@ use crate::support::raw::{Raw, command, frame, greeting};
 use crate::support::{PATIENCE, holds_within, is_full};
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
-use wiremesh::{Context, EventKind, Pull, Push};
+use wiremesh::{Context, Dealer, EventKind, Pull, Push, Router};
 
 /// A READY command with these properties, in the long form.
 fn ready(properties: &[(&[u8], &[u8])]) -> Vec<u8> {
@@ -19,6 +19,18 @@ fn ready(properties: &[(&[u8], &[u8])]) -> Vec<u8> {
     frame.extend_from_slice(&(body.len() as u64).to_be_bytes());
     frame.extend_from_slice(&body);
     frame
+}
+
+/// Whether the other side says that before it ends or falls silent.
+fn hears(raw: &mut Raw, wanted: &[u8]) -> bool {
+    let (mut said, mut some) = (Vec::new(), [0; 4096]);
+    while !said.windows(wanted.len()).any(|window| window == wanted) {
+        match raw.read(&mut some) {
+            Ok(0) | Err(_) => return false,
+            Ok(size) => said.extend_from_slice(&some[..size]),
+        }
+    }
+    true
 }
 
 /// Sends a message behind a READY with these properties, and says which of them the application sees of its sender.
@@ -195,4 +207,45 @@ fn a_peer_that_does_not_read_finds_one_ping_and_not_all_that_were_due() {
     }
     let beats = (start.elapsed() - filled + filled.saturating_sub(20 * BEAT)).as_millis() / BEAT.as_millis();
     assert!(pings as u128 <= beats + 3, "{pings} PINGs in {beats} beats that could be written");
+}
+
+#[test]
+fn a_routing_id_that_begins_with_a_zero_octet_is_taken_as_libzmq_takes_it() {
+    for id in [&b"\0abc"[..], b"\0\0\0\0\x01", b"\0"] {
+        let router = Router::in_context(&Context::new());
+        let mut raw = Raw::connect(router.bind("tcp://127.0.0.1:*").unwrap().as_str()).unwrap();
+        let properties: [(&[u8], &[u8]); 2] = [(b"Socket-Type", b"DEALER"), (b"Identity", id)];
+        raw.write_all(&[&greeting()[..], &ready(&properties), &frame(false, b"hello")].concat()).unwrap();
+        let (from, message) = router.recv_timeout(PATIENCE).expect("it is not refused");
+        assert_eq!((from.as_bytes(), message), (id, "hello".into()));
+        router.send_to(&from, "back").unwrap();
+        assert!(hears(&mut raw, b"\x00\x04back"));
+    }
+    let seen = seen_of(&[(b"Socket-Type", b"PUSH"), (b"Identity", b"\0abc")]);
+    assert!(seen.is_some(), "where nobody is addressed by it as well");
+}
+
+#[test]
+fn a_generated_routing_id_is_not_handed_over_to_a_peer_that_claims_it() {
+    let router = Router::builder().context(&Context::new()).handover(true).build().unwrap();
+    let monitor = router.monitor();
+    let endpoint = router.bind("tcp://127.0.0.1:*").unwrap();
+    let first = Dealer::in_context(&Context::new());
+    first.connect(&endpoint).unwrap();
+    first.send("hello").unwrap();
+    let (id, _) = router.recv_timeout(PATIENCE).unwrap();
+    let mut raw = Raw::connect(endpoint.as_str()).unwrap();
+    let properties: [(&[u8], &[u8]); 2] = [(b"Socket-Type", b"DEALER"), (b"Identity", id.as_bytes())];
+    raw.write_all(&[&greeting()[..], &ready(&properties)].concat()).unwrap();
+    let refused = || monitor.try_recv().is_some_and(|event| matches!(event.kind, EventKind::HandshakeFailed(_)));
+    assert!(holds_within(PATIENCE, refused), "it gets in");
+    router.send_to(&id, "still you").unwrap();
+    assert_eq!(first.recv_timeout(PATIENCE).unwrap(), "still you");
+}
+
+#[test]
+fn no_property_is_announced_twice() {
+    let twice = Push::builder().metadata([("X-Rack", "1"), ("x-rack", "2")]).build();
+    let text = twice.expect_err("a peer would read the first alone").to_string();
+    assert!(text.contains("`metadata`") && text.contains("each once"), "{text}");
 }

@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::time::Duration;
 use wiremesh::{
-    AnySocket, Context, Dealer, EventKind, Frame, IntoMessage, Message, MessageError, PeerId, Pull, Push, Router,
-    RoutingId, SendFailure, Setting, SocketKind,
+    AnySocket, Context, Dealer, Endpoint, EventKind, Frame, IntoMessage, Message, MessageError, PeerId, Pull, Push,
+    Router, RoutingId, SendFailure, Setting, SocketKind,
 };
 
 #[test]
@@ -320,4 +320,42 @@ fn refusal(call: &str) -> String {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "it was accepted: {call}");
     said
+}
+
+#[test]
+fn what_is_expected_may_stand_on_either_side_of_a_comparison() {
+    let (message, frame) = (Message::from("hello"), Frame::from("hello"));
+    assert!("hello" == message && *"hello" == message && "hello".to_owned() == message && *b"hello" == message);
+    assert!(b"hello" == message && b"hello"[..] == message && b"hello".to_vec() == message);
+    assert!("hello" == frame && b"hello" == frame && bytes::Bytes::from("hello") == frame && "other" != frame);
+    assert_eq!("hello", message);
+}
+
+#[test]
+fn an_envelope_with_a_routing_id_is_a_message() {
+    let id = RoutingId::from("client");
+    assert_eq!(Message::from((&id, "", "body")), Message::from(["client", "", "body"]));
+    assert_eq!(Message::from((id, vec![1])).frame_count(), 2);
+    let words: Message = ["one", "two"].iter().collect();
+    assert_eq!(words[1], "two");
+}
+
+#[test]
+fn an_endpoint_is_compared_with_text_and_made_from_it() {
+    let endpoint = Endpoint::try_from("tcp://127.0.0.1:5").unwrap();
+    assert!(endpoint == "tcp://127.0.0.1:5" && "tcp://127.0.0.1:5".to_owned() == endpoint && endpoint != *"tcp://");
+    assert_eq!(String::from(endpoint), "tcp://127.0.0.1:5");
+}
+
+#[test]
+fn events_are_iterated_over_as_messages_are() {
+    let pull = Pull::in_context(&Context::new());
+    let monitor = pull.monitor();
+    pull.bind("inproc://events").unwrap();
+    drop(pull);
+    let mut told = 0;
+    for event in &monitor {
+        told += usize::from(matches!(event.kind, EventKind::Listening | EventKind::MonitorStopped));
+    }
+    assert_eq!(told, 2);
 }

@@ -1,7 +1,7 @@
 //! The answer to a question that was given up is never taken for the answer to the next one.
 
 use crate::support::raw::{Raw, frame};
-use crate::support::{Over, PATIENCE, eventually};
+use crate::support::{Over, PATIENCE, eventually, holds_within};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::mpsc::{Sender, channel};
@@ -229,4 +229,36 @@ fn attempts_over_a_connection_that_we_replaced_follow_each_other_within_their_pa
         assert_eq!(answer.unwrap_or_else(|error| panic!("round {round}: {error}")), "are you there?");
         serving.join().unwrap();
     }
+}
+
+#[test]
+fn a_request_in_a_forked_child_fails_at_once_though_a_thread_of_the_parent_is_asking() {
+    let context = Context::new();
+    let (req, rep) = (Req::in_context(&context), Rep::in_context(&context));
+    req.connect(rep.bind("tcp://127.0.0.1:*").unwrap()).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| req.request("a long question", PATIENCE));
+        assert_eq!(rep.recv_timeout(PATIENCE).unwrap(), "a long question");
+        // SAFETY: the child has this one thread, makes one call and ends without returning from here.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0, "fork");
+        if child == 0 {
+            let outcome = req.request("x", PATIENCE);
+            let is_refused = matches!(outcome, Err(RequestError::Send(error)) if error.reason == SendFailure::Forked);
+            // SAFETY: ends the process; nothing of the parent's is flushed or joined.
+            unsafe { libc::_exit(i32::from(!is_refused)) };
+        }
+        let (mut status, mut ended) = (0, false);
+        // SAFETY: `status` lives through the call, and `child` is ours.
+        let has_ended = || unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) } == child;
+        if !holds_within(PATIENCE / 2, has_ended) {
+            // SAFETY: `child` is ours and has not been waited for.
+            unsafe { libc::kill(child, libc::SIGKILL) };
+        } else {
+            ended = true;
+        }
+        rep.send("an answer").unwrap();
+        assert!(ended, "the child hangs");
+        assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "{status:#x}");
+    });
 }

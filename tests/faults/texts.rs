@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 use wiremesh::{
     AnySocket, Cause, Context, Dealer, EndpointState, Error, Event, EventKind, Pair, Pub, Pull, Push, RecvError,
-    RecvIntoError, Rep, Req, RequestError, SendFailure, Setting, SocketKind, Sub,
+    RecvIntoError, Rep, Req, RequestError, SendFailure, Setting, SocketKind, Sub, XPub,
 };
 
 #[test]
@@ -708,4 +708,35 @@ fn nobody_asks_for_signs_of_life_more_than_a_thousand_times_a_second() {
     assert!(error.contains("heartbeat_interval") && error.contains("1 ms"), "{error}");
     assert!(builder().heartbeat_interval(Duration::from_millis(1)).build().is_ok());
     assert!(builder().heartbeat_interval(Duration::ZERO).build().is_ok());
+}
+
+#[test]
+fn what_only_a_manual_xpub_does_is_named_with_the_option_and_when_to_set_it() {
+    let xpub = XPub::in_context(&Context::new());
+    for text in [xpub.subscribe_last("a").unwrap_err().to_string(), xpub.unsubscribe_last("a").unwrap_err().to_string()]
+    {
+        assert!(text.contains("option `manual`") && text.contains("`subscribe_last`"), "{text}");
+        assert!(text.contains("builder"), "{text}");
+    }
+}
+
+#[test]
+fn who_names_peers_with_another_kind_is_told_what_it_called() {
+    for kind in [SocketKind::Dealer, SocketKind::XPub] {
+        let socket = AnySocket::in_context(kind, &Context::new());
+        let error = socket.connect_as("inproc://anywhere", "id").unwrap_err();
+        assert!(matches!(error, Error::NotSupported { kind: theirs, .. } if theirs == kind), "{error:?}");
+        assert_eq!(error.to_string(), format!("{kind} sockets do not give their peers routing ids"));
+    }
+}
+
+#[test]
+fn a_refusal_that_passes_is_not_an_order_to_the_reader() {
+    let pull = Pull::in_context(&Context::new());
+    let sub = Sub::builder().context(&Context::new()).reconnect_interval(Duration::from_millis(5)).build().unwrap();
+    sub.connect(pull.bind("tcp://127.0.0.1:*").unwrap()).unwrap();
+    eventually(PATIENCE, "it is refused", || sub.endpoints()[0].attempts > 0);
+    let text = sub.wait_for_peers(1, Duration::from_millis(1)).unwrap_err().to_string();
+    let told = "the peer refused the connection for now: a PULL socket cannot talk to a SUB socket";
+    assert!(text.contains(told) && !text.contains("try again"), "{text}");
 }

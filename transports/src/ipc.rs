@@ -26,7 +26,7 @@ use claim::SocketFile;
 ///   Linux);
 /// * `@name`: a name in Linux's abstract namespace, which has no file and vanishes with its listener;
 /// * `*`: to bind only: a file in a fresh folder that only this user may enter, under `TMPDIR` or else the system's
-///   folder for temporary files. [`Listener::local_address`] tells the path.
+///   folder for temporary files. [`Listener::local_address`] tells the path, which can be bound again by its name.
 ///
 /// # The socket file
 ///
@@ -75,7 +75,12 @@ impl Transport for Ipc {
                 (socket, None, address.to_owned())
             }
             Name::Path(path) => {
-                let (socket, file) = claim::bind_file(path, || new_listener(&Name::Path(path), options), listen)?;
+                let folder = claim::FreshFolder::again(path)?;
+                let new = || new_listener(&Name::Path(path), options);
+                let (socket, mut file) = claim::bind_file(path, new, listen)?;
+                if let Some(folder) = folder {
+                    file.keep_folder(folder);
+                }
                 (socket, Some(file), address.to_owned())
             }
             Name::Fresh => {

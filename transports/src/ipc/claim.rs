@@ -169,7 +169,7 @@ impl FreshFolder {
     pub(super) fn create(base: &Path) -> io::Result<Self> {
         sys::watch_forks()?;
         for _ in 0..MAX_NAMES_TRIED {
-            let path = base.join(format!("wiremesh-{:016x}", random()));
+            let path = base.join(format!("{FRESH}{:016x}", random()));
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => return Ok(Self { path: std::path::absolute(path)?, made_in: sys::fork_generation() }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -182,13 +182,30 @@ impl FreshFolder {
         Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("no free name for a folder in {base:?}")))
     }
 
+    /// The folder of a path that `*` has become before, made anew: it went with the listener, and its owner may want the same path again.
+    /// `None` for any other path, and where the folder is there.
+    pub(super) fn again(path: &str) -> io::Result<Option<Self>> {
+        let path = Path::new(path);
+        let folder = path.parent().filter(|_| path.file_name().is_some_and(|name| name == SOCKET));
+        let name = folder.and_then(Path::file_name).and_then(|name| name.to_str()).unwrap_or_default();
+        let number = name.strip_prefix(FRESH).unwrap_or_default();
+        let is_ours = number.len() == 16 && number.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let Some(folder) = folder.filter(|_| is_ours) else { return Ok(None) };
+        sys::watch_forks()?;
+        match DirBuilder::new().mode(0o700).create(folder) {
+            Ok(()) => Ok(Some(Self { path: std::path::absolute(folder)?, made_in: sys::fork_generation() })),
+            // Binding says what is wrong, if anything is.
+            Err(_) => Ok(None),
+        }
+    }
+
     /// Where the socket goes.
     ///
     /// # Errors
     ///
     /// If the folder for temporary files has too long a name, or one that is no text.
     pub(super) fn socket_path(&self) -> io::Result<String> {
-        let path = self.path.join("socket");
+        let path = self.path.join(SOCKET);
         let Some(path) = path.to_str() else {
             return Err(
                 AddressError::new("*", format!("the path {path:?} is not UTF-8; set TMPDIR to one that is")).into()
@@ -237,6 +254,10 @@ fn random() -> u64 {
 const PATIENCE: Duration = Duration::from_millis(100);
 
 const MAX_NAMES_TRIED: u32 = 16;
+
+/// How the names of fresh folders begin, and what the socket in them is called.
+const FRESH: &str = "wiremesh-";
+const SOCKET: &str = "socket";
 
 #[cfg(test)]
 mod tests {
