@@ -530,6 +530,10 @@ impl Reactor {
             return;
         }
         if self.admitted >= most {
+            // Our greeting goes first, without which the peer would take us for one that does not speak its version.
+            if let Some(link) = self.links.get_mut(link_key) {
+                link.collect_control();
+            }
             self.lose(host, link_key, Loss::Local(Cause::Refused(FULL.into())));
             return;
         }

@@ -248,7 +248,7 @@ fn unheard(times: u32) -> String {
     match times {
         0 | 1 => String::new(),
         times => format!(
-            ", {times} times in a row: it probably speaks only ZMTP 1.0 or 2.0, of libzmq 3 or older, or is no ZeroMQ peer"
+            ", {times} times in a row: it probably speaks only ZMTP 1.0 or 2.0, of libzmq 3 or older, is no ZeroMQ peer, or takes no more connections"
         ),
     }
 }

@@ -86,3 +86,23 @@ fn a_crowd_that_comes_at_once_stays_within_the_limit() {
     eventually(PATIENCE, "five are in", || server.stats().connections == 5);
     drop(crowd);
 }
+
+#[test]
+fn who_is_refused_for_the_limit_does_not_take_the_server_for_an_old_one() {
+    for over in Over::STREAMS {
+        let server = wiremesh::Pull::builder().context(&Context::new()).max_connections(1u32).build().unwrap();
+        let endpoint = server.bind(over.wildcard()).unwrap();
+        let clients = Context::new();
+        let first = Push::in_context(&clients);
+        first.connect(&endpoint).unwrap();
+        server.wait_for_peers(1, PATIENCE).unwrap();
+        let second = Push::builder().context(&clients).reconnect_interval(Duration::from_millis(5)).build().unwrap();
+        let monitor = second.monitor();
+        second.connect(&endpoint).unwrap();
+        eventually(PATIENCE, "it is refused again and again", || second.endpoints()[0].attempts >= 5);
+        while let Some(event) = monitor.try_recv() {
+            let text = event.to_string();
+            assert!(!text.contains("ZMTP 1.0") && !text.contains("without a word"), "{over:?}: {text}");
+        }
+    }
+}
