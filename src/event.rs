@@ -71,7 +71,8 @@ pub enum EventKind {
     Closed(Cause),
     /// What was closed, an endpoint or, where none is named, the socket, has lingered long enough: these messages are given up.
     Unsent(Unsent),
-    /// A message was given up, because its peer does not take it. Those behind it go on.
+    /// A message was given up, because its peer does not take it. Those behind it go on. So it is with a subscription to a topic of more
+    /// than 1 MiB, which travels in a message.
     GivenUp {
         /// How many octets its frames have together.
         octets: u64,

@@ -216,7 +216,7 @@ options! {
 
     /// The largest message a peer may send, and the largest that may be sent. A larger one of a peer closes its connection before
     /// anything is allocated for it; a send of one fails with [`TooLarge`](crate::SendFailure::TooLarge), at once after a change. Peers of
-    /// this library are told, and do not send more.
+    /// this library are told, over inproc as well, and do not send more.
     max_message_size MaxMessageSize: u64 = 1 << 30, "1 GiB";
     "ZMQ_MAXMSGSIZE" 22, "octets of all frames of a message", "0 (no limit) or more", NewEndpoints, ALL;
 

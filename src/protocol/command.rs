@@ -110,11 +110,17 @@ pub fn cancel_command(topic: &[u8]) -> Bytes {
 /// The frame that subscribes to `topic` (or cancels it) at a peer that speaks ZMTP 3.`minor`: a command from 3.1 on, a message of
 /// one octet and the topic before that. Topics too long for a command travel as messages too, which every publisher accepts.
 pub fn subscription(minor: u8, subscribe: bool, topic: &[u8]) -> Bytes {
-    match (minor >= 1 && topic.len() <= MAX_TOPIC, subscribe) {
-        (true, true) => subscribe_command(topic),
-        (true, false) => cancel_command(topic),
-        (false, _) => frame(0, &[&[u8::from(subscribe)], topic]),
+    match (told_in_message(minor, topic), subscribe) {
+        (None, true) => subscribe_command(topic),
+        (None, false) => cancel_command(topic),
+        (Some(_), _) => frame(0, &[&[u8::from(subscribe)], topic]),
     }
+}
+
+/// The octets of the message that tells a peer which speaks ZMTP 3.`minor` of a topic, and that counts against its limit on messages;
+/// `None` if a command does.
+pub fn told_in_message(minor: u8, topic: &[u8]) -> Option<usize> {
+    (minor < 1 || topic.len() > MAX_TOPIC).then_some(1 + topic.len())
 }
 
 fn frame(flags: u8, parts: &[&[u8]]) -> Bytes {

@@ -903,18 +903,30 @@ impl Core {
     // ----- subscriptions upstream -----
 
     /// Begins to tell all subscriptions to a peer that is new or back, with both locks held in their order. Returns true if some are
-    /// left, which [`replay`](Core::replay) is to tell it.
-    pub(super) fn begin_replay(&self, reader: &mut Reader, side: &mut SendSide, peer: PeerId) -> bool {
+    /// left, which [`replay`](Core::replay) is to tell it. Each that the peer does not accept is left out, with an event among `unfit`:
+    /// the peer would end the connection over it, again and again.
+    pub(super) fn begin_replay(
+        &self,
+        reader: &mut Reader,
+        side: &mut SendSide,
+        peer: PeerId,
+        unfit: &mut Vec<Event>,
+    ) -> bool {
         let replay = Replay::new(reader.filter.places(), reader.filter.hold_still());
-        !go_on_replaying(reader, side, peer, replay)
+        !go_on_replaying(reader, side, peer, replay, unfit)
     }
 
     /// Tells a peer more of the subscriptions that it has not been told yet, for a moment. Returns true if none is left.
     pub(super) fn replay(&self, peer: PeerId) -> bool {
+        let mut unfit = Vec::new();
         let reader = self.lock_recv();
         let mut side = self.lock_send();
         let left = side.peer_mut(peer).and_then(|entry| entry.outbox.take_replay());
-        left.is_none_or(|left| go_on_replaying(&reader, &mut side, peer, left))
+        let is_done = left.is_none_or(|left| go_on_replaying(&reader, &mut side, peer, left, &mut unfit));
+        drop(side);
+        drop(reader);
+        self.tell_given_up(unfit);
+        is_done
     }
 
     /// Tells a peer all that is left, on a thread that has nothing else to do.
@@ -925,19 +937,28 @@ impl Core {
         }
     }
 
-    /// Has everybody upstream told of a change of our subscriptions. `place` is where the topic is, or was until now.
+    /// Has everybody upstream told of a change of our subscriptions. `place` is where the topic is, or was until now. Returns an event for
+    /// each peer that does not accept so long a topic.
     pub(super) fn tell_upstream(
         &self,
         side: &mut SendSide,
         topic: &[u8],
         place: Option<u32>,
         kind: ChangeKind,
-    ) -> Vec<After> {
+    ) -> (Vec<After>, Vec<Event>) {
         let mut after = Vec::new();
+        let mut unfit = Vec::new();
         let mut dirty = Vec::new();
         for (_, peer) in side.peers.iter_mut() {
             let Some(minor) = form(peer) else { continue };
-            if peer.outbox.owes(place, kind) {
+            // A replay under way is to know of the change, whether the peer is told of it or not.
+            let owes = peer.outbox.owes(place, kind);
+            if let Some(refusal) = peer.refusal_of(topic) {
+                // It was not told of the subscription either.
+                unfit.extend(Some(refusal).filter(|_| kind.subscribes()));
+                continue;
+            }
+            if owes {
                 let rest = peer.outbox.take_replay();
                 peer.outbox.push_replay(&protocol::subscription(minor, true, topic), rest);
             }
@@ -959,7 +980,7 @@ impl Core {
         if ring {
             after.push(After::Ring);
         }
-        after
+        (after, unfit)
     }
 }
 
@@ -972,8 +993,15 @@ fn form(peer: &Peer) -> Option<u8> {
     }
 }
 
-/// Tells a peer what is left of a replay, for a moment. Returns true if that was all.
-fn go_on_replaying(reader: &Reader, side: &mut SendSide, peer: PeerId, mut left: Replay) -> bool {
+/// Tells a peer what is left of a replay, for a moment. Returns true if that was all. What the peer does not accept is left out and
+/// added to `unfit`.
+fn go_on_replaying(
+    reader: &Reader,
+    side: &mut SendSide,
+    peer: PeerId,
+    mut left: Replay,
+    unfit: &mut Vec<Event>,
+) -> bool {
     let Some(entry) = side.peer_mut(peer) else { return true };
     let Some(minor) = form(entry) else { return true };
     let (mut slice, mut commands) = (Slice::begin(), Vec::new());
@@ -981,7 +1009,10 @@ fn go_on_replaying(reader: &Reader, side: &mut SendSide, peer: PeerId, mut left:
         reader.filter.for_each_from(next, |place, topic| {
             let is_told = left.takes(place);
             if let Some(topic) = topic.filter(|_| is_told) {
-                commands.extend_from_slice(&protocol::subscription(minor, true, topic));
+                match entry.refusal_of(topic) {
+                    None => commands.extend_from_slice(&protocol::subscription(minor, true, topic)),
+                    Some(refusal) => unfit.push(refusal),
+                }
             }
             if left.next().is_none() {
                 return ControlFlow::Break(());

@@ -4,7 +4,7 @@
 
 use super::core::Core;
 use super::endpoints::INPROC;
-use super::sending::{About, After, Marks, SendSide, Wire};
+use super::sending::{About, After, Marks, SendSide, Wire, own_limit};
 use super::tokens::Role;
 use crate::endpoint::Endpoint;
 use crate::engine::waiters::Interest;
@@ -288,6 +288,8 @@ impl Core {
         token: Option<Token>,
         marks: Marks,
     ) -> Result<Linked, &'static str> {
+        // As it would be announced over a stream.
+        let accepted = own_limit(&other.lock_options());
         let mut reader = self.lock_recv();
         let mut side = self.lock_send();
         if side.closed {
@@ -302,11 +304,13 @@ impl Core {
         let Some(entry) = side.peer_mut(peer) else { return Err("the peer is gone") };
         entry.wire = Wire::Inproc { core: Arc::downgrade(other), there, noticed: false };
         entry.added = Some(marks);
+        entry.largest = accepted;
         entry.about.kind = Some(other.kind);
         side.connections += 1;
         side.marks_changed(peer);
         self.greet(&mut side, peer);
-        let replays = self.kind.subscribes() && self.begin_replay(&mut reader, &mut side, peer);
+        let mut unfit = self.drop_unfit(&mut side, peer);
+        let replays = self.kind.subscribes() && self.begin_replay(&mut reader, &mut side, peer, &mut unfit);
         self.note_up(peer);
         // What was queued before there was a link is to be fetched.
         let mut after = Vec::new();
@@ -320,7 +324,7 @@ impl Core {
         }
         drop(side);
         drop(reader);
-        Ok(Linked { after, replaced, replays: replays.then_some(peer) })
+        Ok(Linked { after, unfit, replaced, replays: replays.then_some(peer) })
     }
 
     /// What follows a new link once both ends stand: a peer whose routing id was taken goes, and what waited is fetched.
@@ -335,6 +339,7 @@ impl Core {
         for after in linked.after {
             self.follow(after);
         }
+        self.tell_given_up(linked.unfit);
     }
 
     /// Tells the other end of an inproc link that something waits for it, unless it knows.
@@ -354,6 +359,8 @@ impl Core {
 /// What is left to do for one end of a new link.
 struct Linked {
     after: Vec<After>,
+    /// What is told of messages that the other end does not accept.
+    unfit: Vec<Event>,
     /// The peer that had the routing id before.
     replaced: Option<PeerId>,
     /// The peer, if it has not been told all subscriptions yet.

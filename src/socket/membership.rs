@@ -2,7 +2,7 @@
 
 use super::core::Core;
 use super::patience::Trust;
-use super::sending::{About, Routing, SendSide, Wire, largest};
+use super::sending::{About, Peer, Routing, SendSide, Wire, largest};
 use super::slice::Slice;
 use crate::engine::port::Command;
 use crate::engine::waiters::Interest;
@@ -11,7 +11,7 @@ use crate::event::{Cause, Event, EventKind, Refusal};
 use crate::kind::SocketKind;
 use crate::patterns::router::Claim;
 use crate::peer::PeerId;
-use crate::protocol::Announcement;
+use crate::protocol::{self, Announcement};
 use crate::queue::outbox::Lost;
 use crate::queue::unseen::Change;
 use crate::stats::Reason;
@@ -43,6 +43,28 @@ impl About {
             greeted: None,
             written_before: (0, 0),
             trust: Trust::default(),
+        }
+    }
+}
+
+impl Peer {
+    /// What is told where the peer does not accept so long a topic. A command may be as long as any topic in it; a topic that travels
+    /// in a message counts against the peer's limit on messages. Over inproc nothing travels.
+    pub(super) fn refusal_of(&self, topic: &[u8]) -> Option<Event> {
+        if topic.len() < self.largest || !matches!(self.wire, Wire::Stream(_)) {
+            return None;
+        }
+        let size = protocol::told_in_message(self.minor, topic)?;
+        Some(self.given_up(size, Refusal::Announced { limit: self.largest as u64 }))
+    }
+
+    /// A message of that size is not sent to this peer.
+    fn given_up(&self, size: usize, refusal: Refusal) -> Event {
+        Event {
+            kind: EventKind::GivenUp { octets: size as u64, refusal },
+            endpoint: Arc::clone(&self.about.endpoint),
+            address: Some(Arc::clone(&self.about.address)).filter(|address| !address.is_empty()),
+            peer: Some(self.id),
         }
     }
 }
@@ -101,9 +123,9 @@ impl Core {
         side.connections += 1;
         side.reconnects += u64::from(newcomer.reconnected);
         self.greet(&mut side, peer);
-        let unfit = self.note_limit(&mut side, peer, announced);
+        let mut unfit = self.note_limit(&mut side, peer, announced);
         let held = side.peer(peer).is_some_and(|entry| entry.outbox.is_held());
-        let replays = self.kind.subscribes() && self.begin_replay(&mut reader, &mut side, peer);
+        let replays = self.kind.subscribes() && self.begin_replay(&mut reader, &mut side, peer, &mut unfit);
         self.note_up(peer);
         drop(side);
         drop(reader);
@@ -233,7 +255,7 @@ impl Core {
     }
 
     /// Drops what waits for a peer that does not accept so much.
-    fn drop_unfit(&self, side: &mut SendSide, peer: PeerId) -> Vec<Event> {
+    pub(super) fn drop_unfit(&self, side: &mut SendSide, peer: PeerId) -> Vec<Event> {
         let Some(entry) = side.peers.get_mut(peer.key()) else { return Vec::new() };
         let limit = entry.largest;
         let sizes = entry.outbox.drop_larger(limit);
@@ -264,14 +286,7 @@ impl Core {
     fn after_drop(&self, side: &mut SendSide, peer: PeerId, sizes: &[usize], refusal: Refusal) -> Vec<Event> {
         let Some(entry) = side.peers.get_mut(peer.key()).filter(|_| !sizes.is_empty()) else { return Vec::new() };
         entry.recharge();
-        let (endpoint, address) = (&entry.about.endpoint, &entry.about.address);
-        let event = |size: &usize| Event {
-            kind: EventKind::GivenUp { octets: *size as u64, refusal },
-            endpoint: Arc::clone(endpoint),
-            address: Some(Arc::clone(address)),
-            peer: Some(peer),
-        };
-        let events = sizes.iter().map(event).collect();
+        let events = sizes.iter().map(|size| entry.given_up(*size, refusal)).collect();
         side.marks_changed(peer);
         events
     }

@@ -22,11 +22,12 @@ impl Core {
         let mut reader = self.lock_recv();
         let kind = if reader.filter.insert(topic) { ChangeKind::First } else { ChangeKind::Again };
         let place = reader.filter.place_of(topic);
-        let after = self.tell_upstream(&mut self.lock_send(), topic, place, kind);
+        let (after, unfit) = self.tell_upstream(&mut self.lock_send(), topic, place, kind);
         drop(reader);
         for after in after {
             self.follow(after);
         }
+        self.tell_given_up(unfit);
         Ok(())
     }
 
@@ -40,7 +41,9 @@ impl Core {
             Removed::Last => Some(ChangeKind::Last),
             Removed::Still | Removed::Unknown => always_tell.then_some(ChangeKind::Told),
         };
-        let after = kind.map(|kind| self.tell_upstream(&mut self.lock_send(), topic, place, kind)).unwrap_or_default();
+        let told = kind.map(|kind| self.tell_upstream(&mut self.lock_send(), topic, place, kind));
+        // No peer is asked to accept a cancellation of what it was not told.
+        let (after, _) = told.unwrap_or_default();
         drop(reader);
         for after in after {
             self.follow(after);

@@ -171,6 +171,117 @@ fn routers_and_reps_drop_what_the_addressee_does_not_accept_or_refuse_it_where_t
     assert_eq!(rep.stats().dropped.too_large, 1);
 }
 
+/// A topic of more than a mebibyte travels in a message, which the publisher would refuse with the connection, again and again.
+#[test]
+fn a_topic_above_what_the_publisher_accepts_is_told_and_keeps_no_other_from_it() {
+    let long = vec![b'l'; 2 * MIB];
+    for (subscriber, publisher, subscriber_binds) in [
+        (SocketKind::Sub, SocketKind::Pub, false),
+        (SocketKind::Sub, SocketKind::XPub, true),
+        (SocketKind::XSub, SocketKind::XPub, false),
+    ] {
+        let (context, other) = (Context::new(), Context::new());
+        let publisher =
+            AnySocket::builder(publisher).context(&context).max_message_size(1000u64).build().expect("good");
+        let subscriber = AnySocket::in_context(subscriber, &other);
+        let monitor = subscriber.monitor();
+        subscriber.subscribe(&long).expect("open");
+        subscriber.subscribe("short").expect("open");
+        let (binder, connector) = if subscriber_binds { (&subscriber, &publisher) } else { (&publisher, &subscriber) };
+        connector.connect(binder.bind("tcp://127.0.0.1:*").expect("bound")).expect("good");
+        publisher.wait_for_subscribers_to("short", 1, PATIENCE).expect("the short topic");
+        // So it is with one that is asked for, or taken back, while the connection is up.
+        subscriber.subscribe([&long[..], b"er"].concat()).expect("open");
+        assert!(subscriber.unsubscribe(&long).expect("open"));
+        subscriber.subscribe("later").expect("open");
+        publisher.wait_for_subscribers_to("later", 1, PATIENCE).expect("the later topic");
+        publisher.send("short and good").expect("accepted");
+        assert_eq!(subscriber.recv_timeout(PATIENCE).expect("a message"), "short and good");
+        assert_eq!(subscriber.stats().reconnects + publisher.stats().reconnects, 0);
+        let given_up = std::iter::from_fn(|| monitor.try_recv()).filter_map(|event| match event.kind {
+            EventKind::GivenUp { octets, refusal: Refusal::Announced { limit: 1000 } } => Some(octets as usize),
+            _ => None,
+        });
+        assert_eq!(given_up.collect::<Vec<_>>(), [2 * MIB + 1, 2 * MIB + 3]);
+    }
+}
+
+/// So many octets are told over several turns.
+#[test]
+fn each_of_many_topics_above_what_the_publisher_accepts_is_told_once() {
+    let (context, other) = (Context::new(), Context::new());
+    let publisher = Pub::builder().context(&context).max_message_size(1000u64).build().expect("good");
+    let subscriber = Sub::in_context(&other);
+    let monitor = subscriber.monitor();
+    let sizes = || (1..=20).map(|more| MIB + more);
+    for size in sizes() {
+        subscriber.subscribe(vec![b'l'; size]).expect("open");
+    }
+    subscriber.subscribe("short").expect("open");
+    subscriber.connect(publisher.bind("tcp://127.0.0.1:*").expect("bound")).expect("good");
+    publisher.wait_for_subscribers_to("short", 1, PATIENCE).expect("the short topic");
+    let given_up = std::iter::from_fn(|| monitor.try_recv()).filter_map(|event| match event.kind {
+        EventKind::GivenUp { octets, refusal: Refusal::Announced { limit: 1000 } } => Some(octets as usize),
+        _ => None,
+    });
+    assert!(given_up.eq(sizes().map(|size| 1 + size)));
+    assert_eq!(publisher.topic_count(), 1);
+}
+
+#[test]
+fn over_inproc_a_message_above_what_the_receiver_accepts_is_not_delivered_either() {
+    let context = Context::new();
+    for binds in [true, false] {
+        let (push, pull) = (Push::in_context(&context), limited_pull(&context));
+        let monitor = push.monitor();
+        let name = Over::Inproc.wildcard();
+        if binds {
+            push.bind(&name).expect("bound");
+            pull.connect(&name).expect("good");
+        } else {
+            // What waits before anybody is bound is dropped, counted and told.
+            push.connect(&name).expect("good");
+            push.send(vec![1; 2 * MIB]).expect("nobody has refused it yet");
+            pull.bind(&name).expect("bound");
+            assert_eq!(push.stats().dropped.too_large, 1);
+            let given_up = |event: wiremesh::Event| {
+                matches!(event.kind, EventKind::GivenUp { refusal: Refusal::Announced { .. }, .. })
+            };
+            assert!(std::iter::from_fn(|| monitor.try_recv()).any(given_up));
+        }
+        let refused = push.send_timeout(vec![1; MIB + 1], PATIENCE).expect_err("more than the peer accepts");
+        assert!(too_large(refused.reason, MIB + 1));
+        push.send(vec![2; MIB]).expect("as much as it accepts");
+        assert_eq!(pull.recv_timeout(PATIENCE).expect("the largest").byte_len(), MIB);
+        assert!(push.stats().is_balanced());
+    }
+}
+
+#[test]
+fn over_inproc_a_publisher_drops_for_the_peer_that_accepts_less_and_dealers_pass_over_it() {
+    let context = Context::new();
+    for (sender, receiver) in [(SocketKind::Pub, SocketKind::Sub), (SocketKind::Dealer, SocketKind::Dealer)] {
+        let sender = AnySocket::in_context(sender, &context);
+        let small = AnySocket::builder(receiver).context(&context).max_message_size(MIB as u64).build().expect("good");
+        let large = AnySocket::in_context(receiver, &context);
+        let endpoint = sender.bind(Over::Inproc.wildcard()).expect("bound");
+        for receiver in [&small, &large] {
+            if receiver.kind() == SocketKind::Sub {
+                receiver.subscribe("").expect("open");
+            }
+            receiver.connect(&endpoint).expect("good");
+        }
+        if sender.kind() == SocketKind::Pub {
+            sender.wait_for_subscribers(2, PATIENCE).expect("both");
+        }
+        sender.send(vec![1; 2 * MIB]).expect("one accepts it");
+        assert_eq!(large.recv_timeout(PATIENCE).expect("the large one").byte_len(), 2 * MIB);
+        assert!(small.try_recv().is_err());
+        let dropped = u64::from(sender.kind() == SocketKind::Pub);
+        assert_eq!((sender.stats().dropped.too_large, sender.stats().dropped.total()), (dropped, dropped));
+    }
+}
+
 #[test]
 fn no_kind_sends_what_is_above_its_own_limit() {
     let context = Context::new();
