@@ -387,7 +387,18 @@ pub(crate) fn memory_bound(plan: &Plan, lives: &[Life], process: usize) -> u64 {
     let noted = |life: &&Life| process == 0 || plan.process_of(life.socket()) == process;
     let known = lives.iter().filter(|life| life.socket() < plan.sockets.len());
     let notes: usize = known.filter(noted).map(entries).sum();
-    ANYWAY + held + NOTE * notes as u64 + topics(plan, process)
+    ANYWAY + held + in_transport(plan, lives, process) + NOTE * notes as u64 + topics(plan, process)
+}
+
+/// What the test's own transport may hold: in each life of a socket what this sends, as far as a link takes it.
+fn in_transport(plan: &Plan, lives: &[Life], process: usize) -> u64 {
+    let over_memory = |socket: usize| {
+        let mut links = plan.peers(socket).into_iter().map(|(_, link)| plan.links[link].endpoint);
+        links.any(|endpoint| plan.endpoints[endpoint].over == Over::Memory)
+    };
+    let known = lives.iter().filter(|life| life.socket() < plan.sockets.len());
+    let here = known.filter(|life| plan.process_of(life.socket()) == process && over_memory(life.socket()));
+    here.map(|life| octets(life).sum::<u64>().min(plan.frame.capacity as u64)).sum()
 }
 
 /// What the sockets of a context may hold if its budget sets no limit: what is sent, at both ends, once for each that may have it. Twice,
@@ -509,6 +520,10 @@ link socket=1 endpoint=0
         let ours = bound(&plan, &lives) - (ANYWAY >> 20);
         assert!((10..20).contains(&ours), "{ours}");
         assert_eq!(memory_bound(&plan, &lives, 1), ANYWAY, "another process holds nothing of it");
+        let before = bound(&plan, &lives);
+        plan.endpoints[0].over = Over::Memory;
+        plan.frame.capacity = 1 << 20;
+        assert_eq!(bound(&plan, &lives), before + 1, "the transport holds as much as a link takes");
     }
 
     #[test]
