@@ -468,7 +468,8 @@ options! {
     tcp_congestion_control TcpCongestionControl: Option<String> = None, "none";
     "none" 0, "name", "an algorithm of the system, or none", NewEndpoints, ALL;
 
-    /// The kernel's send buffer. Setting it turns off the kernel's own tuning.
+    /// The kernel's send buffer. Setting it turns off the kernel's own tuning, and that of ipc connections on Linux, which get twice
+    /// the system's default when messages of more than a few octets wait for a peer.
     send_buffer SendBuffer: Option<usize> = None, "none";
     "ZMQ_SNDBUF" 11, "octets", "any, or none for the system's", NewEndpoints, ALL;
 

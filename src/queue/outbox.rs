@@ -782,6 +782,11 @@ impl Batch {
         self.pieces.iter().skip(self.index).any(|piece| piece.urgent)
     }
 
+    /// Octets for each message of the piece being written; 0 if no message ends there.
+    pub(crate) fn octets_a_message(&self) -> usize {
+        self.pieces.get(self.index).map_or(0, |piece| piece.len().checked_div(piece.messages as usize).unwrap_or(0))
+    }
+
     /// Octets still to be written.
     pub(crate) fn remaining(&self) -> usize {
         let left: usize = self.pieces.iter().skip(self.index).map(Piece::len).sum();

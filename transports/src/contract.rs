@@ -150,6 +150,10 @@ pub trait Stream: Send + Sync + fmt::Debug {
         0
     }
 
+    /// Told that messages of more than a few octets wait because a write blocked: the transport may have its system buffer more, so
+    /// that the two ends wait less often for each other. Called again and again. Does nothing by default.
+    fn widen(&self) {}
+
     /// Tells whether the system has sent something again, or asked whether the peer's window is still closed, and nothing of the peer's
     /// system has come since. An answer may be on its way. `false` by default, for transports that cannot tell.
     fn is_unanswered(&self) -> bool {

@@ -321,6 +321,40 @@ fn an_adopted_listener_accepts_and_its_file_stays() {
     assert!(exists(&path));
 }
 
+#[test]
+#[cfg(target_os = "linux")]
+fn a_stream_that_is_widened_takes_more_before_it_blocks_unless_an_option_says_how_much() {
+    let (_folder, path) = place();
+    let listener = bind(&path).unwrap();
+    let taken = |options: &LinkOptions, times: usize| {
+        let client = Ipc.connect(&path, options).unwrap();
+        (0..times).for_each(|_| client.widen());
+        fill(&*client)
+    };
+    let (plain, mut told) = (LinkOptions::default(), LinkOptions::default());
+    told.send_buffer = Some(30_000);
+    let narrow = taken(&plain, 0);
+    let wide = taken(&plain, 1);
+    assert!(wide > narrow + narrow / 2, "{wide} octets instead of {narrow}");
+    assert_eq!(taken(&plain, 9), wide, "once is enough");
+    assert_eq!(taken(&told, 1), taken(&told, 0));
+    drop(listener);
+}
+
+/// How many octets a stream takes that nobody reads.
+fn fill(stream: &dyn Stream) -> usize {
+    let (body, mut taken) = ([7; 4096], 0);
+    loop {
+        match stream.write_vectored(&[std::io::IoSlice::new(&body)]) {
+            Ok(octets) => taken += octets,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                return taken;
+            }
+        }
+    }
+}
+
 fn bind(address: &str) -> std::io::Result<Box<dyn Listener>> {
     Ipc.bind(address, &LinkOptions::default())
 }
