@@ -35,7 +35,8 @@ pub struct EndpointInfo {
     /// Attempts to connect that have failed since the last connection. Where it listens: newcomers that were not accepted since the last one
     /// that was.
     pub attempts: u32,
-    /// Why the last attempt failed, or the connection was lost; `None` while connected. Where it listens: why the last newcomer was not accepted.
+    /// Why the last attempt failed, or the connection was lost; `None` while connected. Where it listens: why the last newcomer was not
+    /// accepted; `None` once another one was.
     pub last_error: Option<Cause>,
     /// The address of that attempt, or newcomer, without scheme; `None` if it came to none, as when the name could not be looked up.
     pub address: Option<String>,

@@ -151,7 +151,7 @@ impl SendError {
     }
 }
 
-/// No room was reserved, and why. It equals its reason.
+/// No room was reserved, and why. It can be compared with a [`SendFailure`], which is its reason.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
 #[error("no room was reserved: {}", Why(self.reason, self.missing.as_deref()))]
 #[non_exhaustive]
@@ -273,6 +273,12 @@ impl SendFailure {
 impl From<SendError> for io::Error {
     fn from(error: SendError) -> io::Error {
         io::Error::new(error.reason.kind(), error)
+    }
+}
+
+impl From<ReserveError> for SendFailure {
+    fn from(error: ReserveError) -> SendFailure {
+        error.reason
     }
 }
 

@@ -71,8 +71,9 @@ pub enum EventKind {
     Closed(Cause),
     /// What was closed, an endpoint or, where none is named, the socket, has lingered long enough: these messages are given up.
     Unsent(Unsent),
-    /// A message was given up, because its peer does not take it. Those behind it go on. So it is with a subscription to a topic of more
-    /// than 1 MiB, which travels in a message.
+    /// A message was given up, because its peer does not take it. Those behind it go on. A subscription to a topic of more than 1 MiB
+    /// travels in a message: where the peer announced that it accepts none so long, this says that it was not told of the topic, which
+    /// `Stats` do not count.
     GivenUp {
         /// How many octets its frames have together.
         octets: u64,

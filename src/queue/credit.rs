@@ -39,7 +39,7 @@ enum State {
 }
 
 /// How many octets wait in a deep queue: more than this does not stay in the second-level cache from the sender to the flusher. A queue of
-/// messages of 256 octets reaches its mark in messages first, where it would have had to wait anyway.
+/// messages of 256 octets reaches a default mark in messages first, where its sender has to wait anyway.
 pub(crate) const DEPTH: usize = 4 * 1024 * 1024 + 256 * 1024;
 
 impl Credit {

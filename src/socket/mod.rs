@@ -106,8 +106,8 @@ impl Socket {
     /// Connecting DEALER, SUB, PUB or REQ again to the same endpoint does nothing; other kinds get one more connection.
     ///
     /// If the endpoint was disconnected before and has something left to deliver, the new connection waits for that, so that the
-    /// receiver gets all of it in order: while nobody is there, and where a socket of this library is until it takes nothing for five
-    /// seconds. Where it is another one the connection is made at once. See the guide on [failures](crate::guide::failures).
+    /// receiver gets all of it in order. It waits as long as nobody is there. A peer of this library is waited for until it has taken
+    /// everything, or nothing for five seconds. It does not wait for another peer, nor where the option `announce` is off. See the guide on [failures](crate::guide::failures).
     ///
     /// # Errors
     /// [`Error::InvalidEndpoint`], [`Error::UnknownScheme`], [`Error::System`]; [those of every call](Error#those-of-every-call).

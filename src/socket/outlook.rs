@@ -79,10 +79,10 @@ impl Core {
         }
     }
 
-    /// What became of somebody who came to an endpoint that listens. One that connects is told of by its [`Course`].
+    /// Records what became of a newcomer at an endpoint that listens. Of one that connects its [`Course`] tells.
     pub(super) fn note_newcomer(&self, event: &Event) {
         let failed = match &event.kind {
-            EventKind::HandshakeFailed(cause) => Some(cause),
+            EventKind::HandshakeFailed(cause) | EventKind::AcceptFailed(cause) => Some(cause),
             EventKind::HandshakeSucceeded => None,
             _ => return,
         };
@@ -192,7 +192,7 @@ impl Core {
         let used_up = "the sending half of the context's `byte_budget` is used up";
         let budget = self.queued.is_stopped().then(|| used_up.to_owned());
         let missing = if waited { self.why_no_peer() } else { None };
-        let reasons: Vec<String> = budget.into_iter().chain(missing).collect();
+        let reasons: Vec<String> = missing.into_iter().chain(budget).collect();
         (!reasons.is_empty()).then(|| reasons.join("; ").into())
     }
 

@@ -19,13 +19,13 @@ use std::time::{Duration, Instant};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The request could not be sent; it is handed back.
+    /// The request could not be sent, not once; it is handed back.
     #[error("the request was not sent: {}", .0.why())]
     Send(SendError),
     /// No reply came.
     #[error("no reply: {0}")]
     Receive(RecvError),
-    /// No reply came in time, and whoever was asked is not connected any more: how many peers there are and what keeps them away.
+    /// The request was sent, no reply came in time, and no peer is connected any more: how many there are and what keeps them away.
     #[error("no reply in time: {0}")]
     ServerGone(Box<str>),
     /// A reply came that does not carry the number of the request, though the server ought to send back what stands before the empty
@@ -98,9 +98,11 @@ impl Core {
     fn ask_once(&self, message: &Message, timeout: Duration, again: &mut bool) -> Result<Message, RequestError> {
         let start = Instant::now();
         let asked = self.await_room(Wait::For(timeout), || self.ask(message, *again));
-        asked.map_err(|reason| {
-            let missing = self.what_is_missing(reason, None);
-            SendError { reason, message: message.clone(), missing }
+        asked.map_err(|reason| match (reason, self.what_is_missing(reason, None)) {
+            // It was sent before: what cannot be repeated may have been done.
+            (SendFailure::TimedOut, Some(why)) if *again => RequestError::ServerGone(why),
+            (SendFailure::TimedOut, None) if *again => RequestError::Receive(RecvError::TimedOut),
+            (reason, missing) => RequestError::Send(SendError { reason, message: message.clone(), missing }),
         })?;
         *again = true;
         let rest = timeout.saturating_sub(start.elapsed());

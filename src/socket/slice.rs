@@ -16,16 +16,16 @@ impl Slice {
     /// After how many steps, or octets they had to do with, the clock is looked at.
     const STEPS: usize = 16;
     const OCTETS: usize = 16 * 1024;
-    /// Blocks from a kilobyte on are large to glibc.
+    /// More than a kilobyte, from where on blocks are large to glibc.
     const LARGE: usize = 4096;
 
     pub(super) fn begin() -> Slice {
         Slice { end: Instant::now() + Slice::LENGTH, steps: 0, octets: 0 }
     }
 
-    /// A slice that freed very many small blocks is over, and the gate is given back. glibc keeps such blocks apart until a large one is freed
-    /// or asked for, and then joins all of them in one go: after 150,000 topics that takes 20 ms, wherever it happens. Asking for
-    /// a large one after each slice keeps them few.
+    /// Asks the allocator for a large block, after a slice that freed very many small ones and outside the gate. glibc keeps small blocks
+    /// apart until a large one is freed or asked for, and then joins all of them in one go: after 150,000 topics that takes 20 ms, wherever
+    /// it happens.
     pub(super) fn tidy_heap() {
         drop(std::hint::black_box(Vec::<u8>::with_capacity(Slice::LARGE)));
     }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use wiremesh::transports::{AddressError, LinkOptions, Listener, Purpose, Stream, Transport};
 use wiremesh::{
-    Cause, Context, Dealer, EndpointState, Error, EventKind, Monitor, Pub, Pull, Push, Rep, Req, Socket, Sub,
+    Cause, Context, Dealer, EndpointState, Error, EventKind, Monitor, Pub, Pull, Push, Rep, Req, RequestError, Socket,
+    Sub,
 };
 
 /// No name of it can be looked up.
@@ -224,15 +225,17 @@ fn a_flush_in_vain_says_what_keeps_the_peer_away() {
 
 #[test]
 fn a_request_whose_server_went_away_says_so() {
-    for over in [Over::Tcp, Over::Ipc] {
+    // It was sent, also where a later attempt was not.
+    for (over, retries) in [(Over::Tcp, 0), (Over::Ipc, 1)] {
         let rep = Rep::in_context(&Context::new());
         let endpoint = rep.bind(over.wildcard()).unwrap();
         let req = Req::builder().context(&Context::new()).reconnect_interval(Duration::from_millis(5)).build().unwrap();
         req.connect(&endpoint).unwrap();
-        let server = std::thread::spawn(move || assert_eq!(rep.recv().unwrap(), "anybody?"));
-        let error = req.request("anybody?", Duration::from_secs(1)).unwrap_err();
+        req.wait_for_peers(1, PATIENCE).unwrap();
+        let server = std::thread::spawn(move || assert_eq!(rep.recv_timeout(PATIENCE).unwrap(), "anybody?"));
+        let error = req.request_with_retries("anybody?", Duration::from_secs(2), retries).unwrap_err();
         server.join().unwrap();
-        assert!(error.is_timed_out(), "{error}");
+        assert!(matches!(error, RequestError::ServerGone(_)) && error.is_timed_out(), "{error}");
         let text = error.to_string();
         assert!(text.starts_with("no reply in time: 0 of 1 peers: "), "{text}");
         assert!(text.contains(endpoint.address()), "{text}");
