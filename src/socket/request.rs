@@ -99,9 +99,9 @@ impl Core {
         let start = Instant::now();
         let asked = self.await_room(Wait::For(timeout), || self.ask(message, *again));
         asked.map_err(|reason| match (reason, self.what_is_missing(reason, None)) {
-            // It was sent before: what cannot be repeated may have been done.
-            (SendFailure::TimedOut, Some(why)) if *again => RequestError::ServerGone(why),
-            (SendFailure::TimedOut, None) if *again => RequestError::Receive(RecvError::TimedOut),
+            // It was sent before: what cannot be repeated may have been done. The connection may be gone only because it was replaced.
+            (SendFailure::TimedOut, Some(why)) if *again && self.is_refused() => RequestError::ServerGone(why),
+            (SendFailure::TimedOut, _) if *again => RequestError::Receive(RecvError::TimedOut),
             (reason, missing) => RequestError::Send(SendError { reason, message: message.clone(), missing }),
         })?;
         *again = true;
@@ -119,6 +119,11 @@ impl Core {
             }
         }
         reply?.ok_or(RequestError::Unnumbered)
+    }
+
+    /// Whether attempts to connect have failed since the last connection.
+    fn is_refused(&self) -> bool {
+        self.endpoint_infos().iter().any(|endpoint| endpoint.attempts > 0)
     }
 
     /// Tries once to queue a request for a peer that is connected: what such a peer is decides how its reply is known.
