@@ -29,7 +29,7 @@ pub(crate) struct Dialer {
     pub(crate) unheard: Unheard,
     /// Whether a connection has ever been up.
     pub(crate) was_up: bool,
-    /// Somebody was at the address when it was last tried.
+    /// The last attempt that ended was answered at its address.
     pub(crate) answered: bool,
     /// The endpoint was closed; it goes on only to deliver what is queued.
     pub(crate) closing: bool,

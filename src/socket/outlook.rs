@@ -16,7 +16,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outlook {
     waiting: bool,
-    /// Where it listens: somebody was accepted.
+    /// Where it listens: a peer was accepted once.
     has_come: bool,
     /// Attempts that have failed since the last connection, ours or, where it listens, those of newcomers.
     attempts: u32,

@@ -12,7 +12,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// What a ROUTER knows a peer by: 1 to 255 octets, chosen by the peer, or generated (then five octets, the first zero). Peers of other libraries may choose
-/// one that begins with zero as well; nobody gets one that is in use.
+/// one that begins with zero as well; no peer gets one that is in use, unless the option `handover` is on.
 ///
 /// It can be the key of a map that is asked by `&[u8]`.
 #[derive(Clone)]

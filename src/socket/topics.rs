@@ -12,7 +12,7 @@ use std::time::Duration;
 /// How much of a topic stands in an error.
 const SHOWN: usize = 64;
 
-/// What somebody is told who calls for it without the option.
+/// The reason in the error of a call that needs the option `manual`.
 const MANUAL: &str = "it must be on for `subscribe_last` and `unsubscribe_last`; set it on the builder";
 
 impl Core {

@@ -180,15 +180,15 @@ impl Stream for IpcStream {
         self.socket.unacknowledged()
     }
 
-    /// Linux doubles the size that is asked for, and gives a process that asks for nothing what it would give if half of that were
-    /// asked for. The two ends then wait for each other once for every 340 KiB instead of 170.
+    /// Asks for the size that the send buffer has, which Linux doubles, within twice `net.core.wmem_max`: the two ends then wait for
+    /// each other once for every 340 KiB instead of 170. Where the system's default is above that limit the buffer shrinks to it.
     fn widen(&self) {
         if self.is_settled.swap(true, Ordering::Relaxed) {
             return;
         }
         let fd = self.socket.as_fd();
         let socket = SockRef::from(&fd);
-        // A system that refuses leaves it as it is.
+        // Without it the stream is slower and no more.
         let _ = socket.send_buffer_size().and_then(|size| socket.set_send_buffer_size(size));
     }
 

@@ -56,7 +56,7 @@ impl Reactor {
         }
     }
 
-    /// Whoever connects again wants an attempt now, and it is the turn of the first in the line: that does not wait for its next round, nor
+    /// The application connects again and so wants an attempt now. It is the turn of the first in the line, which does not wait for its next round, nor
     /// for an answer to an old attempt.
     fn hurry(&mut self, host: &dyn Host, key: Key) {
         let first = self.head_of(key);
@@ -107,7 +107,7 @@ impl Reactor {
                 let delivered = runs.then(|| self.delivered_by(host, before));
                 self.is_patience_over(key, now, delivered)
             }
-            // Who does not know us by our token need not see one end before the other begins.
+            // A peer that does not know us by our token need not see one end before the other begins.
             Some(_) | None => true,
         };
         if may_begin {
@@ -165,7 +165,7 @@ impl Reactor {
         self.forget_stale_timers();
     }
 
-    /// Somebody is at the address of an endpoint: whoever waits for it does so with patience from now on.
+    /// A peer answered at the address of an endpoint: from now on the patience runs of the endpoint that waits for it.
     fn note_answer(&mut self, key: Key, now: Instant) {
         let Some(dialer) = self.dialers.get_mut(key) else { return };
         dialer.answered = true;
@@ -196,7 +196,7 @@ impl Reactor {
         }
     }
 
-    /// An endpoint is gone: whoever waited for it is next, or waits as it did.
+    /// An endpoint is gone: the one that waited for it is next, or waits as it did.
     fn pass_turn(&mut self, gone: Turn) {
         let before = gone.before.filter(|before| self.dialers.get(before.key).is_some());
         if let Some(first) = before.as_ref().and_then(|before| self.dialers.get_mut(before.key)) {
