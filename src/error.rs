@@ -241,6 +241,18 @@ pub enum SendFailure {
         /// How many are accepted.
         limit: u64,
     },
+    /// The message has more frames than the socket sends (its option `max_message_frames`), or than any of its peers accepts of those that
+    /// would accept its octets: those of this library announce how many. The frames of an envelope, which REQ and REP put in front,
+    /// count for a peer.
+    #[error(
+        "the message has {frames} frames, and no more than {limit} are accepted (option `max_message_frames`, ours or the peer's)"
+    )]
+    TooManyFrames {
+        /// How many frames it has.
+        frames: u64,
+        /// How many are accepted.
+        limit: u64,
+    },
     /// An [`AnySocket`](crate::AnySocket) of a kind that does not send in this way: at all, by routing id, as a request, or into
     /// room reserved like that. PUB, XPUB and ROUTER reserve by [`reserve_to`](crate::AnySocket::reserve_to), PUSH, DEALER, PAIR and REQ by
     /// [`reserve`](crate::AnySocket::reserve), the others not at all.
@@ -264,7 +276,9 @@ impl SendFailure {
             SendFailure::Closed => io::ErrorKind::NotConnected,
             SendFailure::WrongState(_) | SendFailure::Failed | SendFailure::Forked => io::ErrorKind::Other,
             SendFailure::Unroutable => io::ErrorKind::HostUnreachable,
-            SendFailure::Unacceptable(_) | SendFailure::TooLarge { .. } => io::ErrorKind::InvalidInput,
+            SendFailure::Unacceptable(_) | SendFailure::TooLarge { .. } | SendFailure::TooManyFrames { .. } => {
+                io::ErrorKind::InvalidInput
+            }
             SendFailure::NotSupported { .. } => io::ErrorKind::Unsupported,
         }
     }

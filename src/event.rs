@@ -127,6 +127,13 @@ pub enum Refusal {
         /// Its `max_message_size` in octets.
         limit: u64,
     },
+    /// It has announced that it accepts fewer frames in one message.
+    TooManyFrames {
+        /// How many the message has.
+        frames: u64,
+        /// Its `max_message_frames`.
+        limit: u64,
+    },
     /// It ended so many connections in a row, each after a second or more, while the message was being written.
     Closed {
         /// How many.
@@ -138,6 +145,9 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refusal::Announced { limit } => write!(f, "the peer accepts no more than {limit} octets"),
+            Refusal::TooManyFrames { frames, limit } => {
+                write!(f, "it has {frames} frames, and the peer accepts no more than {limit}")
+            }
             Refusal::Closed { times } => {
                 write!(f, "the peer closed the connection {times} times in a row while the message was being written")
             }

@@ -28,7 +28,8 @@ impl Profile {
         matches!(self, Profile::Wiremesh)
     }
 
-    /// Whether a message above the socket's own `max_message_size` is refused when it is sent. In libzmq the limit is for what comes.
+    /// Whether a message above the socket's own `max_message_size` or `max_message_frames` is refused when it is sent. In libzmq the first
+    /// is a limit for what comes.
     pub const fn limits_sends(self) -> bool {
         matches!(self, Profile::Wiremesh)
     }

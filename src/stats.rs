@@ -20,8 +20,8 @@ pub struct Dropped {
     /// The [byte budget](crate::ContextBuilder::byte_budget) of the context was used up, by whichever sockets, when the peer
     /// they were for was below its own mark.
     pub limit: u64,
-    /// The peer they were for has announced that it accepts no message of their size
-    /// ([`max_message_size`](crate::Options::max_message_size)): of PUB, XPUB, ROUTER, REP, or upstream of XSUB; of the others
+    /// The peer they were for has announced that it accepts no message of their size or of so many frames
+    /// ([`max_message_size`](crate::Options::max_message_size), [`max_message_frames`](crate::Options::max_message_frames)): of PUB, XPUB, ROUTER, REP, or upstream of XSUB; of the others
     /// those that were queued before it said so.
     pub too_large: u64,
     /// The peer they were for has ended one connection after the other while they were being written

@@ -10,6 +10,7 @@
 //! | `crowds.rs` | connections without bound |
 //! | `dropped.rs` | sockets that are closed while their peer is down |
 //! | `ending.rs` | messages that the end of a process loses |
+//! | `frames.rs` | as `untaken.rs`, by the number of frames |
 //! | `identity.rs` | who holds a routing id, and how often a peer is there |
 //! | `texts.rs` | texts that said nothing, said it twice, or said what is not so |
 //! | `handling.rs` | messages, ids and peers that could not be handled, or were somebody else's |
@@ -50,6 +51,8 @@ mod dropped;
 mod ending;
 #[path = "faults/first_steps.rs"]
 mod first_steps;
+#[path = "faults/frames.rs"]
+mod frames;
 #[path = "faults/handling.rs"]
 mod handling;
 #[path = "faults/identity.rs"]

@@ -28,6 +28,7 @@ macro_rules! equal_from_the_left {
 pub(crate) mod convert;
 pub(crate) mod frame;
 mod shape;
+pub(crate) mod size;
 mod storage;
 pub(crate) mod wire;
 
@@ -37,6 +38,7 @@ pub use shape::{FrameCountError, MessageError};
 
 use crate::peer::PeerId;
 use bytes::Bytes;
+use size::Size;
 use std::collections::VecDeque;
 use std::fmt;
 
@@ -124,6 +126,14 @@ impl Message {
     #[doc(alias = "zmq_msg_size")]
     pub fn byte_len(&self) -> usize {
         self.iter().map(<[u8]>::len).sum()
+    }
+
+    #[inline]
+    pub(crate) fn size(&self) -> Size {
+        match self.frames.as_several() {
+            None => Size::of_frame(self.frames.len()),
+            Some(frames) => Size { octets: frames.iter().map(|frame| frame.len()).sum(), frames: frames.len() },
+        }
     }
 
     /// The body of the first frame, whether there are others or not.

@@ -220,8 +220,10 @@ options! {
     max_message_size MaxMessageSize: u64 = 1 << 30, "1 GiB";
     "ZMQ_MAXMSGSIZE" 22, "octets of all frames of a message", "0 (no limit) or more", NewEndpoints, ALL;
 
-    /// The largest number of frames of one message a peer may send. It guards memory: a frame takes 64 octets beside its body. So no more
-    /// are allowed than a 64th of `max_message_size`, or 262,144 if that is more.
+    /// The largest number of frames of one message a peer may send, and the largest that may be sent. It guards memory: a frame takes
+    /// 64 octets beside its body. So no more are allowed than a 64th of `max_message_size`, or 262,144 if that is more. A message of more
+    /// closes the connection it comes over; a send of one fails with [`TooManyFrames`](crate::SendFailure::TooManyFrames), at once after a
+    /// change. Peers of this library are told, over inproc as well, and do not send more.
     max_message_frames MaxMessageFrames: u32 = 16_777_216, "16777216";
     "none" 0, "frames", "1 or more", NewEndpoints, ALL, check |frames| *frames > 0;
 
@@ -339,7 +341,7 @@ options! {
     heartbeat_ttl HeartbeatTtl: Duration = Duration::ZERO, "0";
     "ZMQ_HEARTBEAT_TTL" 76, "time", "up to 6553.5 s", NewEndpoints, ALL, check |ttl| ttl.as_millis() <= 6_553_599;
 
-    /// Whether to tell peers of this library in READY what helps them: how large a message is accepted, by what they recognise this
+    /// Whether to tell peers of this library in READY what helps them: how large a message is accepted, in octets and in frames, by what they recognise this
     /// socket when it connects again, and that it gives signs of life. One property, `X-Wiremesh`, which others ignore; never sent
     /// under [`Profile::Libzmq`].
     announce Announce: bool = true, "true";

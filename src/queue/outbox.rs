@@ -9,6 +9,7 @@ use super::replay::Replay;
 use super::sent::{KEPT, Sent};
 use super::sift::{Sifted, sift};
 use super::{BATCH, COPY_LIMIT, PIECE};
+use crate::message::size::Size;
 use crate::message::wire;
 use crate::message::{Frame, Message};
 use bytes::Bytes;
@@ -547,12 +548,12 @@ impl Outbox {
         self.bytes -= before - behind.iter().map(Piece::len).sum::<usize>();
         self.messages -= 1;
         self.sealed.extend(behind);
-        Some(walk.bodies)
+        Some(walk.size.octets)
     }
 
-    /// Drops the messages that wait and have more than `limit` octets; says how many each of them has.
-    pub(crate) fn drop_larger(&mut self, limit: usize) -> Vec<usize> {
-        if self.bytes <= limit {
+    /// Drops the messages that wait and are not within the limit; returns the size of each.
+    pub(crate) fn drop_larger(&mut self, limit: Size) -> Vec<Size> {
+        if limit.admits_all_of(self.bytes) {
             return Vec::new();
         }
         self.seal();
@@ -755,7 +756,7 @@ pub(crate) struct Batch {
 enum Keeps {
     #[default]
     Nothing,
-    /// Messages with long bodies, and all behind them.
+    /// Long messages, and all behind them.
     Long,
     /// All, because something before it is kept.
     All,
@@ -858,7 +859,16 @@ impl Batch {
 
     /// Whether what was written just now is kept.
     fn is_kept(&self) -> bool {
-        self.keeps == Keeps::All || self.pieces.iter().take(self.index).any(|piece| piece.len() >= KEPT)
+        let mut message = 0;
+        let is_long = |piece: &Piece| {
+            message += piece.len();
+            let is_long = message >= KEPT;
+            if piece.messages > 0 {
+                message = 0;
+            }
+            is_long
+        };
+        self.keeps == Keeps::All || self.pieces.iter().take(self.index).any(is_long)
     }
 
     /// Octets of it that are written and not yet settled.

@@ -4,6 +4,7 @@ use super::PIECE;
 use super::changes::Changes;
 use super::chunk::Extent;
 use super::doubt::Doubt;
+use crate::message::size::Size;
 use crate::message::wire::Header;
 use bytes::Bytes;
 
@@ -178,13 +179,13 @@ pub(crate) struct Walk {
     pub(crate) offset: usize,
     /// How many messages ended in `piece` before `offset`.
     pub(crate) ended_here: u32,
-    /// The octets of the bodies of the last message, or the body of the last command.
-    pub(crate) bodies: usize,
+    /// The size of the last message, or of the body of the last command.
+    pub(crate) size: Size,
 }
 
 impl Walk {
     pub(crate) fn new() -> Walk {
-        Walk { piece: 0, offset: 0, ended_here: 0, bodies: 0 }
+        Walk { piece: 0, offset: 0, ended_here: 0, size: Size { octets: 0, frames: 0 } }
     }
 
     /// Goes behind the next message or command if it ends at or before octet `limit.1` of piece `limit.0`; says whether it was a
@@ -194,7 +195,8 @@ impl Walk {
         piece: impl Fn(usize) -> Option<&'a [u8]>,
         limit: (usize, usize),
     ) -> Option<bool> {
-        let (mut at, mut offset, mut bodies) = (self.piece, self.offset, 0usize);
+        let (mut at, mut offset) = (self.piece, self.offset);
+        let mut size = Size { octets: 0, frames: 0 };
         let command = loop {
             let mut bytes = piece(at)?;
             while offset == bytes.len() {
@@ -205,7 +207,8 @@ impl Walk {
             let header = Header::read(bytes.get(offset..)?)?;
             offset += header.size;
             let body = usize::try_from(header.body).ok()?;
-            bodies = bodies.saturating_add(body);
+            size.octets = size.octets.saturating_add(body);
+            size.frames += 1;
             if offset == bytes.len() && body > 0 {
                 at += 1;
                 offset = body;
@@ -222,7 +225,7 @@ impl Walk {
         if at != self.piece {
             self.ended_here = 0;
         }
-        (self.piece, self.offset, self.bodies) = (at, offset, bodies);
+        (self.piece, self.offset, self.size) = (at, offset, size);
         self.ended_here += u32::from(!command);
         Some(!command)
     }

@@ -9,7 +9,7 @@ use super::outbox::Batch;
 use super::piece::{Piece, Walk};
 use std::collections::VecDeque;
 
-/// Messages with bodies from this size on are kept, and what is written behind them.
+/// Messages from about this size on are kept, in one frame or many, and what is written behind them.
 pub(crate) const KEPT: usize = 512 * 1024;
 /// A message of which this many octets are not acknowledged was not read: systems put acknowledgements off, but by a few segments at
 /// most once their application has read what came.

@@ -1,19 +1,20 @@
 //! Takes out of a queue the messages that are too large for the peer it turned out to be.
 
 use super::piece::{Piece, Walk};
+use crate::message::size::Size;
 use bytes::Bytes;
 use std::collections::VecDeque;
 
 /// What is left of a queue, and the sizes of the messages that were taken out.
 pub(super) struct Sifted {
     pub(super) pieces: VecDeque<Piece>,
-    pub(super) dropped: Vec<usize>,
+    pub(super) dropped: Vec<Size>,
     /// How many of these stood among the first `ahead` messages.
     pub(super) dropped_ahead: usize,
 }
 
-/// Takes out each message whose bodies have more than `limit` octets together. Whole messages only.
-pub(super) fn sift(mut queue: VecDeque<Piece>, limit: usize, mut ahead: usize) -> Sifted {
+/// Takes out each message that is not within the limit. Whole messages only.
+pub(super) fn sift(mut queue: VecDeque<Piece>, limit: Size, mut ahead: usize) -> Sifted {
     let mut sifted = Sifted { pieces: VecDeque::new(), dropped: Vec::new(), dropped_ahead: 0 };
     while !queue.is_empty() {
         // Pieces up to one that ends with a message.
@@ -22,7 +23,7 @@ pub(super) fn sift(mut queue: VecDeque<Piece>, limit: usize, mut ahead: usize) -
         let messages: usize = group.iter().map(|piece| piece.messages as usize).sum();
         let octets: usize = group.iter().map(Piece::len).sum();
         let control = group.iter().all(|piece| piece.control);
-        if control || octets <= limit {
+        if control || limit.admits_all_of(octets) {
             sifted.pieces.extend(group);
         } else {
             sift_group(group, limit, ahead, &mut sifted);
@@ -32,7 +33,7 @@ pub(super) fn sift(mut queue: VecDeque<Piece>, limit: usize, mut ahead: usize) -
     sifted
 }
 
-fn sift_group(group: Vec<Piece>, limit: usize, ahead: usize, sifted: &mut Sifted) {
+fn sift_group(group: Vec<Piece>, limit: Size, ahead: usize, sifted: &mut Sifted) {
     let mut walk = Walk::new();
     let mut index = 0;
     let group: Vec<Bytes> = group.into_iter().map(Piece::into_bytes).collect();
@@ -49,8 +50,8 @@ fn sift_group(group: Vec<Piece>, limit: usize, ahead: usize, sifted: &mut Sifted
                 parts.push(piece.slice(start..end));
             }
         }
-        if walk.bodies > limit {
-            sifted.dropped.push(walk.bodies);
+        if !walk.size.is_within(limit) {
+            sifted.dropped.push(walk.size);
             sifted.dropped_ahead += usize::from(index < ahead);
         } else {
             let last = parts.len().saturating_sub(1);

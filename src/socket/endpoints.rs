@@ -316,6 +316,7 @@ fn settings(kind: SocketKind, options: &Options, token: Token) -> Settings {
     if options.announce && options.profile.announces() {
         protocol.announcement = Some(Announcement {
             max_message: Some(protocol.max_message).filter(|&limit| limit != u64::MAX),
+            max_frames: Some(protocol.max_frames).filter(|&limit| limit != u32::MAX),
             token,
             life_signs: true,
         });
@@ -368,15 +369,22 @@ fn link_options(options: &Options) -> LinkOptions {
 const FRAME: u64 = 64;
 const FEW_FRAMES: u32 = 1 << 18;
 
+/// The most frames that a message may have. They take memory that their octets do not tell of.
+pub(super) fn accepted_frames(options: &Options) -> u32 {
+    let most = match options.max_message_size {
+        0 => u32::MAX,
+        octets => u32::try_from(octets / FRAME).unwrap_or(u32::MAX).max(FEW_FRAMES),
+    };
+    options.max_message_frames.min(most)
+}
+
 pub(super) fn protocol_config(kind: SocketKind, options: &Options) -> Config {
     let mut config = Config::new(kind);
     config.identity = options.routing_id.clone();
     config.properties = options.metadata.clone();
     config.profile = options.profile;
     config.max_message = if options.max_message_size == 0 { u64::MAX } else { options.max_message_size };
-    // Frames take memory that their octets do not tell of.
-    let frames = u32::try_from(config.max_message / FRAME).unwrap_or(u32::MAX).max(FEW_FRAMES);
-    config.max_frames = options.max_message_frames.min(frames);
+    config.max_frames = accepted_frames(options);
     config.handshake_timeout = options.handshake_timeout.filter(|limit| !limit.is_zero());
     if !options.heartbeat_interval.is_zero() {
         config.heartbeat = Some(Heartbeat {

@@ -7,6 +7,7 @@ use super::patience::Patience;
 use super::sending::{Payload, Routing, SendSide, Wire};
 use crate::engine::Flush;
 use crate::kind::SocketKind;
+use crate::message::size::Size;
 use crate::message::{Message, wire};
 use crate::peer::PeerId;
 use crate::queue::BORROWED_COPY_LIMIT;
@@ -46,7 +47,7 @@ impl Core {
     /// in the queue.
     #[inline(never)]
     pub(super) fn send_long(&self, message: Long<'_>, wait: Wait) -> Result<(), Wait> {
-        if message.size() <= BORROWED_COPY_LIMIT || !self.writes_long() {
+        if message.size().octets <= BORROWED_COPY_LIMIT || !self.writes_long() {
             return Err(wait);
         }
         let deadline = match self.send_deadline(wait) {
@@ -97,7 +98,7 @@ impl Core {
         let SendSide { routing: Routing::Balance(balance), peers, marks, largest, closed: false, .. } = side else {
             return Place::Elsewhere;
         };
-        if message.size() > *largest {
+        if !message.size().is_within(*largest) {
             return Place::Elsewhere;
         }
         let has_room = |slot| peers.at(slot).is_some_and(|peer| peer.has_room(message.size(), *marks, self));
@@ -169,10 +170,10 @@ impl Core {
 }
 
 impl Long<'_> {
-    fn size(&self) -> usize {
+    fn size(&self) -> Size {
         match self {
-            Long::Borrowed(body) => body.len(),
-            Long::Shared(message) => message.byte_len(),
+            Long::Borrowed(body) => Size::of_frame(body.len()),
+            Long::Shared(message) => message.size(),
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use super::core::Core;
 use super::patience::Trust;
-use super::sending::{About, Peer, Routing, SendSide, Wire, largest};
+use super::sending::{About, Peer, Routing, SendSide, Wire};
 use super::slice::Slice;
 use crate::engine::port::Command;
 use crate::engine::waiters::Interest;
 use crate::engine::{EndpointId, Host, Joined, Newcomer};
 use crate::event::{Cause, Event, EventKind, Refusal};
 use crate::kind::SocketKind;
+use crate::message::size::Size;
 use crate::patterns::router::Claim;
 use crate::peer::PeerId;
 use crate::protocol::{self, Announcement};
@@ -51,11 +52,11 @@ impl Peer {
     /// What is told where the peer does not accept so long a topic. A command may be as long as any topic in it; a topic that travels
     /// in a message counts against the peer's limit on messages. Over inproc nothing travels.
     pub(super) fn refusal_of(&self, topic: &[u8]) -> Option<Event> {
-        if topic.len() < self.largest || !matches!(self.wire, Wire::Stream(_)) {
+        if topic.len() < self.largest.octets || !matches!(self.wire, Wire::Stream(_)) {
             return None;
         }
         let size = protocol::told_in_message(self.minor, topic)?;
-        Some(self.given_up(size, Refusal::Announced { limit: self.largest as u64 }))
+        Some(self.given_up(size, Refusal::Announced { limit: self.largest.octets as u64 }))
     }
 
     /// A message of that size is not sent to this peer.
@@ -244,7 +245,8 @@ impl Core {
     fn note_limit(&self, side: &mut SendSide, peer: PeerId, announced: Option<Announcement>) -> Vec<Event> {
         let gives_up = self.gives_up_after().is_some();
         let Some(entry) = side.peer_mut(peer) else { return Vec::new() };
-        entry.largest = largest(announced.and_then(|announced| announced.max_message));
+        entry.largest =
+            announced.map_or(Size::UNLIMITED, |announced| Size::limit(announced.max_message, announced.max_frames));
         if gives_up && entry.outbox.doubt().holds_back() {
             entry.outbox.hold();
         }
@@ -262,7 +264,8 @@ impl Core {
         for counted in [&mut entry.counts.dropped, &mut side.counts.dropped] {
             counted.add(Reason::TooLarge, sizes.len());
         }
-        self.after_drop(side, peer, &sizes, Refusal::Announced { limit: limit as u64 })
+        let dropped = sizes.into_iter().map(|size| (size.octets, limit.refusal_of(size))).collect();
+        self.after_drop(side, peer, dropped)
     }
 
     /// What waited for a peer whose connection was lost is in its queue again: gives up what that peer never takes.
@@ -277,16 +280,16 @@ impl Core {
         for counted in [&mut entry.counts.dropped, &mut side.counts.dropped] {
             counted.add(Reason::GivenUp, 1);
         }
-        let mut events = self.after_drop(side, peer, &[size], Refusal::Closed { times: closings });
+        let mut events = self.after_drop(side, peer, vec![(size, Refusal::Closed { times: closings })]);
         events.extend(unfit);
         events
     }
 
-    /// Messages of these sizes were taken out of a peer's queue: what is told of that.
-    fn after_drop(&self, side: &mut SendSide, peer: PeerId, sizes: &[usize], refusal: Refusal) -> Vec<Event> {
-        let Some(entry) = side.peers.get_mut(peer.key()).filter(|_| !sizes.is_empty()) else { return Vec::new() };
+    /// Messages of so many octets were taken out of a peer's queue, for these reasons: what is told of that.
+    fn after_drop(&self, side: &mut SendSide, peer: PeerId, dropped: Vec<(usize, Refusal)>) -> Vec<Event> {
+        let Some(entry) = side.peers.get_mut(peer.key()).filter(|_| !dropped.is_empty()) else { return Vec::new() };
         entry.recharge();
-        let events = sizes.iter().map(|size| entry.given_up(*size, refusal)).collect();
+        let events = dropped.into_iter().map(|(size, refusal)| entry.given_up(size, refusal)).collect();
         side.marks_changed(peer);
         events
     }

@@ -1,13 +1,14 @@
 //! Whole exchanges of a REQ, with a time limit and retries (the lazy-pirate pattern), and an XSUB's send.
 
 use super::core::{Core, Wait};
-use super::sending::{NUMBER, Payload, Peer, Recipient, Routing, Wire};
+use super::sending::{DELIMITER, NUMBER_AND_DELIMITER, Payload, Peer, Recipient, Routing, Wire};
 use crate::engine::port::Command;
 use crate::engine::waiters::Interest;
 use crate::error::{RecvError, SendError, SendFailure};
 use crate::event::Cause;
 use crate::kind::SocketKind;
 use crate::message::Message;
+use crate::message::size::Size;
 use crate::patterns::reqrep::UNANSWERED;
 use crate::peer::PeerId;
 use crate::queue::outbox::Lost;
@@ -137,18 +138,20 @@ impl Core {
         if !again && !requests.may_send(self.switch().relaxed) {
             return Err(SendFailure::WrongState(UNANSWERED));
         }
-        let size = message.byte_len();
-        if size > side.largest {
-            return Err(SendFailure::TooLarge { size: size as u64, limit: side.largest as u64 });
+        let size = message.size();
+        if let Some(refused) = Size::refused_by_all([(size, side.largest)].into_iter()) {
+            return Err(refused);
         }
-        // The request number counts against the peer's limit as well.
-        let (peers, marks, size) = (&side.peers, side.marks, size + NUMBER);
+        // A REP sends back what stands before the delimiter. Servers behind a ROUTER unpack what they know, and it is left as it is.
+        let is_numbered = |peer: &Peer| self.correlate || peer.about.kind == Some(SocketKind::Rep);
+        // What stands in front of the request counts against the peer's limit as well.
+        let size = |peer: &Peer| size.behind(if is_numbered(peer) { NUMBER_AND_DELIMITER } else { DELIMITER });
+        let (peers, marks) = (&side.peers, side.marks);
         let is_up = |peer: &Peer| !matches!(peer.wire, Wire::None);
-        let room = |slot| peers.at(slot).is_some_and(|peer| is_up(peer) && peer.has_room(size, marks, self));
+        let room = |slot| peers.at(slot).is_some_and(|peer| is_up(peer) && peer.has_room(size(peer), marks, self));
         let chosen = balance.choose(room).and_then(|slot| Some((slot, peers.at(slot)?)));
         let Some((slot, peer)) = chosen else { return Err(side.no_room(size)) };
-        // A REP sends back what stands before the delimiter. Servers behind a ROUTER unpack what they know, and it is left as it is.
-        let is_numbered = self.correlate || peer.about.kind == Some(SocketKind::Rep);
+        let is_numbered = is_numbered(peer);
         let envelope =
             if again { requests.ask_again(peer.id, is_numbered) } else { requests.ask(peer.id, is_numbered) };
         let after = side.push(slot, &envelope, Payload::Message(message), self);

@@ -4,10 +4,11 @@
 //! like a message that waits.
 
 use super::core::{Core, Wait};
-use super::sending::{Marks, Payload, Peer, Recipient, Routing, SendSide};
+use super::sending::{DELIMITER, Marks, NUMBER_AND_DELIMITER, Payload, Peer, Recipient, Routing, SendSide};
 use crate::engine::waiters::Interest;
 use crate::error::{ReserveError, SendError, SendFailure};
 use crate::kind::SocketKind;
+use crate::message::size::Size;
 use crate::message::{IntoMessage, Message};
 use crate::patterns::reqrep::{Envelope, UNANSWERED};
 use crate::peer::PeerId;
@@ -77,7 +78,7 @@ struct Place {
 }
 
 /// What the least message takes.
-const LEAST: usize = 1;
+const LEAST: Size = Size { octets: 1, frames: 1 };
 
 impl Reservation<'_> {
     /// Whom the room is with. `None` for a publisher, whose message may go to many, and for a ROUTER without the option
@@ -221,9 +222,9 @@ impl Core {
         if side.closed {
             return Err(self.why_unsent(SendFailure::Closed));
         }
-        let size = message.byte_len();
-        if size > side.largest {
-            return Err(SendFailure::TooLarge { size: size as u64, limit: side.largest as u64 });
+        let size = message.size();
+        if let Some(refused) = Size::refused_by_all([(size, side.largest)].into_iter()) {
+            return Err(refused);
         }
         let relaxed = self.switch().relaxed;
         match &side.routing {
@@ -246,8 +247,17 @@ impl Core {
                 true
             }
         };
-        // Nor is the room used where the peer turned out not to accept so much.
-        let fits = |place: &Place| side.peers.get(place.peer.key()).is_none_or(|peer| size <= peer.largest);
+        // Nor is the room used where the peer turned out not to accept so much, with what the pattern puts in front.
+        let size = match &side.routing {
+            Routing::Request(..) => size.behind(if self.correlate { NUMBER_AND_DELIMITER } else { DELIMITER }),
+            Routing::Balance(_)
+            | Routing::Router(_)
+            | Routing::Publish(_)
+            | Routing::Nowhere
+            | Routing::Reply(_)
+            | Routing::Upstream => size,
+        };
+        let fits = |place: &Place| side.peers.get(place.peer.key()).is_none_or(|peer| size.is_within(peer.largest));
         let is_good = claim.places.last().is_some_and(|place| leads_there(place) && fits(place));
         let place = if is_good { claim.places.pop() } else { None };
         let kept = place.and_then(|place| side.peer_mut(place.peer)?.vacate());

@@ -3,12 +3,14 @@
 //! One lock guards all of it, so that a send takes one lock, whatever the pattern; a flusher takes it once per batch.
 
 use super::core::{Core, Next};
+use super::endpoints::accepted_frames;
 use super::patience::Trust;
 use super::tempo::Tempo;
 use crate::budget::{Account, Charge, Standing};
 use crate::engine::EndpointId;
 use crate::error::SendFailure;
 use crate::kind::SocketKind;
+use crate::message::size::Size;
 use crate::message::{Message, wire};
 use crate::options::Options;
 use crate::patterns::balance::Balance;
@@ -43,8 +45,8 @@ pub(crate) struct SendSide {
     pub(super) account: Arc<Account>,
     /// The account of what is received: of what peers have sent that stays as long as they do.
     received: Arc<Account>,
-    /// The octets of the largest message that may be sent.
-    pub(super) largest: usize,
+    /// The largest message that may be sent.
+    pub(super) largest: Size,
     pub(super) counts: Counts,
     pub(super) closed: bool,
     /// A sender found no room and waits, or tries again later.
@@ -110,8 +112,8 @@ pub(super) struct Peer {
     /// The routing id it is known by.
     pub(super) routing_id: Bytes,
     pub(super) credit: Credit,
-    /// The octets of the largest message it has said that it accepts.
-    pub(super) largest: usize,
+    /// The largest message it has said that it accepts.
+    pub(super) largest: Size,
     /// What is held for it, as the context's budget counts it.
     charge: Charge,
     /// Its metadata and subscriptions, as the context's budget counts them.
@@ -221,8 +223,9 @@ const HANDFUL_BYTES: usize = 32 * 1024;
 /// of what is counted.
 const CHARGE: usize = 16 * 1024;
 const CHARGE_SHARE: usize = 64;
-/// The octets of a request number.
-pub(super) const NUMBER: usize = 4;
+/// What a REQ puts in front: an empty frame, and before it the request number if there is one.
+pub(super) const DELIMITER: Size = Size { octets: 0, frames: 1 };
+pub(super) const NUMBER_AND_DELIMITER: Size = Size { octets: 4, frames: 2 };
 /// How many peers are remembered after they are gone.
 const DEPARTED: usize = 256;
 
@@ -287,7 +290,7 @@ impl SendSide {
             wire: Wire::None,
             routing_id: Bytes::new(),
             credit: Credit::default(),
-            largest: usize::MAX,
+            largest: Size::UNLIMITED,
             charge: Charge::new(account),
             standing: Standing::new(received),
             dirty: false,
@@ -474,47 +477,45 @@ impl SendSide {
         })
     }
 
-    /// Why nobody among these peers can be sent a message of that size now.
+    /// Why nobody among these peers can be sent a message now, which has that size for each.
     #[cold]
-    pub(super) fn no_room(&mut self, size: usize) -> SendFailure {
+    pub(super) fn no_room(&mut self, size: impl Fn(&Peer) -> Size) -> SendFailure {
         let peers = match &self.routing {
             Routing::Balance(balance) | Routing::Request(balance, _) => balance.peers(),
             Routing::Nowhere | Routing::Reply(_) | Routing::Router(_) | Routing::Publish(_) | Routing::Upstream => &[],
         };
-        let largest = peers.iter().filter_map(|slot| self.peers.at(*slot)).map(|peer| peer.largest).max();
-        match largest {
-            Some(limit) if limit < size => SendFailure::TooLarge { size: size as u64, limit: limit as u64 },
-            Some(_) | None => {
-                self.hungry = true;
-                SendFailure::WouldBlock
-            }
-        }
+        let peers = peers.iter().filter_map(|slot| self.peers.at(*slot));
+        let refused = Size::refused_by_all(peers.map(|peer| (size(peer), peer.largest)));
+        refused.unwrap_or_else(|| {
+            self.hungry = true;
+            SendFailure::WouldBlock
+        })
     }
 
     /// Counts a message that a peer has no room for.
     #[cold]
-    fn refuse(&mut self, slot: u32, size: usize) {
+    fn refuse(&mut self, slot: u32, size: Size) {
         let marks = self.marks;
         let Some(peer) = self.peers.at_mut(slot) else { return };
         peer.refuse(size, marks, &mut self.counts);
     }
 
-    fn size_of(payload: Payload<'_>) -> usize {
+    #[inline(always)]
+    fn size_of(payload: Payload<'_>) -> Size {
         match payload {
-            Payload::Body(body) => body.len(),
-            Payload::Message(message) => message.byte_len(),
+            Payload::Body(body) => Size::of_frame(body.len()),
+            Payload::Message(message) => message.size(),
         }
     }
 }
 
-/// The octets of the largest message the socket sends.
-pub(super) fn own_limit(options: &Options) -> usize {
-    largest(Some(options.max_message_size).filter(|size| *size != 0 && options.profile.limits_sends()))
-}
-
-/// A limit on messages as what it is compared with.
-pub(super) fn largest(limit: Option<u64>) -> usize {
-    limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+/// The largest message the socket sends.
+pub(super) fn own_limit(options: &Options) -> Size {
+    if !options.profile.limits_sends() {
+        return Size::UNLIMITED;
+    }
+    let octets = Some(options.max_message_size).filter(|size| *size != 0);
+    Size::limit(octets, Some(accepted_frames(options)))
 }
 
 impl Marks {
@@ -559,27 +560,27 @@ impl Peer {
     }
 
     #[inline(always)]
-    pub(super) fn has_room(&self, size: usize, own: Marks, core: &Core) -> bool {
+    pub(super) fn has_room(&self, size: Size, own: Marks, core: &Core) -> bool {
         let bytes = self.outbox.waiting_bytes() + self.unread_bytes;
-        if self.credit.is_full() || size > self.largest || (core.queued.is_stopped() && self.held() > 0) {
+        if self.credit.is_full() || !size.is_within(self.largest) || (core.queued.is_stopped() && self.held() > 0) {
             return false;
         }
-        own.admit(bytes, size) || self.fits_added(bytes, size, own)
+        own.admit(bytes, size.octets) || self.fits_added(bytes, size.octets, own)
     }
 
     /// Counts a message there is no room for, by what stands in its way.
     #[cold]
-    fn refuse(&mut self, size: usize, own: Marks, counts: &mut Counts) {
+    fn refuse(&mut self, size: Size, own: Marks, counts: &mut Counts) {
         self.count_refused(self.obstacle(size, own), counts);
     }
 
     /// What stands in the way of a message there is no room for.
-    pub(super) fn obstacle(&self, size: usize, own: Marks) -> Reason {
-        if size > self.largest {
+    pub(super) fn obstacle(&self, size: Size, own: Marks) -> Reason {
+        if !size.is_within(self.largest) {
             return Reason::TooLarge;
         }
         let bytes = self.outbox.waiting_bytes() + self.unread_bytes;
-        let at_mark = self.credit.is_full() || !self.fits_added(bytes, size, own);
+        let at_mark = self.credit.is_full() || !self.fits_added(bytes, size.octets, own);
         if at_mark { Reason::HighWaterMark } else { Reason::Limit }
     }
 
@@ -770,13 +771,17 @@ impl Core {
             return Err(SendFailure::Closed);
         }
         let size = SendSide::size_of(payload);
-        if size > side.largest {
+        if !size.is_within(side.largest) {
             return self.refuse_large(guard, payload, to, size);
         }
         let after = match &mut side.routing {
             Routing::Balance(balance) => {
                 let (peers, marks) = (&side.peers, side.marks);
-                let room = |slot| peers.at(slot).is_some_and(|peer| self.conflate || peer.has_room(size, marks, self));
+                let has_room = |peer: &Peer| match self.conflate {
+                    true => size.is_within(peer.largest),
+                    false => peer.has_room(size, marks, self),
+                };
+                let room = |slot| peers.at(slot).is_some_and(has_room);
                 match balance.choose(room) {
                     Some(slot) => side.push(slot, &[], payload, self),
                     None => return Err(self.find_no_room(guard, size)),
@@ -796,8 +801,8 @@ impl Core {
 
     /// Nobody has room. That a shortage has begun is told here at the latest, as whoever is stopped by it asks why.
     #[cold]
-    fn find_no_room(&self, mut guard: Pass<'_, SendSide>, size: usize) -> SendFailure {
-        let failure = guard.no_room(size);
+    fn find_no_room(&self, mut guard: Pass<'_, SendSide>, size: Size) -> SendFailure {
+        let failure = guard.no_room(|_| size);
         self.note_stop(guard);
         failure
     }
@@ -829,19 +834,18 @@ impl Core {
         guard: Pass<'_, SendSide>,
         payload: Payload<'_>,
         to: Recipient<'_>,
-        size: usize,
+        size: Size,
     ) -> Result<(), SendFailure> {
-        let address = match (payload, to) {
+        let size = match (payload, to) {
             (Payload::Message(message), Recipient::Pattern) if self.kind == SocketKind::Router => {
-                message.frame(0).map_or(0, |id| id.len())
+                Size { octets: size.octets - message.first().len(), frames: size.frames - 1 }
             }
-            (Payload::Message(_) | Payload::Body(_), _) => 0,
+            (Payload::Message(_) | Payload::Body(_), _) => size,
         };
-        let (size, limit) = (size - address, guard.largest);
-        if size <= limit {
-            return self.offer_otherwise(guard, payload, to);
+        match Size::refused_by_all([(size, guard.largest)].into_iter()) {
+            Some(refused) => Err(refused),
+            None => self.offer_otherwise(guard, payload, to),
         }
-        Err(SendFailure::TooLarge { size: size as u64, limit: limit as u64 })
     }
 
     #[inline(never)]
@@ -861,8 +865,8 @@ impl Core {
                     return Err(SendFailure::WrongState(UNANSWERED));
                 }
                 let peers = &side.peers;
-                // The request number counts against the peer's limit as well.
-                let size = size + if self.correlate { NUMBER } else { 0 };
+                // What stands in front of the request counts against the peer's limit as well.
+                let size = size.behind(if self.correlate { NUMBER_AND_DELIMITER } else { DELIMITER });
                 let room = |slot| peers.at(slot).is_some_and(|peer| peer.has_room(size, marks, self));
                 let Some(slot) = balance.choose(room) else { return Err(self.find_no_room(guard, size)) };
                 let Some(peer) = peers.at(slot) else { return Err(SendFailure::WouldBlock) };
@@ -874,7 +878,8 @@ impl Core {
                     return Err(SendFailure::WrongState("there is no request to answer"));
                 };
                 let asker = request.peer;
-                let size = size + request.envelope.iter().map(Bytes::len).sum::<usize>();
+                let octets = request.envelope.iter().map(Bytes::len).sum();
+                let size = size.behind(Size { octets, frames: request.envelope.len() });
                 match side.peers.get_mut(asker.key()).filter(|peer| !peer.condemned) {
                     // A REQ that counts its requests asks again by itself. Another can only wait for what its new connection brings.
                     Some(peer)
@@ -917,12 +922,13 @@ impl Core {
                 };
                 let mandatory = self.switch().mandatory;
                 let size = SendSide::size_of(payload);
-                let limit = |slot: &u32| side.peers.at(*slot).map(|peer| peer.largest).filter(|limit| *limit < size);
-                match slot.filter(|slot| side.peers.at(*slot).is_some()) {
-                    Some(slot) if mandatory && limit(&slot).is_some() => {
-                        let limit = limit(&slot).unwrap_or_default() as u64;
-                        return Err(SendFailure::TooLarge { size: size as u64, limit });
-                    }
+                let slot = slot.filter(|slot| side.peers.at(*slot).is_some());
+                let peer = slot.and_then(|slot| side.peers.at(slot));
+                let refused = Size::refused_by_all(peer.map(|peer| (size, peer.largest)).into_iter());
+                if let Some(refused) = refused.filter(|_| mandatory) {
+                    return Err(refused);
+                }
+                match slot {
                     Some(slot) if side.peers.at(slot).is_some_and(|peer| peer.has_room(size, marks, self)) => {
                         side.push(slot, &[], payload, self)
                     }
@@ -960,7 +966,8 @@ impl Core {
         if nodrop {
             let size = SendSide::size_of(payload);
             // There is no use in waiting for one that does not accept so much.
-            let waits = |peer: &Peer| !self.conflate && size <= peer.largest && !peer.has_room(size, *marks, self);
+            let waits =
+                |peer: &Peer| !self.conflate && size.is_within(peer.largest) && !peer.has_room(size, *marks, self);
             let full = |slot: &u32| peers.at(*slot).is_some_and(waits);
             if publisher.matched.iter().any(full) {
                 return Err(self.hold_up(guard));
@@ -988,7 +995,7 @@ impl Core {
         let Routing::Publish(publisher) = routing else { return Err(self.does_not("publish")) };
         let Publisher { appender, scratch, matched, .. } = &mut **publisher;
         let size = SendSide::size_of(payload);
-        let shared = if matched.len() > 2 && size <= PIECE / 2 && !self.conflate {
+        let shared = if matched.len() > 2 && size.octets <= PIECE / 2 && !self.conflate {
             encode(appender, scratch, payload)
         } else {
             None
@@ -998,7 +1005,7 @@ impl Core {
         for slot in matched.drain(..) {
             let Some(peer) = peers.at_mut(slot) else { continue };
             let full = !reserved && !self.conflate && !peer.has_room(size, *marks, self);
-            if full || size > peer.largest {
+            if full || !size.is_within(peer.largest) {
                 peer.refuse(size, *marks, counts);
                 continue;
             }

@@ -42,11 +42,16 @@ fn one_property_says_what_helps_our_own_ends_and_only_if_wanted() {
     let context = Context::new();
     let pull = Pull::builder().context(&context).max_message_size(1_000_000u64).build().unwrap();
     let value = announced_at(pull.bind("tcp://127.0.0.1:*").unwrap().as_str()).expect("announced");
-    assert_eq!(value.len(), 26);
-    assert_eq!((value[0], &value[2..10]), (1, &1_000_000u64.to_be_bytes()[..]));
-    let pull = Pull::builder().context(&context).max_message_size(0u64).build().unwrap();
+    assert_eq!(value.len(), 30);
+    assert_eq!((value[0], &value[2..10]), (2, &1_000_000u64.to_be_bytes()[..]));
+    assert_eq!(value[26..], (1u32 << 18).to_be_bytes(), "at least so many frames, unless the option says less");
+    let pull = Pull::builder().context(&context).max_message_frames(300u32).build().unwrap();
     let value = announced_at(pull.bind("tcp://127.0.0.1:*").unwrap().as_str()).expect("announced");
-    assert_eq!(value[2..10], [0xFF; 8]);
+    assert_eq!(value[26..], 300u32.to_be_bytes());
+    let unlimited = Pull::builder().context(&context).max_message_size(0u64).max_message_frames(u32::MAX);
+    let pull = unlimited.build().unwrap();
+    let value = announced_at(pull.bind("tcp://127.0.0.1:*").unwrap().as_str()).expect("announced");
+    assert_eq!((&value[2..10], &value[26..]), (&[0xFF; 8][..], &[0xFF; 4][..]));
     for silent in [
         Pull::builder().context(&context).announce(false).build().unwrap(),
         Pull::builder().context(&context).profile(Profile::Libzmq).build().unwrap(),
@@ -65,7 +70,7 @@ fn a_token_belongs_to_one_endpoint_of_one_socket_and_comes_back_with_it() {
         push.connect(format!("tcp://{}", listener.local_addr().unwrap())).unwrap();
         let token = || {
             let mut raw = Raw::accepted(listener.accept().unwrap().0);
-            announced_by(&mut raw, "PULL").expect("announced")[10..].to_vec()
+            announced_by(&mut raw, "PULL").expect("announced")[10..26].to_vec()
         };
         tokens.push(token());
         assert_eq!(token(), tokens[tokens.len() - 1], "it connects again");
@@ -74,7 +79,7 @@ fn a_token_belongs_to_one_endpoint_of_one_socket_and_comes_back_with_it() {
         let pull = Pull::in_context(&context);
         for _ in 0..2 {
             tokens.push(
-                announced_at(pull.bind("tcp://127.0.0.1:*").unwrap().as_str()).expect("announced")[10..].to_vec(),
+                announced_at(pull.bind("tcp://127.0.0.1:*").unwrap().as_str()).expect("announced")[10..26].to_vec(),
             );
         }
     }

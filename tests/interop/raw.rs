@@ -21,7 +21,7 @@ fn our_greeting_and_our_ready_are_those_of_version_3_1() {
         let mut properties: Vec<_> = properties(&frame[8..]);
         properties.sort();
         if profile == Profile::Wiremesh {
-            assert_eq!(properties.pop().map(|(name, value)| (name, value.len())), Some((&b"X-Wiremesh"[..], 26)));
+            assert_eq!(properties.pop().map(|(name, value)| (name, value.len())), Some((&b"X-Wiremesh"[..], 30)));
         }
         assert_eq!(properties, [(&b"Identity"[..], &b"us"[..]), (b"Socket-Type", b"DEALER")]);
     }
