@@ -68,6 +68,8 @@ pub(crate) struct Link {
     pub(crate) deaf: bool,
     /// It was accepted and counts among the connections that are past their handshake.
     pub(crate) admitted: bool,
+    /// It was accepted although there was no place for it beside those that count: until when it may take to become ready.
+    pub(crate) spare: Option<Instant>,
     /// Its endpoint is closed: it goes once all is written.
     pub(crate) closing: bool,
     /// Since when its system does not answer ours, as far as somebody looked.
@@ -214,6 +216,7 @@ impl Link {
             gate: None,
             deaf: false,
             admitted: false,
+            spare: None,
             closing: false,
             standstill: None,
             unanswered: None,
@@ -310,7 +313,14 @@ impl Link {
             LastWords::Asked(until, _) => Some(until),
             LastWords::Paced | LastWords::Hurried => None,
         };
-        [self.rests, look, sign, answer, self.held_until, self.stream.deadline()].into_iter().fold(own, super::earlier)
+        let spare = self.spare.filter(|_| matches!(self.state, State::Handshaking));
+        let others = [self.rests, look, sign, answer, self.held_until, spare, self.stream.deadline()];
+        others.into_iter().fold(own, super::earlier)
+    }
+
+    /// Returns true once when it was accepted without a place and has had its time to become ready. After that it is as any other.
+    pub(crate) fn is_spare_over(&mut self, now: Instant) -> bool {
+        self.spare.take_if(|until| *until <= now).is_some()
     }
 
     /// Whether it was asked whether it is still there, and has had its time to answer.
@@ -342,6 +352,7 @@ impl Link {
             *deadline = deadline.map(|deadline| deadline.max(until));
         }
         self.machine.grant(until);
+        self.spare = self.spare.map(|spare| spare.max(until));
         self.granted = Some(until);
     }
 

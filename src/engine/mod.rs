@@ -97,6 +97,9 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// Whether there is a place for a newcomer that was accepted; asked before it is told that we are ready.
     fn admits(&self, newcomer: &PeerDescription) -> Result<(), &'static str>;
 
+    /// The peer whose routing id a newcomer that was admitted takes over, and whose connection ends for that.
+    fn ousted_by(&self, newcomer: &PeerDescription) -> Option<PeerId>;
+
     /// A connection finished its handshake. The socket answers with the peer it belongs to, or refuses it.
     fn attach(&self, newcomer: Newcomer) -> Result<Joined, &'static str>;
 
@@ -208,6 +211,9 @@ pub(crate) struct Newcomer {
     pub(crate) address: Arc<str>,
     pub(crate) reconnected: bool,
 }
+
+/// Why the connection of a peer ends whose routing id a newcomer has taken over.
+pub(crate) const OUSTED: Cause = Cause::Replaced("another peer took its routing id");
 
 /// The place of a newcomer.
 pub(crate) struct Joined {

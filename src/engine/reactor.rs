@@ -170,6 +170,8 @@ enum Loss {
 
 /// Why a newcomer is refused that would be one too many.
 const FULL: &str = "the socket has as many connections as `max_connections` allows";
+/// How long a newcomer that would be one too many may take to say who it is.
+const SPARE: Duration = Duration::from_secs(2);
 
 /// The token of the waker in a reactor's own poll.
 pub(crate) const WAKER: Token = Token(usize::MAX);
@@ -529,13 +531,9 @@ impl Reactor {
             self.lose(host, link_key, Loss::Link(error.into()));
             return;
         }
-        if self.admitted >= most {
-            // Our greeting goes first, without which the peer would take us for one that does not speak its version.
-            if let Some(link) = self.links.get_mut(link_key) {
-                link.collect_control();
-            }
-            self.lose(host, link_key, Loss::Local(Cause::Refused(FULL.into())));
-            return;
+        if let Some(link) = self.links.get_mut(link_key).filter(|_| self.admitted >= most) {
+            // Its READY tells whether a place is its own.
+            link.spare = now.checked_add(SPARE);
         }
         self.make_room(host, key, link_key, now);
         self.converse(host, link_key, now);
@@ -972,6 +970,7 @@ impl Reactor {
             link.stream.on_deadline(now);
             link.readable = true;
         }
+        let is_one_too_many = link.is_spare_over(now) && self.admitted >= link.settings.max_connections;
         match link.state {
             State::Connecting { deadline } => {
                 if deadline.is_some_and(|deadline| deadline <= now) {
@@ -984,6 +983,9 @@ impl Reactor {
             State::Settling(_) if link.settling_deadline().is_some_and(|deadline| deadline <= now) => {
                 let limit = link.settings.protocol.handshake_timeout.unwrap_or_default();
                 self.lose(host, key, Loss::Protocol(protocol::ProtocolError::HandshakeTimeout { limit }));
+            }
+            State::Handshaking if is_one_too_many => {
+                self.lose(host, key, Loss::Local(Cause::Refused(FULL.into())));
             }
             // It has nothing to say until the other link of its peer is read.
             State::Settling(_) if link.predecessor.is_some() => {}

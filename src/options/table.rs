@@ -318,7 +318,13 @@ options! {
     "ZMQ_HANDSHAKE_IVL" 66, "time", "any, or zero or none for no limit", NewEndpoints, ALL;
 
     /// How many connections a socket may have that were accepted and are past their handshake, over all its listeners. Those that come
-    /// beyond are refused, with an event, and try again. Over inproc there is no limit.
+    /// beyond are refused, with an event, and try again. A peer that comes back takes its own place: one of this library, as soon as its old
+    /// connection was read to the end and does not answer any more; and at a ROUTER with [`handover`](Options::handover) whoever takes over
+    /// the routing id of another. Who it is says the handshake. So newcomers are let into that beyond the limit too, as many for each listener as
+    /// [`half_open_limit`](Options::half_open_limit) says, of which those without a place have two seconds for it; and for each
+    /// connection one more of the same peer may wait until that was read. In all that is a descriptor for each of at most twice
+    /// `max_connections` and of `half_open_limit` for each listener; one in its handshake, or that waits, holds 320 KiB at most. Over inproc
+    /// there is no limit.
     max_connections MaxConnections: u32 = 0, "0";
     "none" 0, "connections", "0 (no limit) or more", NewEndpoints, ALL;
 
@@ -399,7 +405,9 @@ options! {
     correlate Correlate: bool = false, "false";
     "ZMQ_REQ_CORRELATE" 52, "switch", "true or false", WhenMade, REQUESTERS;
 
-    /// Lets a REQ send again without having received a reply; the earlier request is abandoned.
+    /// Lets a REQ send again without having received a reply; the earlier request is abandoned. Without
+    /// [`correlate`](Options::correlate) nothing tells the replies apart: one to the earlier request that comes after the next was sent is
+    /// received as the reply to that. So switch both on, or use [`request`](crate::Req::request).
     relaxed Relaxed: bool = false, "false";
     "ZMQ_REQ_RELAXED" 53, "switch", "true or false", Live, REQUESTERS;
 

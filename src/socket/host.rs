@@ -57,6 +57,13 @@ impl Host for Core {
         }
     }
 
+    fn ousted_by(&self, newcomer: &protocol::PeerDescription) -> Option<PeerId> {
+        let side = self.lock_send();
+        let Routing::Router(routes) = &side.routing else { return None };
+        let holder = routes.find(&newcomer.identity).filter(|_| !newcomer.identity.is_empty());
+        holder.and_then(|slot| side.peers.at(slot)).map(|peer| peer.id)
+    }
+
     fn attach(&self, newcomer: Newcomer) -> Result<Joined, &'static str> {
         self.join(newcomer)
     }

@@ -6,8 +6,8 @@ use super::sending::{About, Peer, Routing, SendSide, Wire};
 use super::slice::Slice;
 use crate::engine::port::Command;
 use crate::engine::waiters::Interest;
-use crate::engine::{EndpointId, Host, Joined, Newcomer};
-use crate::event::{Cause, Event, EventKind, Refusal};
+use crate::engine::{EndpointId, Host, Joined, Newcomer, OUSTED};
+use crate::event::{Event, EventKind, Refusal};
 use crate::kind::SocketKind;
 use crate::message::size::Size;
 use crate::patterns::router::Claim;
@@ -232,9 +232,8 @@ impl Core {
 
     /// Ends the connection of a peer whose routing id another one took, over whatever transport.
     pub(super) fn oust(&self, old: PeerId) {
-        const CAUSE: Cause = Cause::Replaced("another peer took its routing id");
-        if !self.part_inproc(old, CAUSE) {
-            self.port.submit(Command::Drop { peer: old, cause: CAUSE });
+        if !self.part_inproc(old, OUSTED) {
+            self.port.submit(Command::Drop { peer: old, cause: OUSTED });
         }
     }
 

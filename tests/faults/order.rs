@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use wiremesh::{AnySocket, Context, Dealer, Event, EventKind, Message, Pull, Push, Router, SocketKind};
 
 /// Passes octets on between two addresses, until it is cut.
-struct Relay {
+pub(crate) struct Relay {
     address: SocketAddr,
     /// Both ends of each connection.
     links: Arc<Mutex<Vec<(TcpStream, TcpStream)>>>,
@@ -20,7 +20,7 @@ struct Relay {
 }
 
 impl Relay {
-    fn to(endpoint: &str) -> Relay {
+    pub(crate) fn to(endpoint: &str) -> Relay {
         let to: SocketAddr = endpoint.trim_start_matches("tcp://").parse().expect("an address");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let (address, links) = (listener.local_addr().expect("bound"), Arc::new(Mutex::new(Vec::new())));
@@ -49,12 +49,12 @@ impl Relay {
         relay
     }
 
-    fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         format!("tcp://{}", self.address)
     }
 
     /// Ends all connections, of which the far end sees the end behind all that was passed on, or, if `quietly`, nothing at all.
-    fn cut(&self, quietly: bool) -> Vec<TcpStream> {
+    pub(crate) fn cut(&self, quietly: bool) -> Vec<TcpStream> {
         let links = std::mem::take(&mut *self.links.lock().expect("no panic"));
         let end = |(near, far): (TcpStream, TcpStream)| {
             near.shutdown(Shutdown::Both).expect("open");

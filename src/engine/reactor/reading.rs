@@ -142,7 +142,8 @@ impl Reactor {
         };
         if let Some(link) = self.links.get_mut(key) {
             pack(&mut link.input, &mut buffer);
-            if !link.readable {
+            // One that waits for our READY, and may not get a place, would send messages that are lost.
+            if !link.readable && link.spare.is_none() {
                 link.machine.drained(now);
             }
         }

@@ -6,8 +6,8 @@
 //! virtual machine was cloned, and both stay.
 
 use super::{FULL, Loss, Reactor};
-use crate::engine::Host;
 use crate::engine::link::{LastWords, Link, State};
+use crate::engine::{Host, OUSTED};
 use crate::event::Cause;
 use crate::protocol::PeerDescription;
 use crate::slab::Key;
@@ -106,9 +106,11 @@ impl Reactor {
     /// Finds the peer of an accepted link a place, and says READY to it. It is refused without a word: after an ERROR it would not come
     /// back, and the place may be free soon. Only our own ends know an ERROR that passes.
     pub(super) fn admit(&mut self, host: &dyn Host, key: Key, peer: &PeerDescription) -> Result<(), Loss> {
+        let Some(link) = self.links.get(key) else { return Ok(()) };
+        let most = link.settings.max_connections;
+        let outcome = host.admits(peer).and_then(|()| self.make_place(host, peer, most));
         let Some(link) = self.links.get_mut(key) else { return Ok(()) };
-        let is_full = self.admitted >= link.settings.max_connections;
-        if let Err(reason) = if is_full { Err(FULL) } else { host.admits(peer) } {
+        if let Err(reason) = outcome {
             if peer.announced.is_some() {
                 link.machine.refuse_for_now(reason);
                 link.collect_control();
@@ -119,6 +121,21 @@ impl Reactor {
         link.admitted = true;
         self.admitted += 1;
         Ok(())
+    }
+
+    /// Sees to a place among at most `most` connections. Where there is none, a newcomer that takes over the routing id of an accepted peer takes
+    /// the place of that as well.
+    fn make_place(&mut self, host: &dyn Host, newcomer: &PeerDescription, most: usize) -> Result<(), &'static str> {
+        if self.admitted < most {
+            return Ok(());
+        }
+        let old = host.ousted_by(newcomer).filter(|_| self.admitted == most).and_then(|old| self.link_of(old));
+        let old = old.filter(|old| self.links.get(*old).is_some_and(|link| link.admitted));
+        if let Some(old) = old {
+            self.lose(host, old, Loss::Local(OUSTED));
+        }
+        // Another of the peer that went may have waited for its place.
+        if self.admitted < most { Ok(()) } else { Err(FULL) }
     }
 
     /// A link is gone: its peer is not to be found by it any more.
