@@ -40,7 +40,7 @@ struct Half {
     /// 0 is no limit.
     limit: i64,
     used: AtomicI64,
-    /// More than the limit is in use; until a quarter of it is free again.
+    /// More is in use than there is room for; until a quarter of the room is free again.
     over: AtomicBool,
     begun: AtomicBool,
     /// How many sockets hold more than their allowance.
@@ -50,7 +50,7 @@ struct Half {
     unfinished_holders: AtomicI64,
     /// What is held for as long as peers are there, allowances included.
     standing: AtomicI64,
-    /// The memory that received messages share, beside what is in use.
+    /// The memory that received messages share. What is in use has so much less room.
     pinned: AtomicI64,
 }
 
@@ -67,7 +67,7 @@ impl Budget {
         Arc::new(Budget { sending, receiving, begun: AtomicBool::new(false), ended: AtomicBool::new(false) })
     }
 
-    /// How many octets all sockets together hold of a half, beyond their allowances, and what received messages pin.
+    /// How many octets of a half are taken: by all sockets together, beyond their allowances, and by what received messages share.
     pub(crate) fn used(&self, side: BudgetHalf) -> u64 {
         let half = self.half(side);
         u64::try_from(half.used.load(Ordering::Relaxed) + half.pinned.load(Ordering::Relaxed)).unwrap_or(0)
@@ -128,7 +128,7 @@ impl Budget {
             return;
         }
         let over = half.over.load(Ordering::Relaxed);
-        if change > 0 && !over && used > half.limit {
+        if change > 0 && !over && used > half.room(half.pinned.load(Ordering::Relaxed)) {
             if !half.over.swap(true, Ordering::AcqRel) {
                 half.begun.store(true, Ordering::Release);
                 self.begun.store(true, Ordering::Release);
@@ -139,7 +139,7 @@ impl Budget {
         } else if change < 0 && over {
             self.end_shortage(half, used);
             // Those that hold little may go on although the shortage lasts: there is room beyond the limit again, or a larger part for each.
-            let reserve = half.limit.saturating_add(half.limit / 4);
+            let reserve = half.reserve(half.pinned.load(Ordering::Relaxed));
             if holders < 0 || (used - change > reserve && used <= reserve) {
                 self.ended.store(true, Ordering::Release);
             }
@@ -147,8 +147,22 @@ impl Budget {
     }
 
     fn end_shortage(&self, half: &Half, used: i64) {
-        if used <= half.limit / 4 * 3 && half.over.swap(false, Ordering::AcqRel) {
+        // A change as well, for the thread that gives such memory back meanwhile.
+        let room = half.room(half.pinned.fetch_add(0, Ordering::AcqRel));
+        if used <= room / 4 * 3 && half.over.swap(false, Ordering::AcqRel) {
             self.ended.store(true, Ordering::Release);
+        }
+    }
+
+    /// Received messages share so many octets less.
+    fn unpin(&self, half: &Half, octets: i64) {
+        let before = half.pinned.fetch_sub(octets, Ordering::AcqRel);
+        if half.over.load(Ordering::Relaxed) {
+            let used = half.used.fetch_add(0, Ordering::AcqRel);
+            self.end_shortage(half, used);
+            if used > half.reserve(before) && used <= half.reserve(before - octets) {
+                self.ended.store(true, Ordering::Release);
+            }
         }
     }
 }
@@ -179,6 +193,17 @@ impl Half {
             standing: AtomicI64::new(0),
             pinned: AtomicI64::new(0),
         }
+    }
+
+    /// How much may be in use where received messages share so many octets. Three quarters of the limit are left in any case, so that a
+    /// program that keeps messages, which nobody can read away, stops no socket for good.
+    fn room(&self, pinned: i64) -> i64 {
+        self.limit - pinned.min(self.limit / 4)
+    }
+
+    /// How much may be in use before sockets that hold little are stopped as well: another quarter is there for them.
+    fn reserve(&self, pinned: i64) -> i64 {
+        self.room(pinned).saturating_add(self.limit / 4)
     }
 }
 
@@ -266,12 +291,13 @@ impl Account {
     }
 
     /// Sockets that hold little go on in a shortage: within their allowance always, and up to an equal part of a quarter, which is there
-    /// for them, beyond the limit.
+    /// for them, beyond the room for all.
     fn has_large_part(&self) -> bool {
         let (half, held) = (self.half(), self.held.load(Ordering::Relaxed));
         let quarter = half.limit / 4;
         let share = quarter / half.holders.load(Ordering::Relaxed).max(1);
-        held > ALLOWANCE && (held > share || half.used.load(Ordering::Relaxed) > half.limit.saturating_add(quarter))
+        let is_reserve_used = || half.used.load(Ordering::Relaxed) > half.reserve(half.pinned.load(Ordering::Relaxed));
+        held > ALLOWANCE && (held > share || is_reserve_used())
     }
 
     fn half(&self) -> &Half {
@@ -404,9 +430,9 @@ impl Drop for Standing {
     }
 }
 
-/// Memory from which received messages are sliced, and which is free only when the last of them is gone. It is no part of what is held, because
-/// only the application can give it back: it stops no socket and makes no shortage. Beyond its share of the half nothing is shared, and messages are
-/// copied instead.
+/// Memory from which received messages are sliced, and which is free only when the last of them is gone. No socket holds it, because only the
+/// application can give it back, but what sockets may hold together is so much less. Beyond its share of the half, a quarter, nothing is shared, and
+/// messages are copied instead.
 pub(crate) struct Pinned {
     account: Arc<Account>,
     octets: i64,
@@ -425,7 +451,7 @@ impl Pinned {
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        self.account.half().pinned.fetch_sub(self.octets, Ordering::Relaxed);
+        self.account.budget.unpin(self.account.half(), self.octets);
     }
 }
 
@@ -599,21 +625,48 @@ mod tests {
     }
 
     #[test]
-    fn pinned_memory_has_a_quarter_of_a_half_and_stops_nobody() {
+    fn pinned_memory_has_a_quarter_of_a_half_and_leaves_three_to_what_is_in_use() {
         let (budget, accounts) = accounts(2);
         let first = Pinned::new(&accounts[0], LIMIT / 8);
         let second = Pinned::new(&accounts[1], LIMIT / 8).expect("there is room");
         assert!(first.is_some() && Pinned::new(&accounts[1], 1).is_none(), "it has its share");
         assert_eq!(budget.used(BudgetHalf::Receiving), LIMIT as u64 / 4, "what was refused counts for nothing");
-        let queued = charged(&accounts[0], FREE + LIMIT);
+        let mut queued = charged(&accounts[0], FREE + LIMIT / 4 * 3);
         assert!(!accounts[0].is_stopped() && budget.take_begun() == [None, None]);
-        assert_eq!(accounts[0].held(), (FREE + LIMIT) as u64);
+        assert_eq!(budget.used(BudgetHalf::Receiving), LIMIT as u64, "it is part of the half");
+        queued.add(1);
+        assert!(accounts[0].is_stopped() && !accounts[1].is_stopped());
+        assert_eq!(budget.take_begun(), [None, Some(BudgetHalf::Receiving)]);
+        queued.limit_to(FREE + LIMIT / 16 * 9);
+        assert!(!accounts[0].is_stopped() && budget.take_ended(), "a quarter of the three is free");
         drop((first, queued));
         assert!(Pinned::new(&accounts[1], LIMIT / 8).is_some());
         drop(second);
         assert_eq!(budget.used(BudgetHalf::Receiving), 0);
         let limitless = Account::new(&Budget::new(None), BudgetHalf::Receiving);
         assert!(Pinned::new(&limitless, usize::MAX / 2).is_some());
+    }
+
+    #[test]
+    fn a_shortage_ends_when_enough_of_the_memory_that_messages_share_is_free() {
+        let (budget, accounts) = accounts(2);
+        let pinned = Pinned::new(&accounts[0], LIMIT / 4).expect("there is room");
+        let mut queued = charged(&accounts[0], FREE + LIMIT / 4 * 3 + 1);
+        queued.limit_to(FREE + LIMIT / 4 * 3);
+        assert!(accounts[0].is_stopped() && !budget.take_ended());
+        drop(pinned);
+        assert!(!accounts[0].is_stopped() && budget.take_ended());
+    }
+
+    #[test]
+    fn sockets_that_hold_little_go_on_when_enough_of_the_memory_that_messages_share_is_free() {
+        let (budget, accounts) = accounts(2);
+        let _queued = charged(&accounts[0], FREE + LIMIT + 1);
+        let pinned = Pinned::new(&accounts[0], LIMIT / 4).expect("there is room");
+        let _little = charged(&accounts[1], FREE + 1);
+        assert!(accounts[1].is_stopped(), "nothing of the other quarter is left");
+        drop(pinned);
+        assert!(accounts[0].is_stopped() && !accounts[1].is_stopped() && budget.take_ended());
     }
 
     #[test]

@@ -182,8 +182,9 @@ impl Context {
         self.handle.inner.shut.load(Ordering::Acquire)
     }
 
-    /// How many octets the sockets of the context hold of a half of its [`byte_budget`](ContextBuilder::byte_budget), beyond the 64 KiB
-    /// that each may hold without being counted, and what received messages share of the receiving half, as said there.
+    /// How many octets of a half of the context's [`byte_budget`](ContextBuilder::byte_budget) are taken: what its sockets hold, beyond the
+    /// 64 KiB that each may hold without being counted, and of the receiving half the memory that received messages share as well, as said
+    /// there.
     ///
     /// # Examples
     /// ```
@@ -477,13 +478,14 @@ impl ContextBuilder {
     /// turned away and may come back; 64 KiB for each socket always have room. Each topic of a peer counts as 96 octets and its
     /// own, each property as 72 and its own. What one socket of the process has sent another over inproc counts as sent until it is
     /// read. A change of subscriptions that an XPUB has not shown yet counts as 200 octets and its topic, and where that socket is
-    /// stopped, changes are merged as at its receive mark. Each socket may hold 64 KiB of either half without being counted.
+    /// stopped, changes are merged as at its receive mark. One that a SUB or XSUB has not sent counts with what it takes in memory: some
+    /// 100 octets and its topic, or 800 where messages come before and after it. Each socket may hold 64 KiB of either half without being counted.
     ///
     /// A received frame of more than 256 octets shares the memory that was read at once, 256 KiB as a rule, and so may hold all of
     /// it for as long as the application keeps it. Such memory counts in the receiving half from its first message on until the
-    /// last of them is gone (so what is unread of it counts twice), but it stops no socket, and no shortage is told because of it:
-    /// once there is more of it than a quarter of that half, further frames are copied instead, until some of it is free. The
-    /// copies belong to the application and do not count. A frame of more than 64 KiB of which a read brought the beginning alone,
+    /// last of them is gone (so what is unread of it counts twice): what sockets may hold of that half is so much less. It may be a
+    /// quarter of the half, so that three quarters are left whatever an application keeps; once there is as much, further frames are
+    /// copied instead, until some of it is free. The copies belong to the application and do not count. A frame of more than 64 KiB of which a read brought the beginning alone,
     /// as with any that is longer than a read, lies in memory of its own, holds nothing else, and does not count either.
     ///
     /// `None` is no limit, and so is `Some(0)`.
@@ -496,8 +498,7 @@ impl ContextBuilder {
     /// with [`Cause::Limit`](crate::Cause::Limit). Monitors are told that a half is used up, and who holds most
     /// ([`BudgetReached`](crate::EventKind::BudgetReached)).
     ///
-    /// At worst the sockets of the context so hold, in octets: 4/3 of the budget, and an eighth that received messages share; for each
-    /// socket 128 KiB, and 1 MiB of buffers that are kept to be filled again; for each connection 24 KiB, what one read brings (256 KiB),
+    /// At worst the sockets of the context, and received messages, so hold, in octets: 4/3 of the budget; for each socket 128 KiB, and 1 MiB of buffers that are kept to be filled again; for each connection 24 KiB, what one read brings (256 KiB),
     /// 64 KiB that messages share which the application kept before it was first found to keep some, one message in each direction, of
     /// whatever size is allowed (with `conflate` the newest that was received, which counts), and, where it sends to others than ours,
     /// as many octets as the system's send buffer holds. A [`Reservation`](crate::Reservation) may add its message.

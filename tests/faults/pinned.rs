@@ -198,6 +198,43 @@ fn a_program_that_keeps_all_it_receives_is_never_stopped_and_nobody_is_told_of_a
     });
 }
 
+/// What waits, and what messages that are kept pin, are no more than the half together.
+#[test]
+fn what_kept_messages_pin_is_taken_from_what_may_wait_and_leaves_a_receiver_room() {
+    const HALF: u64 = 8 << 20;
+    within(PATIENCE * 2, "the messages", || {
+        let (context, push, pull) = pipe(Over::Tcp, 2 * HALF);
+        let keep = |every: usize| -> Vec<Message> {
+            let sending = (0..20_000).map(body);
+            thread::scope(|scope| {
+                scope.spawn(|| sending.for_each(|body| push.send(body).expect("accepted")));
+                let received = (0..20_000).map(|_| pull.recv_timeout(PATIENCE).expect("a message"));
+                received.enumerate().filter(|(number, _)| number % every == 0).map(|(_, message)| message).collect()
+            })
+        };
+        // As much as may be pinned.
+        let mut kept = keep(100);
+        let held = || context.bytes_held(BudgetHalf::Receiving);
+        assert!((HALF / 8..=HALF / 4 + (1 << 20)).contains(&held()), "{} octets are counted", held());
+        // Another socket that nobody reads takes all there is.
+        let outside = Context::builder().drop_wait(Some(Duration::ZERO)).report_unsent(false).build();
+        let flood = Push::builder().context(&outside).send_mark(0u32).build().expect("good options");
+        let unread = Pull::builder().context(&context).receive_mark(0u32).build().expect("good options");
+        let monitor = unread.monitor();
+        flood.connect(unread.bind("tcp://127.0.0.1:*").expect("bound")).expect("a good endpoint");
+        (0..3 * HALF / 1000).for_each(|_| flood.send(vec![7; 1000]).expect("accepted"));
+        let is_shortage = |kind: &EventKind| matches!(kind, EventKind::BudgetReached(_));
+        while !is_shortage(&monitor.recv_timeout(PATIENCE).expect("the half is used up").kind) {}
+        assert!(held() <= HALF + (1 << 20), "{} octets are counted", held());
+        // Whoever keeps messages goes on meanwhile, and so does whoever does not.
+        kept.extend(keep(100));
+        kept.extend(keep(usize::MAX));
+        assert!(held() <= HALF + (1 << 20), "{} octets are counted", held());
+        drop((kept, unread, flood));
+        eventually(PATIENCE, "nothing is held", || context.bytes_held(BudgetHalf::Receiving) == 0);
+    });
+}
+
 /// Receives messages of 2 MiB and of 128 KiB in turn, keeps the shorter ones, and says how much its memory has grown by that.
 pub(crate) fn large_keeper(_: &[&str]) {
     let (_context, push, pull) = pipe(Over::Tcp, BUDGET);
