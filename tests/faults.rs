@@ -121,6 +121,7 @@ fn role() {
         "upstream" => at_its_mark::upstream(arguments),
         "reader" => silence::reader(arguments),
         "flooder" => turns::flooder(arguments),
+        "toggler" => toggled::toggler(arguments),
         "burner" => turns::burner(arguments),
         _ => panic!("there is no role `{name}`"),
     });

@@ -50,8 +50,8 @@ impl ChangeKind {
 /// Changes in the order in which they go out.
 #[derive(Default)]
 pub(crate) struct Changes {
-    /// `None` where a change was taken out.
-    list: Vec<Option<Change>>,
+    /// `None` where a change was taken out. Where messages come between changes there is one as a rule.
+    list: SmallVec<[Option<Change>; 1]>,
     /// The octets and number of those that are left.
     bytes: usize,
     left: usize,
@@ -60,9 +60,39 @@ pub(crate) struct Changes {
     unsent: Option<Unsent>,
 }
 
+/// What changes take while they wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Load {
+    /// Their octets on the wire.
+    pub(crate) bytes: usize,
+    /// What they take in memory beside these, about.
+    pub(crate) beside: usize,
+}
+
+impl Load {
+    pub(crate) fn total(self) -> usize {
+        self.bytes + self.beside
+    }
+
+    pub(crate) fn add(&mut self, other: Load) {
+        self.bytes += other.bytes;
+        self.beside += other.beside;
+    }
+
+    pub(crate) fn subtract(&mut self, other: Load) {
+        self.bytes -= other.bytes.min(self.bytes);
+        self.beside -= other.beside.min(self.beside);
+    }
+}
+
 impl Changes {
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    pub(crate) fn load(&self) -> Load {
+        let places = self.unsent.as_ref().map_or(0, |unsent| unsent.0.len());
+        Load { bytes: self.bytes, beside: size_of::<Changes>() + self.list.len() * CHANGE + places * PLACE }
     }
 
     /// Adds a change behind the others, or takes out what it takes back.
@@ -109,7 +139,7 @@ impl Changes {
     /// Gaps cost memory as well: they go once there are more of them than changes.
     fn close_gaps(&mut self) {
         if self.list.len() > 2 * self.left + FEW {
-            self.list.retain(Option::is_some);
+            self.list.retain(|change| change.is_some());
             self.unsent = None;
         }
     }
@@ -195,6 +225,10 @@ struct End {
 
 /// So few gaps are not worth closing.
 const FEW: usize = 64;
+/// What a change takes beside its octets: its place in a list that grows by doubling, and what the allocator adds to a text.
+const CHANGE: usize = 2 * size_of::<Option<Change>>() + 16;
+/// What is known of where the changes of a topic are.
+const PLACE: usize = 2 * size_of::<(u64, SmallVec<[usize; 2]>)>();
 
 #[cfg(test)]
 mod tests {

@@ -1,10 +1,10 @@
 //! What is to be sent to one peer: the queue a sender fills, and the batch a flusher is writing.
 
 use super::append::append;
-use super::changes::{Change, ChangeKind, Changes};
+use super::changes::{Change, ChangeKind, Changes, Load};
 use super::chunk::{Extent, Mark};
 use super::doubt::{Doubt, Ending};
-use super::piece::{Piece, Walk};
+use super::piece::{self, Piece, Walk};
 use super::replay::Replay;
 use super::sent::{KEPT, Sent};
 use super::sift::{Sifted, sift};
@@ -52,8 +52,8 @@ pub(crate) struct Outbox {
     /// Messages and octets in `sealed` and `tail`.
     messages: usize,
     bytes: usize,
-    /// What of these octets is changes of subscriptions, and above how many they are condensed.
-    change_bytes: usize,
+    /// What changes of subscriptions take, their octets being among these, and above how much they are condensed.
+    changes: Load,
     change_limit: usize,
     /// What the connection is still to be told of all subscriptions, while there is a barrier.
     replay: Option<Box<Replay>>,
@@ -160,10 +160,11 @@ impl Outbox {
         self.bytes
     }
 
-    /// Octets that are held here: those that wait, and what a flusher had or has in hand, as it was when it took that.
+    /// Octets that are held here: those that wait, and what a flusher had or has in hand, as it was when it took that. Changes of
+    /// subscriptions count with what they take in memory, which is a multiple of their octets.
     #[inline(always)]
     pub(crate) fn held_bytes(&self) -> usize {
-        self.bytes + self.batch_bytes
+        self.bytes + self.batch_bytes + self.changes.beside
     }
 
     /// Octets waiting or taken and not written, as far as no flusher has them in hand.
@@ -295,20 +296,25 @@ impl Outbox {
     /// last message goes. Where all changes together are many, they give up their order among the messages, and only as many are
     /// kept as lead to the same subscriptions.
     pub(crate) fn push_change(&mut self, change: Change) {
-        self.seal();
-        if self.sealed.back_mut().and_then(Piece::changes_mut).is_none() {
+        self.part();
+        let before = self.sealed.back().and_then(Piece::change_load);
+        if before.is_none() {
             self.sealed.push_back(Piece::changes(Changes::default()));
         }
-        let Some(changes) = self.sealed.back_mut().and_then(Piece::changes_mut) else { return };
-        let before = changes.bytes();
-        changes.push(change);
-        let now = changes.bytes();
-        if now == 0 {
-            self.sealed.pop_back();
+        let Some(piece) = self.sealed.back_mut() else { return };
+        if let Some(changes) = piece.changes_mut() {
+            changes.push(change);
         }
-        self.bytes = self.bytes + now - before;
-        self.change_bytes = (self.change_bytes + now).saturating_sub(before);
-        if self.change_bytes > self.change_limit.max(MANY_CHANGES) {
+        let mut now = piece.change_load().unwrap_or_default();
+        if now.bytes == 0 {
+            self.sealed.pop_back();
+            now = Load::default();
+        }
+        let before = before.unwrap_or_default();
+        self.bytes = self.bytes + now.bytes - before.bytes;
+        self.changes.add(now);
+        self.changes.subtract(before);
+        if self.changes.total() > self.change_limit.max(MANY_CHANGES) {
             self.condense();
         }
     }
@@ -319,15 +325,38 @@ impl Outbox {
         for piece in std::mem::take(&mut self.sealed) {
             match piece.into_changes() {
                 Ok(changes) => runs.push(changes),
-                Err(piece) => self.sealed.push_back(piece),
+                Err(piece) => self.append(piece),
             }
         }
         let condensed = Changes::condense(runs.into_iter());
-        self.bytes = self.bytes + condensed.bytes() - self.change_bytes;
-        self.change_bytes = condensed.bytes();
-        self.change_limit = 2 * condensed.bytes();
+        self.bytes = self.bytes + condensed.bytes() - self.changes.bytes;
+        self.changes = Load::default();
         if condensed.bytes() > 0 {
-            self.sealed.push_back(Piece::changes(condensed));
+            let piece = Piece::changes(condensed);
+            self.changes.add(piece.change_load().unwrap_or_default());
+            self.sealed.push_back(piece);
+        }
+        self.change_limit = 2 * self.changes.total();
+    }
+
+    /// Puts a piece behind the others. A few messages join those before them. What was put in front for a new connection is counted by
+    /// pieces, and stays by itself.
+    fn append(&mut self, piece: Piece) {
+        let back = self.sealed.back_mut().filter(|_| self.greetings == 0 && piece.may_join());
+        if !back.is_some_and(|back| back.join(piece.as_slice(), piece.messages)) {
+            self.sealed.push_back(piece);
+        }
+    }
+
+    /// Seals the tail for a change that is to follow. Where changes stand between all messages, each message would have a piece, and a buffer
+    /// that is mostly empty, for itself: a few are copied, and join those before them if nothing is left in between.
+    fn part(&mut self) {
+        if self.tail.len() > piece::FEW {
+            self.seal();
+        } else if !self.tail.is_empty() {
+            let messages = std::mem::take(&mut self.tail_messages);
+            self.append(Piece::owned(self.tail.to_vec(), messages, true));
+            self.tail.clear();
         }
     }
 
@@ -376,7 +405,7 @@ impl Outbox {
         if size < BATCH && !self.tail.is_empty() && self.sealed.is_empty() {
             self.seal();
         }
-        while size < BATCH || !batch.pieces.back().is_none_or(|piece| piece.ends) {
+        while (size < BATCH && batch.pieces.len() < PIECES) || !batch.pieces.back().is_none_or(|piece| piece.ends) {
             if self.sealed.is_empty() {
                 self.seal();
             }
@@ -384,8 +413,8 @@ impl Outbox {
                 break;
             }
             let Some(mut piece) = self.sealed.pop_front() else { break };
-            if let Some(changes) = piece.changes_mut() {
-                self.change_bytes -= changes.bytes();
+            if let Some(load) = piece.change_load() {
+                self.changes.subtract(load);
                 piece.encode();
             }
             size += piece.len();
@@ -452,13 +481,13 @@ impl Outbox {
     pub(crate) fn lose(&mut self, lost: Lost) -> Settled {
         self.held = false;
         self.seal();
-        let mut dropped = 0;
-        self.sealed.retain(|piece| {
-            dropped += if piece.control { piece.len() } else { 0 };
-            !piece.control
-        });
-        self.bytes -= dropped.min(self.bytes);
-        self.change_bytes = 0;
+        for piece in std::mem::take(&mut self.sealed) {
+            match piece.control {
+                true => self.bytes -= piece.len().min(self.bytes),
+                false => self.append(piece),
+            }
+        }
+        self.changes = Load::default();
         self.replay = None;
         if self.flushing {
             // What was given up before stays so.
@@ -649,7 +678,7 @@ impl Outbox {
         let messages = std::mem::take(&mut self.messages);
         let bytes = std::mem::take(&mut self.bytes);
         self.greetings = 0;
-        self.change_bytes = 0;
+        self.changes = Load::default();
         let mut taken = Taken { pieces: std::mem::take(&mut self.sealed), messages, bytes };
         if self.replay.is_some() {
             self.keep_behind_barrier(&mut taken);
@@ -664,7 +693,7 @@ impl Outbox {
         self.sealed = taken.pieces.split_off(barrier);
         self.messages = self.sealed.iter().map(|piece| piece.messages as usize).sum();
         self.bytes = self.sealed.iter().map(Piece::len).sum();
-        self.change_bytes = self.sealed.iter().filter_map(Piece::change_bytes).sum();
+        self.sealed.iter().filter_map(Piece::change_load).for_each(|load| self.changes.add(load));
         (taken.messages, taken.bytes) = (taken.messages - self.messages, taken.bytes - self.bytes);
     }
 
@@ -731,8 +760,10 @@ impl Outbox {
     }
 }
 
-/// More octets of changes than this, and than twice what they were condensed to, are condensed.
-const MANY_CHANGES: usize = 256 * 1024;
+/// Changes that take more memory than this, and than twice what they were condensed to, are condensed.
+const MANY_CHANGES: usize = 1024 * 1024;
+/// How many pieces a flusher takes at once. Where changes stand between messages each has a few octets.
+const PIECES: usize = 1024;
 
 /// What one flusher writes: whole messages, and the rest of one of which a part is written already.
 #[derive(Default)]
@@ -991,7 +1022,7 @@ mod tests {
         let batch = outbox.begin().expect("work");
         let octets: Vec<u8> = batch.pieces.iter().flat_map(|piece| piece.as_slice().to_vec()).collect();
         assert_eq!(octets, b"\x04\x05\x01+\0\0\0\x01\0\x07between\x04\x05\x01-\0\0\0\x01");
-        assert_eq!((outbox.bytes, outbox.change_bytes), (0, 0));
+        assert_eq!((outbox.bytes, outbox.changes), (0, Load::default()));
     }
 
     #[test]
@@ -1015,13 +1046,59 @@ mod tests {
             if round % 1000 == 0 {
                 outbox.push(&[], &Message::from("between"), &mut pool);
             }
-            assert!(outbox.change_bytes <= MANY_CHANGES + 16);
+            assert!(outbox.changes.total() <= MANY_CHANGES);
             assert!(outbox.waiting_bytes() < 2 * MANY_CHANGES);
         }
         assert_eq!(outbox.waiting(), 200);
         let octets = taken(&mut outbox);
         assert_eq!(octets.windows(7).filter(|octets| octets == b"between").count(), 200);
-        assert_eq!((outbox.bytes, outbox.change_bytes), (0, 0));
+        assert_eq!((outbox.bytes, outbox.changes), (0, Load::default()));
+    }
+
+    /// How many octets of memory the pieces of a queue have, without what a list or the allocator adds.
+    fn memory(outbox: &Outbox) -> usize {
+        outbox.sealed.capacity() * size_of::<Piece>() + outbox.sealed.iter().map(Piece::len).sum::<usize>()
+    }
+
+    #[test]
+    fn changes_between_messages_count_with_what_they_and_the_messages_take() {
+        let (mut outbox, mut pool) = (Outbox::default(), Pool::new());
+        for topic in 0..1000 {
+            outbox.push_body(b"message", &mut pool);
+            outbox.push_change(change(ChangeKind::First, topic));
+        }
+        assert_eq!(outbox.sealed.len(), 2000);
+        assert!(outbox.held_bytes() > memory(&outbox), "{} of {}", outbox.held_bytes(), memory(&outbox));
+        assert_eq!(outbox.waiting_bytes(), 1000 * 17, "what counts against the marks is as before");
+        while let Some(batch) = outbox.begin() {
+            assert!(batch.pieces.len() <= PIECES);
+            outbox.finish(Batch::default(), &mut pool);
+        }
+        assert_eq!(outbox.changes, Load::default());
+    }
+
+    #[test]
+    fn messages_that_nothing_parts_any_more_lie_together() {
+        for is_lost in [false, true] {
+            let (mut outbox, mut pool) = (Outbox::default(), Pool::new());
+            for round in 0..10_000 {
+                outbox.push_body(b"message", &mut pool);
+                outbox.push_change(change(ChangeKind::First, 1));
+                match round % 1000 {
+                    // Now and then it is told; else nothing is left between two messages.
+                    0 => outbox.push_body(b"message", &mut pool),
+                    _ => outbox.push_change(change(ChangeKind::Last, 1)),
+                }
+            }
+            if is_lost {
+                outbox.lose(Lost::default());
+                assert!(outbox.sealed.len() < 20, "{}", outbox.sealed.len());
+            }
+            assert!(outbox.sealed.len() < 50, "{}", outbox.sealed.len());
+            assert_eq!(outbox.waiting(), 10_010);
+            let octets = taken(&mut outbox);
+            assert_eq!(octets.windows(9).filter(|octets| octets == b"\0\x07message").count(), 10_010);
+        }
     }
 
     #[test]

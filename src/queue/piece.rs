@@ -1,7 +1,7 @@
 //! A piece of a queue: contiguous wire form, or one large body.
 
 use super::PIECE;
-use super::changes::Changes;
+use super::changes::{Changes, Load};
 use super::chunk::Extent;
 use super::doubt::Doubt;
 use crate::message::size::Size;
@@ -116,12 +116,33 @@ impl Piece {
         }
     }
 
-    /// The octets of the changes in this piece.
-    pub(crate) fn change_bytes(&self) -> Option<usize> {
+    /// What the changes in this piece take, with the piece itself and that which messages before it had to become.
+    pub(crate) fn change_load(&self) -> Option<Load> {
         match &self.data {
-            Data::Changes(changes) => Some(changes.bytes()),
+            Data::Changes(changes) => {
+                let Load { bytes, beside } = changes.load();
+                Some(Load { bytes, beside: beside + PARTED })
+            }
             Data::Owned(_) | Data::Shared(_) | Data::Extent(_) => None,
         }
+    }
+
+    /// Takes whole messages in behind its own, if these were copied and there is room.
+    pub(crate) fn join(&mut self, octets: &[u8], messages: u32) -> bool {
+        match &mut self.data {
+            Data::Owned(bytes) if !self.control && self.ends && bytes.len() + octets.len() <= PIECE => {
+                bytes.extend_from_slice(octets);
+                self.messages += messages;
+                true
+            }
+            Data::Owned(_) | Data::Shared(_) | Data::Extent(_) | Data::Changes(_) => false,
+        }
+    }
+
+    /// Whether it is no more than a few whole messages that were copied, of which nothing is doubtful.
+    pub(crate) fn may_join(&self) -> bool {
+        let is_plain = matches!(self.data, Data::Owned(_)) && !self.control && self.ends;
+        is_plain && self.len() <= FEW && self.doubt == Doubt::default()
     }
 
     /// The changes in this piece, taken out of the queue; another piece comes back.
@@ -171,6 +192,11 @@ impl Piece {
         }
     }
 }
+
+/// Messages of so many octets together are copied rather than kept apart.
+pub(crate) const FEW: usize = 4 * 1024;
+/// What a run of changes takes as a piece between two others, in a list that grows by doubling, with what the allocator adds to each.
+const PARTED: usize = 4 * size_of::<Piece>() + 64;
 
 /// Walks whole messages over pieces. The pieces hold well-formed wire form: they were made or checked here.
 pub(crate) struct Walk {

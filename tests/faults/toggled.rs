@@ -1,10 +1,13 @@
 //! Subscriptions that change all the time while the publisher does not read.
 
+use crate::support::child::{self, Process};
+use crate::support::measure::resident;
 use crate::support::raw::Raw;
 use crate::support::{PATIENCE, eventually, is_full};
 use std::io::Read;
 use std::net::TcpListener;
-use wiremesh::{Context, Sub, XPub, XSub};
+use std::time::Duration;
+use wiremesh::{BudgetHalf, Context, Sub, XPub, XSub};
 
 /// A publisher made of bytes that has shaken hands and reads nothing more.
 fn deaf_publisher(connect: impl FnOnce(&str)) -> Raw {
@@ -111,4 +114,47 @@ fn the_publisher_ends_with_what_is_wanted() {
         known.len() == 10_000
     });
     assert_eq!(xsub.topic_count(), 10_000);
+}
+
+const BUDGET: u64 = 16 << 20;
+
+/// Toggles topics between messages to a publisher that does not read, until the budget has no room for more of them, and says how much
+/// its memory has grown by that and how much of the budget is taken.
+pub(crate) fn toggler(arguments: &[&str]) {
+    let context =
+        Context::builder().byte_budget(Some(BUDGET)).drop_wait(Some(Duration::ZERO)).report_unsent(false).build();
+    let xsub = XSub::builder().context(&context).send_mark(0u32).build().expect("good options");
+    let _raw = deaf_publisher(|endpoint| drop(xsub.connect(endpoint).expect("a good endpoint")));
+    xsub.wait_for_peers(1, PATIENCE).expect("it is there");
+    let before = resident("self");
+    for round in 0_u32.. {
+        if xsub.stats().dropped.limit > 0 {
+            break;
+        }
+        let topic = match arguments[0] {
+            "one topic" | "at once" => "a topic".to_owned(),
+            _ => format!("topic {round}"),
+        };
+        for _ in 0..100 {
+            xsub.subscribe(&topic).expect("open");
+            if arguments[0] != "at once" {
+                xsub.send("message").expect("accepted");
+            }
+            xsub.unsubscribe(&topic).expect("open");
+            xsub.send("message").expect("accepted");
+        }
+    }
+    child::tell(resident("self").saturating_sub(before));
+    child::tell(context.bytes_held(BudgetHalf::Sending));
+}
+
+#[test]
+fn topics_that_are_toggled_between_messages_take_no_more_memory_than_the_budget_counts() {
+    for way in ["one topic", "many topics", "at once"] {
+        let mut toggler = Process::start("toggler", &[&way]);
+        let [growth, held] = [(); 2].map(|()| toggler.hear_within(PATIENCE * 2).parse::<u64>().expect("a number"));
+        println!("{way}: {growth} octets more, {held} are counted");
+        // A list that grows by doubling is there twice for a moment.
+        assert!(growth < held + held / 2 + (2 << 20), "{way}: {growth} octets more, {held} are counted");
+    }
 }
