@@ -140,7 +140,8 @@ pub struct SendError {
     pub message: Message,
     /// What was missing, where it was not room at a peer alone. If no peer was there in time, how many there are and what keeps the
     /// others away, such as `0 of 1 peers: connection refused by 127.0.0.1:1, 14 attempts`. If the context's
-    /// [`byte_budget`](crate::ContextBuilder::byte_budget) is used up, that. With `Unroutable` the routing id.
+    /// [`byte_budget`](crate::ContextBuilder::byte_budget) is used up, that. If a `request` waited for one of another thread, that. With
+    /// `Unroutable` the routing id.
     pub missing: Option<Box<str>>,
 }
 
@@ -176,6 +177,8 @@ impl fmt::Display for Why<'_> {
         let Why(reason, missing) = self;
         match missing {
             None => write!(f, "{reason}"),
+            // Who waits for its turn has not looked for room.
+            Some(missing) if *missing == UNDER_WAY => f.write_str(missing),
             // Without a peer there is none that could have room.
             Some(missing) if *reason == SendFailure::TimedOut && missing.starts_with(NOBODY) => {
                 write!(f, "no peer was there in time ({missing})")
@@ -189,6 +192,9 @@ impl fmt::Display for Why<'_> {
 pub(crate) fn missing_peers(there: usize, wanted: usize, why: &str) -> String {
     format!("{there} of {wanted} peers: {why}")
 }
+
+/// What was missing where it was the turn of another thread all the time.
+pub(crate) const UNDER_WAY: &str = "another request of this socket was under way all the time";
 
 /// How that begins if there is none.
 const NOBODY: &str = "0 of ";

@@ -1,5 +1,6 @@
 //! What every socket does once: its state, its options, and waiting.
 
+use super::line::Line;
 use super::long::Long;
 use super::monitor::Feed;
 use super::outlook::Outlook;
@@ -71,7 +72,7 @@ pub(crate) struct Core {
     /// Changes of options, one at a time: what hot paths read is copied from a snapshot, of which the newest must come last.
     setting: Mutex<()>,
     /// Whole exchanges of `request`, one at a time.
-    pub(super) exchange: Mutex<()>,
+    pub(super) exchanges: Line,
     generation: u32,
 
     // Options that a hot path reads, as they are fixed before the first endpoint …
@@ -200,7 +201,7 @@ impl Core {
             queued,
             renamings: AtomicU64::new(0),
             setting: Mutex::new(()),
-            exchange: Mutex::new(()),
+            exchanges: Line::default(),
             conflate: options.conflate,
             correlate: options.correlate,
             invert: options.invert_matching,
@@ -706,7 +707,13 @@ impl Core {
         }
         self.may_receive()?;
         let mut reader = self.lock_recv();
-        take(&mut reader).ok_or(RecvError::WouldBlock)
+        let taken = take(&mut reader);
+        if taken.is_none() && std::mem::take(&mut reader.is_cut_short) {
+            drop(reader);
+            // Whoever drives does not sleep before it has looked again.
+            self.port.ring();
+        }
+        taken.ok_or(RecvError::WouldBlock)
     }
 
     pub(crate) fn recv_many(&self, max: usize, wait: Wait) -> Result<Vec<Message>, RecvError> {
@@ -916,14 +923,19 @@ impl Core {
         !go_on_replaying(reader, side, peer, replay, unfit)
     }
 
-    /// Tells a peer more of the subscriptions that it has not been told yet, for a moment. Returns true if none is left.
+    /// Tells a peer more of the subscriptions that it has not been told yet, for a moment. Returns true if none is left, and the memory
+    /// of those that were cancelled meanwhile is given back.
     pub(super) fn replay(&self, peer: PeerId) -> bool {
         let mut unfit = Vec::new();
-        let reader = self.lock_recv();
+        let mut reader = self.lock_recv();
         let mut side = self.lock_send();
         let left = side.peer_mut(peer).and_then(|entry| entry.outbox.take_replay());
-        let is_done = left.is_none_or(|left| go_on_replaying(&reader, &mut side, peer, left, &mut unfit));
+        let mut is_done = left.is_none_or(|left| go_on_replaying(&reader, &mut side, peer, left, &mut unfit));
         drop(side);
+        let mut slice = Slice::begin();
+        while is_done && !reader.filter.tidy() {
+            is_done = slice.step(0).is_continue();
+        }
         drop(reader);
         self.tell_given_up(unfit);
         is_done
@@ -963,6 +975,7 @@ impl Core {
                 peer.outbox.push_replay(&protocol::subscription(minor, true, topic), rest);
             }
             peer.outbox.push_change(change(minor, topic, kind));
+            peer.recharge();
             match &mut peer.wire {
                 Wire::Inproc { core, there, noticed } => {
                     if !std::mem::replace(noticed, true) {

@@ -504,7 +504,8 @@ impl Req {
     /// server the connection is replaced. A REQ with a `routing_id` of its own, or one that ROUTERs connect to, wants the option
     /// `correlate` for that; see the guide on [requests](crate::guide::requests).
     ///
-    /// Calls of several threads take turns; waiting for one's turn does not count against the time.
+    /// Calls of several threads take turns, in the order in which they came. Waiting for one's turn counts against the time: where it is over
+    /// before that, the error is [`RequestError::Send`] with `TimedOut`, and says that another request is under way.
     ///
     /// # Errors
     /// [`RequestError`] says how far it came.

@@ -10,6 +10,7 @@ mod faces;
 mod flushing;
 mod host;
 mod inproc;
+mod line;
 mod long;
 mod membership;
 mod monitor;

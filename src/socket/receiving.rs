@@ -156,6 +156,8 @@ pub(crate) struct Reader {
     appetite: Appetite,
     /// It has, or had, a peer in this process.
     has_inproc: bool,
+    /// The last look for a message ended among messages that the pattern refuses: behind them there may be one.
+    pub(super) is_cut_short: bool,
 }
 
 /// How fast the application takes messages, as the engine saw it when it last looked.
@@ -218,6 +220,7 @@ impl Reader {
             step: 1,
             step_bytes: 1,
             has_inproc: false,
+            is_cut_short: false,
             appetite: Appetite { at: Instant::now(), taken: 0, per_milli: 0 },
         }
     }
@@ -968,8 +971,10 @@ impl Core {
         Some((message, peer, known))
     }
 
-    /// The next message the pattern lets through, if one is there.
+    /// The next message the pattern lets through, if one is there. Of those that it refuses one look steps over so many at most: a peer that
+    /// sends such without end keeps nobody here.
     pub(super) fn take(&self, reader: &mut Reader) -> Option<Message> {
+        let mut refused = 0;
         loop {
             if self.arrived.load(Ordering::Acquire) {
                 self.collect(reader);
@@ -1002,6 +1007,11 @@ impl Core {
             let Some(message) = self.admit(reader, message) else {
                 reader.discarded += 1;
                 reader.pass();
+                refused += 1;
+                if refused == MOST_REFUSED {
+                    reader.is_cut_short = true;
+                    return None;
+                }
                 continue;
             };
             reader.received += 1;
@@ -1319,6 +1329,9 @@ impl Drop for Shows<'_> {
 
 /// How many octets the topics of one subscriber may have together.
 const TOPIC_OCTETS: usize = 64 << 20;
+/// How many messages that the pattern refuses one look for a message steps over. A call that does not wait looks four times, which takes about a
+/// millisecond.
+const MOST_REFUSED: u32 = 4 * 1024;
 /// How many pauses of the processor a receiver gives an inproc sender to gather more: about a microsecond.
 const GATHER: usize = 20;
 

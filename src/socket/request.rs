@@ -4,7 +4,7 @@ use super::core::{Core, Wait};
 use super::sending::{DELIMITER, NUMBER_AND_DELIMITER, Payload, Peer, Recipient, Routing, Wire};
 use crate::engine::port::Command;
 use crate::engine::waiters::Interest;
-use crate::error::{RecvError, SendError, SendFailure};
+use crate::error::{RecvError, SendError, SendFailure, UNDER_WAY};
 use crate::event::Cause;
 use crate::kind::SocketKind;
 use crate::message::Message;
@@ -13,7 +13,6 @@ use crate::patterns::reqrep::UNANSWERED;
 use crate::peer::PeerId;
 use crate::queue::outbox::Lost;
 use crate::queue::outbox::Settled;
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 /// Why a request brought no reply.
@@ -73,15 +72,20 @@ impl RequestError {
 
 impl Core {
     pub(super) fn request(&self, message: Message, timeout: Duration, retries: u32) -> Result<Message, RequestError> {
-        // Before the mutex, which a thread of the parent may hold for ever.
+        // Before the line, whose lock a thread of the parent may hold for ever.
         if self.is_forked() {
             return Err(RequestError::Send(SendError { reason: SendFailure::Forked, message, missing: None }));
         }
-        let _turn = self.exchange.lock().unwrap_or_else(PoisonError::into_inner);
-        self.forget_replies();
+        let place = self.exchanges.join();
         let (mut left, mut again) = (retries, false);
         let outcome = loop {
-            let outcome = self.ask_once(&message, timeout, &mut again);
+            let start = Instant::now();
+            let outcome = if place.await_turn(start.checked_add(timeout)) {
+                self.ask_once(&message, start, timeout, &mut again)
+            } else {
+                let (message, missing) = (message.clone(), Some(UNDER_WAY.into()));
+                Err(RequestError::Send(SendError { reason: SendFailure::TimedOut, message, missing }))
+            };
             if left == 0 || !outcome.as_ref().is_err_and(RequestError::is_timed_out) {
                 break outcome;
             }
@@ -95,10 +99,19 @@ impl Core {
         outcome
     }
 
-    /// Asks once. `again` says whether the question was asked before.
-    fn ask_once(&self, message: &Message, timeout: Duration, again: &mut bool) -> Result<Message, RequestError> {
-        let start = Instant::now();
-        let asked = self.await_room(Wait::For(timeout), || self.ask(message, *again));
+    /// Asks once, within a time that began at `start`. `again` says whether the question was asked before.
+    fn ask_once(
+        &self,
+        message: &Message,
+        start: Instant,
+        timeout: Duration,
+        again: &mut bool,
+    ) -> Result<Message, RequestError> {
+        if !*again {
+            self.forget_replies();
+        }
+        let rest = timeout.saturating_sub(start.elapsed());
+        let asked = self.await_room(Wait::For(rest), || self.ask(message, *again));
         asked.map_err(|reason| match (reason, self.what_is_missing(reason, None)) {
             // It was sent before: what cannot be repeated may have been done. The connection may be gone only because it was replaced.
             (SendFailure::TimedOut, Some(why)) if *again && self.is_refused() => RequestError::ServerGone(why),

@@ -28,6 +28,7 @@ impl Core {
             self.follow(after);
         }
         self.tell_given_up(unfit);
+        self.context.attend();
         Ok(())
     }
 
@@ -48,6 +49,7 @@ impl Core {
         for after in after {
             self.follow(after);
         }
+        self.context.attend();
         Ok(!matches!(removed, Removed::Unknown))
     }
 
@@ -116,5 +118,28 @@ impl Core {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::peer::PeerId;
+    use crate::slab::Key;
+    use crate::{Context, Sub};
+
+    #[test]
+    fn topics_that_are_cancelled_while_a_peer_is_told_of_them_leave_no_memory_behind() {
+        let sub = Sub::in_context(&Context::new());
+        let topics: Vec<String> = (0..10_000).map(|number| number.to_string()).collect();
+        topics.iter().for_each(|topic| sub.subscribe(topic).expect("open"));
+        let replay = sub.core.lock_recv().filter.hold_still();
+        topics.iter().skip(1).for_each(|topic| assert!(sub.unsubscribe(topic).expect("open")));
+        let places = || sub.core.lock_recv().filter.places();
+        assert!(places() > 10_000, "they are kept in their places");
+        drop(replay);
+        // Another turn of the engine, at the end of a replay.
+        sub.core.replay_all(PeerId::new(Key { index: 0, generation: 0 }));
+        assert!(places() < 100, "{} places", places());
+        assert_eq!(sub.topic_count(), 1);
     }
 }

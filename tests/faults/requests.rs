@@ -1,9 +1,10 @@
 //! The answer to a question that was given up is never taken for the answer to the next one.
 
 use crate::support::raw::{Raw, frame};
-use crate::support::{Over, PATIENCE, eventually, holds_within};
+use crate::support::{Blocked, Over, PATIENCE, eventually, holds_within};
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -261,4 +262,79 @@ fn a_request_in_a_forked_child_fails_at_once_though_a_thread_of_the_parent_is_as
         assert!(ended, "the child hangs");
         assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "{status:#x}");
     });
+}
+
+// ----- threads that share a REQ -----
+
+#[test]
+fn a_request_that_waits_for_that_of_another_thread_keeps_its_time_limit() {
+    for retries in [0, 2] {
+        let context = Context::new();
+        let (req, rep) = (Req::in_context(&context), Rep::in_context(&context));
+        req.connect(rep.bind("tcp://127.0.0.1:*").unwrap()).unwrap();
+        thread::scope(|scope| {
+            let first = scope.spawn(|| req.request("a long question", PATIENCE));
+            assert_eq!(rep.recv_timeout(PATIENCE).unwrap(), "a long question");
+            let start = Instant::now();
+            let error = req.request_with_retries("a short one", SHORT, retries).unwrap_err();
+            let (took, limit) = (start.elapsed(), SHORT * (retries + 1));
+            assert!(took >= limit && took < PATIENCE / 2, "{took:?} with {retries} retries");
+            assert!(error.is_timed_out(), "{error}");
+            assert_eq!(
+                error.to_string(),
+                "the request was not sent: another request of this socket was under way all the time"
+            );
+            match error {
+                RequestError::Send(error) => assert_eq!(error.message, "a short one"),
+                other => panic!("{other:?}: nobody was asked"),
+            }
+            rep.send("an answer").unwrap();
+            assert_eq!(first.join().unwrap().unwrap(), "an answer", "it was not disturbed");
+        });
+        assert_eq!(req.stats().accepted, 1);
+    }
+}
+
+#[test]
+fn threads_that_share_a_req_ask_in_the_order_in_which_they_came() {
+    let context = Context::new();
+    let (req, rep) = (Arc::new(Req::in_context(&context)), Rep::in_context(&context));
+    req.connect(rep.bind("tcp://127.0.0.1:*").unwrap()).unwrap();
+    let ask = |number: usize| {
+        let req = Arc::clone(&req);
+        Blocked::start(move || req.request(number.to_string(), PATIENCE).unwrap())
+    };
+    let mut calls = vec![ask(0)];
+    let question = rep.recv_timeout(PATIENCE).unwrap();
+    for number in 1..5 {
+        // It stands in the line before the next one comes.
+        calls.push(ask(number));
+        calls[number].settle();
+    }
+    rep.send(question).unwrap();
+    for number in 1..5 {
+        let question = rep.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(question, number.to_string().as_str());
+        rep.send(question).unwrap();
+    }
+    for (number, call) in calls.into_iter().enumerate() {
+        assert_eq!(call.outcome(PATIENCE).expect("an answer").0, number.to_string().as_str());
+    }
+}
+
+#[test]
+fn a_request_that_waits_for_its_turn_ends_with_the_socket() {
+    let context = Context::new();
+    let (req, rep) = (Arc::new(Req::in_context(&context)), Rep::in_context(&context));
+    req.connect(rep.bind("tcp://127.0.0.1:*").unwrap()).unwrap();
+    let calls = [(); 3].map(|()| {
+        let req = Arc::clone(&req);
+        Blocked::start(move || req.request("a long question", PATIENCE * 10))
+    });
+    calls.iter().for_each(Blocked::settle);
+    req.close();
+    for call in calls {
+        let (outcome, _) = call.outcome(PATIENCE).expect("it ends");
+        assert!(outcome.is_err_and(|error| !error.is_timed_out()));
+    }
 }

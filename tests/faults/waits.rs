@@ -1,10 +1,13 @@
 //! Waits that are too long, and wakes that nobody needs.
 
-use crate::support::{Blocked, PATIENCE, alone, median};
+use crate::support::raw::{Raw, frame};
+use crate::support::{Blocked, PATIENCE, alone, eventually, median};
 use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use wiremesh::{Context, Dealer, Pull, Push, RecvError, SendFailure};
+use wiremesh::{Context, Dealer, Pull, Push, RecvError, SendFailure, Sub};
 
 /// Whether the median of several waits is at most `limit`, in one of a few tries, as programs beside this one make them longer.
 fn is_short(limit: Duration, mut wait: impl FnMut()) -> bool {
@@ -151,4 +154,32 @@ fn nor_does_a_long_message() {
     });
     println!("{woken} wakes");
     assert!(woken <= SENDS as u64 / 2, "{woken} wakes for {SENDS} sends");
+}
+
+// ----- messages that nobody wants -----
+
+/// A publisher that sends what it was not asked for. What is not wanted is in the queue before what is.
+#[test]
+fn one_look_for_a_message_steps_over_a_bounded_number_of_those_that_nobody_wants() {
+    const UNWANTED: usize = 200_000;
+    for engine_only in [false, true] {
+        let context = Context::builder().engine_only(engine_only).build();
+        let sub = Sub::builder().context(&context).receive_mark(0u32).build().expect("good options");
+        sub.subscribe("wanted").expect("open");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        sub.connect(format!("tcp://{}", listener.local_addr().expect("bound"))).expect("a good endpoint");
+        let mut publisher = Raw::accepted(listener.accept().expect("it connects").0);
+        publisher.shake_hands("XPUB").expect("a handshake");
+        let messages = [frame(false, b"other").repeat(UNWANTED), frame(false, b"wanted")].concat();
+        publisher.write_all(&messages).expect("all is taken");
+        eventually(PATIENCE, "all is there", || sub.stats().unread == UNWANTED as u64 + 1);
+        for _ in 0..3 {
+            let before = sub.stats().discarded;
+            assert_eq!(sub.try_recv(), Err(RecvError::WouldBlock), "the rest is for another look");
+            let passed = sub.stats().discarded - before;
+            assert!((1..UNWANTED as u64 / 5).contains(&passed), "{passed}");
+        }
+        assert_eq!(sub.recv_timeout(PATIENCE).expect("nothing more comes, and it is there"), "wanted");
+        assert_eq!(sub.stats().discarded, UNWANTED as u64);
+    }
 }

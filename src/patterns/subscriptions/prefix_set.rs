@@ -68,7 +68,18 @@ impl PrefixSet {
         self.tree.prefixes(topic, |_| ControlFlow::Break(())).is_break()
     }
 
-    /// Keeps prefixes in their places. What is removed meanwhile leaves its memory to others, which is given back with later removals.
+    /// Gives back a little of the memory that was not while prefixes were kept in their places. Returns true if nothing of it is left, or they
+    /// are kept again.
+    pub fn tidy(&mut self) -> bool {
+        if self.is_still() {
+            return true;
+        }
+        self.tree.compact(|_, _| {});
+        !self.tree.is_compacting()
+    }
+
+    /// Keeps prefixes in their places. What is removed meanwhile leaves its memory to others, which is given back with later removals, or
+    /// by [`tidy`](Self::tidy).
     pub fn hold_still(&mut self) -> Still {
         let kept = self.still.upgrade().unwrap_or_default();
         self.still = Arc::downgrade(&kept);

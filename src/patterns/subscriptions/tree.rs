@@ -121,6 +121,10 @@ impl<V: Value> Tree<V> {
         }
     }
 
+    pub(super) fn is_compacting(&self) -> bool {
+        self.compaction.is_some()
+    }
+
     /// Looks at one place more; breaks if that was the last.
     fn compact_one(&mut self, moved: &mut impl FnMut(&V, u32)) -> ControlFlow<()> {
         let Some(Compaction { hole, end }) = self.compaction else { return ControlFlow::Break(()) };

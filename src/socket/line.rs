@@ -1,0 +1,105 @@
+//! Threads that want a REQ for a whole exchange stand in a line: one at a time has its turn, in the order in which they came.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// See the module. A forked child must not touch it, because a thread of the parent may hold its lock.
+#[derive(Default)]
+pub(super) struct Line {
+    standing: Mutex<Standing>,
+    moved: Condvar,
+}
+
+#[derive(Default)]
+struct Standing {
+    /// The number of each thread; the first has its turn.
+    numbers: VecDeque<u64>,
+    last: u64,
+}
+
+/// The place of a thread in the line, which it leaves by dropping this.
+pub(super) struct Place<'a> {
+    line: &'a Line,
+    number: u64,
+}
+
+impl Line {
+    /// Goes to the end of the line.
+    pub(super) fn join(&self) -> Place<'_> {
+        let mut standing = self.lock();
+        standing.last += 1;
+        let number = standing.last;
+        standing.numbers.push_back(number);
+        Place { line: self, number }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place<'_> {
+    /// Waits until it is the turn of this thread, or the deadline has passed. Returns true if it is. In vain the place is kept.
+    pub(super) fn await_turn(&self, deadline: Option<Instant>) -> bool {
+        let mut standing = self.line.lock();
+        loop {
+            if standing.numbers.front() == Some(&self.number) {
+                return true;
+            }
+            standing = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+                Some(left) if left.is_zero() => return false,
+                Some(left) => self.line.moved.wait_timeout(standing, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.line.moved.wait(standing).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut standing = self.line.lock();
+        standing.numbers.retain(|number| *number != self.number);
+        let is_empty = standing.numbers.is_empty();
+        drop(standing);
+        if !is_empty {
+            self.line.moved.notify_all();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn turns_are_taken_in_the_order_in_which_threads_came_and_those_that_left_are_passed_over() {
+        let line = Line::default();
+        let [first, second, third, fourth] = [(); 4].map(|()| line.join());
+        let is_turn_of = |place: &Place<'_>| place.await_turn(Some(Instant::now()));
+        assert!(is_turn_of(&first) && !is_turn_of(&second) && !is_turn_of(&fourth));
+        drop(second);
+        drop(first);
+        assert!(is_turn_of(&third) && !is_turn_of(&fourth));
+        drop(third);
+        assert!(is_turn_of(&fourth));
+    }
+
+    #[test]
+    fn who_waits_is_called_when_its_turn_comes() {
+        let line = Line::default();
+        let first = line.join();
+        std::thread::scope(|scope| {
+            let others: Vec<_> = (0..4)
+                .map(|number| {
+                    let place = line.join();
+                    let deadline = Instant::now() + Duration::from_secs(30);
+                    scope.spawn(move || place.await_turn((number % 2 == 0).then_some(deadline)))
+                })
+                .collect();
+            drop(first);
+            assert!(others.into_iter().all(|other| other.join().expect("no panic")));
+        });
+    }
+}
