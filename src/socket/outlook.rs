@@ -262,7 +262,8 @@ fn why_not(endpoint: &EndpointInfo) -> String {
     };
     let what = match cause {
         Cause::System(error) => match error.kind() {
-            io::ErrorKind::ConnectionRefused => format!("connection refused by {at}"),
+            // With a text of its own it says more.
+            io::ErrorKind::ConnectionRefused if error.get_ref().is_none() => format!("connection refused by {at}"),
             io::ErrorKind::TimedOut if endpoint.address.is_some() => format!("no answer from {at}"),
             io::ErrorKind::NotFound if error.raw_os_error().is_some() => format!("there is no {at}"),
             _ if endpoint.address.is_some() => format!("{at}: {error}"),

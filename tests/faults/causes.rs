@@ -242,3 +242,17 @@ fn a_request_whose_server_went_away_says_so() {
         assert_eq!(io::Error::from(error).kind(), io::ErrorKind::TimedOut);
     }
 }
+
+#[test]
+fn an_ipc_path_that_is_no_socket_is_said_to_be_none() {
+    let folder = std::env::temp_dir().join(format!("wiremesh-causes-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("a file");
+    std::fs::write(&file, "text").unwrap();
+    for (path, what) in [(&file, "a file"), (&folder, "a directory")] {
+        let push = tried(Push::in_context(&Context::new()), &format!("ipc://{}", path.display()));
+        let error = push.wait_for_peers(1, Duration::from_millis(1)).unwrap_err().to_string();
+        assert!(error.contains(&format!("there is {what} that is not a socket")), "{error}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}

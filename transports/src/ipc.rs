@@ -99,7 +99,8 @@ impl Transport for Ipc {
     fn connect(&self, resolved: &str, options: &LinkOptions) -> io::Result<Box<dyn Stream>> {
         let target = Name::parse(resolved, Purpose::Connect)?.socket_address()?;
         let prepare = |socket: &socket2::Socket| buffers_and_priority(socket, options);
-        let socket = StreamSocket::connect(Domain::UNIX, &target, prepare)?;
+        let socket = StreamSocket::connect(Domain::UNIX, &target, prepare)
+            .map_err(|error| claim::without_socket(resolved, error))?;
         Ok(Box::new(IpcStream::new(socket, End::Connecting, resolved.into(), options)))
     }
 }

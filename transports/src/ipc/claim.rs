@@ -68,13 +68,7 @@ fn remove_dead(path: &str, turn: &FolderLocking) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other?,
     };
-    let what = match found.file_type() {
-        kind if kind.is_socket() => None,
-        kind if kind.is_dir() => Some("a directory"),
-        kind if kind.is_symlink() => Some("a symbolic link"),
-        _ => Some("a file"),
-    };
-    if let Some(what) = what {
+    if let Some(what) = kind_beside_socket(&found) {
         let message = format!("cannot bind {path:?}: there is {what} that is not a socket; it is left alone");
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
     }
@@ -184,6 +178,11 @@ impl FreshFolder {
 
     /// The folder of a path that `*` has become before, made anew: it went with the listener, and its owner may want the same path again.
     /// `None` for any other path, and where the folder is there.
+    ///
+    /// # Errors
+    ///
+    /// If something is there by that name that is no such folder: in a place where everybody may make one, whoever did could put another
+    /// socket in the place of ours.
     pub(super) fn again(path: &str) -> io::Result<Option<Self>> {
         let path = Path::new(path);
         let folder = path.parent().filter(|_| path.file_name().is_some_and(|name| name == SOCKET));
@@ -194,6 +193,14 @@ impl FreshFolder {
         sys::watch_forks()?;
         match DirBuilder::new().mode(0o700).create(folder) {
             Ok(()) => Ok(Some(Self { path: std::path::absolute(folder)?, made_in: sys::fork_generation() })),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let found = fs::symlink_metadata(folder)?;
+                if found.is_dir() && found.uid() == sys::user() && found.mode() & 0o777 == 0o700 {
+                    return Ok(None);
+                }
+                let message = format!("cannot bind {path:?}: {folder:?} is no folder that this user alone may enter");
+                Err(io::Error::new(io::ErrorKind::AlreadyExists, message))
+            }
             // Binding says what is wrong, if anything is.
             Err(_) => Ok(None),
         }
@@ -241,6 +248,25 @@ fn without_folder(path: &str, error: io::Error) -> io::Error {
     }
 }
 
+/// What the system found refused, if nobody can listen there: the file is no socket. Of an abstract name there is none.
+pub(super) fn without_socket(path: &str, error: io::Error) -> io::Error {
+    let found = fs::metadata(path).ok().filter(|_| error.kind() == io::ErrorKind::ConnectionRefused);
+    match found.and_then(|found| kind_beside_socket(&found)) {
+        Some(what) => io::Error::new(error.kind(), format!("there is {what} that is not a socket")),
+        None => error,
+    }
+}
+
+/// What is there, if it is no socket.
+fn kind_beside_socket(found: &Metadata) -> Option<&'static str> {
+    match found.file_type() {
+        kind if kind.is_socket() => None,
+        kind if kind.is_dir() => Some("a directory"),
+        kind if kind.is_symlink() => Some("a symbolic link"),
+        _ => Some("a file"),
+    }
+}
+
 fn in_use(path: &str, why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::AddrInUse, format!("cannot bind {path:?}: {why}"))
 }
@@ -272,6 +298,33 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
         drop(one);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_folder_is_used_again_only_if_this_user_alone_may_enter_it() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let base = tempfile::tempdir().unwrap();
+        let folder = base.path().join(format!("{FRESH}{:016x}", 7));
+        let path = folder.join(SOCKET).to_str().unwrap().to_owned();
+        let refused = || {
+            let error = FreshFolder::again(&path).expect_err("it is not ours");
+            assert!(error.to_string().contains("this user alone may enter"), "{error}");
+            assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        };
+        let real = base.path().join("somebody's");
+        DirBuilder::new().mode(0o700).create(&real).unwrap();
+        symlink(&real, &folder).unwrap();
+        refused();
+        fs::remove_file(&folder).unwrap();
+        fs::write(&folder, "").unwrap();
+        refused();
+        fs::remove_file(&folder).unwrap();
+        let made = FreshFolder::again(&path).unwrap().expect("it is made");
+        assert!(FreshFolder::again(&path).unwrap().is_none(), "it is there");
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o770)).unwrap();
+        refused();
+        drop(made);
+        assert!(!folder.exists());
     }
 
     #[test]

@@ -39,4 +39,5 @@ pub use unix::receive;
 #[cfg(unix)]
 pub(crate) use unix::{
     FolderLock, FolderLocking, interface_addresses, interface_index, is_unanswered, peer_credentials, unacknowledged,
+    user,
 };
