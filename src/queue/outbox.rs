@@ -334,7 +334,7 @@ impl Outbox {
         if condensed.bytes() > 0 {
             let piece = Piece::changes(condensed);
             self.changes.add(piece.change_load().unwrap_or_default());
-            self.sealed.push_back(piece);
+            self.append(piece);
         }
         self.change_limit = 2 * self.changes.total();
     }
@@ -343,8 +343,9 @@ impl Outbox {
     /// pieces, and stays by itself.
     fn append(&mut self, piece: Piece) {
         let back = self.sealed.back_mut().filter(|_| self.greetings == 0 && piece.may_join());
-        if !back.is_some_and(|back| back.join(piece.as_slice(), piece.messages)) {
-            self.sealed.push_back(piece);
+        match back.is_some_and(|back| back.join(piece.as_slice(), piece.messages)) {
+            true => {}
+            false => self.sealed.push_back(piece),
         }
     }
 
