@@ -23,6 +23,7 @@
 //! | `names.rs` | names whose server does not answer |
 //! | `nobody_receives.rs` | what is sent to sockets on which nobody receives |
 //! | `order.rs` | order across reconnects, and the right moment to say READY |
+//! | `line.rs` | uses of one endpoint in a row that wait for one another |
 //! | `untaken.rs` | a message that its peer will not take |
 //! | `outage.rs` | when the clients of a server that was gone for a second are back |
 //! | `old_peers.rs` | peers that close without a word |
@@ -57,6 +58,8 @@ mod frames;
 mod handling;
 #[path = "faults/identity.rs"]
 mod identity;
+#[path = "faults/line.rs"]
+mod line;
 #[path = "faults/order.rs"]
 mod order;
 #[path = "faults/outage.rs"]

@@ -29,32 +29,14 @@ pub(crate) struct Dialer {
     pub(crate) unheard: Unheard,
     /// Whether a connection has ever been up.
     pub(crate) was_up: bool,
+    /// When the look-up, or the attempt at an address, began that is under way or was the last.
+    pub(crate) begun: Instant,
     /// The last attempt that ended was answered at its address.
     pub(crate) answered: bool,
     /// The endpoint was closed; it goes on only to deliver what is queued.
     pub(crate) closing: bool,
     /// How long it may do so, unless the whole socket is closed.
     pub(crate) lingering: Option<Lingering>,
-    /// Its place among those of the same name that were closed and still deliver.
-    pub(crate) turn: Turn,
-}
-
-/// Endpoints of one name and token connect one after the other, so that their peer reads what each has sent before what the next one
-/// sends, and never sees two connections with one token.
-#[derive(Default)]
-pub(crate) struct Turn {
-    /// The one it waits for.
-    pub(crate) before: Option<Before>,
-    /// The one that waits for it.
-    pub(crate) next: Option<Key>,
-}
-
-/// The dialer that another one waits for.
-pub(crate) struct Before {
-    pub(crate) key: Key,
-    /// How long the wait goes on. Not limited as long as that one waits itself, or nobody is at the address: to begin then would change
-    /// the order and deliver nothing sooner.
-    pub(crate) patience: Option<Lingering>,
 }
 
 /// What a dialer is doing.
@@ -74,6 +56,22 @@ impl Dialer {
     /// The token its connections announce, if they announce anything.
     pub(crate) fn token(&self) -> Option<Token> {
         Some(self.settings.protocol.announcement.as_ref()?.token)
+    }
+
+    /// Has its connections announce that token from now on, if they announce anything.
+    pub(crate) fn announce(&mut self, token: Option<Token>) {
+        let Some(token) = token.filter(|token| self.token().is_some_and(|ours| ours != *token)) else { return };
+        let settings = Arc::make_mut(&mut self.settings);
+        if let Some(announcement) = &mut Arc::make_mut(&mut settings.protocol).announcement {
+            announcement.token = token;
+        }
+    }
+
+    /// Whether its connections may take another way than those of another endpoint of the same name, and so find somebody where those
+    /// never will. A source address is part of the name, and no other option has a say in where a connection goes.
+    pub(crate) fn takes_another_way(&self, other: &Dialer) -> bool {
+        let (link, other) = (&self.settings.link, &other.settings.link);
+        link.bind_to_device != other.bind_to_device || link.ipv6 != other.ipv6
     }
 
     /// How long to wait before the next round; `None` when there is to be none. `random` is any number.
@@ -211,11 +209,11 @@ mod tests {
             candidates: Vec::new(),
             failures: 0,
             was_up: false,
+            begun: Instant::now(),
             answered: false,
             closing: false,
             lingering: None,
             unheard: Unheard::default(),
-            turn: Turn::default(),
         }
     }
 

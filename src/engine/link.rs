@@ -66,7 +66,7 @@ pub(crate) struct Link {
     /// What came has been thrown away unread, because nobody receives any more and the peer waited for us: the machine reads no
     /// further, and more is thrown away only while the peer waits.
     pub(crate) deaf: bool,
-    /// It was accepted and counts among the connections that are past their handshake.
+    /// It was accepted, and its peer has a place in the socket: it counts among the connections that are past their handshake.
     pub(crate) admitted: bool,
     /// It was accepted although there was no place for it beside those that count: until when it may take to become ready.
     pub(crate) spare: Option<Instant>,

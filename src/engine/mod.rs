@@ -17,6 +17,7 @@
 //! | `reactor/closing.rs` | the end of an endpoint or of the socket |
 //! | `link.rs` | one connection: a stream and its protocol machine |
 //! | `dialer.rs`, `listener.rs` | connecting with backoff; accepting with limits |
+//! | `line.rs` | uses of one endpoint in a row: who waits for whom |
 //! | `unheard.rs` | peers that close without a word |
 //! | `resolver.rs` | names are looked up elsewhere |
 //! | `shortage.rs` | descriptors run short: whoever needs one waits for those that closed sockets give back |
@@ -28,6 +29,7 @@ mod answers;
 pub(crate) mod contain;
 pub(crate) mod dialer;
 pub(crate) mod lease;
+mod line;
 pub(crate) mod link;
 pub(crate) mod listener;
 pub(crate) mod port;

@@ -11,7 +11,8 @@ mod reading;
 mod replaying;
 mod returning;
 
-use super::dialer::{Dialer, Dialing, Jitter, Turn};
+use super::dialer::{Dialer, Dialing, Jitter};
+use super::line::Lines;
 use super::link::{Link, Origin, State};
 use super::listener::{Binding, SharedListener};
 use super::port::{Command, Habit};
@@ -45,6 +46,8 @@ pub(crate) struct Reactor {
     more: bool,
     links: Slab<Link>,
     dialers: Slab<Dialer>,
+    /// Which of them wait for which.
+    lines: Lines,
     bindings: Slab<Binding>,
     /// How many of the links were accepted and are past their handshake.
     admitted: usize,
@@ -199,6 +202,7 @@ impl Reactor {
             prefix,
             links: Slab::new(),
             dialers: Slab::new(),
+            lines: Lines::new(),
             bindings: Slab::new(),
             admitted: 0,
             endpoints: HashMap::new(),
@@ -386,18 +390,13 @@ impl Reactor {
                     candidates: Vec::new(),
                     failures: 0,
                     was_up: false,
+                    begun: Instant::now(),
                     answered: false,
                     closing: false,
                     lingering: None,
                     unheard: Unheard::default(),
-                    turn: Turn::default(),
                 };
-                let key = self.dialers.insert(dialer);
-                self.endpoints.insert(id, Origin::Dialer(key));
-                match before.and_then(|id| self.predecessor(key, id)) {
-                    Some(before) => self.queue_up(host, key, before),
-                    None => self.resolve(host, key),
-                }
+                self.dial(host, dialer, before);
             }
             Command::Resolved { dialer, addresses } => self.resolved(host, dialer, addresses),
             Command::Resume(peer) => {
@@ -648,6 +647,9 @@ impl Reactor {
     }
 
     fn come_up(&mut self, host: &dyn Host, key: Key, now: Instant) {
+        if self.has_ended(key) {
+            self.end_link(host, key, now);
+        }
         let Some(link) = self.links.get_mut(key) else { return };
         let State::Settling(description) = std::mem::replace(&mut link.state, State::Handshaking) else { return };
         let reconnected = match link.origin {
@@ -760,7 +762,7 @@ impl Reactor {
         };
         match link.origin {
             Origin::Listener(binding) => {
-                if let Some(peer) = link.peer {
+                if let Some(peer) = link.peer.filter(|_| link.admitted) {
                     self.detach(host, peer, Departure::Gone);
                 }
                 tell(host);

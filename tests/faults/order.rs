@@ -1,14 +1,15 @@
 //! Order across reconnects: what the receiver has not read of an old connection comes before what comes over the new one. And
 //! connections that are accepted say READY only once their peer has a place.
 
+use crate::support::measure::limit_descriptors;
 use crate::support::raw::{Raw, command, frame, greeting, property, ready};
-use crate::support::{Over, PATIENCE, eventually, holds_within, is_full};
+use crate::support::{Over, PATIENCE, alone, eventually, holds_within, is_full};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use wiremesh::{AnySocket, Context, Dealer, Event, EventKind, Message, Pull, Push, Router, SocketKind};
+use wiremesh::{AnySocket, Context, Dealer, Endpoint, Event, EventKind, Message, Pull, Push, Router, SocketKind};
 
 /// Passes octets on between two addresses, until it is cut.
 pub(crate) struct Relay {
@@ -67,7 +68,7 @@ impl Relay {
     }
 }
 
-fn number(message: &Message) -> u32 {
+pub(crate) fn number(message: &Message) -> u32 {
     let body = message.iter().last().expect("a frame");
     u32::from_be_bytes(body.get(..4).and_then(|octets| octets.try_into().ok()).expect("a number"))
 }
@@ -266,6 +267,59 @@ fn what_came_over_a_connection_of_an_endpoint_that_was_closed_is_read_before_wha
     }
 }
 
+/// A DEALER with a peer of that token, which has read nothing of what was written to it; it does not all fit into its system.
+fn unread_dealer(token: u8) -> (Dealer, Endpoint, Raw) {
+    let dealer = Dealer::in_context(&Context::new());
+    let endpoint = dealer.bind("tcp://127.0.0.1:*").expect("bound");
+    let mut peer = greet(endpoint.as_str(), &ready_with_token("DEALER", token));
+    hear_ready(&mut peer);
+    (0..UNREAD).for_each(|_| dealer.send(vec![0; 100_000]).expect("accepted"));
+    dealer.flush(PATIENCE).expect("written");
+    (dealer, endpoint, peer)
+}
+
+const UNREAD: usize = 4;
+
+/// It sends something to a connection that is not read any more, and a newcomer gets its READY; then reads all that was written to it.
+fn stays_beside(mut peer: Raw, mut newcomer: Raw, ready: &[u8]) {
+    peer.write_all(&frame(false, b"late")).expect("open");
+    newcomer.write_all(ready).expect("open");
+    let mut header = [0; 2];
+    newcomer.read_exact(&mut header).expect("a READY");
+    newcomer.read_exact(&mut vec![0; header[1].into()]).expect("its body");
+    peer.read_exact(&mut vec![0; UNREAD * (9 + 100_000)]).expect("all that was written before");
+}
+
+/// Connects and hears the greeting. What was asked of the socket before is done then.
+fn knock(endpoint: &Endpoint) -> Raw {
+    let mut raw = Raw::connect(endpoint.as_str()).expect("a listener");
+    raw.write_all(&greeting()).expect("open");
+    raw.read_exact(&mut [0; 64]).expect("a greeting");
+    raw
+}
+
+#[test]
+fn a_clone_of_a_peer_whose_endpoint_was_closed_takes_nothing_of_what_was_sent_to_that() {
+    let (dealer, endpoint, first) = unread_dealer(7);
+    dealer.unbind(&endpoint).expect("bound");
+    dealer.bind(&endpoint).expect("free");
+    stays_beside(first, knock(&endpoint), &ready_with_token("DEALER", 7));
+}
+
+#[test]
+fn nor_does_one_that_came_before_the_endpoint_was_closed() {
+    let (dealer, endpoint, first) = unread_dealer(7);
+    let other = dealer.bind("tcp://127.0.0.1:*").expect("bound");
+    let mut clone = knock(&other);
+    clone.write_all(&ready_with_token("DEALER", 7)).expect("open");
+    // It waits now until the first one has answered whether it is still there.
+    knock(&other);
+    dealer.unbind(&endpoint).expect("bound");
+    let third = dealer.bind("tcp://127.0.0.1:*").expect("bound");
+    knock(&third);
+    stays_beside(first, clone, &[]);
+}
+
 // ----- endpoints that are used again -----
 
 /// Two ends, the second of which connects.
@@ -451,284 +505,6 @@ fn over_inproc_what_is_sent_while_an_endpoint_is_connected_again_is_not_lost_and
     });
 }
 
-/// Accepts a connection of one of our ends and hears its READY; the connection, and the token it announces.
-fn token_of_next(listener: &TcpListener, kind: &str) -> (Raw, [u8; 16]) {
-    let mut raw = Raw::accepted(listener.accept().expect("a connection").0);
-    raw.write_all(&[&greeting()[..], &ready_with_token(kind, 9)].concat()).expect("open");
-    let body = hear_ready(&mut raw);
-    let name = body.windows(10).position(|octets| octets == b"X-Wiremesh").expect("one of ours");
-    // The length of the value, version, flags, and the largest message come before.
-    (raw, *body[name + 10 + 4 + 10..].first_chunk().expect("a token"))
-}
-
-/// A PUSH with a message of 32 MiB, of which its peer has read nothing, and the connection over which that goes.
-struct Unread {
-    old: Raw,
-    token: [u8; 16],
-    listener: TcpListener,
-    endpoint: String,
-    push: Push,
-}
-
-impl Unread {
-    fn new() -> Unread {
-        let push = Push::in_context(&Context::new());
-        let (listener, endpoint) = listener();
-        push.connect(&endpoint).expect("good");
-        let (old, token) = token_of_next(&listener, "PULL");
-        push.send(vec![1; 32 << 20]).expect("accepted");
-        Unread { old, token, listener, endpoint, push }
-    }
-
-    fn connect_again(&self) {
-        self.push.disconnect(&self.endpoint).expect("connected");
-        self.push.connect(&self.endpoint).expect("good");
-    }
-
-    /// Reads what was sent before.
-    fn read_old(&mut self) {
-        let mut long = vec![0; 9 + (32 << 20)];
-        self.old.read_exact(&mut long).expect("a message");
-        assert!(long[9..].iter().all(|octet| *octet == 1));
-    }
-
-    /// The token under which it is connected once more, over which that message comes.
-    fn token_of(&self, message: &[u8; 5]) -> [u8; 16] {
-        let (mut new, token) = token_of_next(&self.listener, "PULL");
-        let mut sent = [0; 5];
-        new.read_exact(&mut sent).expect("a message");
-        assert_eq!(&sent, message);
-        token
-    }
-}
-
-fn listener() -> (TcpListener, String) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let endpoint = format!("tcp://{}", listener.local_addr().expect("bound"));
-    (listener, endpoint)
-}
-
-#[test]
-fn a_token_is_of_a_socket_and_an_endpoint_and_no_two_connections_at_a_time_have_one() {
-    let context = Context::new();
-    let (push, other) = (Push::in_context(&context), Push::in_context(&context));
-    let ((first, endpoint), (second, elsewhere)) = (listener(), listener());
-    let connect = |push: &Push, listener: &TcpListener, endpoint: &str| {
-        push.connect(endpoint).expect("good");
-        token_of_next(listener, "PULL")
-    };
-    let (_once, token) = connect(&push, &first, &endpoint);
-    let others =
-        [connect(&push, &first, &endpoint), connect(&push, &second, &elsewhere), connect(&other, &first, &endpoint)];
-    for (other, what) in others.iter().zip(["connected twice at a time", "another endpoint", "another socket"]) {
-        assert_ne!(other.1, token, "{what}");
-    }
-    push.disconnect(&endpoint).expect("connected");
-    let (lost, its) = connect(&push, &first, &endpoint);
-    assert_eq!(its, token, "it is connected again");
-    drop(lost);
-    assert_eq!(token_of_next(&first, "PULL").1, token, "it comes back");
-}
-
-#[test]
-fn an_endpoint_whose_old_connection_delivers_nothing_is_connected_again_under_another_token() {
-    let mut unread = Unread::new();
-    unread.connect_again();
-    unread.push.send("new").expect("accepted");
-    assert_ne!(unread.token_of(b"\x00\x03new"), unread.token);
-    // What was sent before is still delivered.
-    unread.read_old();
-}
-
-#[test]
-fn so_it_is_where_the_endpoint_was_connected_and_closed_once_more_in_between() {
-    let mut unread = Unread::new();
-    unread.connect_again();
-    unread.push.disconnect(&unread.endpoint).expect("connected");
-    eventually(PATIENCE, "it is gone before its turn has come", || unread.push.peers().len() == 1);
-    unread.push.connect(&unread.endpoint).expect("good");
-    assert_ne!(token_of_next(&unread.listener, "PULL").1, unread.token, "the old connection is there yet");
-    unread.read_old();
-}
-
-#[test]
-fn nor_has_one_that_is_connected_after_both_the_token_of_the_old_connection() {
-    let unread = Unread::new();
-    let connect_again = |message: &str| {
-        unread.connect_again();
-        unread.push.send(message).expect("accepted");
-    };
-    connect_again("2nd");
-    // The third one is to wait for the second one still when that waits for the first one no longer.
-    unread.listener.set_nonblocking(true).expect("a socket");
-    let begin = Instant::now();
-    while begin.elapsed() < Duration::from_secs(2) {
-        assert!(unread.listener.accept().is_err(), "the second one waits");
-        std::thread::yield_now();
-    }
-    unread.listener.set_nonblocking(false).expect("a socket");
-    connect_again("3rd");
-    for sent in [b"\x00\x032nd", b"\x00\x033rd"] {
-        assert_ne!(unread.token_of(sent), unread.token, "the first connection is still there");
-    }
-}
-
-/// Whether a connection comes within that time.
-fn comes_within(listener: &TcpListener, limit: Duration) -> Option<Raw> {
-    listener.set_nonblocking(true).expect("a socket");
-    let mut came = None;
-    holds_within(limit, || {
-        came = listener.accept().ok();
-        came.is_some()
-    });
-    listener.set_nonblocking(false).expect("a socket");
-    came.map(|(stream, _)| {
-        stream.set_nonblocking(false).expect("a socket");
-        Raw::accepted(stream)
-    })
-}
-
-#[test]
-fn of_three_uses_of_an_endpoint_the_last_waits_for_the_second_also_where_both_have_waited_long_for_the_first() {
-    let context = Context::new();
-    let push = Push::in_context(&context);
-    let (listener, endpoint) = listener();
-    push.connect(&endpoint).expect("good");
-    let (mut old, token) = token_of_next(&listener, "PULL");
-    push.send(vec![1; 32 << 20]).expect("accepted");
-    for message in ["2nd", "3rd"] {
-        push.disconnect(&endpoint).expect("connected");
-        push.connect(&endpoint).expect("good");
-        push.send(message).expect("accepted");
-    }
-    // The first one delivers nothing, and the second one begins. It cannot deliver anything yet.
-    let mut second = comes_within(&listener, PATIENCE).expect("the second one begins");
-    assert!(comes_within(&listener, Duration::from_millis(700)).is_none(), "the third one waits for the second one");
-    second.write_all(&[&greeting()[..], &ready_with_token("PULL", 9)].concat()).expect("open");
-    hear_ready(&mut second);
-    let mut message = [0; 5];
-    second.read_exact(&mut message).expect("a message");
-    assert_eq!(&message, b"\x00\x032nd");
-    let (mut third, its) = token_of_next(&listener, "PULL");
-    assert_ne!(its, token, "the first connection is still there");
-    third.read_exact(&mut message).expect("a message");
-    assert_eq!(&message, b"\x00\x033rd");
-    // Else the context would wait for it.
-    assert!(old.is_closed_within(PATIENCE));
-}
-
-#[test]
-fn an_endpoint_whose_peer_turns_out_to_be_foreign_is_connected_again_at_once() {
-    let context = Context::new();
-    let push = Push::in_context(&context);
-    let (listener, endpoint) = listener();
-    push.connect(&endpoint).expect("good");
-    push.send(vec![1; 32 << 20]).expect("accepted");
-    push.disconnect(&endpoint).expect("connected");
-    push.connect(&endpoint).expect("good");
-    push.send("new").expect("accepted");
-    // It does not read what was sent before.
-    let mut old = comes_within(&listener, PATIENCE).expect("the first one");
-    old.write_all(&[&greeting()[..], &ready("PULL")].concat()).expect("open");
-    let mut new = comes_within(&listener, Duration::from_secs(2)).expect("the second one waits for nothing");
-    new.shake_hands("PULL").expect("open");
-    let mut message = [0; 5];
-    new.read_exact(&mut message).expect("a message");
-    assert_eq!(&message, b"\x00\x03new");
-    // Else the context would wait for it.
-    assert!(old.is_closed_within(PATIENCE));
-}
-
-#[test]
-fn what_was_sent_by_several_uses_of_an_endpoint_comes_in_order_however_late_its_peer_is_there() {
-    let (context, other) = (Context::new(), Context::new());
-    let push = Push::builder().context(&context).reconnect_max(Duration::from_millis(200)).build().expect("good");
-    let monitor = push.monitor();
-    let endpoint = Over::Ipc.fixed();
-    push.connect(&endpoint).expect("good");
-    for message in 1..=5_u32 {
-        push.send(message.to_be_bytes().to_vec()).expect("accepted");
-        push.disconnect(&endpoint).expect("connected");
-        push.connect(&endpoint).expect("good");
-    }
-    push.send(6_u32.to_be_bytes().to_vec()).expect("accepted");
-    // Longer than any of them waits for one that delivers nothing to a peer that is there.
-    let (begin, mut tried) = (Instant::now(), Vec::new());
-    while begin.elapsed() < Duration::from_secs(6) {
-        let Some(event) = monitor.recv_timeout(Duration::from_millis(100)) else { continue };
-        if matches!(event.kind, EventKind::Closed(_)) && !tried.contains(&event.peer) {
-            tried.push(event.peer);
-        }
-    }
-    assert_eq!(tried.len(), 1, "one at a time");
-    let pull = Pull::in_context(&other);
-    pull.bind(&endpoint).expect("free");
-    let numbers: Vec<u32> = (0..6).map(|_| number(&pull.recv_timeout(PATIENCE).expect("none is lost"))).collect();
-    assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
-}
-
-#[test]
-fn connecting_again_to_an_absent_peer_tries_at_once_and_tells_what_came_of_it() {
-    let (context, other) = (Context::new(), Context::new());
-    let push = Push::builder()
-        .context(&context)
-        .reconnect_interval(Duration::from_secs(600))
-        .reconnect_max(Duration::from_secs(600))
-        .build()
-        .expect("good");
-    let endpoint = Over::Ipc.fixed();
-    push.connect(&endpoint).expect("good");
-    push.send(1_u32.to_be_bytes().to_vec()).expect("accepted");
-    let has_failed = || push.endpoints().first().is_some_and(|endpoint| endpoint.attempts > 0);
-    eventually(PATIENCE, "nobody is there", has_failed);
-    for message in 2..=3_u32 {
-        push.disconnect(&endpoint).expect("connected");
-        push.connect(&endpoint).expect("good");
-        push.send(message.to_be_bytes().to_vec()).expect("accepted");
-        eventually(Duration::from_secs(3), "why it is not connected is told", has_failed);
-    }
-    let pull = Pull::in_context(&other);
-    pull.bind(&endpoint).expect("free");
-    push.disconnect(&endpoint).expect("connected");
-    push.connect(&endpoint).expect("good");
-    for message in 1..=3 {
-        assert_eq!(number(&pull.recv_timeout(PATIENCE).expect("none is lost")), message);
-    }
-}
-
-#[test]
-fn an_endpoint_that_waits_for_its_last_use_is_not_given_up_as_long_as_that_delivers_something() {
-    const LONG: usize = 32 << 20;
-    let context = Context::new();
-    let patience = Duration::from_millis(500);
-    let push = Push::builder().context(&context).linger_patience(patience).build().expect("good");
-    let (listener, endpoint) = listener();
-    push.connect(&endpoint).expect("good");
-    let (mut old, _) = token_of_next(&listener, "PULL");
-    push.send(vec![1; LONG]).expect("accepted");
-    push.disconnect(&endpoint).expect("connected");
-    push.connect(&endpoint).expect("good");
-    push.send("new").expect("accepted");
-    push.disconnect(&endpoint).expect("connected");
-    // It reads for four times the patience.
-    let (begin, mut left, mut chunk) = (Instant::now(), 9 + LONG, vec![0; LONG / 80]);
-    while left > 0 {
-        let wanted = left.min(chunk.len());
-        old.read_exact(&mut chunk[..wanted]).expect("a message");
-        left -= wanted;
-        let read = 9 + LONG - left;
-        let due = patience.mul_f64(4.0 * read as f64 / LONG as f64);
-        std::thread::sleep(due.saturating_sub(begin.elapsed()));
-    }
-    let mut new = comes_within(&listener, PATIENCE).expect("the second one begins");
-    new.write_all(&[&greeting()[..], &ready_with_token("PULL", 9)].concat()).expect("open");
-    hear_ready(&mut new);
-    let mut message = [0; 5];
-    new.read_exact(&mut message).expect("a message");
-    assert_eq!(&message, b"\x00\x03new");
-    assert_eq!(push.stats().dropped.total(), 0);
-}
-
 // ----- the right moment to say READY -----
 
 #[test]
@@ -745,12 +521,19 @@ fn an_accepted_connection_of_any_kind_keeps_its_ready_until_its_peer_is_ready() 
     ] {
         let socket = AnySocket::in_context(kind, &context);
         let endpoint = socket.bind("tcp://127.0.0.1:*").expect("bound");
-        let mut raw = Raw::connect(endpoint.as_str()).expect("a listener");
         let mut theirs = [0; 64];
-        raw.read_exact(&mut theirs).expect("a greeting");
-        raw.write_all(&greeting()).expect("open");
-        raw.set_read_timeout(Duration::from_millis(30));
-        assert!(raw.read(&mut [0; 1]).is_err(), "{kind} says READY first");
+        let mut raw = loop {
+            let mut raw = Raw::connect(endpoint.as_str()).expect("a listener");
+            raw.read_exact(&mut theirs).expect("a greeting");
+            let begin = Instant::now();
+            raw.write_all(&greeting()).expect("open");
+            raw.set_read_timeout(Duration::from_millis(30));
+            if raw.read(&mut [0; 1]).is_err() {
+                break raw;
+            }
+            // It waits no longer, and we have not looked in time.
+            assert!(begin.elapsed() >= Duration::from_millis(300), "{kind} says READY first");
+        };
         raw.write_all(&ready(peer)).expect("open");
         raw.set_read_timeout(PATIENCE);
         let mut start = [0; 8];
@@ -838,6 +621,41 @@ fn clients_that_come_all_at_once_do_not_evict_one_another_before_they_had_time()
     }
     assert!(accepted <= CLIENTS * 3 / 2, "{accepted} connections of {CLIENTS} clients");
     drop(pushes);
+}
+
+/// Its end looks at one connection after the other, over many turns.
+#[test]
+fn a_socket_that_closes_lets_nobody_in_any_more() {
+    const PEERS: usize = 700;
+    const NEWCOMERS: usize = 100;
+    let _turn = alone();
+    limit_descriptors(4 * (PEERS + NEWCOMERS) as u64);
+    let pull = Pull::in_context(&Context::new());
+    let endpoint = pull.bind(Over::Ipc.wildcard()).expect("bound");
+    let _peers: Vec<Raw> = (0..PEERS)
+        .map(|_| {
+            let mut peer = Raw::connect(endpoint.as_str()).expect("a listener");
+            peer.shake_hands("PUSH").expect("a handshake");
+            peer
+        })
+        .collect();
+    pull.wait_for_peers(PEERS, PATIENCE).expect("all are there");
+    let mut newcomers: Vec<Raw> = (0..NEWCOMERS).map(|_| knock(&endpoint)).collect();
+    let monitor = pull.monitor();
+    let came = std::thread::scope(|scope| {
+        let events = scope.spawn(|| {
+            let events = std::iter::from_fn(|| monitor.recv_timeout(PATIENCE));
+            events.filter(|event| matches!(event.kind, EventKind::HandshakeSucceeded)).count()
+        });
+        pull.close();
+        for newcomer in &mut newcomers {
+            // Some are closed already.
+            let _ = newcomer.write_all(&[ready("PUSH"), frame(false, b"message")].concat());
+        }
+        events.join().expect("no panic")
+    });
+    assert_eq!((came, monitor.is_stopped(), monitor.lost()), (0, true, 0));
+    assert!(newcomers.iter_mut().all(|newcomer| newcomer.is_closed_within(PATIENCE)));
 }
 
 #[test]

@@ -144,7 +144,7 @@ impl Reactor {
         }
     }
 
-    fn end_link(&mut self, host: &dyn Host, key: Key, now: Instant) {
+    pub(super) fn end_link(&mut self, host: &dyn Host, key: Key, now: Instant) {
         let Some(link) = self.links.get_mut(key) else { return };
         link.closing = true;
         self.settle_link(host, key, now);
@@ -218,10 +218,8 @@ impl Reactor {
             }
             Some(None) => return,
         };
-        let first = scope.and_then(|id| self.first_in_line(id)).and_then(|first| first.lingering.as_ref());
-        let moved = first.map(|lingering| lingering.since);
+        let moved = scope.and_then(|id| self.moved_in_line(host, id, now));
         let Some(lingering) = self.lingering_of(scope) else { return };
-        // As long as the one whose turn it is gets something delivered, those behind it are not late.
         lingering.since = moved.map_or(lingering.since, |moved| moved.max(lingering.since));
         if lingering.is_over(now, progress) {
             self.ending.push_back(Ending { scope, stage: Stage::Expired });
@@ -363,7 +361,7 @@ pub(crate) struct Lingering {
     linger: Linger,
     /// A number that changes while something moves, and since when it has not.
     progress: Option<u64>,
-    since: Instant,
+    pub(super) since: Instant,
     /// When it is looked at again.
     pub(super) due: Option<Instant>,
 }
@@ -372,7 +370,7 @@ impl Lingering {
     /// A patient end is looked at so often while it waits in vain.
     const LOOKS: u32 = 8;
 
-    pub(super) fn new(linger: Linger, now: Instant) -> Lingering {
+    pub(crate) fn new(linger: Linger, now: Instant) -> Lingering {
         Lingering { linger, progress: None, since: now, due: None }
     }
 
@@ -383,8 +381,16 @@ impl Lingering {
         }
     }
 
+    /// Takes note of what moves.
+    pub(super) fn note(&mut self, now: Instant, progress: u64) {
+        if self.progress.replace(progress) != Some(progress) {
+            self.since = now;
+        }
+    }
+
     /// A look: whether it has lingered long enough.
     pub(super) fn is_over(&mut self, now: Instant, progress: u64) -> bool {
+        self.note(now, progress);
         let patience = match self.linger {
             Linger::Forever => return false,
             Linger::Until(end) => {
@@ -397,9 +403,6 @@ impl Lingering {
         // A process that was stopped could not have written anything: only the time in which it ran counts.
         let stopped = self.due.map_or(Duration::ZERO, |due| now.saturating_duration_since(due).saturating_sub(step));
         self.since = (self.since + stopped).min(now);
-        if self.progress.replace(progress) != Some(progress) {
-            self.since = now;
-        }
         let end = self.since.checked_add(patience);
         self.due = end.map(|end| end.min(now + step));
         end.is_some_and(|end| end <= now)

@@ -3,7 +3,7 @@
 
 use super::closing::{Linger, Lingering};
 use super::{Loss, Reactor, Ready, Timer, token};
-use crate::engine::dialer::{Before, Dialer, Dialing, Turn};
+use crate::engine::dialer::{Dialer, Dialing};
 use crate::engine::link::{Link, Origin, State};
 use crate::engine::{Course, Departure, EndpointId, Host};
 use crate::event::{Cause, Event, EventKind};
@@ -18,51 +18,46 @@ use std::time::{Duration, Instant};
 use wiremesh_transports::Stream;
 
 impl Reactor {
-    /// The dialer behind which a new one with the same token has to wait, if the endpoint it is used after has one still. If that went
-    /// before its own turn came, the one it waited for may be there yet.
-    pub(super) fn predecessor(&self, key: Key, before: EndpointId) -> Option<Key> {
-        if let Some(Origin::Dialer(first)) = self.endpoints.get(&before) {
-            return Some(*first);
+    /// Takes up a new endpoint; `before` is the last one with its token.
+    pub(super) fn dial(&mut self, host: &dyn Host, dialer: Dialer, before: Option<EndpointId>) {
+        let (id, token) = (dialer.id, dialer.token());
+        let key = self.dialers.insert(dialer);
+        let before = before.and_then(|before| self.predecessor(before, token));
+        self.endpoints.insert(id, Origin::Dialer(key));
+        self.lines.join(key, token, before);
+        match before {
+            Some(_) => self.queue_up(host, key),
+            None => self.resolve(host, key),
         }
-        let token = self.dialers.get(key)?.token()?;
-        let is_last = |dialer: &Dialer| dialer.turn.next.is_none() && dialer.token() == Some(token);
-        self.dialers.iter().find(|(other, dialer)| *other != key && is_last(dialer)).map(|(other, _)| other)
+    }
+
+    /// The dialer behind which a new one with that token has to wait, if the endpoint it is used after has one still. If that went
+    /// before its own turn came, the one it waited for may be there yet.
+    fn predecessor(&self, before: EndpointId, token: Option<Token>) -> Option<Key> {
+        match self.endpoints.get(&before) {
+            Some(Origin::Dialer(key)) => Some(*key),
+            Some(Origin::Listener(_)) | None => self.lines.last_with(token?),
+        }
     }
 
     /// An endpoint is connected again while a connection of its last use may still deliver: it waits for that.
-    pub(super) fn queue_up(&mut self, host: &dyn Host, key: Key, before: Key) {
-        let token = match self.dialers.get_mut(before) {
-            Some(first) => {
-                first.turn.next = Some(key);
-                first.token()
-            }
-            None => {
-                self.resolve(host, key);
-                return;
-            }
-        };
-        if let Some(token) = token {
-            // That one may have got another since it was closed.
-            self.give_token(key, token);
-        }
-        if let Some(dialer) = self.dialers.get_mut(key) {
-            dialer.turn.before = Some(Before { key: before, patience: None });
+    fn queue_up(&mut self, host: &dyn Host, key: Key) {
+        if let Some(dialer) = self.dialers.get(key) {
             host.course(dialer.id, Course::Waiting);
         }
         if self.has_turn(host, key, Instant::now()) {
             self.resolve(host, key);
-        } else {
-            self.hurry(host, before);
+        } else if let Some(first) = self.lines.first(key) {
+            self.hurry(host, first);
         }
     }
 
     /// The application connects again and so wants an attempt now. It is the turn of the first in the line, which does not wait for its next round, nor
-    /// for an answer to an old attempt.
-    fn hurry(&mut self, host: &dyn Host, key: Key) {
-        let first = self.head_of(key);
-        let is_old = |link: &Link| matches!(link.state, State::Connecting { .. }) && link.opened.elapsed() >= LASTS;
-        if let Some(Dialing::Linked(link)) = self.dialers.get(first).map(|dialer| dialer.state) {
-            if self.links.get(link).is_some_and(is_old) {
+    /// for an answer to an old attempt, if it would make another one.
+    fn hurry(&mut self, host: &dyn Host, first: Key) {
+        let Some(dialer) = self.dialers.get(first) else { return };
+        if let (Dialing::Linked(link), Some(_)) = (dialer.state, dialer.settings.reconnect_interval) {
+            if self.hangs(first, Instant::now()) {
                 let error = io::Error::other("the attempt made way for a new one, as the endpoint was connected again");
                 self.lose(host, link, Loss::Link(error.into()));
             }
@@ -78,54 +73,45 @@ impl Reactor {
         }
     }
 
-    /// The first in the line in which a dialer waits, which is itself if it does not.
-    fn head_of(&self, key: Key) -> Key {
-        let mut first = key;
-        while let Some(before) = self.dialers.get(first).and_then(|dialer| dialer.turn.before.as_ref()) {
-            first = before.key;
-        }
-        first
-    }
-
-    /// The dialer for which an endpoint waits in the end.
-    pub(super) fn first_in_line(&self, id: EndpointId) -> Option<&Dialer> {
+    /// Since when an endpoint is not late that waits for another one: as long as the one whose turn it is gets something delivered, those
+    /// behind it are not, whatever its own linger says. `None` if it waits for nobody.
+    pub(super) fn moved_in_line(&mut self, host: &dyn Host, id: EndpointId, now: Instant) -> Option<Instant> {
         let Origin::Dialer(key) = *self.endpoints.get(&id)? else { return None };
-        self.dialers.get(self.head_of(key))
+        let first = self.lines.first(key).filter(|first| *first != key)?;
+        let first = self.dialers.get_mut(first)?;
+        let progress = first.peer.map_or(0, |peer| host.progress_of(Some(peer)));
+        let lingering = first.lingering.as_mut()?;
+        lingering.note(now, progress);
+        Some(lingering.since)
     }
 
     /// A look at the endpoint that one waits for, if any: whether it may begin. It does not as long as that one waits itself, as nobody is
     /// at its address, and as it gets something delivered to one of our ends.
     pub(super) fn has_turn(&mut self, host: &dyn Host, key: Key, now: Instant) -> bool {
-        let Some(dialer) = self.dialers.get(key) else { return false };
-        let Some(before) = dialer.turn.before.as_ref().map(|before| before.key) else { return true };
+        let Some(before) = self.lines.before(key) else { return true };
+        // A peer that does not know us by our token need not see one end before the other begins.
         let is_foreign = self.link_of_dialer(before).is_some_and(|link| link.is_up() && link.token.is_none());
-        let may_begin = match self.dialers.get(before) {
-            Some(first) if !is_foreign => {
-                // One that is reached in another way may find somebody where the first never will.
-                let delivers = first.answered || first.settings.link != dialer.settings.link;
-                let runs = delivers && first.turn.before.is_none();
-                let delivered = runs.then(|| self.delivered_by(host, before));
-                self.is_patience_over(key, now, delivered)
-            }
-            // A peer that does not know us by our token need not see one end before the other begins.
-            Some(_) | None => true,
-        };
+        let may_begin = is_foreign || self.is_patience_over(host, before, key, now);
         if may_begin {
-            self.leave_line(host, key);
+            self.begin_beside(host, key, now);
         }
         may_begin
     }
 
-    /// Whether an endpoint that waits has waited long enough while the number did not change that says what the one before delivers;
-    /// `None` if that cannot yet. If not, it is looked at again.
-    fn is_patience_over(&mut self, key: Key, now: Instant, delivered: Option<u64>) -> bool {
-        let Some(dialer) = self.dialers.get_mut(key) else { return false };
-        let Some(before) = &mut dialer.turn.before else { return true };
-        let Some(delivered) = delivered else {
-            (before.patience, dialer.state) = (None, Dialing::InLine);
+    /// Whether an endpoint has waited long enough while the one before it delivered nothing. If not, it is looked at again, or told.
+    fn is_patience_over(&mut self, host: &dyn Host, before: Key, key: Key, now: Instant) -> bool {
+        let is_second = self.lines.before(before).is_none();
+        let runs = is_second && self.may_find_somebody(before, key, now);
+        let delivered = if runs { self.delivered_by(host, before) } else { 0 };
+        let Some(patience) = self.lines.patience(key) else { return false };
+        if !runs {
+            patience.take_if(|_| is_second);
+            if let Some(dialer) = self.dialers.get_mut(key) {
+                dialer.state = Dialing::InLine;
+            }
             return false;
-        };
-        let patience = before.patience.get_or_insert_with(|| Lingering::new(Linger::Patience(PATIENCE), now));
+        }
+        let patience = patience.get_or_insert_with(|| Lingering::new(Linger::Patience(PATIENCE), now));
         let is_over = patience.is_over(now, delivered);
         match patience.due.filter(|_| !is_over) {
             Some(due) => self.look_at_turn(key, due),
@@ -134,25 +120,36 @@ impl Reactor {
         false
     }
 
-    /// An endpoint begins beside the one it waited for: so both are there at a time, and have a token each.
-    fn leave_line(&mut self, host: &dyn Host, key: Key) {
-        let Some(dialer) = self.dialers.get_mut(key) else { return };
-        let before = dialer.turn.before.take();
-        if let Some(token) = dialer.token() {
-            self.give_token(key, host.another_token(token));
-        }
-        if let Some(first) = before.and_then(|before| self.dialers.get_mut(before.key)) {
-            first.turn.next = None;
-        }
+    /// Whether the second in a line may find somebody if it begins: somebody is at the address of the first, or it is reached in another
+    /// way.
+    fn may_find_somebody(&self, first: Key, second: Key, now: Instant) -> bool {
+        let (Some(before), Some(dialer)) = (self.dialers.get(first), self.dialers.get(second)) else { return true };
+        before.answered && !self.hangs(first, now) || dialer.takes_another_way(before)
+    }
+
+    /// Whether nobody has answered for long what an endpoint asks now: a look-up, or an attempt at an address.
+    fn hangs(&self, key: Key, now: Instant) -> bool {
+        let Some(dialer) = self.dialers.get(key) else { return false };
+        let is_asking = match dialer.state {
+            Dialing::Resolving => true,
+            Dialing::Linked(link) => {
+                self.links.get(link).is_some_and(|link| matches!(link.state, State::Connecting { .. }))
+            }
+            Dialing::Waiting(_) | Dialing::InLine => false,
+        };
+        is_asking && now.saturating_duration_since(dialer.begun) >= LASTS
+    }
+
+    /// An endpoint begins beside the one it waited for.
+    fn begin_beside(&mut self, host: &dyn Host, key: Key, now: Instant) {
+        self.lines.part_from_first(key, |token| host.another_token(token));
+        self.tell_next(key, now);
     }
 
     /// An attempt failed for all that wait for their turn. The last of them is the one that the application has.
     fn tell_line(&self, host: &dyn Host, key: Key, cause: &Cause) {
-        let mut last = key;
-        while let Some(next) = self.dialers.get(last).and_then(|dialer| dialer.turn.next) {
-            last = next;
-        }
-        if let Some(dialer) = self.dialers.get(last).filter(|_| last != key) {
+        let last = self.lines.last(key).filter(|last| *last != key);
+        if let Some(dialer) = last.and_then(|last| self.dialers.get(last)) {
             host.course(dialer.id, Course::Failed { cause, address: None });
         }
     }
@@ -165,47 +162,38 @@ impl Reactor {
         self.forget_stale_timers();
     }
 
+    /// Something happened to an endpoint that the one that waits for it is to know: that may be second now, or its patience may run.
+    fn tell_next(&mut self, key: Key, now: Instant) {
+        let waits = |next: &Key| self.dialers.get(*next).is_some_and(|next| next.state == Dialing::InLine);
+        if let Some(next) = self.lines.next(key).filter(waits) {
+            self.look_at_turn(next, now);
+        }
+    }
+
     /// A peer answered at the address of an endpoint: from now on the patience runs of the endpoint that waits for it.
     fn note_answer(&mut self, key: Key, now: Instant) {
-        let Some(dialer) = self.dialers.get_mut(key) else { return };
-        dialer.answered = true;
-        let next = dialer.turn.next;
-        let waits = |next: &Key| self.dialers.get(*next).is_some_and(|next| next.state == Dialing::InLine);
-        if let Some(next) = next.filter(waits) {
-            self.look_at_turn(next, now);
+        if let Some(dialer) = self.dialers.get_mut(key) {
+            dialer.answered = true;
+            self.tell_next(key, now);
         }
     }
 
     /// The peer of an endpoint is none of ours. It does not know us by our token, and need not see one end before the other begins.
     pub(super) fn let_next_begin(&mut self, host: &dyn Host, key: Key, now: Instant) {
-        if let Some(next) = self.dialers.get(key).and_then(|dialer| dialer.turn.next) {
-            self.leave_line(host, next);
+        if let Some(next) = self.lines.next(key) {
+            self.begin_beside(host, next, now);
             self.look_at_turn(next, now);
         }
     }
 
-    /// An endpoint, and all that wait for it, announce that token from now on.
-    fn give_token(&mut self, key: Key, token: Token) {
-        let mut next = Some(key);
-        while let Some(dialer) = next.and_then(|key| self.dialers.get_mut(key)) {
-            let settings = Arc::make_mut(&mut dialer.settings);
-            if let Some(announcement) = &mut Arc::make_mut(&mut settings.protocol).announcement {
-                announcement.token = token;
-            }
-            next = dialer.turn.next;
-        }
-    }
-
     /// An endpoint is gone: the one that waited for it is next, or waits as it did.
-    fn pass_turn(&mut self, gone: Turn) {
-        let before = gone.before.filter(|before| self.dialers.get(before.key).is_some());
-        if let Some(first) = before.as_ref().and_then(|before| self.dialers.get_mut(before.key)) {
-            first.turn.next = gone.next;
+    fn pass_turn(&mut self, gone: Key) {
+        let now = Instant::now();
+        let Some(next) = self.lines.leave(gone) else { return };
+        self.look_at_turn(next, now);
+        if self.lines.before(next).is_none() {
+            self.tell_next(next, now);
         }
-        let Some(key) = gone.next else { return };
-        let Some(next) = self.dialers.get_mut(key) else { return };
-        next.turn.before = before;
-        self.look_at_turn(key, Instant::now());
     }
 
     fn link_of_dialer(&self, key: Key) -> Option<&Link> {
@@ -224,8 +212,10 @@ impl Reactor {
     }
 
     pub(super) fn resolve(&mut self, host: &dyn Host, key: Key) {
+        let token = self.lines.token(key);
         let Some(dialer) = self.dialers.get_mut(key) else { return };
-        dialer.state = Dialing::Resolving;
+        dialer.announce(token);
+        (dialer.state, dialer.begun) = (Dialing::Resolving, Instant::now());
         host.course(dialer.id, Course::Trying);
         let (transport, settings) = (Arc::clone(&dialer.transport), Arc::clone(&dialer.settings));
         let address = Arc::clone(&dialer.address);
@@ -317,7 +307,7 @@ impl Reactor {
                 continue;
             }
             let Some(dialer) = self.dialers.get_mut(key) else { return };
-            dialer.state = Dialing::Linked(link_key);
+            (dialer.state, dialer.begun) = (Dialing::Linked(link_key), now);
             self.retime(link_key);
             // A local connection may be up already; then no round is spent on waiting for it.
             self.check_connected(host, link_key);
@@ -388,7 +378,7 @@ impl Reactor {
     pub(super) fn remove_dialer(&mut self, host: &dyn Host, key: Key, unasked: bool) {
         if let Some(dialer) = self.dialers.remove(key) {
             self.endpoints.remove(&dialer.id);
-            self.pass_turn(dialer.turn);
+            self.pass_turn(key);
             if let Some(peer) = dialer.peer {
                 self.detach(host, peer, Departure::Gone);
             }

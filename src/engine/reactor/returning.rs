@@ -3,11 +3,12 @@
 //! Its token tells that it is the same. The new link waits, without our READY and so without a message, until the old one is read to
 //! its end. If that does not come, because only the way in between was lost, the old link is read until it has no more, and asked
 //! whether its peer is still there. If nobody answers, it is closed. If somebody does, they are two peers of one token, as after a
-//! virtual machine was cloned, and both stay.
+//! virtual machine was cloned, and both stay. An old link that is not read any more, because its endpoint was closed, keeps nobody
+//! waiting: what has come over it is all that comes.
 
 use super::{FULL, Loss, Reactor};
-use crate::engine::link::{LastWords, Link, State};
-use crate::engine::{Host, OUSTED};
+use crate::engine::link::{LastWords, Link, Origin, State};
+use crate::engine::{Departure, Host, OUSTED};
 use crate::event::Cause;
 use crate::protocol::PeerDescription;
 use crate::slab::Key;
@@ -18,7 +19,12 @@ impl Reactor {
     pub(super) fn meets_itself(&mut self, host: &dyn Host, key: Key, peer: &PeerDescription) -> bool {
         let Some(announced) = peer.announced else { return false };
         let Some(old) = self.by_token.get(&announced.token).copied() else { return false };
-        self.end_if_drained(host, old);
+        if self.leave_if_drained(host, old) {
+            if let Some(outdated) = self.links.get_mut(old).and_then(|link| link.successor.take()) {
+                self.lose(host, outdated, Loss::Local(RETURNED));
+            }
+            return false;
+        }
         let Some(link) = self.links.get_mut(old).filter(|link| matches!(link.state, State::Up) && !link.deaf) else {
             return false;
         };
@@ -38,19 +44,33 @@ impl Reactor {
         true
     }
 
-    /// A link whose endpoint was closed is not read any more, and its peer has come back, so that it has seen the end of all that was sent
-    /// to it, or lost the way: the link goes. As long as it is there what came over it would not be read before what comes over the next.
-    fn end_if_drained(&mut self, host: &dyn Host, key: Key) {
-        let Some(link) = self.links.get_mut(key).filter(|link| matches!(link.state, State::Draining)) else { return };
-        if let Some(outdated) = link.successor.take() {
-            self.lose(host, outdated, Loss::Local(RETURNED));
+    /// A link whose endpoint was closed has written all there was, and is not read any more: its peer leaves the socket, so that what came
+    /// over the link is read before what comes over the next one. The link itself stays until the peer's system has taken everything.
+    /// The newcomer may be a clone of that peer, which is still to get it. Returns true if it is such a link.
+    fn leave_if_drained(&mut self, host: &dyn Host, key: Key) -> bool {
+        let Some(link) = self.links.get_mut(key).filter(|link| matches!(link.state, State::Draining)) else {
+            return false;
+        };
+        if std::mem::take(&mut link.admitted) {
+            // Its place is free for the newcomer.
+            self.admitted -= 1;
+            if let Some(peer) = link.peer {
+                self.detach(host, peer, Departure::Gone);
+            }
         }
-        self.lose(host, key, Loss::Local(RETURNED));
+        true
     }
 
     /// A link was served: if another of its peer waits, and nothing more is to be read here, says what becomes of it.
     pub(super) fn settle_return(&mut self, host: &dyn Host, key: Key) {
-        let Some(link) = self.links.get_mut(key).filter(|link| link.successor.is_some()) else { return };
+        if self.links.get(key).is_none_or(|link| link.successor.is_none()) {
+            return;
+        }
+        if self.leave_if_drained(host, key) {
+            self.let_successor_in(host, key);
+            return;
+        }
+        let Some(link) = self.links.get_mut(key) else { return };
         if link.last_words == LastWords::Hurried && host.account().is_stopped() {
             link.last_words = LastWords::Paced;
         }
@@ -64,12 +84,7 @@ impl Reactor {
                 link.machine.ask();
                 self.converse(host, key, now);
             }
-            LastWords::Asked(_, before) if before != pongs => {
-                link.last_words = LastWords::Paced;
-                if let Some(other) = link.successor.take() {
-                    self.let_in(host, other);
-                }
-            }
+            LastWords::Asked(_, before) if before != pongs => self.let_successor_in(host, key),
             LastWords::Asked(until, _) if until <= now => self.lose(host, key, Loss::Local(RETURNED)),
             LastWords::Asked(..) => {}
         }
@@ -85,6 +100,15 @@ impl Reactor {
         }
         if let Some(next) = gone.successor {
             self.let_in(host, next);
+        }
+    }
+
+    /// A link stays, and the one that waited for it need not wait any longer.
+    fn let_successor_in(&mut self, host: &dyn Host, key: Key) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        link.last_words = LastWords::Paced;
+        if let Some(other) = link.successor.take() {
+            self.let_in(host, other);
         }
     }
 
@@ -106,6 +130,9 @@ impl Reactor {
     /// Finds the peer of an accepted link a place, and says READY to it. It is refused without a word: after an ERROR it would not come
     /// back, and the place may be free soon. Only our own ends know an ERROR that passes.
     pub(super) fn admit(&mut self, host: &dyn Host, key: Key, peer: &PeerDescription) -> Result<(), Loss> {
+        if self.has_ended(key) {
+            return Err(Loss::Local(Cause::Local));
+        }
         let Some(link) = self.links.get(key) else { return Ok(()) };
         let most = link.settings.max_connections;
         let outcome = host.admits(peer).and_then(|()| self.make_place(host, peer, most));
@@ -136,6 +163,16 @@ impl Reactor {
         }
         // Another of the peer that went may have waited for its place.
         if self.admitted < most { Ok(()) } else { Err(FULL) }
+    }
+
+    /// Whether the endpoint of a link is closed, or the socket. An end looks at one link after the other, so that its step for this one
+    /// may be still to come. What a peer sent that is told meanwhile that we are ready would reach nobody.
+    pub(super) fn has_ended(&self, key: Key) -> bool {
+        let is_closed = |link: &Link| match link.origin {
+            Origin::Dialer(dialer) => self.dialers.get(dialer).is_none_or(|dialer| dialer.closing),
+            Origin::Listener(binding) => self.bindings.get(binding).is_none_or(|binding| binding.listener.is_none()),
+        };
+        self.is_unattended() || self.links.get(key).is_some_and(is_closed)
     }
 
     /// A link is gone: its peer is not to be found by it any more.
