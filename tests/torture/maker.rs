@@ -31,7 +31,8 @@ impl Maker {
     pub(crate) fn frame(&mut self) {
         let capacity = self.pick(&[1 << 10, 16 << 10, 64 << 10, 1 << 20]);
         let chop = self.pick(&[0, 0, 1000, 65_536]);
-        let delay = self.pick(&[0, 0, 0, 200, 3000]);
+        // At least 5 MB a second, so that what a world sends passes a link within the time it has to settle.
+        let delay = self.pick(&[0, 0, 0, 200, 3000]).min(capacity as u64 / 5);
         let time = 300 + self.chance.below(900) as u64;
         self.plan.frame = Frame { processes: 1, time, capacity, chop, delay, ..self.plan.frame };
         for _ in 0..1 + self.chance.below(3) {
