@@ -225,7 +225,8 @@ impl World {
         if self.nodes.iter().all(Node::is_over) {
             return idle;
         }
-        let said = self.nodes.iter().all(|node| node.ready && node.script.is_empty() && node.greeted.is_some());
+        let said =
+            self.nodes.iter().all(|node| node.ready.is_some() && node.script.is_empty() && node.greeted.is_some());
         let stalled = self.links.iter().any(|link| matches!(link.fault, Fault::Stall(at) if at < link.written()));
         if idle && said && !stalled && self.nodes.iter().all(|node| node.failure.is_none() && !node.ended) {
             // All is said and heard: close, and let both ends find out.
@@ -299,7 +300,7 @@ impl World {
         if peer.greeted.is_none_or(|greeted| at < greeted) {
             let cut = Some(ProtocolError::HandshakeCut);
             assert!(node.failure == cut || node.failure == Some(ProtocolError::ClosedUnheard { times: 1 }));
-            assert!(!node.ready && node.seen.is_empty());
+            assert!(node.ready.is_none() && node.seen.is_empty());
             "cut in the handshake"
         } else if peer.boundaries.contains(&at) {
             assert_eq!(node.failure, None);
@@ -343,7 +344,7 @@ impl World {
 
     fn judge_incompatible(&self) -> &'static str {
         for node in &self.nodes {
-            assert!(!node.ready && node.seen.is_empty(), "ready with an incompatible peer");
+            assert!(node.ready.is_none() && node.seen.is_empty(), "ready with an incompatible peer");
         }
         if self.links.iter().all(|link| link.fault == Fault::None) {
             for node in &self.nodes {

@@ -39,7 +39,7 @@ pub struct Connection {
     state: State,
     outgoing: Outgoing,
     /// Our READY, kept back until the peer is admitted.
-    held_back: Option<HeldBack>,
+    held_back: Option<Box<HeldBack>>,
     /// How many octets of the stream were held, in the caller's buffer and in ours, when `received` last returned. More than that is
     /// a sign of life.
     held: usize,
@@ -114,12 +114,33 @@ struct ExpectReady {
 struct Traffic {
     decoder: Decoder,
     heartbeats: Heartbeats,
-    peer: Box<PeerDescription>,
+    signs: Signs,
     pongs: u32,
     /// Which sorts of oddities were told.
     told: u8,
     /// The peer has sent an ERROR, and nothing since.
     refusal: Option<Box<ProtocolError>>,
+}
+
+/// Whether the peer gives signs of life and waits for ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signs {
+    /// It is not one of our own ends.
+    Unknown,
+    /// It waits for ours and gives none.
+    Awaited,
+    /// It gives them too.
+    Mutual,
+}
+
+impl Signs {
+    fn of(peer: &PeerDescription) -> Signs {
+        match &peer.announced {
+            None => Signs::Unknown,
+            Some(announced) if announced.life_signs => Signs::Mutual,
+            Some(_) => Signs::Awaited,
+        }
+    }
 }
 
 /// What a peer may say that has no place in the protocol and does no harm.
@@ -147,7 +168,7 @@ enum Step {
     /// Try again in this state.
     Go(State),
     /// The handshake is over.
-    Ready(Traffic),
+    Ready(Traffic, PeerDescription),
 }
 
 impl Connection {
@@ -163,7 +184,7 @@ impl Connection {
     /// As [`new`](Connection::new), over a stream that was accepted. Its READY is kept back until the
     /// peer's is there and [`admit`](Connection::admit) is called.
     pub fn accepted(config: Arc<Config>, now: Instant) -> Connection {
-        let held_back = config.profile.holds_ready_back().then(HeldBack::default);
+        let held_back = config.profile.holds_ready_back().then(Box::default);
         Connection { held_back, ..Connection::new(config, now) }
     }
 
@@ -331,14 +352,6 @@ impl Connection {
         matches!(self.state, State::Traffic(_))
     }
 
-    /// What the peer told about itself, while [`is_ready`](Connection::is_ready).
-    pub fn peer(&self) -> Option<&PeerDescription> {
-        match &self.state {
-            State::Traffic(traffic) => Some(&traffic.peer),
-            State::Greeting(_) | State::Handshake(_) | State::Failed(_) => None,
-        }
-    }
-
     /// How many PINGs went unanswered because the peer sends them faster than it reads.
     pub fn dropped_pongs(&self) -> u64 {
         self.outgoing.given_up()
@@ -347,9 +360,7 @@ impl Connection {
     /// Whether this peer's silence alone means that it is gone: it gives signs of life whether or not it reads, and has seen that we ask.
     pub fn is_judged_by_silence(&self) -> bool {
         match &self.state {
-            State::Traffic(Traffic { heartbeats, peer, .. }) => {
-                heartbeats.has_answered() && peer.announced.is_some_and(|announced| announced.life_signs)
-            }
+            State::Traffic(Traffic { heartbeats, signs, .. }) => *signs == Signs::Mutual && heartbeats.has_answered(),
             State::Greeting(_) | State::Handshake(_) | State::Failed(_) => false,
         }
     }
@@ -357,7 +368,9 @@ impl Connection {
     /// When to give the peer a sign of life, for a driver that reads from it or does not; `None` if it does not wait for any.
     pub fn life_sign_due(&self, reads: bool) -> Option<Instant> {
         match &self.state {
-            State::Traffic(Traffic { heartbeats, peer, .. }) if self.gives_life_signs() && peer.announced.is_some() => {
+            State::Traffic(Traffic { heartbeats, signs, .. })
+                if self.gives_life_signs() && *signs != Signs::Unknown =>
+            {
                 heartbeats.sign_due(reads)
             }
             State::Traffic(_) | State::Greeting(_) | State::Handshake(_) | State::Failed(_) => None,
@@ -414,9 +427,8 @@ impl Connection {
                     self.state = state;
                     return Ok(None);
                 }
-                Step::Ready(mut traffic) => {
-                    let peer = PeerDescription::clone(&traffic.peer);
-                    if self.gives_life_signs() && peer.announced.is_some_and(|announced| announced.life_signs) {
+                Step::Ready(mut traffic, peer) => {
+                    if self.gives_life_signs() && traffic.signs == Signs::Mutual {
                         traffic.heartbeats.ask_now(now);
                     }
                     self.state = State::Traffic(traffic);
@@ -471,14 +483,11 @@ impl ExpectReady {
         let ExpectReady { minor, mechanism, .. } = self;
         let Progress::Ready(properties) = mechanism.command(Command::read(body)?)?;
         match describe(properties, minor, config) {
-            Ok(peer) => Ok(Step::Ready(Traffic {
-                decoder: Decoder::new(config),
-                heartbeats: Heartbeats::new(config.heartbeat, now),
-                peer: Box::new(peer),
-                pongs: 0,
-                told: 0,
-                refusal: None,
-            })),
+            Ok(peer) => {
+                let heartbeats = Heartbeats::new(config.heartbeat, now);
+                let (decoder, signs) = (Decoder::new(config), Signs::of(&peer));
+                Ok(Step::Ready(Traffic { decoder, heartbeats, signs, pongs: 0, told: 0, refusal: None }, peer))
+            }
             Err(error) => {
                 // Told to the peer, because it is the one that has to change something. A peer of another kind that has our READY
                 // finds that out by itself and goes on trying; one that has not must be told to.

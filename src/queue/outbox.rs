@@ -284,7 +284,7 @@ impl Outbox {
     }
 
     fn barrier(&self) -> Option<usize> {
-        self.sealed.iter().position(|piece| piece.is_barrier)
+        self.sealed.iter().position(|piece| piece.is_barrier())
     }
 
     #[cfg(test)]
@@ -387,7 +387,7 @@ impl Outbox {
 
     /// Whether what the connection said last may be unwritten: a flusher that is out may have it.
     fn is_urgent_unsent(&self) -> bool {
-        let queued = || self.sealed.iter().any(|piece| piece.urgent) || self.batch.has_urgent();
+        let queued = || self.sealed.iter().any(|piece| piece.is_urgent()) || self.batch.has_urgent();
         self.urgent != Urgent::Written && (self.flushing || queued())
     }
 
@@ -483,7 +483,7 @@ impl Outbox {
         self.held = false;
         self.seal();
         for piece in std::mem::take(&mut self.sealed) {
-            match piece.control {
+            match piece.is_control() {
                 true => self.bytes -= piece.len().min(self.bytes),
                 false => self.append(piece),
             }
@@ -512,7 +512,7 @@ impl Outbox {
     fn requeue(&mut self, lost: Lost) -> (usize, usize) {
         let recalled = self.sent.recall(self.batch.begun(), lost.unacknowledged, &mut self.batch);
         let Rewound { messages: written, begun } = self.batch.rewind();
-        let first = self.batch.pieces.iter_mut().find(|piece| !piece.control);
+        let first = self.batch.pieces.iter_mut().find(|piece| !piece.is_control());
         if let Some(first) = first {
             first.doubt = first.doubt.after(lost.ending, begun || recalled > 0);
         } else if let Some(waiting) = self.front_mut() {
@@ -521,12 +521,12 @@ impl Outbox {
         (self.in_flight, self.batch_bytes) = (0, 0);
         let mut greetings = self.greetings;
         let ahead = self.sealed.iter().take_while(|piece| {
-            let first = piece.control || greetings > 0;
+            let first = piece.is_control() || greetings > 0;
             greetings -= greetings.min(piece.messages as usize);
             first
         });
         let behind = self.sealed.split_off(ahead.count());
-        for piece in std::mem::take(&mut self.batch).pieces.into_iter().filter(|piece| !piece.control) {
+        for piece in std::mem::take(&mut self.batch).pieces.into_iter().filter(|piece| !piece.is_control()) {
             self.messages += piece.messages as usize;
             self.bytes += piece.len();
             self.sealed.push_back(piece);
@@ -544,7 +544,7 @@ impl Outbox {
     fn front(&self) -> Option<usize> {
         let mut greetings = self.greetings;
         self.sealed.iter().position(|piece| {
-            let ahead = piece.control || greetings > 0;
+            let ahead = piece.is_control() || greetings > 0;
             greetings -= greetings.min(piece.messages as usize);
             !ahead
         })
@@ -574,7 +574,7 @@ impl Outbox {
         if let Some(front) = behind.front_mut() {
             front.trim(walk.offset, walk.ended_here);
         }
-        behind.retain(|piece| piece.len() > 0 || piece.is_barrier);
+        behind.retain(|piece| piece.len() > 0 || piece.is_barrier());
         self.bytes -= before - behind.iter().map(Piece::len).sum::<usize>();
         self.messages -= 1;
         self.sealed.extend(behind);
@@ -624,12 +624,12 @@ impl Outbox {
 
     /// Whether what is first may leave although messages are held back.
     fn may_pass_held(&self) -> bool {
-        self.batch.pieces.front().is_some_and(|piece| piece.control)
-            || self.sealed.front().is_some_and(|piece| piece.control || self.greetings > 0)
+        self.batch.pieces.front().is_some_and(|piece| piece.is_control())
+            || self.sealed.front().is_some_and(|piece| piece.is_control() || self.greetings > 0)
     }
 
     fn is_at_barrier(&self) -> bool {
-        self.sealed.front().is_some_and(|piece| piece.is_barrier)
+        self.sealed.front().is_some_and(|piece| piece.is_barrier())
     }
 
     fn keeps(&self) -> Keeps {
@@ -662,7 +662,7 @@ impl Outbox {
         let dropped = self.messages - self.greetings;
         let mut spared = self.greetings;
         self.sealed.retain(|piece| {
-            let keep = piece.control || spared > 0;
+            let keep = piece.is_control() || spared > 0;
             spared -= (piece.messages as usize).min(spared);
             keep
         });
@@ -690,7 +690,7 @@ impl Outbox {
     /// What is behind the barrier stays.
     #[cold]
     fn keep_behind_barrier(&mut self, taken: &mut Taken) {
-        let Some(barrier) = taken.pieces.iter().position(|piece| piece.is_barrier) else { return };
+        let Some(barrier) = taken.pieces.iter().position(|piece| piece.is_barrier()) else { return };
         self.sealed = taken.pieces.split_off(barrier);
         self.messages = self.sealed.iter().map(|piece| piece.messages as usize).sum();
         self.bytes = self.sealed.iter().map(Piece::len).sum();
@@ -812,7 +812,7 @@ impl Batch {
 
     /// Whether something of the connection's own is still to be written.
     fn has_urgent(&self) -> bool {
-        self.pieces.iter().skip(self.index).any(|piece| piece.urgent)
+        self.pieces.iter().skip(self.index).any(|piece| piece.is_urgent())
     }
 
     /// Octets for each message of the piece being written; 0 if no message ends there.
@@ -863,7 +863,7 @@ impl Batch {
     fn advance(&mut self, mut octets: usize) {
         while let Some(piece) = self.pieces.get(self.index) {
             let left = piece.len() - self.offset;
-            if !piece.control {
+            if !piece.is_control() {
                 self.written_bytes += octets.min(left);
             }
             if octets < left {
@@ -926,7 +926,7 @@ impl Batch {
             match walk.advance(|index| pieces.get(index).map(Piece::as_slice), limit) {
                 // A subscription in the old form is a message to the peer, and a command to us.
                 Some(message) => {
-                    messages += usize::from(message && !pieces.get(walk.piece).is_some_and(|piece| piece.control))
+                    messages += usize::from(message && !pieces.get(walk.piece).is_some_and(|piece| piece.is_control()))
                 }
                 None => break,
             }
@@ -955,7 +955,7 @@ pub(crate) struct Taken {
 impl Taken {
     /// What became of it: it is with the reader.
     pub(crate) fn settled(&self) -> Settled {
-        let of_messages = self.pieces.iter().filter(|piece| !piece.control);
+        let of_messages = self.pieces.iter().filter(|piece| !piece.is_control());
         Settled { written: self.messages, written_bytes: of_messages.map(Piece::len).sum(), ..Settled::default() }
     }
 }

@@ -17,14 +17,21 @@ pub(crate) struct Piece {
     pub(crate) messages: u32,
     /// Whether a message ends where this piece ends, so that a batch may stop here.
     pub(crate) ends: bool,
-    /// Whether this piece holds commands only: they are exempt from marks and not carried over to the next connection.
-    pub(crate) control: bool,
     /// What is doubtful of the message that begins this piece.
     pub(crate) doubt: Doubt,
-    /// Whether these commands are the connection's own, which go before all else.
-    pub(crate) urgent: bool,
-    /// Whether it is empty and what is behind it does not leave yet.
-    pub(crate) is_barrier: bool,
+    holds: Holds,
+}
+
+/// What a piece is made of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    Messages,
+    /// Commands only: they are exempt from marks and not carried over to the next connection.
+    Commands,
+    /// Commands of the connection's own, which go before all else.
+    Urgent,
+    /// Nothing, and what is behind it does not leave yet.
+    Barrier,
 }
 
 enum Data {
@@ -37,8 +44,7 @@ enum Data {
 
 impl Piece {
     fn new(data: Data, messages: u32, ends: bool) -> Piece {
-        let (control, urgent, is_barrier) = (false, false, false);
-        Piece { data, start: 0, messages, ends, control, urgent, is_barrier, doubt: Doubt::default() }
+        Piece { data, start: 0, messages, ends, holds: Holds::Messages, doubt: Doubt::default() }
     }
 
     pub(crate) fn owned(bytes: Vec<u8>, messages: u32, ends: bool) -> Piece {
@@ -54,19 +60,32 @@ impl Piece {
     }
 
     pub(crate) fn commands(bytes: Vec<u8>) -> Piece {
-        Piece { control: true, ..Piece::new(Data::Owned(bytes), 0, true) }
+        Piece { holds: Holds::Commands, ..Piece::new(Data::Owned(bytes), 0, true) }
     }
 
     pub(crate) fn urgent(bytes: Vec<u8>) -> Piece {
-        Piece { urgent: true, ..Piece::commands(bytes) }
+        Piece { holds: Holds::Urgent, ..Piece::commands(bytes) }
     }
 
     pub(crate) fn barrier() -> Piece {
-        Piece { is_barrier: true, ..Piece::commands(Vec::new()) }
+        Piece { holds: Holds::Barrier, ..Piece::commands(Vec::new()) }
     }
 
     pub(crate) fn changes(changes: Changes) -> Piece {
         Piece { data: Data::Changes(Box::new(changes)), ..Piece::commands(Vec::new()) }
+    }
+
+    /// Whether it holds no message.
+    pub(crate) fn is_control(&self) -> bool {
+        self.holds != Holds::Messages
+    }
+
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.holds == Holds::Urgent
+    }
+
+    pub(crate) fn is_barrier(&self) -> bool {
+        self.holds == Holds::Barrier
     }
 
     /// The octets that count. Those of [`Changes`] do not exist before [`encode`](Piece::encode).
@@ -103,7 +122,7 @@ impl Piece {
     /// The buffer behind a piece of commands, to append more of them.
     pub(crate) fn commands_mut(&mut self) -> Option<&mut Vec<u8>> {
         match &mut self.data {
-            Data::Owned(bytes) if self.control && !self.urgent && !self.is_barrier => Some(bytes),
+            Data::Owned(bytes) if self.holds == Holds::Commands => Some(bytes),
             Data::Owned(_) | Data::Shared(_) | Data::Extent(_) | Data::Changes(_) => None,
         }
     }
@@ -130,7 +149,7 @@ impl Piece {
     /// Takes whole messages in behind its own, if these were copied and there is room.
     pub(crate) fn join(&mut self, octets: &[u8], messages: u32) -> bool {
         match &mut self.data {
-            Data::Owned(bytes) if !self.control && self.ends && bytes.len() + octets.len() <= PIECE => {
+            Data::Owned(bytes) if self.holds == Holds::Messages && self.ends && bytes.len() + octets.len() <= PIECE => {
                 bytes.extend_from_slice(octets);
                 self.messages += messages;
                 true
@@ -141,7 +160,7 @@ impl Piece {
 
     /// Whether it is no more than a few whole messages that were copied, of which nothing is doubtful.
     pub(crate) fn may_join(&self) -> bool {
-        let is_plain = matches!(self.data, Data::Owned(_)) && !self.control && self.ends;
+        let is_plain = matches!(self.data, Data::Owned(_)) && !self.is_control() && self.ends;
         is_plain && self.len() <= FEW && self.doubt == Doubt::default()
     }
 

@@ -22,7 +22,7 @@ pub(super) fn sift(mut queue: VecDeque<Piece>, limit: Size, mut ahead: usize) ->
         let group: Vec<Piece> = queue.drain(..end).collect();
         let messages: usize = group.iter().map(|piece| piece.messages as usize).sum();
         let octets: usize = group.iter().map(Piece::len).sum();
-        let control = group.iter().all(|piece| piece.control);
+        let control = group.iter().all(|piece| piece.is_control());
         if control || limit.admits_all_of(octets) {
             sifted.pieces.extend(group);
         } else {

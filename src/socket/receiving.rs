@@ -189,7 +189,7 @@ struct Source {
     peer: PeerId,
     inbox: Inbox,
     /// Under `conflate`: the newest message.
-    newest: Option<Newest>,
+    newest: Option<Box<Newest>>,
     /// Whether it is in the ring.
     active: bool,
     /// The peer is gone, and this was its routing id: the source goes once it is read.
@@ -820,7 +820,7 @@ impl Core {
                     peer
                 }
                 Arrival::Newest(peer, newest) => {
-                    replaces |= reader.source(peer).newest.replace(newest).is_some();
+                    replaces |= reader.source(peer).newest.replace(Box::new(newest)).is_some();
                     peer
                 }
                 Arrival::Notice(peer) => {
@@ -890,7 +890,7 @@ impl Core {
                 inbox.push(piece);
             }
             if let Some(newest) = std::iter::from_fn(|| inbox.next(Some(peer))).last() {
-                source.newest = Some(Newest::new(newest, &self.received));
+                source.newest = Some(Box::new(Newest::new(newest, &self.received)));
                 core.credit(there, inbox.taken, inbox.taken_bytes);
             }
             return some;
@@ -984,7 +984,8 @@ impl Core {
             let message = match source.inbox.next(Some(source.peer)) {
                 Some(message) => message,
                 None => match source.newest.take() {
-                    Some(Newest { message, charge }) => {
+                    Some(newest) => {
+                        let Newest { message, charge } = *newest;
                         drop(charge);
                         self.context.attend();
                         message

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use wiremesh::protocol::{Config, Connection, Event, ProtocolError, command, subscription};
+use wiremesh::protocol::{Config, Connection, Event, PeerDescription, ProtocolError, command, subscription};
 
 use crate::random::Random;
 
@@ -55,7 +55,8 @@ pub(crate) struct Node {
     /// The error our stream must cause, once the place is reached.
     pub(crate) breaks: Option<(u64, ProtocolError)>,
     pub(crate) seen: Vec<Sight>,
-    pub(crate) ready: bool,
+    /// What the peer told about itself, from the end of the handshake on.
+    pub(crate) ready: Option<PeerDescription>,
     pub(crate) failure: Option<ProtocolError>,
     pub(crate) ended: bool,
     pub(crate) refused: bool,
@@ -76,7 +77,7 @@ impl Node {
             boundaries: Vec::new(),
             breaks: None,
             seen: Vec::new(),
-            ready: false,
+            ready: None,
             failure: None,
             ended: false,
             refused: false,
@@ -96,14 +97,14 @@ impl Node {
                 self.greeted = Some(self.put);
             }
             self.boundaries.push(self.put);
-        } else if self.ready && !self.is_over() && self.breaks.is_none() {
+        } else if self.ready.is_some() && !self.is_over() && self.breaks.is_none() {
             let Some(action) = self.script.pop_front() else { return };
             self.act(action, peer, random);
         }
     }
 
     fn act(&mut self, action: Action, peer: &Config, random: &mut Random) {
-        let minor = self.connection.peer().expect("ready").minor;
+        let minor = self.ready.as_ref().expect("ready").minor;
         match action {
             Action::Send(message, interrupted) => {
                 let last = message.len() - 1;
@@ -206,12 +207,13 @@ impl Node {
     }
 
     fn see(&mut self, event: Event) {
-        assert!(self.ready || matches!(event, Event::Ready(_)), "something before the handshake is over: {event:?}");
+        assert!(
+            self.ready.is_some() || matches!(event, Event::Ready(_)),
+            "something before the handshake is over: {event:?}"
+        );
         match event {
             Event::Ready(peer) => {
-                assert!(!self.ready, "ready twice");
-                assert_eq!(self.connection.peer(), Some(&peer));
-                self.ready = true;
+                assert!(self.ready.replace(peer).is_none(), "ready twice");
             }
             Event::Messages { wire, count } => {
                 let before = self.seen.len();

@@ -130,8 +130,8 @@ proptest! {
         prop_assert_eq!(config.validate(), Ok(()));
         let (mut left, mut right) = (Fed::new(config), Fed::new(Config::new(SocketKind::Router)));
         left.feed(&right.said());
-        right.feed(&left.said());
-        let peer = right.connection.peer().expect("ready");
+        let seen = right.feed(&left.said());
+        let [Seen::Ready(peer)] = &seen[..] else { panic!("{seen:?}") };
         prop_assert_eq!(&peer.identity, &identity);
         let received: Vec<_> = peer.properties[2..].iter().map(|(name, value)| (name.clone(), value.to_vec())).collect();
         prop_assert_eq!(received, list);
