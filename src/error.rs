@@ -142,25 +142,25 @@ pub struct SendError {
     /// others away, such as `0 of 1 peers: connection refused by 127.0.0.1:1, 14 attempts`. If the context's
     /// [`byte_budget`](crate::ContextBuilder::byte_budget) is used up, that. If a `request` waited for one of another thread, that. With
     /// `Unroutable` the routing id.
-    pub missing: Option<Box<str>>,
+    pub missing: Option<Missing>,
 }
 
 impl SendError {
     /// The reason, and what was missing.
     pub(crate) fn why(&self) -> impl fmt::Display + '_ {
-        Why(self.reason, self.missing.as_deref())
+        Why(self.reason, self.missing.as_ref())
     }
 }
 
 /// No room was reserved, and why. It can be compared with a [`SendFailure`], which is its reason.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
-#[error("no room was reserved: {}", Why(self.reason, self.missing.as_deref()))]
+#[error("no room was reserved: {}", Why(self.reason, self.missing.as_ref()))]
 #[non_exhaustive]
 pub struct ReserveError {
     /// Why not.
     pub reason: SendFailure,
     /// What was missing, as in a [`SendError`].
-    pub missing: Option<Box<str>>,
+    pub missing: Option<Missing>,
 }
 
 impl PartialEq<SendFailure> for ReserveError {
@@ -169,8 +169,89 @@ impl PartialEq<SendFailure> for ReserveError {
     }
 }
 
+/// What kept a message from being sent, or room from being reserved, as text for people.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Missing(Box<Lack>);
+
+#[derive(Clone, PartialEq, Eq)]
+struct Lack {
+    what: What,
+    text: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// All peers, of whom nobody is there.
+    EveryPeer,
+    /// The turn of this thread's request.
+    Turn,
+    /// Something else, such as some of the peers.
+    Other,
+}
+
+impl Missing {
+    pub(crate) fn new(text: impl Into<String>) -> Missing {
+        Missing(Box::new(Lack { what: What::Other, text: text.into() }))
+    }
+
+    /// Peers: how many of how many are there, and why not all of them.
+    pub(crate) fn peers(there: usize, wanted: usize, why: &str) -> Missing {
+        let text = format!("{there} of {wanted} peers: {why}");
+        Missing(Box::new(Lack { what: if there == 0 { What::EveryPeer } else { What::Other }, text }))
+    }
+
+    /// It was the turn of another thread all the time.
+    pub(crate) fn turn() -> Missing {
+        let text = "another request of this socket was under way all the time".to_owned();
+        Missing(Box::new(Lack { what: What::Turn, text }))
+    }
+
+    /// That, and something else.
+    pub(crate) fn and(mut self, other: &str) -> Missing {
+        self.0.text.push_str("; ");
+        self.0.text.push_str(other);
+        self
+    }
+
+    /// Whether nobody was there to be sent anything, rather than that those who were there had no room.
+    pub fn is_every_peer(&self) -> bool {
+        self.0.what == What::EveryPeer
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0.text
+    }
+}
+
+impl std::ops::Deref for Missing {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl From<Missing> for Box<str> {
+    fn from(missing: Missing) -> Box<str> {
+        missing.0.text.into()
+    }
+}
+
 /// A reason, and what was missing.
-struct Why<'a>(SendFailure, Option<&'a str>);
+struct Why<'a>(SendFailure, Option<&'a Missing>);
 
 impl fmt::Display for Why<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -178,9 +259,9 @@ impl fmt::Display for Why<'_> {
         match missing {
             None => write!(f, "{reason}"),
             // Who waits for its turn has not looked for room.
-            Some(missing) if *missing == UNDER_WAY => f.write_str(missing),
+            Some(missing) if missing.0.what == What::Turn => write!(f, "{missing}"),
             // Without a peer there is none that could have room.
-            Some(missing) if *reason == SendFailure::TimedOut && missing.starts_with(NOBODY) => {
+            Some(missing) if *reason == SendFailure::TimedOut && missing.is_every_peer() => {
                 write!(f, "no peer was there in time ({missing})")
             }
             Some(missing) => write!(f, "{reason} ({missing})"),
@@ -188,31 +269,26 @@ impl fmt::Display for Why<'_> {
     }
 }
 
-/// What was missing where it was peers: how many of how many are there, and why not all of them.
-pub(crate) fn missing_peers(there: usize, wanted: usize, why: &str) -> String {
-    format!("{there} of {wanted} peers: {why}")
-}
-
-/// What was missing where it was the turn of another thread all the time.
-pub(crate) const UNDER_WAY: &str = "another request of this socket was under way all the time";
-
-/// How that begins if there is none.
-const NOBODY: &str = "0 of ";
-
 /// Why a message was not sent, or no room reserved for one.
 ///
-/// Any send may end with [`Closed`](SendFailure::Closed), [`Failed`](SendFailure::Failed) or [`Forked`](SendFailure::Forked);
+/// *Relatives* of `send` and `reserve` are those with a routing id, a peer or a topic (`send_to`, `reserve_to`, a publisher's `reserve`), and
+/// `try_` and `_timeout` of each. `send_many` sends as `send` does, [`Reservation::send`](crate::Reservation::send) as `try_send`, and a REQ's
+/// `request` as `send_timeout`.
+///
+/// Any of them may end with [`Closed`](SendFailure::Closed), [`Failed`](SendFailure::Failed) or [`Forked`](SendFailure::Forked);
 /// which of the others are possible depends on the kind of the socket and the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum SendFailure {
-    /// `try_send`: every peer is at its high-water mark, or there is no peer, or the context's
-    /// [`byte_budget`](crate::ContextBuilder::byte_budget) is used up; [`SendError::missing`] tells the last.
+    /// `try_send`, `try_reserve` and their relatives: every peer is at its high-water mark, or one that the message has to reach is (of a
+    /// ROUTER with the option `mandatory`, or a publisher with `nodrop`), or there is no peer, or the context's
+    /// [`byte_budget`](crate::ContextBuilder::byte_budget) is used up; [`SendError::missing`] and [`ReserveError::missing`] tell the last.
     #[doc(alias = "EAGAIN")]
     #[error("no peer has room now, or there is none")]
     WouldBlock,
-    /// `send_timeout`, or the option `send_timeout`: there was no room in time, at any peer or in the context's
-    /// [`byte_budget`](crate::ContextBuilder::byte_budget), or no peer. [`SendError::missing`] tells which.
+    /// `send_timeout`, `reserve_timeout` and their relatives, or `send` and `reserve` with the option `send_timeout`: there was no room in
+    /// time, where `try_send` would find none. [`SendError::missing`] and [`ReserveError::missing`] tell of missing peers and of a budget
+    /// that is used up.
     #[doc(alias = "EAGAIN")]
     #[error("no peer had room in time")]
     TimedOut,
@@ -221,23 +297,25 @@ pub enum SendFailure {
     #[doc(alias = "ENOTSOCK")]
     #[error("the socket or its context is closed")]
     Closed,
-    /// The pattern does not allow a send now: a REQ waits for its reply (receive it, set the option `relaxed`, or always ask by
-    /// [`request`](crate::Req::request)), a REP has no request to answer.
+    /// The pattern does not allow a send or a reservation now: a REQ waits for its reply (receive it, set the option `relaxed`, or always
+    /// ask by [`request`](crate::Req::request)), or has asked something since the room was reserved; a REP has no request to answer.
     #[doc(alias = "EFSM")]
     #[error("the pattern does not allow a send now: {0}")]
     WrongState(&'static str),
     /// The socket has failed; see [`Error::Failed`].
     #[error("the socket has failed: code that ran for it panicked")]
     Failed,
-    /// ROUTER with the option `mandatory`: no peer has that routing id.
+    /// ROUTER with the option `mandatory`: no peer has that routing id, which [`SendError::missing`] and [`ReserveError::missing`] name, or
+    /// that [`PeerId`](crate::PeerId).
     #[doc(alias = "EHOSTUNREACH")]
     #[error("no peer has that routing id")]
     Unroutable,
     /// The message has a form the pattern has no use for: a ROUTER's that begins with no routing id.
     #[error("the message is not acceptable: {0}")]
     Unacceptable(&'static str),
-    /// The message is larger than what the socket sends (its option `max_message_size`), or than what any of its peers accepts: those
-    /// of this library announce theirs.
+    /// The message is larger than what the socket sends (its option `max_message_size`), than what any of its peers accepts, or of a
+    /// ROUTER with the option `mandatory` the one addressed: those of this library announce theirs. No reservation ends so, but a message
+    /// sent into one may.
     #[error(
         "the message has {size} octets, and no more than {limit} are accepted (option `max_message_size`, ours or the peer's)"
     )]
@@ -247,9 +325,8 @@ pub enum SendFailure {
         /// How many are accepted.
         limit: u64,
     },
-    /// The message has more frames than the socket sends (its option `max_message_frames`), or than any of its peers accepts of those that
-    /// would accept its octets: those of this library announce how many. The frames of an envelope, which REQ and REP put in front,
-    /// count for a peer.
+    /// As [`TooLarge`](SendFailure::TooLarge), of frames (option `max_message_frames`): where some peers refuse the octets of the message,
+    /// it is the frames that the others refuse. What a REQ puts in front of a request, one or two frames, counts for a peer.
     #[error(
         "the message has {frames} frames, and no more than {limit} are accepted (option `max_message_frames`, ours or the peer's)"
     )]

@@ -71,11 +71,20 @@ pub enum EventKind {
     Closed(Cause),
     /// What was closed, an endpoint or, where none is named, the socket, has lingered long enough: these messages are given up.
     Unsent(Unsent),
-    /// A message was given up, because its peer does not take it. Those behind it go on. A subscription to a topic of more than 1 MiB
-    /// travels in a message: where the peer announced that it accepts none so long, this says that it was not told of the topic, which
-    /// `Stats` do not count.
+    /// A message was given up, because its peer does not take it. Those behind it go on.
     GivenUp {
         /// How many octets its frames have together.
+        octets: u64,
+        /// What the peer did.
+        refusal: Refusal,
+    },
+    /// A publisher is not told of subscriptions, because it does not take them: a topic of more than 1 MiB travels in a message, and the
+    /// peer has announced that it accepts none so long. Told once for all that a new connection is not told, and for each that is asked
+    /// for while there is one. The others go on; `Stats` do not count these.
+    SubscriptionsGivenUp {
+        /// How many there are.
+        count: u64,
+        /// How many octets the longest of them would take.
         octets: u64,
         /// What the peer did.
         refusal: Refusal,
@@ -134,7 +143,7 @@ pub enum Refusal {
         /// Its `max_message_frames`.
         limit: u64,
     },
-    /// It ended so many connections in a row, each after a second or more, while the message was being written.
+    /// It ended so many connections in a row, each after a second or more, while what was given up was being written.
     Closed {
         /// How many.
         times: u32,
@@ -149,7 +158,7 @@ impl fmt::Display for Refusal {
                 write!(f, "it has {frames} frames, and the peer accepts no more than {limit}")
             }
             Refusal::Closed { times } => {
-                write!(f, "the peer closed the connection {times} times in a row while the message was being written")
+                write!(f, "the peer closed the connection {times} times in a row while it was being written")
             }
         }
     }
@@ -186,6 +195,12 @@ impl fmt::Display for EventKind {
             EventKind::Closed(cause) => write!(f, "closed: {cause}"),
             EventKind::Unsent(unsent) => write!(f, "given up: {unsent}"),
             EventKind::GivenUp { octets, refusal } => write!(f, "a message of {octets} octets was given up: {refusal}"),
+            EventKind::SubscriptionsGivenUp { count: 1, octets, refusal } => {
+                write!(f, "a subscription of {octets} octets was given up: {refusal}")
+            }
+            EventKind::SubscriptionsGivenUp { count, octets, refusal } => {
+                write!(f, "{count} subscriptions of up to {octets} octets were given up: {refusal}")
+            }
             EventKind::BudgetReached(shortage) => fmt::Display::fmt(shortage, f),
             EventKind::MonitorStopped => f.write_str("monitor stopped"),
         }
@@ -261,7 +276,7 @@ impl EventKind {
             EventKind::HandshakeFailed(_) => 0x0800,
             EventKind::HandshakeSucceeded => 0x1000,
             // libzmq has no such event.
-            EventKind::GivenUp { .. } | EventKind::BudgetReached(_) => 0,
+            EventKind::GivenUp { .. } | EventKind::SubscriptionsGivenUp { .. } | EventKind::BudgetReached(_) => 0,
         }
     }
 }

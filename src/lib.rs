@@ -142,7 +142,7 @@ mod sync;
 pub use budget::BudgetHalf;
 pub use context::{Context, ContextBuilder};
 pub use endpoint::{Endpoint, EndpointInfo, EndpointState};
-pub use error::{Error, RecvError, ReserveError, SendError, SendFailure};
+pub use error::{Error, Missing, RecvError, ReserveError, SendError, SendFailure};
 pub use event::{Cause, Event, EventKind, Refusal, Shortage};
 pub use kind::SocketKind;
 pub use message::{Frame, FrameCountError, IntoFrame, IntoMessage, Message, MessageError};

@@ -14,13 +14,22 @@ pub(crate) struct Replay {
     end: u32,
     /// Places between these with what was subscribed to since then.
     newer: HashSet<u32>,
+    left_out: LeftOut,
     _still: Box<dyn Send>,
+}
+
+/// What the peer does not accept of what it is told.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct LeftOut {
+    pub(crate) count: u64,
+    /// The octets of the longest command.
+    pub(crate) longest: usize,
 }
 
 impl Replay {
     /// All below place `end` are to be told. As long as `still` is kept none of them moves.
     pub(crate) fn new(end: u32, still: impl Send + 'static) -> Replay {
-        Replay { next: 0, end, newer: HashSet::new(), _still: Box::new(still) }
+        Replay { next: 0, end, newer: HashSet::new(), left_out: LeftOut::default(), _still: Box::new(still) }
     }
 
     /// The place whose turn is next; `None` if all have had theirs.
@@ -32,6 +41,16 @@ impl Replay {
     pub(crate) fn takes(&mut self, place: u32) -> bool {
         self.next = place + 1;
         place < self.end && !self.newer.remove(&place)
+    }
+
+    /// A subscription is left out, which would have taken so many octets.
+    pub(crate) fn leave_out(&mut self, octets: usize) {
+        self.left_out.count += 1;
+        self.left_out.longest = self.left_out.longest.max(octets);
+    }
+
+    pub(crate) fn left_out(&self) -> LeftOut {
+        self.left_out
     }
 
     /// The subscription at a place changes. Returns true if it was there at the first step and will not be there when its turn comes.

@@ -17,7 +17,7 @@ use crate::engine::port::{Command, Drive, Pace, Port};
 use crate::engine::reactor::Linger;
 use crate::engine::waiters::{Drivers, Interest, Waiters};
 use crate::engine::{EndpointId, Host};
-use crate::error::{Error, RecvError, SendError, SendFailure};
+use crate::error::{Error, Missing, RecvError, SendError, SendFailure};
 use crate::event::{Event, EventKind, Shortage};
 use crate::kind::SocketKind;
 use crate::message::{IntoMessage, Message};
@@ -27,7 +27,7 @@ use crate::profile::Profile;
 use crate::protocol;
 use crate::queue::changes::{Change, ChangeKind};
 use crate::queue::gate::Gate;
-use crate::queue::replay::Replay;
+use crate::queue::replay::{LeftOut, Replay};
 use crate::queue::{BORROWED_COPY_LIMIT, COPY_LIMIT};
 use crate::stats::{Stats, Unsent};
 use bytes::Bytes;
@@ -582,11 +582,11 @@ impl Core {
     }
 
     /// What an error names beside the reason: the routing id that no peer has, or why there was no room, or no peer in time.
-    pub(super) fn what_is_missing(&self, reason: SendFailure, id: Option<&[u8]>) -> Option<Box<str>> {
+    pub(super) fn what_is_missing(&self, reason: SendFailure, id: Option<&[u8]>) -> Option<Missing> {
         match reason {
             SendFailure::TimedOut => self.why_no_room(true),
             SendFailure::WouldBlock => self.why_no_room(false),
-            SendFailure::Unroutable => id.map(routing_id::named),
+            SendFailure::Unroutable => id.map(|id| Missing::new(routing_id::named(id))),
             _ => None,
         }
     }
@@ -910,8 +910,8 @@ impl Core {
     // ----- subscriptions upstream -----
 
     /// Begins to tell all subscriptions to a peer that is new or back, with both locks held in their order. Returns true if some are
-    /// left, which [`replay`](Core::replay) is to tell it. Each that the peer does not accept is left out, with an event among `unfit`:
-    /// the peer would end the connection over it, again and again.
+    /// left, which [`replay`](Core::replay) is to tell it. Those that the peer does not accept are left out, with one event for all of them
+    /// in `unfit` at the end: the peer would end the connection over each, again and again.
     pub(super) fn begin_replay(
         &self,
         reader: &mut Reader,
@@ -965,9 +965,9 @@ impl Core {
             let Some(minor) = form(peer) else { continue };
             // A replay under way is to know of the change, whether the peer is told of it or not.
             let owes = peer.outbox.owes(place, kind);
-            if let Some(refusal) = peer.refusal_of(topic) {
+            if let Some(longest) = peer.refused_size(topic) {
                 // It was not told of the subscription either.
-                unfit.extend(Some(refusal).filter(|_| kind.subscribes()));
+                unfit.extend(kind.subscribes().then(|| peer.refuses(LeftOut { count: 1, longest })));
                 continue;
             }
             if owes {
@@ -1006,8 +1006,8 @@ fn form(peer: &Peer) -> Option<u8> {
     }
 }
 
-/// Tells a peer what is left of a replay, for a moment. Returns true if that was all. What the peer does not accept is left out and
-/// added to `unfit`.
+/// Tells a peer what is left of a replay, for a moment. Returns true if that was all. What the peer does not accept is left out, and told
+/// of in `unfit` then.
 fn go_on_replaying(
     reader: &Reader,
     side: &mut SendSide,
@@ -1022,9 +1022,9 @@ fn go_on_replaying(
         reader.filter.for_each_from(next, |place, topic| {
             let is_told = left.takes(place);
             if let Some(topic) = topic.filter(|_| is_told) {
-                match entry.refusal_of(topic) {
+                match entry.refused_size(topic) {
                     None => commands.extend_from_slice(&protocol::subscription(minor, true, topic)),
-                    Some(refusal) => unfit.push(refusal),
+                    Some(octets) => left.leave_out(octets),
                 }
             }
             if left.next().is_none() {
@@ -1034,6 +1034,9 @@ fn go_on_replaying(
         });
     }
     let is_done = left.next().is_none();
+    if is_done && left.left_out().count > 0 {
+        unfit.push(entry.refuses(left.left_out()));
+    }
     entry.outbox.push_replay(&commands, (!is_done).then_some(left));
     is_done
 }

@@ -14,6 +14,7 @@ use crate::patterns::router::Claim;
 use crate::peer::PeerId;
 use crate::protocol::{self, Announcement};
 use crate::queue::outbox::Lost;
+use crate::queue::replay::LeftOut;
 use crate::queue::unseen::Change;
 use crate::stats::Reason;
 use bytes::Bytes;
@@ -49,20 +50,25 @@ impl About {
 }
 
 impl Peer {
-    /// What is told where the peer does not accept so long a topic. A command may be as long as any topic in it; a topic that travels
-    /// in a message counts against the peer's limit on messages. Over inproc nothing travels.
-    pub(super) fn refusal_of(&self, topic: &[u8]) -> Option<Event> {
+    /// How many octets a subscription takes where the peer does not accept so long a topic. A command may be as long as any topic in it; a
+    /// topic that travels in a message counts against the peer's limit on messages. Over inproc nothing travels.
+    pub(super) fn refused_size(&self, topic: &[u8]) -> Option<usize> {
         if topic.len() < self.largest.octets || !matches!(self.wire, Wire::Stream(_)) {
             return None;
         }
-        let size = protocol::told_in_message(self.minor, topic)?;
-        Some(self.given_up(size, Refusal::Announced { limit: self.largest.octets as u64 }))
+        protocol::told_in_message(self.minor, topic)
     }
 
-    /// A message of that size is not sent to this peer.
-    fn given_up(&self, size: usize, refusal: Refusal) -> Event {
+    /// What is told of subscriptions that the peer does not accept.
+    pub(super) fn refuses(&self, LeftOut { count, longest }: LeftOut) -> Event {
+        let refusal = Refusal::Announced { limit: self.largest.octets as u64 };
+        self.tells(EventKind::SubscriptionsGivenUp { count, octets: longest as u64, refusal })
+    }
+
+    /// Something is not sent to this peer.
+    fn tells(&self, kind: EventKind) -> Event {
         Event {
-            kind: EventKind::GivenUp { octets: size as u64, refusal },
+            kind,
             endpoint: Arc::clone(&self.about.endpoint),
             address: Some(Arc::clone(&self.about.address)).filter(|address| !address.is_empty()),
             peer: Some(self.id),
@@ -288,7 +294,8 @@ impl Core {
     fn after_drop(&self, side: &mut SendSide, peer: PeerId, dropped: Vec<(usize, Refusal)>) -> Vec<Event> {
         let Some(entry) = side.peers.get_mut(peer.key()).filter(|_| !dropped.is_empty()) else { return Vec::new() };
         entry.recharge();
-        let events = dropped.into_iter().map(|(size, refusal)| entry.given_up(size, refusal)).collect();
+        let given_up = |(size, refusal)| entry.tells(EventKind::GivenUp { octets: size as u64, refusal });
+        let events = dropped.into_iter().map(given_up).collect();
         side.marks_changed(peer);
         events
     }

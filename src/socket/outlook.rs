@@ -6,7 +6,7 @@ use super::endpoints::INPROC;
 use super::sending::Wire;
 use crate::endpoint::{EndpointInfo, EndpointState};
 use crate::engine::{Course, EndpointId};
-use crate::error::{missing_peers, shortened};
+use crate::error::{Missing, shortened};
 use crate::event::{Cause, Event, EventKind};
 use std::collections::BTreeMap;
 use std::io;
@@ -188,22 +188,24 @@ impl Core {
     }
 
     /// Why a send found no room: a budget that is used up, or missing peers if it waited for them. `None` where peers are there, and full.
-    pub(super) fn why_no_room(&self, waited: bool) -> Option<Box<str>> {
+    pub(super) fn why_no_room(&self, waited: bool) -> Option<Missing> {
         let used_up = "the sending half of the context's `byte_budget` is used up";
-        let budget = self.queued.is_stopped().then(|| used_up.to_owned());
         let missing = if waited { self.why_no_peer() } else { None };
-        let reasons: Vec<String> = missing.into_iter().chain(budget).collect();
-        (!reasons.is_empty()).then(|| reasons.join("; ").into())
+        match (missing, self.queued.is_stopped()) {
+            (missing, false) => missing,
+            (None, true) => Some(Missing::new(used_up)),
+            (Some(missing), true) => Some(missing.and(used_up)),
+        }
     }
 
     /// The same as [`why_missing`](Core::why_missing) for a send that found no peer in time, with how many there are. `None` where peers are there, and full.
-    pub(super) fn why_no_peer(&self) -> Option<String> {
+    pub(super) fn why_no_peer(&self) -> Option<Missing> {
         let endpoints = self.endpoint_infos();
         let connecting = endpoints.iter().filter(|endpoint| endpoint.state != EndpointState::Listening).count();
         let there = self.connections();
         let missing = endpoints.is_empty() || endpoints.iter().any(|endpoint| endpoint.connections == 0);
         let why = if missing { self.why_missing()? } else { return None };
-        Some(missing_peers(there, connecting.max(there).max(1), &why))
+        Some(Missing::peers(there, connecting.max(there).max(1), &why))
     }
 }
 

@@ -4,7 +4,7 @@ use super::core::{Core, Wait};
 use super::sending::{DELIMITER, NUMBER_AND_DELIMITER, Payload, Peer, Recipient, Routing, Wire};
 use crate::engine::port::Command;
 use crate::engine::waiters::Interest;
-use crate::error::{RecvError, SendError, SendFailure, UNDER_WAY};
+use crate::error::{Missing, RecvError, SendError, SendFailure};
 use crate::event::Cause;
 use crate::kind::SocketKind;
 use crate::message::Message;
@@ -83,7 +83,7 @@ impl Core {
             let outcome = if place.await_turn(start.checked_add(timeout)) {
                 self.ask_once(&message, start, timeout, &mut again)
             } else {
-                let (message, missing) = (message.clone(), Some(UNDER_WAY.into()));
+                let (message, missing) = (message.clone(), Some(Missing::turn()));
                 Err(RequestError::Send(SendError { reason: SendFailure::TimedOut, message, missing }))
             };
             if left == 0 || !outcome.as_ref().is_err_and(RequestError::is_timed_out) {
@@ -114,7 +114,7 @@ impl Core {
         let asked = self.await_room(Wait::For(rest), || self.ask(message, *again));
         asked.map_err(|reason| match (reason, self.what_is_missing(reason, None)) {
             // It was sent before: what cannot be repeated may have been done. The connection may be gone only because it was replaced.
-            (SendFailure::TimedOut, Some(why)) if *again && self.is_refused() => RequestError::ServerGone(why),
+            (SendFailure::TimedOut, Some(why)) if *again && self.is_refused() => RequestError::ServerGone(why.into()),
             (SendFailure::TimedOut, _) if *again => RequestError::Receive(RecvError::TimedOut),
             (reason, missing) => RequestError::Send(SendError { reason, message: message.clone(), missing }),
         })?;

@@ -98,7 +98,8 @@ impl Reservation<'_> {
     /// # Errors
     /// [`Closed`](SendFailure::Closed) if the socket is. If the peer has gone, [`WouldBlock`](SendFailure::WouldBlock) where no other has
     /// room, and [`Unroutable`](SendFailure::Unroutable) from a `mandatory` ROUTER. A REQ that has asked something since:
-    /// [`WrongState`](SendFailure::WrongState). The message is handed back; the reservation is used up.
+    /// [`WrongState`](SendFailure::WrongState). [`TooLarge`](SendFailure::TooLarge) and [`TooManyFrames`](SendFailure::TooManyFrames) where
+    /// neither the peer nor another accepts such a message. The message is handed back; the reservation is used up.
     pub fn send(mut self, message: impl IntoMessage) -> Result<(), SendError> {
         let message = message.into_message();
         let claim = &mut self.claim;

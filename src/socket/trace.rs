@@ -83,6 +83,12 @@ impl Told {
             EventKind::GivenUp { octets, refusal } => {
                 warn!(kind = %"GivenUp", endpoint, address, ?peer, octets, %refusal, "a message was given up");
             }
+            EventKind::SubscriptionsGivenUp { count, octets, refusal } => {
+                warn!(
+                    kind = %"SubscriptionsGivenUp", endpoint, address, ?peer, count, octets, %refusal,
+                    "subscriptions were given up"
+                );
+            }
             EventKind::BudgetReached(shortage) => {
                 warn!(kind = %"BudgetReached", %shortage, "the context's byte budget is used up")
             }

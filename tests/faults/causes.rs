@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use wiremesh::transports::{AddressError, LinkOptions, Listener, Purpose, Stream, Transport};
 use wiremesh::{
-    Cause, Context, Dealer, EndpointState, Error, EventKind, Monitor, Pub, Pull, Push, Rep, Req, RequestError, Socket,
-    Sub,
+    Cause, Context, Dealer, EndpointState, Error, EventKind, Missing, Monitor, Pub, Pull, Push, Rep, Req, RequestError,
+    Router, SendFailure, Socket, Sub,
 };
 
 /// No name of it can be looked up.
@@ -255,4 +255,30 @@ fn an_ipc_path_that_is_no_socket_is_said_to_be_none() {
         assert!(error.contains(&format!("there is {what} that is not a socket")), "{error}");
     }
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// An id may look like what is said of missing peers.
+#[test]
+fn whether_nobody_was_there_is_known_without_reading_what_is_said_of_it() {
+    let brief = Duration::from_millis(1);
+    let context = Context::builder().byte_budget(Some(1 << 20)).drop_wait(Some(Duration::ZERO)).build();
+    let (push, nobody) = (Push::in_context(&context), Nobody::new());
+    let alone = push.send_timeout("x", brief).unwrap_err();
+    assert!(alone.missing.as_ref().is_some_and(Missing::is_every_peer), "{alone}");
+    assert!(alone.to_string().starts_with("message not sent: no peer was there in time (0 of 1 peers: "), "{alone}");
+    let reserved = push.reserve_timeout(brief).unwrap_err();
+    assert_eq!(reserved.missing, alone.missing);
+
+    push.connect(&nobody.endpoint).unwrap();
+    push.send(vec![0; 1 << 20]).unwrap();
+    let full = push.try_send("x").unwrap_err();
+    assert!(full.missing.as_ref().is_some_and(|missing| !missing.is_every_peer()), "{full}");
+    let both = push.send_timeout("x", brief).unwrap_err();
+    let missing = both.missing.as_ref().unwrap();
+    assert!(missing.is_every_peer() && missing.ends_with("; the sending half of the context's `byte_budget` is used up"));
+
+    let router = Router::builder().context(&context).mandatory(true).build().unwrap();
+    let unroutable = router.send_to("0 of 1", "x").unwrap_err();
+    assert_eq!(unroutable.reason, SendFailure::Unroutable);
+    assert!(unroutable.missing.is_some_and(|missing| !missing.is_every_peer() && missing.to_string() == "`0 of 1`"));
 }

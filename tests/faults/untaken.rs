@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 use wiremesh::{
-    AnySocket, Context, Dealer, EventKind, Message, Pub, Pull, Push, Refusal, Rep, Req, Router, SendFailure,
+    AnySocket, Context, Dealer, EventKind, Message, Monitor, Pub, Pull, Push, Refusal, Rep, Req, Router, SendFailure,
     SocketKind, Stats, Sub,
 };
 
@@ -200,34 +200,55 @@ fn a_topic_above_what_the_publisher_accepts_is_told_and_keeps_no_other_from_it()
         publisher.send("short and good").expect("accepted");
         assert_eq!(subscriber.recv_timeout(PATIENCE).expect("a message"), "short and good");
         assert_eq!(subscriber.stats().reconnects + publisher.stats().reconnects, 0);
-        let given_up = std::iter::from_fn(|| monitor.try_recv()).filter_map(|event| match event.kind {
-            EventKind::GivenUp { octets, refusal: Refusal::Announced { limit: 1000 } } => Some(octets as usize),
-            _ => None,
-        });
-        assert_eq!(given_up.collect::<Vec<_>>(), [2 * MIB + 1, 2 * MIB + 3]);
+        assert_eq!(subscriptions_given_up(&monitor), [(1, 2 * MIB + 1), (1, 2 * MIB + 3)]);
     }
+}
+
+/// How many subscriptions each event tells of, and how many octets the longest has; no message was given up.
+fn subscriptions_given_up(monitor: &Monitor) -> Vec<(u64, usize)> {
+    let told = std::iter::from_fn(|| monitor.try_recv()).filter_map(|event| match event.kind {
+        EventKind::SubscriptionsGivenUp { count, octets, refusal: Refusal::Announced { limit: 1000 } } => {
+            Some((count, octets as usize))
+        }
+        EventKind::SubscriptionsGivenUp { .. } | EventKind::GivenUp { .. } => panic!("{event}"),
+        _ => None,
+    });
+    told.collect()
 }
 
 /// So many octets are told over several turns.
 #[test]
-fn each_of_many_topics_above_what_the_publisher_accepts_is_told_once() {
+fn of_all_topics_above_what_the_publisher_accepts_each_connection_is_told_by_one_event() {
     let (context, other) = (Context::new(), Context::new());
-    let publisher = Pub::builder().context(&context).max_message_size(1000u64).build().expect("good");
-    let subscriber = Sub::in_context(&other);
+    let subscriber =
+        Sub::builder().context(&other).reconnect_interval(Duration::from_millis(5)).build().expect("good");
     let monitor = subscriber.monitor();
-    let sizes = || (1..=20).map(|more| MIB + more);
-    for size in sizes() {
-        subscriber.subscribe(vec![b'l'; size]).expect("open");
+    for more in 1..=20 {
+        subscriber.subscribe(vec![b'l'; MIB + more]).expect("open");
     }
     subscriber.subscribe("short").expect("open");
-    subscriber.connect(publisher.bind("tcp://127.0.0.1:*").expect("bound")).expect("good");
-    publisher.wait_for_subscribers_to("short", 1, PATIENCE).expect("the short topic");
-    let given_up = std::iter::from_fn(|| monitor.try_recv()).filter_map(|event| match event.kind {
-        EventKind::GivenUp { octets, refusal: Refusal::Announced { limit: 1000 } } => Some(octets as usize),
-        _ => None,
-    });
-    assert!(given_up.eq(sizes().map(|size| 1 + size)));
-    assert_eq!(publisher.topic_count(), 1);
+    let mut endpoint = "tcp://127.0.0.1:*".to_owned();
+    for life in 1..=3 {
+        let publisher = Pub::builder().context(&context).max_message_size(1000u64).build().expect("good");
+        endpoint = publisher.bind(&endpoint).expect("bound").to_string();
+        if life == 1 {
+            subscriber.connect(&endpoint).expect("good");
+        }
+        publisher.wait_for_subscribers_to("short", 1, PATIENCE).expect("the short topic");
+        assert_eq!(publisher.topic_count(), 1);
+        assert_eq!(subscriptions_given_up(&monitor), [(20, MIB + 21)], "life {life}");
+    }
+}
+
+#[test]
+fn what_is_told_of_subscriptions_does_not_speak_of_messages() {
+    let refusal = Refusal::Announced { limit: 1000 };
+    let told = |count, octets| EventKind::SubscriptionsGivenUp { count, octets, refusal }.to_string();
+    assert_eq!(told(1, 2000), "a subscription of 2000 octets was given up: the peer accepts no more than 1000 octets");
+    assert_eq!(
+        told(3, 2000),
+        "3 subscriptions of up to 2000 octets were given up: the peer accepts no more than 1000 octets"
+    );
 }
 
 #[test]
@@ -281,6 +302,27 @@ fn over_inproc_a_publisher_drops_for_the_peer_that_accepts_less_and_dealers_pass
         assert!(small.try_recv().is_err());
         let dropped = u64::from(sender.kind() == SocketKind::Pub);
         assert_eq!((sender.stats().dropped.too_large, sender.stats().dropped.total()), (dropped, dropped));
+    }
+}
+
+#[test]
+fn where_only_the_newest_message_waits_it_is_refused_all_the_same_if_it_is_above_what_the_peer_accepts() {
+    for (over, sender, receiver) in [
+        (Over::Tcp, SocketKind::Push, SocketKind::Pull),
+        (Over::Tcp, SocketKind::Dealer, SocketKind::Dealer),
+        (Over::Inproc, SocketKind::Push, SocketKind::Pull),
+    ] {
+        let (context, other) = (Context::new(), Context::new());
+        let other = if over == Over::Inproc { &context } else { &other };
+        let sender = AnySocket::builder(sender).context(&context).conflate(true).build().expect("good options");
+        let receiver = AnySocket::builder(receiver).context(other).max_message_size(1000u64).build().expect("good");
+        sender.connect(receiver.bind(over.wildcard()).expect("bound")).expect("a good endpoint");
+        sender.wait_for_peers(1, PATIENCE).expect("the peer");
+        let refused = sender.send(vec![1; 1001]).expect_err("more than the peer accepts").reason;
+        assert_eq!(refused, SendFailure::TooLarge { size: 1001, limit: 1000 }, "{over:?}");
+        sender.send("newest").expect("accepted");
+        assert_eq!(receiver.recv_timeout(PATIENCE).expect("a message"), "newest");
+        assert_eq!(sender.stats().reconnects, 0);
     }
 }
 
