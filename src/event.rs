@@ -78,9 +78,10 @@ pub enum EventKind {
         /// What the peer did.
         refusal: Refusal,
     },
-    /// A publisher is not told of subscriptions, because it does not take them: a topic of more than 1 MiB travels in a message, and the
-    /// peer has announced that it accepts none so long. Told once for all that a new connection is not told, and for each that is asked
-    /// for while there is one. The others go on; `Stats` do not count these.
+    /// A publisher is not told of subscriptions any more, because it does not take them: a topic of more than 1 MiB travels in a message, and
+    /// the peer has announced that it accepts none so long, or a peer that announces nothing ends its connections over one
+    /// ([`give_up_after`](crate::Options::give_up_after)). Told once for all that a new connection is not told because they are too long, and
+    /// for each that is asked for while there is one. The others go on; `Stats` do not count these.
     SubscriptionsGivenUp {
         /// How many there are.
         count: u64,

@@ -25,6 +25,7 @@
 //! | `order.rs` | order across reconnects, and the right moment to say READY |
 //! | `line.rs` | uses of one endpoint in a row that wait for one another |
 //! | `untaken.rs` | a message that its peer will not take |
+//! | `untold.rs` | a subscription that its publisher will not take |
 //! | `outage.rs` | when the clients of a server that was gone for a second are back |
 //! | `old_peers.rs` | peers that close without a word |
 //! | `foreign.rs` | peers that are not ours, and a little odd |
@@ -66,6 +67,8 @@ mod order;
 mod outage;
 #[path = "faults/untaken.rs"]
 mod untaken;
+#[path = "faults/untold.rs"]
+mod untold;
 
 #[path = "faults/old_peers.rs"]
 mod old_peers;

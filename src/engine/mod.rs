@@ -112,14 +112,16 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// Takes topics from a peer that is gone, for a fraction of a turn. Returns true if none is left.
     fn withdraw(&self, peer: PeerId) -> bool;
 
-    /// Tells a peer more of the subscriptions that a new connection is to be told, for a fraction of a turn. Returns true if none is left.
+    /// Tells a peer more of the subscriptions that a new connection is to be told, for a fraction of a turn. Returns true if none is left
+    /// for now.
     fn replay(&self, peer: PeerId) -> bool;
 
     /// An attempt to connect to a peer again failed, or the handshake did.
     fn attempt_failed(&self, peer: PeerId);
 
-    /// A message that was held back may be written now.
-    fn release(&self, peer: PeerId);
+    /// The connection of a peer has lasted: what was held back until then may be written now. Returns true if it is to last once more,
+    /// because the peer is told its subscriptions in steps, the next of them by [`replay`](Host::replay).
+    fn release(&self, peer: PeerId) -> bool;
 
     /// Whether a message was written whole over the present connection of a peer, all but the last `missing` octets of which its
     /// system has.
@@ -220,7 +222,8 @@ pub(crate) const OUSTED: Cause = Cause::Replaced("another peer took its routing 
 /// The place of a newcomer.
 pub(crate) struct Joined {
     pub(crate) peer: PeerId,
-    /// What waits for it is held back until its connection has lasted: its last connections ended in the middle of it.
+    /// What waits for it is held back until its connection has lasted: its last connections ended in the middle of it, or over what they
+    /// were told of subscriptions.
     pub(crate) held: bool,
     /// It is told all subscriptions, and has not been told all of them yet: [`replay`](Host::replay) tells it the others.
     pub(crate) replays: bool,

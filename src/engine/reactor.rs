@@ -963,7 +963,10 @@ impl Reactor {
         link.rests = link.rests.filter(|until| *until > now);
         link.look_at_peer(now, |peer| host.pending(peer));
         if let Some(peer) = link.release(now) {
-            host.release(peer);
+            if host.release(peer) {
+                link.held_until = Some(now + LASTS);
+                self.replaying.push_back(peer);
+            }
             self.flush_peer(host, peer);
         }
         let Some(link) = self.links.get_mut(key) else { return };

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 const ALL: &[SocketKind] = &SocketKind::ALL;
 const SENDERS: &[SocketKind] = &[Pair, Pub, Req, Rep, Dealer, Router, Push, XPub, XSub];
+const TELLERS: &[SocketKind] = &[Pair, Pub, Sub, Req, Rep, Dealer, Router, Push, XPub, XSub];
 const RECEIVERS: &[SocketKind] = &[Pair, Sub, Req, Rep, Dealer, Router, Pull, XPub, XSub];
 const PUBLISHERS: &[SocketKind] = &[Pub, XPub];
 const BY_TOPIC: &[SocketKind] = &[Pub, Sub, XPub, XSub];
@@ -42,6 +43,9 @@ macro_rules! kinds {
     };
     (SENDERS) => {
         "all kinds that send"
+    };
+    (TELLERS) => {
+        "all kinds that send, and SUB"
     };
     (RECEIVERS) => {
         "all kinds that receive"
@@ -232,8 +236,16 @@ options! {
     /// told by an event ([`GivenUp`](crate::EventKind::GivenUp)), and what waits behind it goes on. A refused attempt to connect, another
     /// end of a connection, or another message that was taken starts the count anew. Peers of this library announce what they
     /// accept, so that it does not come to this with them.
+    ///
+    /// The same holds for a subscription, at an endpoint of ours that connects to a publisher of another library. All subscriptions are
+    /// with the publisher's system before it has read the first, so nothing shows which one it ends its connections over. Once
+    /// it has ended two in a row that had lasted less than a second each, it is told the subscriptions in steps, each a second after the one
+    /// before: the half of those in question, then half of the rest. The one that is left, told alone, is given up
+    /// ([`SubscriptionsGivenUp`](crate::EventKind::SubscriptionsGivenUp)) and not told that peer any more until it is asked for anew, or an
+    /// attempt to connect is refused, since what comes back may be another server. With a million subscriptions the search takes some
+    /// 25 seconds.
     give_up_after GiveUpAfter: u32 = 3, "3";
-    "none" 0, "connections", "0 (never) or more", Live, SENDERS;
+    "none" 0, "connections", "0 (never) or more", Live, TELLERS;
 
     /// How many subscriptions one peer may have at a publisher; further ones are ignored and counted. Under
     /// [`manual`](Options::manual) that is how many topics a peer may have asked for or taken back beyond the

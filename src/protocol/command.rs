@@ -123,6 +123,11 @@ pub fn told_in_message(minor: u8, topic: &[u8]) -> Option<usize> {
     (minor < 1 || topic.len() > MAX_TOPIC).then_some(1 + topic.len())
 }
 
+/// The octets of what tells a peer that speaks ZMTP 3.`minor` of a topic, without the header of its frame.
+pub fn subscription_octets(minor: u8, topic: &[u8]) -> usize {
+    told_in_message(minor, topic).unwrap_or(b"\x09SUBSCRIBE".len() + topic.len())
+}
+
 fn frame(flags: u8, parts: &[&[u8]]) -> Bytes {
     let body = parts.iter().map(|part| part.len()).sum();
     let (head, size) = wire::header(flags, body);

@@ -38,7 +38,7 @@ mod peer;
 mod tests;
 
 pub use announcement::{Announcement, Token};
-pub use command::{cancel_command, subscribe_command, subscription, told_in_message};
+pub use command::{cancel_command, subscribe_command, subscription, subscription_octets, told_in_message};
 pub use config::{Config, Heartbeat};
 pub use connection::{BodySlot, Connection, Event};
 pub use error::{CommandName, ProtocolError};

@@ -16,6 +16,7 @@ mod numbers;
 pub(crate) mod outbox;
 pub(crate) mod piece;
 pub(crate) mod replay;
+pub(crate) mod search;
 mod sent;
 mod sift;
 pub(crate) mod unseen;

@@ -272,6 +272,16 @@ impl Outbox {
         self.replay.take().map(|replay| *replay)
     }
 
+    pub(crate) fn is_replaying(&self) -> bool {
+        self.replay.is_some()
+    }
+
+    /// The replay under way, if all that it has told by now is written.
+    pub(crate) fn written_replay(&mut self) -> Option<&mut Replay> {
+        let is_written = !self.flushing && self.batch.is_empty() && self.is_at_barrier();
+        self.replay.as_deref_mut().filter(|_| is_written)
+    }
+
     /// The subscription at a place changes, and [`push_change`](Outbox::push_change) is next. Returns true if it belongs to the replay under
     /// way and would not be found by it any more, so that it is to be told at once.
     pub(crate) fn owes(&mut self, place: Option<u32>, kind: ChangeKind) -> bool {

@@ -12,6 +12,8 @@ pub(crate) struct Replay {
     next: u32,
     /// No place from here on was in use at the first step.
     end: u32,
+    /// It is not to go on from here for now.
+    pause: u32,
     /// Places between these with what was subscribed to since then.
     newer: HashSet<u32>,
     left_out: LeftOut,
@@ -29,12 +31,34 @@ pub(crate) struct LeftOut {
 impl Replay {
     /// All below place `end` are to be told. As long as `still` is kept none of them moves.
     pub(crate) fn new(end: u32, still: impl Send + 'static) -> Replay {
-        Replay { next: 0, end, newer: HashSet::new(), left_out: LeftOut::default(), _still: Box::new(still) }
+        Replay {
+            next: 0,
+            end,
+            pause: end,
+            newer: HashSet::new(),
+            left_out: LeftOut::default(),
+            _still: Box::new(still),
+        }
     }
 
-    /// The place whose turn is next; `None` if all have had theirs.
+    /// How many places there were at the first step.
+    pub(crate) fn places(&self) -> u32 {
+        self.end
+    }
+
+    /// Goes on up to that place for now.
+    pub(crate) fn pause_at(&mut self, place: u32) {
+        self.pause = place.min(self.end);
+    }
+
+    /// The place whose turn is next; `None` if all have had theirs, or it pauses.
     pub(crate) fn next(&self) -> Option<u32> {
-        (self.next < self.end).then_some(self.next)
+        (self.next < self.pause).then_some(self.next)
+    }
+
+    /// Returns true if all places have had their turn.
+    pub(crate) fn is_over(&self) -> bool {
+        self.next >= self.end
     }
 
     /// It is the turn of that place. Returns true if what is there is to be told.

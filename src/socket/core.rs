@@ -910,21 +910,28 @@ impl Core {
     // ----- subscriptions upstream -----
 
     /// Begins to tell all subscriptions to a peer that is new or back, with both locks held in their order. Returns true if some are
-    /// left, which [`replay`](Core::replay) is to tell it. Those that the peer does not accept are left out, with one event for all of them
-    /// in `unfit` at the end: the peer would end the connection over each, again and again.
+    /// left for now, which [`replay`](Core::replay) is to tell it. Those that the peer does not accept are left out, with one event for all of them
+    /// in `unfit` at the end: the peer would end the connection over each, again and again. Where it is not known what the peer accepts
+    /// (`is_foreign`), one over which it does so is looked for.
     pub(super) fn begin_replay(
         &self,
         reader: &mut Reader,
         side: &mut SendSide,
         peer: PeerId,
+        is_foreign: bool,
         unfit: &mut Vec<Event>,
     ) -> bool {
-        let replay = Replay::new(reader.filter.places(), reader.filter.hold_still());
+        let Some(entry) = side.peer_mut(peer) else { return false };
+        let mut replay = Replay::new(reader.filter.places(), reader.filter.hold_still());
+        if is_foreign {
+            let search = &mut entry.about.search;
+            replay.pause_at(search.begin(replay.places(), || reader.filter.hold_still()));
+        }
         !go_on_replaying(reader, side, peer, replay, unfit)
     }
 
-    /// Tells a peer more of the subscriptions that it has not been told yet, for a moment. Returns true if none is left, and the memory
-    /// of those that were cancelled meanwhile is given back.
+    /// Tells a peer more of the subscriptions that it has not been told yet, for a moment. Returns true if none is left for now, and the
+    /// memory of those that were cancelled meanwhile is given back.
     pub(super) fn replay(&self, peer: PeerId) -> bool {
         let mut unfit = Vec::new();
         let mut reader = self.lock_recv();
@@ -962,9 +969,16 @@ impl Core {
         let mut unfit = Vec::new();
         let mut dirty = Vec::new();
         for (_, peer) in side.peers.iter_mut() {
+            let was_given_up = peer.about.untold.contains(topic);
+            if was_given_up && kind == ChangeKind::Last {
+                peer.about.untold.remove(topic);
+            }
             let Some(minor) = form(peer) else { continue };
             // A replay under way is to know of the change, whether the peer is told of it or not.
             let owes = peer.outbox.owes(place, kind);
+            if was_given_up {
+                continue;
+            }
             if let Some(longest) = peer.refused_size(topic) {
                 // It was not told of the subscription either.
                 unfit.extend(kind.subscribes().then(|| peer.refuses(LeftOut { count: 1, longest })));
@@ -1006,7 +1020,7 @@ fn form(peer: &Peer) -> Option<u8> {
     }
 }
 
-/// Tells a peer what is left of a replay, for a moment. Returns true if that was all. What the peer does not accept is left out, and told
+/// Tells a peer what is left of a replay, for a moment. Returns true if that was all, or all for now. What the peer does not accept is left out, and told
 /// of in `unfit` then.
 fn go_on_replaying(
     reader: &Reader,
@@ -1018,12 +1032,16 @@ fn go_on_replaying(
     let Some(entry) = side.peer_mut(peer) else { return true };
     let Some(minor) = form(entry) else { return true };
     let (mut slice, mut commands) = (Slice::begin(), Vec::new());
-    if let Some(next) = left.next() {
+    let mut search = std::mem::take(&mut entry.about.search);
+    while let Some(next) = left.next() {
         reader.filter.for_each_from(next, |place, topic| {
             let is_told = left.takes(place);
-            if let Some(topic) = topic.filter(|_| is_told) {
+            if let Some(topic) = topic.filter(|topic| is_told && !entry.about.untold.contains(*topic)) {
                 match entry.refused_size(topic) {
-                    None => commands.extend_from_slice(&protocol::subscription(minor, true, topic)),
+                    None => {
+                        search.note(topic);
+                        commands.extend_from_slice(&protocol::subscription(minor, true, topic));
+                    }
                     Some(octets) => left.leave_out(octets),
                 }
             }
@@ -1032,12 +1050,19 @@ fn go_on_replaying(
             }
             slice.step(topic.map_or(0, <[u8]>::len))
         });
+        if left.next().is_some() || left.is_over() || !search.is_empty_step() {
+            break;
+        }
+        if let Some(place) = search.step(left.places()) {
+            left.pause_at(place);
+        }
     }
-    let is_done = left.next().is_none();
-    if is_done && left.left_out().count > 0 {
+    entry.about.search = search;
+    if left.is_over() && left.left_out().count > 0 {
         unfit.push(entry.refuses(left.left_out()));
     }
-    entry.outbox.push_replay(&commands, (!is_done).then_some(left));
+    let is_done = left.next().is_none();
+    entry.outbox.push_replay(&commands, (!left.is_over()).then_some(left));
     is_done
 }
 

@@ -89,13 +89,15 @@ impl Host for Core {
     fn attempt_failed(&self, peer: PeerId) {
         if let Some(entry) = self.lock_send().peer_mut(peer) {
             entry.outbox.forget_doubt();
+            entry.forget_search();
         }
     }
 
-    fn release(&self, peer: PeerId) {
-        if let Some(entry) = self.lock_send().peer_mut(peer) {
-            entry.outbox.release();
-        }
+    fn release(&self, peer: PeerId) -> bool {
+        let mut side = self.lock_send();
+        let Some(entry) = side.peer_mut(peer) else { return false };
+        entry.outbox.release();
+        entry.go_on_searching()
     }
 
     fn has_taken(&self, peer: PeerId, missing: usize) -> bool {

@@ -310,7 +310,7 @@ impl Core {
         side.marks_changed(peer);
         self.greet(&mut side, peer);
         let mut unfit = self.drop_unfit(&mut side, peer);
-        let replays = self.kind.subscribes() && self.begin_replay(&mut reader, &mut side, peer, &mut unfit);
+        let replays = self.kind.subscribes() && self.begin_replay(&mut reader, &mut side, peer, false, &mut unfit);
         self.note_up(peer);
         // What was queued before there was a link is to be fetched.
         let mut after = Vec::new();

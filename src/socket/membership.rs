@@ -15,9 +15,11 @@ use crate::peer::PeerId;
 use crate::protocol::{self, Announcement};
 use crate::queue::outbox::Lost;
 use crate::queue::replay::LeftOut;
+use crate::queue::search::Search;
 use crate::queue::unseen::Change;
 use crate::stats::Reason;
 use bytes::Bytes;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -45,6 +47,8 @@ impl About {
             greeted: None,
             written_before: (0, 0),
             trust: Trust::default(),
+            search: Search::default(),
+            untold: HashSet::new(),
         }
     }
 }
@@ -66,7 +70,7 @@ impl Peer {
     }
 
     /// Something is not sent to this peer.
-    fn tells(&self, kind: EventKind) -> Event {
+    pub(super) fn tells(&self, kind: EventKind) -> Event {
         Event {
             kind,
             endpoint: Arc::clone(&self.about.endpoint),
@@ -131,8 +135,10 @@ impl Core {
         side.reconnects += u64::from(newcomer.reconnected);
         self.greet(&mut side, peer);
         let mut unfit = self.note_limit(&mut side, peer, announced);
-        let held = side.peer(peer).is_some_and(|entry| entry.outbox.is_held());
-        let replays = self.kind.subscribes() && self.begin_replay(&mut reader, &mut side, peer, &mut unfit);
+        // What ours accept is known.
+        let is_foreign = announced.is_none();
+        let replays = self.kind.subscribes() && self.begin_replay(&mut reader, &mut side, peer, is_foreign, &mut unfit);
+        let held = side.peer(peer).is_some_and(|entry| entry.outbox.is_held() || entry.about.search.is_on());
         self.note_up(peer);
         drop(side);
         drop(reader);
@@ -311,7 +317,7 @@ impl Core {
     }
 
     /// After how many connections that the peer ended in the middle of a message that is given up.
-    fn gives_up_after(&self) -> Option<u32> {
+    pub(super) fn gives_up_after(&self) -> Option<u32> {
         let limit = self.lock_options().give_up_after;
         Some(limit).filter(|limit| *limit > 0 && self.profile.gives_messages_up())
     }
@@ -327,10 +333,12 @@ impl Core {
             let Some(entry) = side.peers.get_mut(peer.key()) else { return false };
             let was_up = !matches!(entry.wire, Wire::None);
             entry.wire = Wire::None;
+            let was_told = !entry.outbox.is_replaying() && lost.unacknowledged == 0;
             let settled = entry.outbox.lose(lost);
             entry.settle(settled, &mut side.counts);
             entry.recharge();
-            let given_up = if settled.rewound { self.judge(side, peer) } else { Vec::new() };
+            let mut given_up = if settled.rewound { self.judge(side, peer) } else { Vec::new() };
+            given_up.extend(self.judge_subscriptions(side, peer, lost.ending, was_told));
             side.marks_changed(peer);
             side.connections -= u64::from(was_up);
             let mut has_topics = false;

@@ -30,6 +30,7 @@ mod tokens;
 mod topics;
 #[cfg(feature = "tracing")]
 mod trace;
+mod untold;
 
 pub use any::AnySocket;
 pub use buffer::RecvIntoError;

@@ -23,11 +23,12 @@ use crate::queue::credit::Credit;
 pub(super) use crate::queue::credit::Marks;
 use crate::queue::gate::Pass;
 use crate::queue::outbox::{Outbox, Pool, Settled};
+use crate::queue::search::Search;
 use crate::queue::{COPY_LIMIT, PIECE};
 use crate::slab::Slab;
 use crate::stats::{Dropped, PeerStats, Reason, Unsent};
 use bytes::Bytes;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use wiremesh_transports::Stream;
@@ -165,6 +166,9 @@ pub(super) struct About {
     pub(super) written_before: (u64, u64),
     /// Whether senders of long messages wait for it.
     pub(super) trust: Trust,
+    /// Which of our subscriptions it ends its connections over, and those that were given up for that.
+    pub(super) search: Search,
+    pub(super) untold: HashSet<Vec<u8>>,
 }
 
 /// Where an outbox leads.

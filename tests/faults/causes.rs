@@ -275,7 +275,9 @@ fn whether_nobody_was_there_is_known_without_reading_what_is_said_of_it() {
     assert!(full.missing.as_ref().is_some_and(|missing| !missing.is_every_peer()), "{full}");
     let both = push.send_timeout("x", brief).unwrap_err();
     let missing = both.missing.as_ref().unwrap();
-    assert!(missing.is_every_peer() && missing.ends_with("; the sending half of the context's `byte_budget` is used up"));
+    assert!(
+        missing.is_every_peer() && missing.ends_with("; the sending half of the context's `byte_budget` is used up")
+    );
 
     let router = Router::builder().context(&context).mandatory(true).build().unwrap();
     let unroutable = router.send_to("0 of 1", "x").unwrap_err();

@@ -220,8 +220,7 @@ fn subscriptions_given_up(monitor: &Monitor) -> Vec<(u64, usize)> {
 #[test]
 fn of_all_topics_above_what_the_publisher_accepts_each_connection_is_told_by_one_event() {
     let (context, other) = (Context::new(), Context::new());
-    let subscriber =
-        Sub::builder().context(&other).reconnect_interval(Duration::from_millis(5)).build().expect("good");
+    let subscriber = Sub::builder().context(&other).reconnect_interval(Duration::from_millis(5)).build().expect("good");
     let monitor = subscriber.monitor();
     for more in 1..=20 {
         subscriber.subscribe(vec![b'l'; MIB + more]).expect("open");

@@ -1,0 +1,60 @@
+//! Subscriptions that a peer does not take: it ends one connection after the other over them (`queue/search.rs`).
+
+use super::core::Core;
+use super::sending::{Peer, SendSide};
+use crate::event::{Event, EventKind, Refusal};
+use crate::peer::PeerId;
+use crate::protocol;
+use crate::queue::doubt::Ending;
+
+impl Core {
+    /// The connection of a peer has ended, that was told of all it was to be told or not: gives up the subscription over which it ends its
+    /// connections, if it is known by now.
+    pub(super) fn judge_subscriptions(
+        &self,
+        side: &mut SendSide,
+        peer: PeerId,
+        ending: Ending,
+        was_told: bool,
+    ) -> Option<Event> {
+        if !self.kind.subscribes() {
+            return None;
+        }
+        let entry = side.peer_mut(peer)?;
+        let Some(limit) = self.gives_up_after() else {
+            entry.about.search.reset();
+            return None;
+        };
+        let (topic, times) = entry.about.search.end(ending, was_told, limit)?;
+        let octets = protocol::subscription_octets(entry.minor, &topic) as u64;
+        entry.about.untold.insert(topic);
+        Some(entry.tells(EventKind::SubscriptionsGivenUp { count: 1, octets, refusal: Refusal::Closed { times } }))
+    }
+}
+
+impl Peer {
+    /// The connection has lasted. Returns true if that is to be asked again, as something is told only then.
+    pub(super) fn go_on_searching(&mut self) -> bool {
+        if !self.about.search.is_on() {
+            return false;
+        }
+        if !self.outbox.is_replaying() {
+            // It has outlived all that it was told. What was cancelled meanwhile may leave its place now.
+            self.about.search.reset();
+            return true;
+        }
+        let is_unread = self.unsent() > 0;
+        if let Some(replay) = self.outbox.written_replay().filter(|_| !is_unread) {
+            if let Some(place) = self.about.search.step(replay.places()) {
+                replay.pause_at(place);
+            }
+        }
+        true
+    }
+
+    /// Nobody was there when we tried to connect. It may be another one that comes back, and so all is told anew.
+    pub(super) fn forget_search(&mut self) {
+        self.about.search.reset();
+        self.about.untold.clear();
+    }
+}
