@@ -531,6 +531,13 @@ impl Reactor {
             return;
         }
         if let Some(link) = self.links.get_mut(link_key).filter(|_| self.admitted >= most) {
+            if !link.settings.protocol.profile.holds_ready_back() {
+                // What it wrote upon our READY would be lost. Our greeting goes first, without which the peer would take us for one that does
+                // not speak its version.
+                link.collect_control();
+                self.lose(host, link_key, Loss::Local(Cause::Refused(FULL.into())));
+                return;
+            }
             // Its READY tells whether a place is its own.
             link.spare = now.checked_add(SPARE);
         }

@@ -4,7 +4,7 @@ use super::line::Line;
 use super::long::Long;
 use super::monitor::Feed;
 use super::outlook::Outlook;
-use super::receiving::{Arrivals, Reader};
+use super::receiving::{Arrivals, MOST_REFUSED, Reader};
 use super::routing_id;
 use super::sending::{After, Marks, Payload, Peer, Recipient, Routing, SendSide, Wire, own_limit};
 use super::slice::Slice;
@@ -724,7 +724,9 @@ impl Core {
         messages.push(self.recv(wait)?);
         if !self.stepwise {
             let mut reader = self.lock_recv();
-            while messages.len() < max {
+            let discarded = reader.discarded;
+            // Those that the pattern refuses do not hold the gate for longer than in one look.
+            while messages.len() < max && reader.discarded - discarded < u64::from(MOST_REFUSED) {
                 match self.take(&mut reader) {
                     Some(message) => messages.push(message),
                     None => break,

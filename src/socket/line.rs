@@ -40,13 +40,16 @@ impl Line {
 }
 
 impl Place<'_> {
-    /// Waits until it is the turn of this thread, or the deadline has passed. Returns true if it is. In vain the place is kept.
+    /// Waits until it is the turn of this thread, or the deadline has passed. Returns true if it is; a turn that comes after the deadline is
+    /// none, because a request that goes out with no time left is one that nobody waits for. In vain the place is kept.
     pub(super) fn await_turn(&self, deadline: Option<Instant>) -> bool {
         let mut standing = self.line.lock();
+        let mut has_waited = false;
         loop {
             if standing.numbers.front() == Some(&self.number) {
-                return true;
+                return !has_waited || deadline.is_none_or(|deadline| Instant::now() < deadline);
             }
+            has_waited = true;
             standing = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
                 Some(left) if left.is_zero() => return false,
                 Some(left) => self.line.moved.wait_timeout(standing, left).unwrap_or_else(PoisonError::into_inner).0,
@@ -84,6 +87,29 @@ mod tests {
         assert!(is_turn_of(&third) && !is_turn_of(&fourth));
         drop(third);
         assert!(is_turn_of(&fourth));
+    }
+
+    #[test]
+    fn a_turn_that_comes_after_the_deadline_is_none() {
+        let line = Line::default();
+        let (first, second) = (line.join(), line.join());
+        let deadline = Instant::now() + Duration::from_millis(20);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| second.await_turn(Some(deadline)));
+            let held = loop {
+                let standing = line.lock();
+                if Instant::now() >= deadline {
+                    break standing;
+                }
+                drop(standing);
+                std::thread::yield_now();
+            };
+            let mut standing = held;
+            standing.numbers.pop_front();
+            drop(standing);
+            assert!(!waiting.join().expect("no panic"));
+        });
+        drop(first);
     }
 
     #[test]

@@ -1330,9 +1330,9 @@ impl Drop for Shows<'_> {
 
 /// How many octets the topics of one subscriber may have together.
 const TOPIC_OCTETS: usize = 64 << 20;
-/// How many messages that the pattern refuses one look for a message steps over. A call that does not wait looks four times, which takes about a
+/// One look for a message skips at most this many that the pattern refuses. A call that does not wait looks four times, which takes about a
 /// millisecond.
-const MOST_REFUSED: u32 = 4 * 1024;
+pub(super) const MOST_REFUSED: u32 = 4 * 1024;
 /// How many pauses of the processor a receiver gives an inproc sender to gather more: about a microsecond.
 const GATHER: usize = 20;
 

@@ -1,13 +1,13 @@
 //! Connections without bound: `max_connections`.
 
 use crate::order::{Relay, greet, hear_ready, ready_with_token};
-use crate::support::raw::{Raw, command, frame, greeting, property};
+use crate::support::raw::{Raw, command, frame, greeting, property, ready};
 use crate::support::{Over, PATIENCE, eventually};
 use std::collections::VecDeque;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use wiremesh::{AnySocket, Cause, Context, EventKind, Monitor, Pull, Push, Router, SocketKind};
+use wiremesh::{AnySocket, Cause, Context, EventKind, Monitor, Profile, Pull, Push, Router, SocketKind};
 
 fn refusal(monitor: &Monitor) -> String {
     loop {
@@ -210,6 +210,23 @@ fn a_newcomer_that_does_not_say_who_it_is_is_refused_and_never_told_that_the_soc
         assert!(refusal(&monitor).contains("max_connections"));
     }
     assert_eq!(pull.stats().connections, 1);
+}
+
+#[test]
+fn a_socket_that_does_not_hold_its_ready_back_refuses_whoever_comes_beyond_the_limit_before_it() {
+    let options = Pull::builder().context(&Context::new()).profile(Profile::Libzmq).max_connections(1u32);
+    let pull = options.build().unwrap();
+    let endpoint = pull.bind("tcp://127.0.0.1:*").unwrap();
+    let mut first = greet(endpoint.as_str(), &ready("PUSH"));
+    hear_ready(&mut first);
+    eventually(PATIENCE, "the first has its place", || pull.stats().connections == 1);
+    let mut second = Raw::connect(endpoint.as_str()).unwrap();
+    second.write_all(&greeting()).unwrap();
+    let mut told = Vec::new();
+    // Its greeting was not read, so the connection may end with a reset.
+    let ended = second.read_to_end(&mut told).err().map(|error| error.kind());
+    assert!(matches!(ended, None | Some(ErrorKind::ConnectionReset)), "{ended:?}");
+    assert!(told.len() <= greeting().len(), "a greeting and no more: {told:?}");
 }
 
 #[test]
