@@ -297,6 +297,27 @@ fn nor_is_it_where_its_last_use_has_much_more_time() {
     waits_for_one_that_lingers(Some(Duration::from_secs(600)));
 }
 
+#[test]
+fn an_immediate_endpoint_that_ends_is_not_given_up_as_long_as_its_peer_takes_anything() {
+    let patience = Duration::from_secs(2);
+    let builder = Push::builder().context(&Context::new()).immediate(true).linger_patience(patience);
+    let push = builder.build().expect("good");
+    let (listener, endpoint) = listener();
+    push.connect(&endpoint).expect("good");
+    let (mut old, _) = token_of_next(&listener, "PULL");
+    push.wait_for_peers(1, PATIENCE).expect("connected");
+    push.send(vec![1; LONG]).expect("accepted");
+    push.disconnect(&endpoint).expect("connected");
+    let (begin, mut left, mut chunk) = (Instant::now(), 9 + LONG, vec![0; LONG / 4096]);
+    while begin.elapsed() < 2 * patience && left > LONG / 2 {
+        old.read_exact(&mut chunk).expect("more comes");
+        left -= chunk.len();
+        std::thread::sleep(Duration::from_millis(3));
+    }
+    old.read_exact(&mut vec![0; left]).expect("the rest");
+    assert_eq!(push.stats().dropped.total(), 0);
+}
+
 /// A listener whose queue can be full, so that its system does not answer those who connect.
 struct Hanging {
     listener: TcpListener,

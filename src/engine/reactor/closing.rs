@@ -207,10 +207,7 @@ impl Reactor {
     pub(super) fn look_at_linger(&mut self, host: &dyn Host, scope: Option<EndpointId>, now: Instant) {
         let progress = match scope.map(|id| self.endpoints.get(&id).copied()) {
             None => host.progress_of(None),
-            Some(Some(Origin::Dialer(key))) => {
-                let peer = self.dialers.get(key).and_then(|dialer| dialer.peer);
-                peer.map_or(0, |peer| host.progress_of(Some(peer)))
-            }
+            Some(Some(Origin::Dialer(key))) => self.peer_of_dialer(key).map_or(0, |peer| host.progress_of(Some(peer))),
             Some(Some(binding)) => {
                 let peers =
                     self.links.iter().filter(|(_, link)| link.origin == binding).filter_map(|(_, link)| link.peer);

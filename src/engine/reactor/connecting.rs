@@ -7,6 +7,7 @@ use crate::engine::dialer::{Dialer, Dialing};
 use crate::engine::link::{Link, Origin, State};
 use crate::engine::{Course, Departure, EndpointId, Host};
 use crate::event::{Cause, Event, EventKind};
+use crate::peer::PeerId;
 use crate::protocol::{Connection, Token};
 use crate::queue::doubt::LASTS;
 use crate::slab::Key;
@@ -78,9 +79,8 @@ impl Reactor {
     pub(super) fn moved_in_line(&mut self, host: &dyn Host, id: EndpointId, now: Instant) -> Option<Instant> {
         let Origin::Dialer(key) = *self.endpoints.get(&id)? else { return None };
         let first = self.lines.first(key).filter(|first| *first != key)?;
-        let first = self.dialers.get_mut(first)?;
-        let progress = first.peer.map_or(0, |peer| host.progress_of(Some(peer)));
-        let lingering = first.lingering.as_mut()?;
+        let progress = self.peer_of_dialer(first).map_or(0, |peer| host.progress_of(Some(peer)));
+        let lingering = self.dialers.get_mut(first)?.lingering.as_mut()?;
         lingering.note(now, progress);
         Some(lingering.since)
     }
@@ -203,11 +203,15 @@ impl Reactor {
         }
     }
 
+    /// The peer of an endpoint; under `immediate` there is one only while it is connected.
+    pub(super) fn peer_of_dialer(&self, key: Key) -> Option<PeerId> {
+        self.dialers.get(key)?.peer.or_else(|| self.link_of_dialer(key)?.peer)
+    }
+
     /// A number that changes while the peer of an endpoint takes something.
     fn delivered_by(&self, host: &dyn Host, key: Key) -> u64 {
         let link = self.link_of_dialer(key);
-        let peer = self.dialers.get(key).and_then(|dialer| dialer.peer).or_else(|| link?.peer);
-        let written = peer.map_or(0, |peer| host.progress_of(Some(peer)));
+        let written = self.peer_of_dialer(key).map_or(0, |peer| host.progress_of(Some(peer)));
         written.wrapping_sub(link.map_or(0, |link| link.stream.unsent() as u64))
     }
 
