@@ -68,10 +68,13 @@ impl Dialer {
     }
 
     /// Whether its connections may take another way than those of another endpoint of the same name, and so find somebody where those
-    /// never will. A source address is part of the name, and no other option has a say in where a connection goes.
+    /// never will. Linux routes by the type of service too. A source address is part of the name, and no other option has a say in where a
+    /// connection goes.
     pub(crate) fn takes_another_way(&self, other: &Dialer) -> bool {
         let (link, other) = (&self.settings.link, &other.settings.link);
-        link.bind_to_device != other.bind_to_device || link.ipv6 != other.ipv6
+        link.bind_to_device != other.bind_to_device
+            || link.type_of_service != other.type_of_service
+            || link.ipv6 != other.ipv6
     }
 
     /// How long to wait before the next round; `None` when there is to be none. `random` is any number.

@@ -518,6 +518,16 @@ fn an_endpoint_waits_for_an_absent_last_use_whatever_options_say_how_its_connect
 
 #[test]
 fn an_endpoint_that_takes_another_way_than_its_absent_last_use_begins_beside_it_also_if_it_was_third_in_the_row() {
+    begins_by_another_way(Setting::BindToDevice(Some("lo".to_owned())));
+}
+
+#[test]
+fn packets_of_another_type_of_service_may_take_another_way() {
+    begins_by_another_way(Setting::TypeOfService(Some(0x28)));
+}
+
+/// The third use of an endpoint, with that setting, begins while nobody answers the second one.
+fn begins_by_another_way(setting: Setting) {
     let context = Context::builder().drop_wait(Some(Duration::ZERO)).build();
     let interval = Duration::from_millis(100);
     let builder = Push::builder().context(&context).linger_patience(None);
@@ -532,7 +542,7 @@ fn an_endpoint_that_takes_another_way_than_its_absent_last_use_begins_beside_it_
     push.connect(&endpoint).expect("good");
     push.send("2nd").expect("accepted");
     push.disconnect(&endpoint).expect("connected");
-    push.set(Setting::BindToDevice(Some("lo".to_owned()))).expect("good");
+    push.set(setting).expect("good");
     push.connect(&endpoint).expect("good");
     push.send("3rd").expect("accepted");
     // The first one goes, and nobody answers the second one.
