@@ -229,10 +229,14 @@ pub(crate) struct Joined {
     pub(crate) replays: bool,
 }
 
-/// What becomes of a peer whose connection is gone.
+/// What becomes of a peer whose connection is gone, or is not read any more.
 pub(crate) enum Departure {
     /// It is no peer any more.
     Gone,
+    /// It is no peer any more, though its connection stays until its system has taken everything.
+    Drains,
+    /// The connection of such a one is gone as well.
+    Drained,
     /// Its endpoint will connect again.
     Returns(Lost),
 }

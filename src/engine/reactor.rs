@@ -769,8 +769,8 @@ impl Reactor {
         };
         match link.origin {
             Origin::Listener(binding) => {
-                if let Some(peer) = link.peer.filter(|_| link.admitted) {
-                    self.detach(host, peer, Departure::Gone);
+                if let Some(peer) = link.peer {
+                    self.detach(host, peer, if link.admitted { Departure::Gone } else { Departure::Drained });
                 }
                 tell(host);
                 self.pass_on(host, key, &link);

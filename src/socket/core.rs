@@ -895,12 +895,12 @@ impl Core {
 
     /// As [`progress`](Core::progress), without waiting for a lock.
     pub(crate) fn try_progress(&self) -> Option<u64> {
-        self.send.try_lock().map(|side| progress_of(&side))
+        self.send.try_lock().map(|side| side.progress())
     }
 
     /// A number that changes while a closed socket still gets something delivered.
     pub(crate) fn progress(&self) -> u64 {
-        progress_of(&self.lock_send())
+        self.lock_send().progress()
     }
 
     /// How many messages and octets were dropped because the linger time ran out.
@@ -1083,11 +1083,6 @@ pub(super) enum Deadline {
 fn undelivered_of(side: &SendSide) -> Vec<(Arc<str>, Unsent)> {
     let left = |peer: &Peer| Unsent::new(peer.outbox.queued() as u64, peer.outbox.waiting_bytes() as u64);
     side.peers.iter().map(|(_, peer)| (Arc::clone(&peer.about.endpoint), left(peer))).collect()
-}
-
-fn progress_of(side: &SendSide) -> u64 {
-    let draining: u64 = side.peers.iter().map(|(_, peer)| peer.left()).sum();
-    side.counts.written.wrapping_sub(draining)
 }
 
 /// How often a receiver looks again before it sleeps when all its peers are in this process: a few microseconds.

@@ -72,6 +72,14 @@ impl Host for Core {
         match departure {
             Departure::Returns(lost) => self.await_return(peer, lost),
             Departure::Gone => self.begin_dismissal(peer, self.is_closed()),
+            Departure::Drains => {
+                self.begin_draining(peer);
+                self.begin_dismissal(peer, self.is_closed())
+            }
+            Departure::Drained => {
+                self.end_draining(peer);
+                false
+            }
         }
     }
 
@@ -162,7 +170,7 @@ impl Host for Core {
     fn progress_of(&self, peer: Option<PeerId>) -> u64 {
         match peer {
             None => self.progress(),
-            Some(peer) => self.lock_send().peer(peer).map_or(0, |peer| peer.counts.written.wrapping_sub(peer.left())),
+            Some(peer) => self.lock_send().progress_of(peer),
         }
     }
 

@@ -5,6 +5,7 @@ mod any;
 mod buffer;
 pub(crate) mod core;
 mod depth;
+mod draining;
 mod endpoints;
 mod faces;
 mod flushing;

@@ -3,6 +3,7 @@
 //! One lock guards all of it, so that a send takes one lock, whatever the pattern; a flusher takes it once per batch.
 
 use super::core::{Core, Next};
+use super::draining::Draining;
 use super::endpoints::accepted_frames;
 use super::patience::Trust;
 use super::tempo::Tempo;
@@ -54,6 +55,7 @@ pub(crate) struct SendSide {
     pub(super) hungry: bool,
     /// Peers that are gone, for questions that come late.
     pub(super) departed: VecDeque<crate::PeerInfo>,
+    pub(super) draining: Draining,
     pub(super) connections: u64,
     pub(super) reconnects: u64,
     /// What monitors have been told of what was given up.
@@ -270,6 +272,7 @@ impl SendSide {
             closed: false,
             hungry: false,
             departed: VecDeque::new(),
+            draining: Draining::new(),
             connections: 0,
             reconnects: 0,
             told: Unsent::default(),

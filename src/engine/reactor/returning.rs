@@ -55,7 +55,7 @@ impl Reactor {
             // Its place is free for the newcomer.
             self.admitted -= 1;
             if let Some(peer) = link.peer {
-                self.detach(host, peer, Departure::Gone);
+                self.detach(host, peer, Departure::Drains);
             }
         }
         true
