@@ -67,7 +67,9 @@ impl Publisher {
     /// Waits until one connection was told of so many topics. Returns these, and how old each connection was that ended before.
     fn await_topics(&self, count: usize) -> (Vec<Vec<u8>>, Vec<Duration>) {
         let (mut topics, mut ended) = (Vec::new(), Vec::new());
+        let begin = Instant::now();
         while topics.len() < count {
+            assert!(begin.elapsed() < 2 * PATIENCE, "no connection was told of {count}; {} ended", ended.len());
             match self.sees() {
                 Seen::Up => topics.clear(),
                 Seen::Topic(topic) => topics.push(topic),
@@ -213,7 +215,9 @@ fn a_subscription_that_was_given_up_is_told_to_whoever_is_there_after_an_attempt
     // Serves until the topic is given up.
     subscriber.connect(format!("tcp://{address}")).expect("good");
     let mut told = Vec::new();
+    let begin = Instant::now();
     while told.is_empty() {
+        assert!(begin.elapsed() < 2 * PATIENCE, "nothing is given up");
         let mut raw = Raw::accepted(listener.accept().expect("a connection").0);
         raw.shake_hands("PUB").expect("good");
         while command(&mut raw).is_some_and(|body| body.len() < 266) {}
