@@ -102,6 +102,9 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// The peer whose routing id a newcomer that was admitted takes over, and whose connection ends for that.
     fn ousted_by(&self, newcomer: &PeerDescription) -> Option<PeerId>;
 
+    /// That peer is about to go, so that another may have its routing id: it gets one that nobody knows.
+    fn rename(&self, peer: PeerId);
+
     /// A connection finished its handshake. The socket answers with the peer it belongs to, or refuses it.
     fn attach(&self, newcomer: Newcomer) -> Result<Joined, &'static str>;
 

@@ -64,6 +64,14 @@ impl Host for Core {
         holder.and_then(|slot| side.peers.at(slot)).map(|peer| peer.id)
     }
 
+    fn rename(&self, peer: PeerId) {
+        let side = &mut *self.lock_send();
+        let Routing::Router(routes) = &mut side.routing else { return };
+        if let Some(entry) = side.peers.get_mut(peer.key()) {
+            self.give_other_id(routes, entry);
+        }
+    }
+
     fn attach(&self, newcomer: Newcomer) -> Result<Joined, &'static str> {
         self.join(newcomer)
     }

@@ -10,7 +10,7 @@ use crate::engine::{EndpointId, Host, Joined, Newcomer, OUSTED};
 use crate::event::{Event, EventKind, Refusal};
 use crate::kind::SocketKind;
 use crate::message::size::Size;
-use crate::patterns::router::Claim;
+use crate::patterns::router::{Claim, Routes};
 use crate::peer::PeerId;
 use crate::protocol::{self, Announcement};
 use crate::queue::outbox::Lost;
@@ -220,13 +220,8 @@ impl Core {
                     }
                     Claim::Refused => return Err(ID_TAKEN),
                 };
-                if let Some(old) = replaced {
-                    // What it sent before stays readable, under an id that leads nowhere else.
-                    if let (Some(old), Claim::Granted(id)) =
-                        (peers.get_mut(old.key()), routes.claim(old.slot(), &Bytes::new(), false))
-                    {
-                        old.routing_id = id;
-                    }
+                if let Some(old) = replaced.and_then(|old| peers.get_mut(old.key())) {
+                    self.give_other_id(routes, old);
                 }
                 if let Some(entry) = peers.get_mut(peer.key()) {
                     entry.routing_id = granted;
@@ -240,6 +235,16 @@ impl Core {
             }
         }
         Ok(replaced)
+    }
+
+    /// Another peer is to have the routing id of this one: what it sent before stays readable, under an id that leads nowhere else.
+    pub(super) fn give_other_id(&self, routes: &mut Routes, old: &mut Peer) {
+        let slot = old.id.slot();
+        routes.release(slot, &old.routing_id);
+        if let Claim::Granted(id) = routes.claim(slot, &Bytes::new(), false) {
+            old.routing_id = id;
+            self.renamings.fetch_add(1, Ordering::Release);
+        }
     }
 
     /// Ends the connection of a peer whose routing id another one took, over whatever transport.

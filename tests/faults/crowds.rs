@@ -194,6 +194,31 @@ fn who_takes_over_a_routing_id_takes_the_place_of_the_one_who_had_it() {
 }
 
 #[test]
+fn what_one_had_sent_whose_routing_id_and_place_went_to_another_is_not_answered_to_that_one() {
+    let options = Router::builder().context(&Context::new()).max_connections(1u32).handover(true);
+    let router = options.mandatory(true).build().unwrap();
+    let endpoint = router.bind("tcp://127.0.0.1:*").unwrap();
+    let mut old = greet(endpoint.as_str(), &ready_with_id("D"));
+    hear_ready(&mut old);
+    old.write_all(&frame(false, b"request")).unwrap();
+    eventually(PATIENCE, "the request has come", || router.stats().unread == 1);
+    let mut new = greet(endpoint.as_str(), &ready_with_id("D"));
+    hear_ready(&mut new);
+    assert!(old.is_closed_within(PATIENCE), "it has lost its place");
+    eventually(PATIENCE, "the newcomer is there", || router.send_to("D", "first").is_ok());
+    let (id, message) = router.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(message, "request");
+    assert!(id != *b"D", "that id leads to the newcomer");
+    assert!(router.send_to(id, "answer").is_err(), "nobody is there to get it");
+    router.send_to("D", "second").unwrap();
+    for wanted in [&b"first"[..], b"second"] {
+        let mut got = vec![0; wanted.len() + 2];
+        new.read_exact(&mut got).unwrap();
+        assert_eq!(got, frame(false, wanted));
+    }
+}
+
+#[test]
 fn a_newcomer_that_does_not_say_who_it_is_is_refused_and_never_told_that_the_socket_is_ready() {
     let (pull, endpoint) = place_for_one(1024);
     let monitor = pull.monitor();

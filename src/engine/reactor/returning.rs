@@ -159,6 +159,10 @@ impl Reactor {
         let old = host.ousted_by(newcomer).filter(|_| self.admitted == most).and_then(|old| self.link_of(old));
         let old = old.filter(|old| self.links.get(*old).is_some_and(|link| link.admitted));
         if let Some(old) = old {
+            // What it sent is read later, perhaps when the newcomer has its id: an answer to that must not go there.
+            if let Some(peer) = self.links.get(old).and_then(|link| link.peer) {
+                host.rename(peer);
+            }
             self.lose(host, old, Loss::Local(OUSTED));
         }
         // Another of the peer that went may have waited for its place.
