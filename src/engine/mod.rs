@@ -115,6 +115,10 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// Takes topics from a peer that is gone, for a fraction of a turn. Returns true if none is left.
     fn withdraw(&self, peer: PeerId) -> bool;
 
+    /// The endpoint of a peer ends: subscriptions that it would be told in steps hold nothing back any more. Returns true if something may
+    /// be written for that.
+    fn end_steps(&self, peer: PeerId) -> bool;
+
     /// Tells a peer more of the subscriptions that a new connection is to be told, for a fraction of a turn. Returns true if none is left
     /// for now.
     fn replay(&self, peer: PeerId) -> bool;

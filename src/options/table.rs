@@ -243,7 +243,7 @@ options! {
     /// before: the half of those in question, then half of the rest. The one that is left, told alone, is given up
     /// ([`SubscriptionsGivenUp`](crate::EventKind::SubscriptionsGivenUp)) and not told that peer any more until it is asked for anew, or an
     /// attempt to connect is refused, since what comes back may be another server. With a million subscriptions the search takes some
-    /// 25 seconds.
+    /// 25 seconds. What an XSUB sends that peer itself waits meanwhile; where the endpoint or the socket is closed, the search ends.
     give_up_after GiveUpAfter: u32 = 3, "3";
     "none" 0, "connections", "0 (never) or more", Live, TELLERS;
 

@@ -3,7 +3,7 @@
 use super::core::Core;
 use super::flushing::Effort;
 use super::membership::{ID_TAKEN, PAIR_TAKEN, TOO_MUCH_TO_KEEP, memory_of};
-use super::sending::Routing;
+use super::sending::{Peer, Routing};
 use crate::budget::Account;
 use crate::engine::contain::contain;
 use crate::engine::port::Port;
@@ -94,6 +94,10 @@ impl Host for Core {
     fn withdraw(&self, peer: PeerId) -> bool {
         self.send.let_in();
         Core::withdraw(self, peer)
+    }
+
+    fn end_steps(&self, peer: PeerId) -> bool {
+        self.lock_send().peer_mut(peer).is_some_and(Peer::end_steps)
     }
 
     fn replay(&self, peer: PeerId) -> bool {

@@ -52,6 +52,16 @@ impl Peer {
         true
     }
 
+    /// The endpoint ends, and the rest of the subscriptions is of no use any more. Returns true if it was to be told in steps, each
+    /// when the connection has lasted: what waited for that may leave now.
+    pub(super) fn end_steps(&mut self) -> bool {
+        let ends = self.about.search.is_on() && self.outbox.is_replaying();
+        if ends {
+            self.outbox.end_replay();
+        }
+        ends
+    }
+
     /// Nobody was there when we tried to connect. It may be another one that comes back, and so all is told anew.
     pub(super) fn forget_search(&mut self) {
         self.about.search.reset();

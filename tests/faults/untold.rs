@@ -99,8 +99,13 @@ fn command(raw: &mut Raw) -> Option<Vec<u8>> {
 }
 
 fn subscriber(kind: SocketKind, give_up_after: u32) -> AnySocket {
+    subscriber_with_linger(kind, give_up_after, Duration::ZERO)
+}
+
+fn subscriber_with_linger(kind: SocketKind, give_up_after: u32, linger: Duration) -> AnySocket {
     let quick = AnySocket::builder(kind).context(&Context::new()).reconnect_interval(Duration::from_millis(5));
-    quick.reconnect_max(Duration::from_millis(20)).give_up_after(give_up_after).build().expect("good options")
+    let quick = quick.reconnect_max(Duration::from_millis(20)).linger(linger);
+    quick.give_up_after(give_up_after).build().expect("good options")
 }
 
 /// What events say of subscriptions that were given up.
@@ -236,6 +241,35 @@ fn a_subscription_that_was_given_up_is_told_to_whoever_is_there_after_an_attempt
     });
     let publisher = Publisher::at(again.expect("bound"), 0, |_| true);
     assert_eq!(publisher.await_topics(20).0.len(), 20);
+}
+
+#[test]
+fn who_is_closed_or_disconnected_while_a_subscription_is_looked_for_does_not_wait_for_the_end_of_that() {
+    std::thread::scope(|scope| {
+        for (kind, closes) in [(SocketKind::Sub, true), (SocketKind::Sub, false), (SocketKind::XSub, true)] {
+            scope.spawn(move || {
+                let publisher = Publisher::at(TcpListener::bind("127.0.0.1:0").expect("a port"), 2, |_| true);
+                let subscriber = subscriber_with_linger(kind, 3, PATIENCE);
+                topics().iter().for_each(|topic| subscriber.subscribe(topic).expect("open"));
+                subscriber.connect(&publisher.endpoint).expect("good");
+                // The first step of the third connection tells nothing, the second one half.
+                publisher.await_topics(10);
+                let subscriber = if closes {
+                    drop(subscriber);
+                    None
+                } else {
+                    subscriber.disconnect(&publisher.endpoint).expect("connected");
+                    Some(subscriber)
+                };
+                let mut told = 10;
+                while let Seen::Topic(_) = publisher.sees() {
+                    told += 1;
+                }
+                assert!(told < 20, "{kind}: it went on with the search to its end");
+                drop(subscriber);
+            });
+        }
+    });
 }
 
 /// It says nothing of subscriptions.

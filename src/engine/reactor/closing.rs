@@ -156,6 +156,10 @@ impl Reactor {
     pub(super) fn settle_link(&mut self, host: &dyn Host, key: Key, now: Instant) {
         let unattended = self.is_unattended();
         let Some(link) = self.links.get_mut(key) else { return };
+        if matches!(link.state, State::Up) {
+            // Nobody waits for what subscriptions bring, but for the messages behind them.
+            self.unflushed.extend(link.peer.filter(|peer| host.end_steps(*peer)));
+        }
         let flushed = link.peer.is_none_or(|peer| host.is_flushed(peer));
         let dialed = matches!(link.origin, Origin::Dialer(_));
         match link.state {
