@@ -126,7 +126,8 @@ impl Core {
             }
         });
         let connected = endpoints.connected.iter().map(|(id, endpoint)| {
-            let outlook = endpoints.outlook.get(id).cloned().unwrap_or_default();
+            // A peer is attached a moment before it is told that the connection is up, and that ends what is known of failures.
+            let outlook = endpoints.outlook.get(id).filter(|_| count(id) == 0).cloned().unwrap_or_default();
             let (last_error, address) = outlook.last_error.unzip();
             EndpointInfo {
                 endpoint: endpoint.clone(),
