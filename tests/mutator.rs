@@ -145,7 +145,7 @@ fn stream(random: &mut Random) -> Vec<u8> {
     let mut octets = Vec::new();
     for _ in 0..random.below(8) {
         if random.chance(25) {
-            octets.extend(corpus_command(random).repeat(random.pick(&[1, 1, 1, 40])));
+            octets.extend(corpus_command(random).repeat(random.pick(&[1, 1, 1, 300])));
             continue;
         }
         if random.chance(10) {
