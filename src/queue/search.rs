@@ -14,7 +14,7 @@ use super::doubt::Ending;
 pub(crate) struct Search {
     /// How many connections in a row the peer ended before they had lasted, all being told at once.
     cuts: u8,
-    halving: Option<Halving>,
+    halving: Option<Box<Halving>>,
 }
 
 struct Halving {
@@ -44,7 +44,7 @@ impl Search {
     /// A connection is up, and subscriptions at so many places are to be told. Returns how many of these are told at once.
     pub(crate) fn begin<S: Send + 'static>(&mut self, places: u32, still: impl FnOnce() -> S) -> u32 {
         if self.halving.is_none() && self.cuts >= CUTS {
-            self.halving = Some(Halving {
+            self.halving = Some(Box::new(Halving {
                 from: 0,
                 to: Some(places),
                 told: 0,
@@ -55,7 +55,7 @@ impl Search {
                 ends: 0,
                 ended_over: Vec::new(),
                 _still: Box::new(still()),
-            });
+            }));
         }
         let Some(halving) = &mut self.halving else { return places };
         (halving.lasted, halving.has_lasted) = (0, false);

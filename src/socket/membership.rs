@@ -19,7 +19,7 @@ use crate::queue::search::Search;
 use crate::queue::unseen::Change;
 use crate::stats::Reason;
 use bytes::Bytes;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -48,7 +48,7 @@ impl About {
             written_before: (0, 0),
             trust: Trust::default(),
             search: Search::default(),
-            untold: HashSet::new(),
+            untold: BTreeSet::new(),
         }
     }
 }

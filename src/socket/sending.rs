@@ -29,7 +29,7 @@ use crate::queue::{COPY_LIMIT, PIECE};
 use crate::slab::Slab;
 use crate::stats::{Dropped, PeerStats, Reason, Unsent};
 use bytes::Bytes;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use wiremesh_transports::Stream;
@@ -170,7 +170,7 @@ pub(super) struct About {
     pub(super) trust: Trust,
     /// Which of our subscriptions it ends its connections over, and those that were given up for that.
     pub(super) search: Search,
-    pub(super) untold: HashSet<Vec<u8>>,
+    pub(super) untold: BTreeSet<Vec<u8>>,
 }
 
 /// Where an outbox leads.
