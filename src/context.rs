@@ -472,36 +472,41 @@ impl ContextBuilder {
 
     /// How many octets all sockets of the context may hold together; `None` sets no limit. Default: 1 GiB.
     ///
-    /// One half is for what waits to be sent, or is being written, the other for what has been received and not read, and for
-    /// messages that have not wholly arrived. Of that other half the topics and the metadata of peers may have half, because they
-    /// stay as long as the peers do: beyond it further subscriptions are refused and counted, and a newcomer with metadata is
-    /// turned away and may come back; 64 KiB for each socket always have room. Each topic of a peer counts as 96 octets and its
-    /// own, each property as 72 and its own. What one socket of the process has sent another over inproc counts as sent until it is
-    /// read. A change of subscriptions that an XPUB has not shown yet counts as 200 octets and its topic, and where that socket is
-    /// stopped, changes are merged as at its receive mark. One that a SUB or XSUB has not sent counts with what it takes in memory: some
-    /// 100 octets and its topic, or 550 where messages come before and after it. Each socket may hold 64 KiB of either half without being counted.
+    /// One half is for what waits to be sent, or is being written, the other for what has been received and not read,
+    /// and for messages that have not wholly arrived. Of that other half the topics and the metadata of peers may have
+    /// half, because they stay as long as the peers do: beyond it further subscriptions are refused and counted, and a
+    /// newcomer with metadata is turned away and may come back; 64 KiB for each socket always have room. Each topic of a
+    /// peer counts as 96 octets and its own, each property as 72 and its own. What one socket of the process has sent
+    /// another over inproc counts as sent until it is read. A change of subscriptions that an XPUB has not shown yet
+    /// counts as 200 octets and its topic, and where that socket is stopped, changes are merged as at its receive mark.
+    /// One that a SUB or XSUB has not sent counts with what it takes in memory: some 100 octets and its topic, or 550
+    /// where messages come before and after it. Each socket may hold 64 KiB of either half without being counted.
     ///
-    /// A received frame of more than 256 octets shares the memory that was read at once, 256 KiB as a rule, and so may hold all of
-    /// it for as long as the application keeps it. Such memory counts in the receiving half from its first message on until the
-    /// last of them is gone (so what is unread of it counts twice): what sockets may hold of that half is so much less. It may be a
-    /// quarter of the half, so that three quarters are left whatever an application keeps; once there is as much, further frames are
-    /// copied instead, until some of it is free. The copies belong to the application and do not count. A frame of more than 64 KiB of which a read brought the beginning alone,
-    /// as with any that is longer than a read, lies in memory of its own, holds nothing else, and does not count either.
+    /// A received frame of more than 256 octets shares the memory that was read at once, 256 KiB as a rule, and so may
+    /// hold all of it for as long as the application keeps it. Such memory counts in the receiving half from its first
+    /// message on until the last of them is gone (so what is unread of it counts twice): what sockets may hold of that
+    /// half is so much less. It may be a quarter of the half, so that three quarters are left whatever an application
+    /// keeps; once there is as much, further frames are copied instead, until some of it is free. The copies belong to
+    /// the application and do not count. A frame of more than 64 KiB of which a read brought the beginning alone, as
+    /// with any that is longer than a read, lies in memory of its own, holds nothing else, and does not count either.
     ///
     /// `None` is no limit, and so is `Some(0)`.
     ///
-    /// When a half is used up, sockets that hold much of it are stopped until a quarter of what they may hold is free again: for a peer for whom
-    /// something waits, no second message is queued, and `send` waits, or drops and counts, as at the mark; a peer of whom a message
-    /// waits to be read is not read, nor one that is within a long message, but for one of these for each socket. Sockets that hold
-    /// little go on, up to their part of another quarter. So a socket that is read or written is never stopped for good by others. If
-    /// unfinished messages have more than half of the receiving half, connections whose message stands still, or nearly so, are closed
-    /// with [`Cause::Limit`](crate::Cause::Limit). Monitors are told that a half is used up, and who holds most
+    /// When a half is used up, sockets that hold much of it are stopped until a quarter of what they may hold is free
+    /// again: for a peer for whom something waits, no second message is queued, and `send` waits, or drops and counts,
+    /// as at the mark; a peer of whom a message waits to be read is not read, nor one that is within a long message, but
+    /// for one of these for each socket. Sockets that hold little go on, up to their part of another quarter. So a
+    /// socket that is read or written is never stopped for good by others. If unfinished messages have more than half of
+    /// the receiving half, connections whose message stands still, or nearly so, are closed with
+    /// [`Cause::Limit`](crate::Cause::Limit). Monitors are told that a half is used up, and who holds most
     /// ([`BudgetReached`](crate::EventKind::BudgetReached)).
     ///
-    /// At worst the sockets of the context, and received messages, so hold, in octets: 11/8 of the budget; for each socket 128 KiB, and 1 MiB of buffers that are kept to be filled again; for each connection 24 KiB, what one read brings (256 KiB),
-    /// 64 KiB that messages share which the application kept before it was first found to keep some, one message in each direction, of
-    /// whatever size is allowed (with `conflate` the newest that was received, which counts), and, where it sends to others than ours,
-    /// as many octets as the system's send buffer holds. A [`Reservation`](crate::Reservation) may add its message.
+    /// At worst the sockets of the context, and received messages, so hold, in octets: 11/8 of the budget; for each
+    /// socket 128 KiB, and 1 MiB of buffers that are kept to be filled again; for each connection 24 KiB, what one read
+    /// brings (256 KiB), 64 KiB that messages share which the application kept before it was first found to keep some,
+    /// one message in each direction, of whatever size is allowed (with `conflate` the newest that was received, which
+    /// counts), and, where it sends to others than ours, as many octets as the system's send buffer holds. A
+    /// [`Reservation`](crate::Reservation) may add its message.
     pub fn byte_budget(mut self, octets: Option<u64>) -> ContextBuilder {
         self.byte_budget = octets;
         self

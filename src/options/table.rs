@@ -329,14 +329,14 @@ options! {
     handshake_timeout HandshakeTimeout: Option<Duration> = Some(Duration::from_secs(30)), "30 s";
     "ZMQ_HANDSHAKE_IVL" 66, "time", "any, or zero or none for no limit", NewEndpoints, ALL;
 
-    /// How many connections a socket may have that were accepted and are past their handshake, over all its listeners. Those that come
-    /// beyond are refused, with an event, and try again. A peer that comes back takes its own place: one of this library, as soon as its old
-    /// connection was read to the end and does not answer any more; and at a ROUTER with [`handover`](Options::handover) whoever takes over
-    /// the routing id of another. Who it is says the handshake. So newcomers are let into that beyond the limit too, as many for each listener as
-    /// [`half_open_limit`](Options::half_open_limit) says, of which those without a place have two seconds for it; and for each
-    /// connection one more of the same peer may wait until that was read. In all that is a descriptor for each of at most twice
-    /// `max_connections` and of `half_open_limit` for each listener; one in its handshake, or that waits, holds 320 KiB at most. Over inproc
-    /// there is no limit.
+    /// How many connections a socket may have that were accepted and are past their handshake, over all its listeners. A newcomer beyond
+    /// this limit is refused, with an event, and tries again. A peer that comes back takes its own place: one of this library, as soon as
+    /// its old connection was read to the end and does not answer any more; and at a ROUTER with [`handover`](Options::handover) a peer
+    /// that takes over the routing id of another. Only the handshake tells who a newcomer is. A listener therefore accepts up to
+    /// [`half_open_limit`](Options::half_open_limit) connections beyond the limit, and closes one that has no place after two seconds; for
+    /// each connection one more of the same peer may wait until the old one was read. So there are at most twice `max_connections`
+    /// descriptors, and `half_open_limit` for each listener; a connection in its handshake, or one that waits, holds 320 KiB at most. Over
+    /// inproc there is no limit.
     max_connections MaxConnections: u32 = 0, "0";
     "none" 0, "connections", "0 (no limit) or more", NewEndpoints, ALL;
 

@@ -8,8 +8,8 @@ use crate::protocol;
 use crate::queue::doubt::Ending;
 
 impl Core {
-    /// The connection of a peer has ended, that was told of all it was to be told or not: gives up the subscription over which it ends its
-    /// connections, if it is known by now.
+    /// The connection of a peer has ended; `was_told` says whether everything had been told. Gives up the subscription over which the peer
+    /// ends its connections, if it is known by now.
     pub(super) fn judge_subscriptions(
         &self,
         side: &mut SendSide,

@@ -309,6 +309,17 @@ fn stays_beside(mut peer: Raw, mut newcomer: Raw, ready: &[u8]) {
     peer.read_exact(&mut vec![0; UNREAD_OCTETS]).expect("all that was written before");
 }
 
+/// A connection that drains, its endpoint having been bound anew, beside a newcomer of its token.
+fn beside_a_newcomer(dealer: Dealer) -> (Dealer, Raw, Raw) {
+    let (dealer, endpoint, mut first) = unread(dealer, 7);
+    dealer.unbind(&endpoint).expect("bound");
+    dealer.bind(&endpoint).expect("free");
+    let mut newcomer = knock(&endpoint);
+    assert_eq!(dealer.stats().connections, 1, "the first one is there");
+    goes_in_beside(&mut first, &mut newcomer, &ready_with_token("DEALER", 7));
+    (dealer, first, newcomer)
+}
+
 /// Connects and hears the greeting. What was asked of the socket before is done then.
 fn knock(endpoint: &Endpoint) -> Raw {
     let mut raw = Raw::connect(endpoint.as_str()).expect("a listener");
@@ -370,12 +381,7 @@ fn read_for_long(mut peer: Raw, patience: Duration, before_last: impl FnOnce()) 
 fn a_connection_beside_which_a_newcomer_of_its_token_is_goes_on_as_long_as_its_peer_takes_anything() {
     let patience = Duration::from_secs(1);
     let dealer = Dealer::builder().context(&Context::new()).linger_patience(patience).build().expect("good");
-    let (dealer, endpoint, mut first) = unread(dealer, 7);
-    dealer.unbind(&endpoint).expect("bound");
-    dealer.bind(&endpoint).expect("free");
-    let mut newcomer = knock(&endpoint);
-    assert_eq!(dealer.stats().connections, 1, "the first one is there");
-    goes_in_beside(&mut first, &mut newcomer, &ready_with_token("DEALER", 7));
+    let (_dealer, first, _newcomer) = beside_a_newcomer(dealer);
     read_for_long(first, patience, || {});
 }
 
@@ -384,12 +390,7 @@ fn a_context_that_is_dropped_waits_for_such_a_connection_as_long_as_its_peer_tak
     let patience = Duration::from_secs(1);
     let context = Context::builder().drop_wait(Some(patience)).build();
     let dealer = Dealer::builder().context(&context).linger_patience(None).build().expect("good");
-    let (dealer, endpoint, mut first) = unread(dealer, 7);
-    dealer.unbind(&endpoint).expect("bound");
-    dealer.bind(&endpoint).expect("free");
-    let mut newcomer = knock(&endpoint);
-    assert_eq!(dealer.stats().connections, 1, "the first one is there");
-    goes_in_beside(&mut first, &mut newcomer, &ready_with_token("DEALER", 7));
+    let (dealer, first, _newcomer) = beside_a_newcomer(dealer);
     let is_read = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
