@@ -170,6 +170,10 @@ impl Budget {
 /// When the last socket is gone, and the context with it, nothing may be held: what is left would be missing for good.
 impl Drop for Budget {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // A second panic would end the process, and with it what the first one says.
+            return;
+        }
         for half in [&self.sending, &self.receiving] {
             debug_assert_eq!(half.used.load(Ordering::Relaxed), 0, "octets that nobody holds are counted");
             debug_assert_eq!(half.holders.load(Ordering::Relaxed), 0, "sockets that are gone are counted");
