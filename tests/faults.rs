@@ -116,6 +116,7 @@ fn role() {
         "last-words" => texts::role(arguments),
         "rebinder" => first_steps::rebinder(arguments),
         "stopped-receiver" => stopped::receiver(arguments),
+        "stopped-askers" => stopped::askers(arguments),
         "stopped-crowded" => stopped::crowded(arguments),
         "stopped-patient" => stopped::patient(arguments),
         "stopped-caller" => stopped::caller(arguments),

@@ -1093,11 +1093,11 @@ fn nanos(duration: Option<Duration>) -> u64 {
 }
 
 /// Returns true if a deadline has passed so long ago that the process cannot have run meanwhile.
-fn is_stopped(deadline: Option<Instant>) -> bool {
+pub(super) fn is_stopped(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| Instant::now().saturating_duration_since(deadline) >= STOPPED)
 }
 
 /// A wait that ends so much too late says that the process was stopped, …
 const STOPPED: Duration = Duration::from_millis(250);
 /// … and goes on for so long, once.
-const GRACE: Duration = Duration::from_millis(100);
+pub(super) const GRACE: Duration = Duration::from_millis(100);

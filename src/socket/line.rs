@@ -1,5 +1,6 @@
 //! Threads that want a REQ for a whole exchange stand in a line: one at a time has its turn, in the order in which they came.
 
+use super::core::{GRACE, is_stopped};
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -42,16 +43,28 @@ impl Line {
 impl Place<'_> {
     /// Waits until it is the turn of this thread, or the deadline has passed. Returns true if it is; a turn that comes after the deadline is
     /// none, because a request that goes out with no time left is one that nobody waits for. In vain the place is kept.
-    pub(super) fn await_turn(&self, deadline: Option<Instant>) -> bool {
+    ///
+    /// If the process did not run when the time was over, the deadline is moved on, once: whoever has its turn takes the answer that came
+    /// meanwhile and goes, and this thread then has the rest of that time for its own exchange.
+    pub(super) fn await_turn(&self, deadline: &mut Option<Instant>) -> bool {
         let mut standing = self.line.lock();
-        let mut has_waited = false;
+        let (mut has_waited, mut is_granted) = (false, false);
         loop {
-            if standing.numbers.front() == Some(&self.number) {
-                return !has_waited || deadline.is_none_or(|deadline| Instant::now() < deadline);
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let is_over = left.is_some_and(|left| left.is_zero());
+            if standing.numbers.front() == Some(&self.number) && (!has_waited || !is_over) {
+                return true;
+            }
+            if is_over {
+                if is_granted || !is_stopped(*deadline) {
+                    return false;
+                }
+                is_granted = true;
+                *deadline = Instant::now().checked_add(GRACE);
+                continue;
             }
             has_waited = true;
-            standing = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
-                Some(left) if left.is_zero() => return false,
+            standing = match left {
                 Some(left) => self.line.moved.wait_timeout(standing, left).unwrap_or_else(PoisonError::into_inner).0,
                 None => self.line.moved.wait(standing).unwrap_or_else(PoisonError::into_inner),
             };
@@ -80,7 +93,7 @@ mod tests {
     fn turns_are_taken_in_the_order_in_which_threads_came_and_those_that_left_are_passed_over() {
         let line = Line::default();
         let [first, second, third, fourth] = [(); 4].map(|()| line.join());
-        let is_turn_of = |place: &Place<'_>| place.await_turn(Some(Instant::now()));
+        let is_turn_of = |place: &Place<'_>| place.await_turn(&mut Some(Instant::now()));
         assert!(is_turn_of(&first) && !is_turn_of(&second) && !is_turn_of(&fourth));
         drop(second);
         drop(first);
@@ -95,7 +108,7 @@ mod tests {
         let (first, second) = (line.join(), line.join());
         let deadline = Instant::now() + Duration::from_millis(20);
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| second.await_turn(Some(deadline)));
+            let waiting = scope.spawn(|| second.await_turn(&mut Some(deadline)));
             let held = loop {
                 let standing = line.lock();
                 if Instant::now() >= deadline {
@@ -113,6 +126,20 @@ mod tests {
     }
 
     #[test]
+    fn a_deadline_that_passed_while_the_process_did_not_run_is_moved_on_once() {
+        let line = Line::default();
+        let (first, second) = (line.join(), line.join());
+        let mut deadline = Instant::now().checked_sub(2 * GRACE.max(Duration::from_secs(1)));
+        let before = deadline;
+        assert!(deadline.is_some() && !second.await_turn(&mut deadline), "it is not its turn");
+        assert!(deadline > before && deadline <= Some(Instant::now()), "it has waited that long");
+        drop(first);
+        let mut deadline = before;
+        assert!(second.await_turn(&mut deadline), "it does not have to wait");
+        assert_eq!(deadline, before);
+    }
+
+    #[test]
     fn who_waits_is_called_when_its_turn_comes() {
         let line = Line::default();
         let first = line.join();
@@ -121,7 +148,7 @@ mod tests {
                 .map(|number| {
                     let place = line.join();
                     let deadline = Instant::now() + Duration::from_secs(30);
-                    scope.spawn(move || place.await_turn((number % 2 == 0).then_some(deadline)))
+                    scope.spawn(move || place.await_turn(&mut (number % 2 == 0).then_some(deadline)))
                 })
                 .collect();
             drop(first);

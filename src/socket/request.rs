@@ -79,9 +79,10 @@ impl Core {
         let place = self.exchanges.join();
         let (mut left, mut again) = (retries, false);
         let outcome = loop {
-            let start = Instant::now();
-            let outcome = if place.await_turn(start.checked_add(timeout)) {
-                self.ask_once(&message, start, timeout, &mut again)
+            let mut deadline = Instant::now().checked_add(timeout);
+            let outcome = if place.await_turn(&mut deadline) {
+                let rest = || deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
+                self.ask_once(&message, rest, &mut again)
             } else {
                 let (message, missing) = (message.clone(), Some(Missing::turn()));
                 Err(RequestError::Send(SendError { reason: SendFailure::TimedOut, message, missing }))
@@ -99,19 +100,17 @@ impl Core {
         outcome
     }
 
-    /// Asks once, within a time that began at `start`. `again` says whether the question was asked before.
+    /// Asks once, within a time of which `rest` says what is left. `again` says whether the question was asked before.
     fn ask_once(
         &self,
         message: &Message,
-        start: Instant,
-        timeout: Duration,
+        rest: impl Fn() -> Duration,
         again: &mut bool,
     ) -> Result<Message, RequestError> {
         if !*again {
             self.forget_replies();
         }
-        let rest = timeout.saturating_sub(start.elapsed());
-        let asked = self.await_room(Wait::For(rest), || self.ask(message, *again));
+        let asked = self.await_room(Wait::For(rest()), || self.ask(message, *again));
         asked.map_err(|reason| match (reason, self.what_is_missing(reason, None)) {
             // It was sent before: what cannot be repeated may have been done. The connection may be gone only because it was replaced.
             (SendFailure::TimedOut, Some(why)) if *again && self.is_refused() => RequestError::ServerGone(why.into()),
@@ -119,8 +118,7 @@ impl Core {
             (reason, missing) => RequestError::Send(SendError { reason, message: message.clone(), missing }),
         })?;
         *again = true;
-        let rest = timeout.saturating_sub(start.elapsed());
-        let reply = self.recv_slowly(Wait::For(rest), |reader| match self.take(reader) {
+        let reply = self.recv_slowly(Wait::For(rest()), |reader| match self.take(reader) {
             None => self.is_unnumbered().then_some(None),
             reply => Some(reply),
         });

@@ -3,12 +3,13 @@
 
 use crate::support::child::{self, Process};
 use crate::support::raw::{Raw, greeting, ready};
-use crate::support::{PATIENCE, is_full};
+use crate::support::{Blocked, PATIENCE, is_full};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
-use wiremesh::{EventKind, Pull, Push};
+use wiremesh::{EventKind, Pull, Push, Rep, Req};
 
 /// Several times as long as anything here may take.
 fn a_while() -> Duration {
@@ -110,6 +111,42 @@ fn a_receive_whose_time_is_over_when_its_process_runs_again_takes_what_came_in_t
     assert_eq!(process.hear(), "waits");
     stop_for_a_while(&process, || push.send("in time").expect("there is room"));
     assert_eq!(process.hear(), "in time");
+    process.finish();
+}
+
+/// Asks in two threads, of which the second has to wait until the first has its answer. Says how the second fared.
+pub(crate) fn askers(arguments: &[&str]) {
+    let req = Arc::new(Req::new());
+    req.connect(arguments[0]).expect("a good endpoint");
+    let ask = |question: &'static str, limit| {
+        let req = Arc::clone(&req);
+        let asking = Blocked::start(move || req.request(question, limit));
+        asking.settle();
+        asking
+    };
+    let _first = ask("first", PATIENCE);
+    assert_eq!(child::listen().expect("a line"), "it has come");
+    let second = ask("second", 2 * SHORT);
+    child::tell("waits");
+    let (outcome, _) = second.outcome(PATIENCE).expect("it has a limit");
+    child::tell(outcome.map_or_else(|error| error.to_string(), |answer| answer.to_string()));
+}
+
+#[test]
+fn a_request_whose_time_in_the_line_is_over_when_its_process_runs_again_has_its_turn_if_that_came_in_time() {
+    let rep = Rep::new();
+    let endpoint = rep.bind("tcp://127.0.0.1:*").expect("bound");
+    let mut process = Process::start("stopped-askers", &[&endpoint]);
+    let first = rep.recv_timeout(PATIENCE).expect("it asks");
+    assert_eq!(first, "first");
+    process.say("it has come");
+    assert_eq!(process.hear(), "waits");
+    stop_for_a_while(&process, || rep.send(first).expect("it asked"));
+    let second = rep.recv_timeout(PATIENCE).expect("the other one asks as well");
+    assert_eq!(second, "second");
+    rep.send("in time").expect("it asked");
+    assert_eq!(process.hear(), "in time");
+    process.hang_up();
     process.finish();
 }
 
