@@ -1,7 +1,7 @@
 //! Binding and connecting, and undoing it.
 
 use super::core::{Core, Endpoints};
-use super::sending::About;
+use super::sending::{About, SendSide};
 use super::tokens::Role;
 use crate::endpoint::Endpoint;
 use crate::engine::contain::contain;
@@ -12,6 +12,7 @@ use crate::error::{Error, shortened};
 use crate::event::{Event, EventKind};
 use crate::kind::SocketKind;
 use crate::options::{Options, ReconnectStop, Setting};
+use crate::peer::PeerId;
 use crate::protocol::{Announcement, Config, Heartbeat, Token};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -179,9 +180,9 @@ impl Core {
     }
 
     /// A peer whose outbox fills before there is a connection.
-    fn make_peer(&self, id: EndpointId, name: &Arc<str>, assigned_id: Bytes) -> Result<crate::PeerId, &'static str> {
+    fn make_peer(&self, id: EndpointId, name: &Arc<str>, assigned_id: Bytes) -> Result<PeerId, &'static str> {
         let mut side = self.lock_send();
-        let peer = side.insert(About::new(id, Arc::clone(name), assigned_id.clone()));
+        let peer = side.insert(About::new(id, Arc::clone(name), assigned_id.clone()), Role::Connected);
         // A ROUTER cannot address a peer whose id it does not know: it waits for the peer to say it, unless it assigns one itself.
         // A PUB learns of subscriptions later in any case.
         let waits = self.kind == SocketKind::Router && assigned_id.is_empty();
@@ -198,18 +199,18 @@ impl Core {
 
     /// Stops listening at an endpoint and closes the connections accepted there, within the linger time.
     pub(super) fn unbind(&self, text: &str) -> Result<(), Error> {
-        self.undo(text, "bound to", |endpoints| &mut endpoints.bound)
+        self.undo(text, Role::Bound, |endpoints| &mut endpoints.bound)
     }
 
     /// Closes the connections to an endpoint, within the linger time, and makes no further ones.
     pub(super) fn disconnect(&self, text: &str) -> Result<(), Error> {
-        self.undo(text, "connected to", |endpoints| &mut endpoints.connected)
+        self.undo(text, Role::Connected, |endpoints| &mut endpoints.connected)
     }
 
     fn undo(
         &self,
         text: &str,
-        verb: &'static str,
+        role: Role,
         list: impl Fn(&mut Endpoints) -> &mut BTreeMap<EndpointId, String>,
     ) -> Result<(), Error> {
         self.check()?;
@@ -225,6 +226,10 @@ impl Core {
             let Some(id) = exact.or_else(as_given).or_else(at_any) else {
                 let known: Vec<_> = list.values().map(|known| shortened(known)).take(8).collect();
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                let verb = match role {
+                    Role::Bound => "bound to",
+                    Role::Connected => "connected to",
+                };
                 return Err(Error::NoSuchEndpoint { endpoint: text.to_owned(), verb, known });
             };
             list.remove(&id);
@@ -236,10 +241,11 @@ impl Core {
         };
         listener.iter().for_each(|listener| self.close_listener(listener));
         if endpoint.scheme() == INPROC {
-            self.undo_inproc(&endpoint, id, verb == "bound to");
+            self.undo_inproc(&endpoint, id, role);
             return Ok(());
         }
-        self.retire_peers(id);
+        let peers = self.lock_send().peers_of(id, role);
+        self.retire(&peers);
         self.port.submit(Command::End { scope: Some(id), linger: self.linger() });
         Ok(())
     }
@@ -258,12 +264,8 @@ impl Core {
     }
 
     /// The peers of an endpoint that ends get nothing new; what waits for them is still delivered.
-    pub(super) fn retire_peers(&self, id: EndpointId) {
-        let peers: Vec<crate::PeerId> = {
-            let side = self.lock_send();
-            side.peers.iter().filter(|(_, peer)| peer.about.endpoint_id == id).map(|(_, peer)| peer.id).collect()
-        };
-        for peer in peers {
+    pub(super) fn retire(&self, peers: &[PeerId]) {
+        for &peer in peers {
             let has_topics = {
                 let mut side = self.lock_send();
                 if let Some(peer) = side.peer_mut(peer) {
@@ -307,6 +309,19 @@ impl Core {
             reason: error.problem().to_owned(),
         })?;
         Ok(transport)
+    }
+}
+
+impl SendSide {
+    /// The peers of an endpoint that get what is sent.
+    pub(super) fn peers_of(&self, endpoint: EndpointId, role: Role) -> Vec<PeerId> {
+        match role {
+            Role::Connected => self.dialed.get(&endpoint).copied().into_iter().collect(),
+            Role::Bound => {
+                let all = self.peers.iter().filter(|(_, peer)| peer.about.endpoint_id == endpoint);
+                all.map(|(_, peer)| peer.id).collect()
+            }
+        }
     }
 }
 

@@ -55,7 +55,7 @@ impl Core {
             let mut side = self.lock_send();
             let Some(id) = self.allot_inproc(&side, &endpoint) else { return Ok(endpoint) };
             let (immediate, assigned_id) = self.next_routing_id(given);
-            let peer = side.insert(about(id, &endpoint, assigned_id.clone()));
+            let peer = side.insert(about(id, &endpoint, assigned_id.clone()), Role::Connected);
             // A ROUTER cannot address a peer whose id it does not know, nor a socket under `immediate` a peer that is not there yet.
             let waits = immediate || (self.kind == crate::SocketKind::Router && assigned_id.is_empty());
             let placed = if waits { Ok(None) } else { self.place(&mut side, peer, &assigned_id) };
@@ -135,19 +135,16 @@ impl Core {
     }
 
     /// Stops an inproc endpoint: a binder takes no newcomers any more and keeps its peers, a connector parts.
-    pub(super) fn undo_inproc(&self, endpoint: &Endpoint, id: EndpointId, bound: bool) {
-        if bound {
+    pub(super) fn undo_inproc(&self, endpoint: &Endpoint, id: EndpointId, role: Role) {
+        if role == Role::Bound {
             self.context.directory.unbind_if(endpoint.address(), |binder| Weak::ptr_eq(binder, &self.me));
             self.tell(EventKind::Closed(Cause::Local), endpoint, None);
             return;
         }
-        let peers: Vec<PeerId> = {
-            let side = self.lock_send();
-            side.peers.iter().filter(|(_, peer)| peer.about.endpoint_id == id).map(|(_, peer)| peer.id).collect()
-        };
+        let peers = self.lock_send().peers_of(id, Role::Connected);
         self.context.directory.cancel(|_, (core, peer)| Weak::ptr_eq(core, &self.me) && peers.contains(peer));
         // What another thread sends meanwhile is not for them: it would be dropped with them.
-        self.retire_peers(id);
+        self.retire(&peers);
         for peer in peers {
             self.part(peer);
         }
@@ -388,7 +385,7 @@ fn join(
     };
     let marks = Core::receive_marks;
     let (from, to) = (connector.token_of_peer(peer), binder.lock_endpoints().tokens.of(bound));
-    let there = binder.lock_send().insert(about(bound, endpoint, Bytes::new()));
+    let there = binder.lock_send().insert(about(bound, endpoint, Bytes::new()), Role::Bound);
     let linked = binder.link(there, connector, peer, &identity(connector), from, marks(connector)).and_then(|linked| {
         match connector.link(peer, binder, there, &identity(binder), to, marks(binder)) {
             Ok(ours) => Ok((ours, linked)),

@@ -4,6 +4,7 @@ use super::core::Core;
 use super::patience::Trust;
 use super::sending::{About, Peer, Routing, SendSide, Wire};
 use super::slice::Slice;
+use super::tokens::Role;
 use crate::engine::port::Command;
 use crate::engine::waiters::Interest;
 use crate::engine::{EndpointId, Host, Joined, Newcomer, OUSTED};
@@ -92,7 +93,8 @@ impl Core {
         let peer = match known.filter(|_| stranger.is_none()) {
             Some(peer) => peer,
             None => {
-                let peer = side.insert(self.about_newcomer(&newcomer)?);
+                let (about, role) = self.about_newcomer(&newcomer)?;
+                let peer = side.insert(about, role);
                 let retired = stranger.and_then(|old| side.peer(old)).is_some_and(|old| old.retired);
                 if let Some(entry) = side.peer_mut(peer) {
                     entry.retired = retired;
@@ -155,8 +157,8 @@ impl Core {
         Ok(Joined { peer, held, replays })
     }
 
-    /// What is known of a newcomer that has no peer yet, unless its endpoint has been closed meanwhile.
-    fn about_newcomer(&self, newcomer: &Newcomer) -> Result<About, &'static str> {
+    /// What is known of a newcomer that has no peer yet, and of its endpoint, unless that has been closed meanwhile.
+    fn about_newcomer(&self, newcomer: &Newcomer) -> Result<(About, Role), &'static str> {
         let endpoints = self.lock_endpoints();
         let id = newcomer.endpoint_id;
         let connected = endpoints.connected.contains_key(&id);
@@ -166,7 +168,8 @@ impl Core {
         let assigned_id = endpoints.assigned.get(&id).cloned().unwrap_or_default();
         drop(endpoints);
         let immediate = connected && newcomer.peer.is_none();
-        Ok(About { immediate, ..About::new(id, Arc::clone(&newcomer.endpoint), assigned_id) })
+        let role = if connected { Role::Connected } else { Role::Bound };
+        Ok((About { immediate, ..About::new(id, Arc::clone(&newcomer.endpoint), assigned_id) }, role))
     }
 
     /// Returns true if another server answers at the address a ROUTER has connected to: it announces another routing id, so

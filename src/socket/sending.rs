@@ -7,6 +7,7 @@ use super::draining::Draining;
 use super::endpoints::accepted_frames;
 use super::patience::Trust;
 use super::tempo::Tempo;
+use super::tokens::Role;
 use crate::budget::{Account, Charge, Standing};
 use crate::engine::EndpointId;
 use crate::error::SendFailure;
@@ -29,7 +30,7 @@ use crate::queue::{COPY_LIMIT, PIECE};
 use crate::slab::Slab;
 use crate::stats::{Dropped, PeerStats, Reason, Unsent};
 use bytes::Bytes;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use wiremesh_transports::Stream;
@@ -37,6 +38,9 @@ use wiremesh_transports::Stream;
 /// Everything a send needs.
 pub(crate) struct SendSide {
     pub(super) peers: Slab<Peer>,
+    /// The peer of each endpoint that connects, the last one where there was another before. It is found without a walk over all peers,
+    /// of which very many may be left of endpoints that were closed.
+    pub(super) dialed: HashMap<EndpointId, PeerId>,
     pub(super) routing: Routing,
     pub(super) pool: Pool,
     /// Peers with something to flush that nobody is flushing.
@@ -260,6 +264,7 @@ impl SendSide {
         };
         SendSide {
             peers: Slab::new(),
+            dialed: HashMap::new(),
             routing,
             pool: Pool::new(),
             dirty: Vec::new(),
@@ -289,8 +294,9 @@ impl SendSide {
     }
 
     /// Makes a peer that has no connection yet.
-    pub(super) fn insert(&mut self, about: About) -> PeerId {
+    pub(super) fn insert(&mut self, about: About, role: Role) -> PeerId {
         let (account, received) = (&self.account, &self.received);
+        let endpoint = about.endpoint_id;
         let key = self.peers.insert_as(PeerId::next_generation(), |key| Peer {
             id: PeerId::new(key),
             outbox: Outbox::default(),
@@ -313,7 +319,12 @@ impl SendSide {
             about: Box::new(about),
             counts: PeerStats::default(),
         });
-        PeerId::new(key)
+        let peer = PeerId::new(key);
+        match role {
+            Role::Connected => drop(self.dialed.insert(endpoint, peer)),
+            Role::Bound => {}
+        }
+        peer
     }
 
     /// A peer is gone for good: drops what waits for it.
@@ -357,6 +368,9 @@ impl SendSide {
     /// Removes a peer from the table and keeps a note of it.
     fn remove(&mut self, id: PeerId) -> Option<Peer> {
         let peer = self.peers.remove(id.key())?;
+        if self.dialed.get(&peer.about.endpoint_id) == Some(&id) {
+            self.dialed.remove(&peer.about.endpoint_id);
+        }
         if self.departed.len() >= DEPARTED {
             self.departed.pop_front();
         }

@@ -2,8 +2,9 @@
 //! of that one or another.
 
 use crate::order::{hear_ready, number, ready_with_token};
+use crate::support::measure::Stopwatch;
 use crate::support::raw::{Raw, greeting, long_header, ready};
-use crate::support::{Over, PATIENCE, eventually, holds_within};
+use crate::support::{Over, PATIENCE, alone, eventually, holds_within};
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -477,6 +478,57 @@ fn an_attempt_of_an_endpoint_that_would_make_no_other_one_goes_on_when_the_endpo
         assert_eq!(next_message(&mut token_of_next(&hanging.listener, "PULL").0), message);
     }
     assert_eq!(push.stats().dropped.total(), 0);
+}
+
+/// How long the calls take that use an endpoint so many times in a row, of which each has a message to deliver.
+fn time_of_row(push: &Push, endpoint: &str, uses: u32) -> Duration {
+    let watch = Stopwatch::start();
+    for use_ in 0..uses {
+        push.connect(endpoint).expect("good");
+        push.send(use_.to_be_bytes().to_vec()).expect("accepted");
+        push.disconnect(endpoint).expect("connected");
+    }
+    watch.elapsed()
+}
+
+/// Returns true if a row that is four times as long takes less than nine times as long. Where each use walked along the row it would take
+/// sixteen times as long.
+fn is_linear(mut time_of_row: impl FnMut(u32) -> Duration) -> bool {
+    const USES: u32 = 5_000;
+    let (few, many) = (time_of_row(USES), time_of_row(4 * USES));
+    println!("{USES} uses take {few:?}, four times as many {many:?}");
+    many < 9 * few
+}
+
+#[test]
+fn a_use_of_an_absent_endpoint_takes_no_longer_in_a_long_row() {
+    let _turn = alone();
+    let is_linear_once = |_| {
+        is_linear(|uses| {
+            let context = Context::builder().drop_wait(Some(Duration::ZERO)).build();
+            let push = Push::in_context(&context);
+            time_of_row(&push, &Over::Ipc.fixed(), uses)
+        })
+    };
+    assert!((0..5).any(is_linear_once));
+}
+
+#[test]
+fn nor_does_one_of_an_endpoint_whose_first_use_still_delivers() {
+    let _turn = alone();
+    let is_linear_once = |_| {
+        is_linear(|uses| {
+            let context = Context::builder().drop_wait(Some(Duration::ZERO)).build();
+            let push = Push::in_context(&context);
+            let (listener, endpoint) = listener();
+            push.connect(&endpoint).expect("good");
+            let _unread = token_of_next(&listener, "PULL");
+            push.send(vec![1; LONG]).expect("accepted");
+            push.disconnect(&endpoint).expect("connected");
+            time_of_row(&push, &endpoint, uses)
+        })
+    };
+    assert!((0..5).any(is_linear_once));
 }
 
 /// The peers that attempts were made for, until so many have failed, or those of so many peers.
