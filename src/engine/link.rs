@@ -66,9 +66,10 @@ pub(crate) struct Link {
     /// What came has been thrown away unread, because nobody receives any more and the peer waited for us: the machine reads no
     /// further, and more is thrown away only while the peer waits.
     pub(crate) deaf: bool,
-    /// It was accepted, and its peer has a place in the socket: it counts among the connections that are past their handshake.
+    /// It was accepted, and has one of the places that `max_connections` allows. Nobody gets our READY without.
     pub(crate) admitted: bool,
-    /// It was accepted although there was no place for it beside those that count: until when it may take to become ready.
+    /// It was accepted although there was no place for it, or has one before it is ready: until when it may take to become ready. After
+    /// that the one is refused, and the other one's place may go to a peer that is ready.
     pub(crate) spare: Option<Instant>,
     /// Its endpoint is closed: it goes once all is written.
     pub(crate) closing: bool,
@@ -318,7 +319,7 @@ impl Link {
         others.into_iter().fold(own, super::earlier)
     }
 
-    /// Returns true once when it was accepted without a place and has had its time to become ready. After that it is as any other.
+    /// Returns true once when it had such a time to become ready, and that is over.
     pub(crate) fn is_spare_over(&mut self, now: Instant) -> bool {
         self.spare.take_if(|until| *until <= now).is_some()
     }

@@ -173,7 +173,7 @@ enum Loss {
 
 /// Why a newcomer is refused that would be one too many.
 const FULL: &str = "the socket has as many connections as `max_connections` allows";
-/// How long a newcomer that would be one too many may take to say who it is.
+/// How long a newcomer may take to say who it is where it would be one too many, or has a place already.
 const SPARE: Duration = Duration::from_secs(2);
 
 /// The token of the waker in a reactor's own poll.
@@ -503,7 +503,7 @@ impl Reactor {
     fn accepted(&mut self, host: &dyn Host, key: Key, stream: Box<dyn Stream>, now: Instant) {
         let Some(binding) = self.bindings.get(key) else { return };
         let (endpoint, settings, id) = (Arc::clone(&binding.endpoint), Arc::clone(&binding.settings), binding.id);
-        let most = settings.max_connections;
+        let (most, holds_ready_back) = (settings.max_connections, settings.protocol.profile.holds_ready_back());
         let stream: Arc<dyn Stream> = Arc::from(stream);
         let link = Link::new(
             stream,
@@ -530,16 +530,20 @@ impl Reactor {
             self.lose(host, link_key, Loss::Link(error.into()));
             return;
         }
-        if let Some(link) = self.links.get_mut(link_key).filter(|_| self.admitted >= most) {
-            if !link.settings.protocol.profile.holds_ready_back() {
-                // What it wrote upon our READY would be lost. Our greeting goes first, without which the peer would take us for one that does
-                // not speak its version.
-                link.collect_control();
-                self.lose(host, link_key, Loss::Local(Cause::Refused(FULL.into())));
-                return;
-            }
-            // Its READY tells whether a place is its own.
+        let is_full = self.admitted >= most && (holds_ready_back || !self.oust_unready(host));
+        let Some(link) = self.links.get_mut(link_key) else { return };
+        if is_full && !holds_ready_back {
+            // What it wrote upon our READY would be lost. Our greeting goes first, without which the peer would take us for one that does
+            // not speak its version.
+            link.collect_control();
+            self.lose(host, link_key, Loss::Local(Cause::Refused(FULL.into())));
+            return;
+        }
+        if is_full || !holds_ready_back {
+            // If it has no place its READY tells whether one is its own; if it has one, that is taken before our READY goes out.
             link.spare = now.checked_add(SPARE);
+            link.admitted = !is_full;
+            self.admitted += usize::from(!is_full);
         }
         self.make_room(host, key, link_key, now);
         self.converse(host, link_key, now);
@@ -982,7 +986,8 @@ impl Reactor {
             link.stream.on_deadline(now);
             link.readable = true;
         }
-        let is_one_too_many = link.is_spare_over(now) && self.admitted >= link.settings.max_connections;
+        let is_one_too_many =
+            link.is_spare_over(now) && !link.admitted && self.admitted >= link.settings.max_connections;
         match link.state {
             State::Connecting { deadline } => {
                 if deadline.is_some_and(|deadline| deadline <= now) {

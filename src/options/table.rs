@@ -334,7 +334,8 @@ options! {
     /// its old connection was read to the end and does not answer any more; and at a ROUTER with [`handover`](Options::handover) a peer
     /// that takes over the routing id of another. Only the handshake tells who a newcomer is. A listener therefore accepts up to
     /// [`half_open_limit`](Options::half_open_limit) connections beyond the limit, and closes one that has no place after two seconds; for
-    /// each connection one more of the same peer may wait until the old one was read. So there are at most twice `max_connections`
+    /// each connection one more of the same peer may wait until the old one was read. A peer that waits to be told first that the socket is
+    /// ready is told if there is a place, which it has from then on; if it says nothing for two seconds, a peer that is ready may get that. So there are at most twice `max_connections`
     /// descriptors, and `half_open_limit` for each listener; a connection in its handshake, or one that waits, holds 320 KiB at most. Over
     /// inproc there is no limit.
     max_connections MaxConnections: u32 = 0, "0";

@@ -29,8 +29,8 @@ use crate::message::wire::Header;
 /// - calls [`handle_timeout`](Connection::handle_timeout) when [`poll_timeout`](Connection::poll_timeout) has passed;
 /// - sends messages once [`is_ready`](Connection::is_ready), in wire form, whole;
 /// - calls [`ended`](Connection::ended) when the stream has ended;
-/// - on an [accepted](Connection::accepted) stream, once it is told that the peer is ready, calls [`admit`](Connection::admit) or
-///   lets the stream go.
+/// - on an [accepted](Connection::accepted) stream, once it is told that the peer is ready, or that it seems to
+///   [wait](Connection::drained) for our READY, calls [`admit`](Connection::admit) if the peer has a place.
 ///
 /// After an error it is frozen: every later call says the same error, and only `transmit` still gives what is left to say.
 #[derive(Debug)]
@@ -188,22 +188,24 @@ impl Connection {
         Connection { held_back, ..Connection::new(config, now) }
     }
 
-    /// There is a place for the peer: our READY goes out, if it was kept back.
+    /// The peer has a place: our READY goes out, if it was kept back.
     pub fn admit(&mut self) {
         if let Some(ready) = self.held_back.take().and_then(|mut held_back| held_back.ready.take()) {
             self.outgoing.push(&ready);
         }
     }
 
-    /// All that the peer has sent so far was given to `received`. A peer that is not ready then may be one that waits for our READY: it
-    /// goes out if this is called again 300 ms later.
-    pub fn drained(&mut self, now: Instant) {
-        let (State::Handshake(_), Some(held_back)) = (&self.state, &mut self.held_back) else { return };
-        match held_back.until {
-            None => held_back.until = now.checked_add(HELD_BACK),
-            Some(until) if now >= until => self.admit(),
-            Some(_) => {}
+    /// All that the peer has sent so far was given to `received`. Returns true if the peer may be one that waits for our READY: it is not
+    /// ready, and it was not 300 ms ago, when this was called as well. It gets our READY with [`admit`](Connection::admit), once it has a
+    /// place; else the 300 ms begin anew with the next call.
+    pub fn drained(&mut self, now: Instant) -> bool {
+        let (State::Handshake(_), Some(held_back)) = (&self.state, &mut self.held_back) else { return false };
+        let until = *held_back.until.get_or_insert(now + HELD_BACK);
+        let waits = now >= until;
+        if waits {
+            held_back.until = None;
         }
+        waits
     }
 
     /// Asks the peer for a sign of life beside the heartbeats; [`pongs`](Connection::pongs) tells when it comes.
@@ -342,7 +344,7 @@ impl Connection {
         }
     }
 
-    /// When a READY that is kept back goes out all the same.
+    /// When a peer that is not ready by then seems to wait for the READY that is kept back.
     fn held_until(&self) -> Option<Instant> {
         self.held_back.as_ref().and_then(|held_back| held_back.until)
     }

@@ -254,6 +254,73 @@ fn a_socket_that_does_not_hold_its_ready_back_refuses_whoever_comes_beyond_the_l
     assert!(told.len() <= greeting().len(), "a greeting and no more: {told:?}");
 }
 
+/// A peer that waits for the other side's READY before it says its own; it has that of the socket when this returns.
+fn waiting(endpoint: &str) -> Raw {
+    let mut raw = Raw::connect(endpoint).unwrap();
+    raw.write_all(&greeting()).unwrap();
+    hear_ready(&mut raw);
+    raw
+}
+
+#[test]
+fn a_peer_that_waits_for_our_ready_gets_it_with_a_place_and_keeps_that() {
+    let (pull, endpoint) = place_for_one(1024);
+    let mut waiting = waiting(&endpoint);
+    let mut second = greet(&endpoint, &ready_with_token("PUSH", 7));
+    let mut told = Vec::new();
+    second.read_to_end(&mut told).expect("it is refused");
+    assert!(String::from_utf8_lossy(&told).contains("max_connections"), "{told:?}");
+    waiting.write_all(&[&ready("PUSH")[..], &frame(false, b"message")].concat()).unwrap();
+    assert_eq!(pull.recv_timeout(PATIENCE).unwrap(), "message");
+    assert_eq!(pull.stats().connections, 1);
+}
+
+#[test]
+fn a_peer_in_its_handshake_when_the_places_run_out_is_not_told_that_the_socket_is_ready() {
+    let (pull, endpoint) = place_for_one(1024);
+    // When this one was accepted there was a place.
+    let mut waiting = Raw::connect(&endpoint).unwrap();
+    waiting.write_all(&greeting()).unwrap();
+    waiting.read_exact(&mut [0; 64]).expect("a greeting");
+    let mut first = greet(&endpoint, &ready_with_token("PUSH", 7));
+    hear_ready(&mut first);
+    let mut told = Vec::new();
+    waiting.read_to_end(&mut told).expect("it is refused");
+    assert_eq!(told, [], "a greeting and no more");
+    assert_eq!(pull.stats().connections, 1);
+}
+
+#[test]
+fn a_socket_that_does_not_hold_its_ready_back_has_a_place_for_whoever_got_it() {
+    let options = Pull::builder().context(&Context::new()).profile(Profile::Libzmq).max_connections(1u32);
+    let pull = options.build().unwrap();
+    let endpoint = pull.bind("tcp://127.0.0.1:*").unwrap();
+    let mut first = waiting(endpoint.as_str());
+    let mut second = Raw::connect(endpoint.as_str()).unwrap();
+    let _ = second.write_all(&[&greeting()[..], &ready("PUSH")].concat());
+    let mut told = Vec::new();
+    let _ = second.read_to_end(&mut told);
+    assert!(told.len() <= greeting().len(), "a greeting and no more: {told:?}");
+    first.write_all(&[&ready("PUSH")[..], &frame(false, b"message")].concat()).unwrap();
+    assert_eq!(pull.recv_timeout(PATIENCE).unwrap(), "message");
+}
+
+#[test]
+fn who_has_our_ready_and_says_nothing_loses_its_place_to_a_peer_that_is_ready() {
+    for profile in [Profile::Wiremesh, Profile::Libzmq] {
+        let options = Pull::builder().context(&Context::new()).profile(profile).max_connections(1u32);
+        let pull = options.handshake_timeout(None).build().unwrap();
+        let endpoint = pull.bind("tcp://127.0.0.1:*").unwrap();
+        let mut silent = waiting(endpoint.as_str());
+        let push = Push::builder().context(&Context::new()).reconnect_interval(Duration::from_millis(10));
+        let push = push.reconnect_max(Duration::from_millis(50)).build().unwrap();
+        push.connect(&endpoint).unwrap();
+        push.send("message").unwrap();
+        assert_eq!(pull.recv_timeout(PATIENCE).unwrap(), "message", "{profile:?}");
+        assert!(silent.is_closed_within(PATIENCE), "{profile:?}");
+    }
+}
+
 #[test]
 fn a_flood_of_strangers_does_not_keep_a_peer_from_coming_back() {
     let (pull, endpoint) = place_for_one(8);

@@ -142,9 +142,9 @@ impl Reactor {
         };
         if let Some(link) = self.links.get_mut(key) {
             pack(&mut link.input, &mut buffer);
-            // One that waits for our READY, and may not get a place, would send messages that are lost.
-            if !link.readable && link.spare.is_none() {
-                link.machine.drained(now);
+            // One that came when all places were taken has to say first who it is.
+            if !link.readable && link.spare.is_none() && link.machine.drained(now) {
+                self.admit_unready(key, now);
             }
         }
         // What a connection that failed has left in it is nobody else's.

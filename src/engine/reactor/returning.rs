@@ -6,8 +6,9 @@
 //! virtual machine was cloned, and both stay. An old link that is not read any more, because its endpoint was closed, keeps nobody
 //! waiting: what has come over it is all that comes.
 
-use super::{FULL, Loss, Reactor};
+use super::{FULL, Loss, Reactor, SPARE};
 use crate::engine::link::{LastWords, Link, Origin, State};
+use crate::engine::listener::Binding;
 use crate::engine::{Departure, Host, OUSTED};
 use crate::event::Cause;
 use crate::protocol::PeerDescription;
@@ -134,8 +135,9 @@ impl Reactor {
             return Err(Loss::Local(Cause::Local));
         }
         let Some(link) = self.links.get(key) else { return Ok(()) };
-        let most = link.settings.max_connections;
-        let outcome = host.admits(peer).and_then(|()| self.make_place(host, peer, most));
+        let (most, has_place) = (link.settings.max_connections, link.admitted);
+        let placed = host.admits(peer);
+        let outcome = placed.and_then(|()| if has_place { Ok(()) } else { self.make_place(host, peer, most) });
         let Some(link) = self.links.get_mut(key) else { return Ok(()) };
         if let Err(reason) = outcome {
             if peer.announced.is_some() {
@@ -145,9 +147,38 @@ impl Reactor {
             return Err(Loss::Local(Cause::Refused(reason.into())));
         }
         link.machine.admit();
-        link.admitted = true;
-        self.admitted += 1;
+        self.admitted += usize::from(!std::mem::replace(&mut link.admitted, true));
         Ok(())
+    }
+
+    /// The peer of an accepted link seems to wait for our READY, which it gets if there is a place: this is taken at once, as the peer sends
+    /// from then on. Otherwise it has to say first who it is, within its time.
+    pub(super) fn admit_unready(&mut self, key: Key, now: Instant) {
+        if self.has_ended(key) {
+            return;
+        }
+        let Some(link) = self.links.get_mut(key) else { return };
+        link.spare = now.checked_add(SPARE);
+        if self.admitted < link.settings.max_connections {
+            link.machine.admit();
+            link.admitted = true;
+            self.admitted += 1;
+        }
+    }
+
+    /// Closes a link that has a place because its peer waited for our READY, and whose peer has not become ready in the time for that:
+    /// else peers could keep places by silence. Returns true if there was one.
+    pub(super) fn oust_unready(&mut self, host: &dyn Host) -> bool {
+        let is_late = |link: &Link| {
+            link.admitted && link.spare.is_none() && !link.readable && matches!(link.state, State::Handshaking)
+        };
+        let half_open =
+            |binding: &Binding| binding.half_open.iter().copied().find(|key| self.links.get(*key).is_some_and(is_late));
+        let late = self.bindings.iter().find_map(|(_, binding)| half_open(binding));
+        if let Some(late) = late {
+            self.lose(host, late, Loss::Local(UNREADY));
+        }
+        late.is_some()
     }
 
     /// Sees to a place among at most `most` connections. Where there is none, a newcomer that takes over the routing id of an accepted peer takes
@@ -166,7 +197,7 @@ impl Reactor {
             self.lose(host, old, Loss::Local(OUSTED));
         }
         // Another of the peer that went may have waited for its place.
-        if self.admitted < most { Ok(()) } else { Err(FULL) }
+        if self.admitted < most || self.oust_unready(host) { Ok(()) } else { Err(FULL) }
     }
 
     /// Whether the endpoint of a link is closed, or the socket. An end looks at one link after the other, so that its step for this one
@@ -189,5 +220,6 @@ impl Reactor {
 
 /// Why an old link goes, or one that waited for it.
 const RETURNED: Cause = Cause::Replaced("the same peer has connected again");
+const UNREADY: Cause = Cause::Replaced("the peer did not become ready, and another one needs its place");
 /// How long a peer may take to answer over its old link.
 const ANSWER: Duration = Duration::from_secs(1);
