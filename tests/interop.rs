@@ -23,3 +23,5 @@ mod requests;
 mod restarts;
 #[path = "interop/streams.rs"]
 mod streams;
+#[path = "interop/untold.rs"]
+mod untold;
