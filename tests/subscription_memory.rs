@@ -225,31 +225,53 @@ fn topics_nested_ten_thousand_deep_come_and_go_on_a_stack_of_64_kib() {
     thread.expect("a thread").join().expect("no overflow");
 }
 
-/// How long it takes to match ten thousand topics where so many are subscribed to, the best of a few tries.
-fn time_to_match(topics: usize) -> Duration {
-    let mut subscriptions = Subscriptions::new();
-    for number in 0..topics {
-        subscriptions.subscribe(number as u32 % 64, sensor(number).as_bytes());
-    }
-    let published: Vec<String> = (0..10_000).map(|number| sensor(number * 7919 % topics)).collect();
-    let mut out = Vec::new();
-    let tries = (0..5).map(|_| {
-        let begin = Instant::now();
-        for topic in &published {
-            subscriptions.matches(topic.as_bytes(), &mut out);
-            assert_eq!(out.len(), 1);
-        }
-        begin.elapsed()
-    });
-    tries.min().expect("five of them")
+/// The processor time that the calling thread has used.
+fn thread_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` lives through the call, which fills it.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    assert_eq!(result, 0, "clock_gettime");
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Matching by a walk over all topics would take a thousand times as long. What the caches hold makes some difference.
+/// A publisher's subscriptions, and ten thousand topics that match one of them each.
+struct Matching {
+    subscriptions: Subscriptions,
+    published: Vec<String>,
+}
+
+impl Matching {
+    fn among(topics: usize) -> Matching {
+        let mut subscriptions = Subscriptions::new();
+        for number in 0..topics {
+            subscriptions.subscribe(number as u32 % 64, sensor(number).as_bytes());
+        }
+        Matching { subscriptions, published: (0..10_000).map(|number| sensor(number * 7919 % topics)).collect() }
+    }
+
+    /// The processor time that it takes to match all of them.
+    fn time(&mut self) -> Duration {
+        let mut out = Vec::new();
+        let begin = thread_time();
+        for topic in &self.published {
+            self.subscriptions.matches(topic.as_bytes(), &mut out);
+            assert_eq!(out.len(), 1);
+        }
+        thread_time() - begin
+    }
+}
+
+/// Matching by a walk over all topics would take a thousand times as long. What the caches hold makes some difference, and other programs
+/// take that away for a while: both are measured in turns, and one try in which both are left alone says it.
 #[test]
 fn matching_costs_hardly_more_where_a_thousand_times_as_many_topics_are_subscribed_to() {
-    let (few, many) = (time_to_match(MILLION / 1000), time_to_match(MILLION));
-    println!("ten thousand topics matched: {few:?} among a thousand, {many:?} among a million");
-    assert!(many < few * 200, "{few:?} and {many:?}");
+    let (mut among_few, mut among_many) = (Matching::among(MILLION / 1000), Matching::among(MILLION));
+    let mut is_cheap = |_| {
+        let (few, many) = (among_few.time(), among_many.time());
+        println!("ten thousand topics matched: {few:?} among a thousand, {many:?} among a million");
+        many < few * 200
+    };
+    assert!((0..20).any(&mut is_cheap));
 }
 
 /// A walk over all topics at each disconnect would take ten thousand times as long as one walk; building the million takes

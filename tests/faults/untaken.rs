@@ -572,38 +572,29 @@ fn listen_again(address: std::net::SocketAddr) -> TcpListener {
 
 // ----- the wait before a new attempt -----
 
-/// How many connections a peer gets within that time that lets `serve` do something and closes each.
-fn attempts(kind: SocketKind, during: Duration, serve: impl Fn(&mut Raw) + Send + 'static) -> usize {
+/// The waits that a socket announces before its attempts, while its peer lets `serve` do something with each of several connections, and
+/// closes it.
+fn waits(kind: SocketKind, serve: impl Fn(&mut Raw)) -> Vec<Duration> {
+    const CONNECTIONS: usize = 9;
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("bound");
-    let context = Context::new();
     let socket = AnySocket::builder(kind)
-        .context(&context)
+        .context(&Context::new())
         .reconnect_interval(Duration::from_millis(2))
         .reconnect_max(Duration::from_secs(60))
         .build()
         .expect("good options");
-    socket.connect(format!("tcp://{address}")).expect("good");
-    let sending = kind == SocketKind::Push;
-    let end = Instant::now() + during;
-    let mut count = 0;
-    listener.set_nonblocking(true).expect("a listener");
-    while Instant::now() < end {
-        match listener.accept() {
-            Ok((stream, _)) => {
-                stream.set_nonblocking(false).expect("a stream");
-                let mut raw = Raw::accepted(stream);
-                if sending {
-                    // There is always something to take.
-                    let _ = socket.try_send("message");
-                }
-                serve(&mut raw);
-                count += 1;
-            }
-            Err(_) => std::thread::sleep(Duration::from_micros(200)),
+    let monitor = socket.monitor();
+    socket.connect(format!("tcp://{}", listener.local_addr().expect("bound"))).expect("good");
+    for _ in 0..CONNECTIONS {
+        let mut raw = Raw::accepted(listener.accept().expect("it connects").0);
+        if kind == SocketKind::Push {
+            // There is always something to take.
+            let _ = socket.try_send("message");
         }
+        serve(&mut raw);
     }
-    count
+    let told = std::iter::from_fn(|| monitor.try_recv());
+    told.filter_map(|event| if let EventKind::ConnectRetried(wait) = event.kind { Some(wait) } else { None }).collect()
 }
 
 /// As a socket of that kind, with what it says besides in the same breath.
@@ -617,22 +608,26 @@ fn greet(raw: &mut Raw, kind: &str, more: &[u8]) {
 
 #[test]
 fn what_proves_nothing_of_a_peer_lets_the_waits_for_it_grow_and_a_message_that_it_has_taken_does_not() {
-    let during = Duration::from_millis(700);
-    let subscribes = attempts(SocketKind::Pub, during, |raw| greet(raw, "SUB", &command(b"\x09SUBSCRIBEtopic")));
-    let takes_half = attempts(SocketKind::Push, during, |raw| {
+    let subscribes = waits(SocketKind::Pub, |raw| greet(raw, "SUB", &command(b"\x09SUBSCRIBEtopic")));
+    let takes_half = waits(SocketKind::Push, |raw| {
         greet(raw, "PULL", &[]);
         let _ = raw.read(&mut [0]);
     });
-    let takes = attempts(SocketKind::Push, during, |raw| {
+    let takes = waits(SocketKind::Push, |raw| {
         greet(raw, "PULL", &[]);
         let _ = raw.read_exact(&mut [0; 9]);
         // What else has come is read as well, so that its end is not a reset.
         raw.set_read_timeout(Duration::from_millis(1));
         while raw.read(&mut [0; 4096]).is_ok_and(|got| got > 0) {}
     });
-    let sends = attempts(SocketKind::Pull, during, |raw| greet(raw, "PUSH", b"\x00\x01m"));
-    // Waits of 2 to 20 ms, or such that double with each.
+    let sends = waits(SocketKind::Pull, |raw| greet(raw, "PUSH", b"\x00\x01m"));
+    println!("{subscribes:?}\n{takes_half:?}\n{takes:?}\n{sends:?}");
+    // Waits of 2 to 22 ms, or such that double with each from the fourth on.
+    let longest = |waits: &[Duration]| waits.iter().max().copied().unwrap_or_default();
     for (grown, name) in [(subscribes, "subscribes"), (takes_half, "takes half a message")] {
-        assert!(grown * 2 < takes && grown * 2 < sends, "{name}: {grown}, beside {takes} and {sends}");
+        assert!(longest(&grown) >= Duration::from_millis(100), "{name}: {grown:?}");
+    }
+    for (steady, name) in [(takes, "takes"), (sends, "sends")] {
+        assert!(longest(&steady) <= Duration::from_millis(22), "{name}: {steady:?}");
     }
 }
