@@ -254,13 +254,15 @@ impl Actor<'_> {
             }
             Size::OverLimit => match chance.below(4) {
                 0 => {
-                    let peers = self
-                        .part
-                        .plan
-                        .peers(socket)
-                        .into_iter()
-                        .map(|(peer, _)| self.part.plan.sockets[peer].max_message);
-                    (0, vec![(peers.max().unwrap_or(0) as usize * 2).clamp(100, LONGEST)])
+                    let peers = self.part.plan.peers(socket).into_iter();
+                    let peers = peers.map(|(peer, _)| &self.part.plan.sockets[peer]);
+                    let (octets, frames) =
+                        peers.fold((0, 0), |most, peer| (most.0.max(peer.max_message), most.1.max(peer.max_frames)));
+                    if frames > 0 && (octets == 0 || chance.below(2) == 0) {
+                        (0, vec![1; frames as usize * 2])
+                    } else {
+                        (0, vec![(octets as usize * 2).clamp(100, LONGEST)])
+                    }
                 }
                 _ => (chance.below(200), Vec::new()),
             },

@@ -459,9 +459,9 @@ mod tests {
     const PLAN: &str = "\
 plan seed=1 processes=1 time=1 capacity=1 chop=0 delay=0
 context process=0 threads=1 engine_only=false budget=0
-socket kind=KIND context=0 receivers=1 pace=0 idle=false send_mark=1 receive_mark=1 max_message=0 buffers=0 heartbeat=0 half_open=0 \
+socket kind=KIND context=0 receivers=1 pace=0 idle=false send_mark=1 receive_mark=1 max_message=0 max_frames=0 buffers=0 heartbeat=0 half_open=0 \
 linger=0 immediate=false conflate=false handover=false mandatory=false nodrop=false named=false answers=0
-socket kind=PEER context=0 receivers=1 pace=0 idle=false send_mark=1 receive_mark=1 max_message=0 buffers=0 heartbeat=0 half_open=0 \
+socket kind=PEER context=0 receivers=1 pace=0 idle=false send_mark=1 receive_mark=1 max_message=0 max_frames=0 buffers=0 heartbeat=0 half_open=0 \
 linger=0 immediate=false conflate=false handover=false mandatory=false nodrop=false named=false answers=0
 endpoint socket=0 over=Memory late=false
 link socket=1 endpoint=0

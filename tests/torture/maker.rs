@@ -65,6 +65,7 @@ impl Maker {
             send_mark: self.pick(MARKS),
             receive_mark: self.pick(MARKS),
             max_message: 0,
+            max_frames: 0,
             buffers: self.pick(&[0, 0, 4096, 65_536]),
             heartbeat: 0,
             half_open: 0,

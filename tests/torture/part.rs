@@ -578,6 +578,9 @@ fn open(plan: &Plan, number: usize, life: usize, context: &Context, log: &Arc<Lo
     if row.max_message > 0 {
         settings.push(Setting::MaxMessageSize(row.max_message));
     }
+    if row.max_frames > 0 {
+        settings.push(Setting::MaxMessageFrames(row.max_frames));
+    }
     if row.half_open > 0 {
         settings.push(Setting::HalfOpenLimit(row.half_open));
     }

@@ -28,7 +28,7 @@ words! {
         Any,
         /// 2 to 1,000 frames.
         Frames,
-        /// Short ones, and now and then one above the receivers' `max_message`.
+        /// Short ones, and now and then one above the receivers' `max_message`, or their `max_frames`.
         OverLimit,
     }
 }
@@ -125,6 +125,7 @@ record! {
         receive_mark: u32,
         /// 0 is the default, here and below.
         max_message: u64,
+        max_frames: u32,
         buffers: usize,
         heartbeat: u64,
         half_open: u32,

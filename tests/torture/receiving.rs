@@ -88,6 +88,11 @@ fn take(part: &Part, life: &Alive, thread: usize, message: Message, chance: &mut
         return;
     }
     let skip = usize::from(kind == SocketKind::Router);
+    let most = part.plan.sockets[crate::message::socket_of(life.name)].max_frames as usize;
+    let frames = message.len() - skip;
+    if most > 0 && frames > most {
+        lock(&life.wrong).push(format!("{kind} {}: {frames} frames came, and {most} are allowed", life.name));
+    }
     match check(&message, skip) {
         Ok((id, topic)) => {
             lock(&life.got)[thread].push(id);

@@ -222,7 +222,9 @@ impl Maker {
             self.pick(&[(Push, Pull), (Pull, Push), (Dealer, Router), (Router, Dealer), (Sub, Pub), (Pub, Sub)]);
         let (binders, connectors) = (1, 1 + self.chance.below(3));
         let links = self.mesh(one, other, binders, connectors, over);
-        let limit = self.pick(&[64 << 10, 200 << 10, 1 << 20]);
+        let octets = self.pick(&[64 << 10, 200 << 10, 1 << 20]);
+        let frames = self.pick(&[2, 10, 100]);
+        let (octets, frames) = self.pick(&[(octets, 0), (0, frames), (octets, frames)]);
         let takers: Vec<usize> = self
             .sockets(&links)
             .into_iter()
@@ -230,7 +232,7 @@ impl Maker {
             .collect();
         let some = self.one_in(3);
         let takers = if some { &takers[..1] } else { &takers[..] };
-        self.change(takers, |socket| socket.max_message = limit);
+        self.change(takers, |socket| (socket.max_message, socket.max_frames) = (octets, frames));
         for socket in self.sockets(&links) {
             self.change(&[socket], |socket| socket.answers = 0);
             if self.plan.sockets[socket].kind != Router {
@@ -484,6 +486,7 @@ mod tests {
         some("several processes", &|made| made.frame.processes > 1);
         some("budgets of 1 MiB", &|made| made.contexts.iter().any(|context| context.budget == 1 << 20));
         some("marks of 1", &|made| made.sockets.iter().any(|socket| socket.send_mark == 1 && socket.receive_mark == 1));
+        some("limits of frames", &|made| made.sockets.iter().any(|socket| socket.max_frames > 0));
         some("30 sockets", &|made| made.sockets.len() >= 30);
         for act in
             [Act::Cut, Act::Stall, Act::Rebind, Act::Restart, Act::RestartBoth, Act::Disconnect, Act::Stop, Act::Hold]
