@@ -12,7 +12,6 @@ use crate::queue::outbox::Lost;
 use crate::slab::Key;
 use bytes::{Buf, Bytes, BytesMut};
 use mio::{Interest, Registry, Token};
-use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,8 +50,8 @@ pub(crate) struct Link {
     /// as TLS, may want that.
     pub(crate) read_wants_write: bool,
     pub(crate) write_wants_read: bool,
-    /// Handshake octets that the stream has not taken yet.
-    control: VecDeque<Bytes>,
+    /// Handshake octets that the stream has not taken yet; no memory is kept for them once it has.
+    control: Bytes,
     /// The stream may have something to read.
     pub(crate) readable: bool,
     /// The stream may take octets of the handshake again.
@@ -76,7 +75,7 @@ pub(crate) struct Link {
     /// Since when its system does not answer ours, as far as somebody looked.
     unanswered: Option<Instant>,
     /// Set once it ends.
-    pub(crate) standstill: Option<Standstill>,
+    pub(crate) standstill: Option<Box<Standstill>>,
     /// It is on the ready list.
     pub(crate) listed: bool,
     /// Writable interest is registered.
@@ -146,8 +145,8 @@ impl Standstill {
     /// A peer that takes nothing for this long stands still.
     const SHORTEST: Duration = Duration::from_millis(64);
 
-    pub(crate) fn new(now: Instant, left: (usize, usize)) -> Standstill {
-        Standstill { next: now + Standstill::FIRST, pause: Standstill::FIRST, left, stuck: false }
+    pub(crate) fn new(now: Instant, left: (usize, usize)) -> Box<Standstill> {
+        Box::new(Standstill { next: now + Standstill::FIRST, pause: Standstill::FIRST, left, stuck: false })
     }
 
     /// Whether the peer stands still: it did at the last look and has taken nothing since.
@@ -209,7 +208,7 @@ impl Link {
             rests: None,
             read_wants_write: false,
             write_wants_read: false,
-            control: VecDeque::new(),
+            control: Bytes::new(),
             readable: false,
             writable: false,
             ended: false,
@@ -366,7 +365,10 @@ impl Link {
     /// Collects what the machine wants to say before messages flow.
     pub(crate) fn collect_control(&mut self) {
         while let Some(bytes) = self.machine.transmit() {
-            self.control.push_back(bytes);
+            self.control = match self.control.is_empty() {
+                true => bytes,
+                false => [&*self.control, &*bytes].concat().into(),
+            };
         }
     }
 
@@ -377,17 +379,15 @@ impl Link {
 
     /// Writes control octets; `Ok(false)` when the stream takes no more now.
     pub(crate) fn write_control(&mut self) -> io::Result<bool> {
-        while let Some(bytes) = self.control.front_mut() {
-            match self.stream.write_vectored(&[IoSlice::new(bytes)]) {
-                Ok(written) => bytes.advance(written.min(bytes.len())),
+        while !self.control.is_empty() {
+            match self.stream.write_vectored(&[IoSlice::new(&self.control)]) {
+                Ok(written) => self.control.advance(written.min(self.control.len())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             }
-            if bytes.is_empty() {
-                self.control.pop_front();
-            }
         }
+        self.control = Bytes::new();
         Ok(true)
     }
 

@@ -320,7 +320,7 @@ impl Connection {
                     Ok(None)
                 }
             }
-            State::Traffic(traffic) => traffic.heartbeats.expire(now),
+            State::Traffic(traffic) => traffic.heartbeats.expire(self.config.heartbeat, now),
             State::Failed(error) => Err(error.clone()),
         };
         match outcome {
@@ -608,6 +608,8 @@ fn describe(properties: Bytes, minor: u8, config: &Config) -> Result<PeerDescrip
     let announced = announced.filter(|_| config.profile.announces());
     // The token is for the engine alone.
     properties.retain(|(name, _)| !name.eq_ignore_ascii_case(announcement::NAME));
+    // They are kept for as long as the peer is there.
+    properties.shrink_to_fit();
     Ok(PeerDescription { kind, identity, minor, announced, properties })
 }
 

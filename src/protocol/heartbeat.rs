@@ -14,23 +14,29 @@ use super::error::ProtocolError;
 /// The timers of a connection that finished its handshake.
 #[derive(Debug)]
 pub(super) struct Heartbeats {
-    config: Option<Heartbeat>,
     ping: Option<Instant>,
     silence: Option<Instant>,
-    /// Set by the latest PING of the peer, together with the time to live it named.
-    expiry: Option<(Instant, Duration)>,
-    /// When the peer asked last, the shortest time that it has let pass since it had asked before, and whether more than one such time
-    /// is known. Times in which signs of life were due do not count: what is read late seems to be asked less often than it is.
-    asked: Option<Instant>,
-    gap: Option<Duration>,
-    is_sure: bool,
-    /// When it was last given a sign of life, asked for or not, and whether one was given unasked since it asked.
-    given: Instant,
-    was_late: bool,
+    /// Of the peer's PINGs; most peers send none.
+    asked: Option<Box<Asked>>,
     /// Something has come since its last PING or PONG, so that the next PING may be on its way behind more of it.
     hidden: bool,
     /// The peer has answered: it sees what we ask.
     answered: bool,
+}
+
+/// What the PINGs of a peer say, and which signs of life it was given for them.
+#[derive(Debug)]
+struct Asked {
+    /// When the peer asked last, the shortest time that it has let pass since it had asked before, and whether more than one such time
+    /// is known. Times in which signs of life were due do not count: what is read late seems to be asked less often than it is.
+    at: Instant,
+    gap: Option<Duration>,
+    is_sure: bool,
+    /// Set by the latest PING, together with the time to live it named, until something else comes.
+    expiry: Option<(Instant, Duration)>,
+    /// When the peer was last given a sign of life, asked for or not, and whether one was given unasked since it asked.
+    given: Instant,
+    was_late: bool,
 }
 
 impl Heartbeats {
@@ -38,19 +44,7 @@ impl Heartbeats {
     pub(super) fn new(config: Option<Heartbeat>, now: Instant) -> Heartbeats {
         let config = config.filter(|heartbeat| !heartbeat.interval.is_zero());
         let ping = config.and_then(|heartbeat| now.checked_add(heartbeat.interval));
-        Heartbeats {
-            config,
-            ping,
-            silence: None,
-            expiry: None,
-            asked: None,
-            gap: None,
-            is_sure: false,
-            given: now,
-            was_late: false,
-            hidden: false,
-            answered: false,
-        }
+        Heartbeats { ping, silence: None, asked: None, hidden: false, answered: false }
     }
 
     /// Lets the first PING be due at once.
@@ -61,16 +55,10 @@ impl Heartbeats {
     /// The peer sent a PING, and is about to be answered; `more` came behind it.
     pub(super) fn asked(&mut self, more: bool, now: Instant) {
         self.hidden = more;
-        let was_late = std::mem::take(&mut self.was_late);
-        if let Some(before) = self.asked.replace(now) {
-            // PINGs that are read together were sent apart, at what distance cannot be known.
-            let gap = now.saturating_duration_since(before);
-            if gap >= LEAST_GAP && !was_late {
-                self.is_sure = self.gap.is_some();
-                self.gap = Some(self.gap.map_or(gap, |known| known.min(gap)));
-            }
+        match &mut self.asked {
+            Some(asked) => asked.again(now),
+            None => self.asked = Some(Box::new(Asked::first(now))),
         }
-        self.given = now;
     }
 
     /// The peer sent a PONG; `more` came behind it.
@@ -84,18 +72,18 @@ impl Heartbeats {
 
     /// When the peer is to be given a sign of life; `None` if it never asked, or if we read what it sends and would see it ask.
     pub(super) fn sign_due(&self, reads: bool) -> Option<Instant> {
-        self.asked?;
+        let asked = self.asked.as_ref()?;
         if reads && !self.hidden {
             return None;
         }
-        // One time alone may have a pause of the peer's process in it.
-        let gap = self.gap.map_or(UNKNOWN_GAP, |gap| if self.is_sure { gap } else { gap.min(UNKNOWN_GAP) });
-        self.given.checked_add(gap / 2)
+        asked.sign_due()
     }
 
     /// It is given one unasked.
     pub(super) fn gave_sign(&mut self, now: Instant) {
-        (self.given, self.was_late) = (now, true);
+        if let Some(asked) = &mut self.asked {
+            (asked.given, asked.was_late) = (now, true);
+        }
     }
 
     /// Octets of the peer were read.
@@ -108,25 +96,37 @@ impl Heartbeats {
     /// The peer said something.
     #[inline]
     pub(super) fn alive(&mut self) {
-        (self.silence, self.expiry) = (None, None);
+        self.silence = None;
+        if let Some(asked) = &mut self.asked {
+            asked.expiry = None;
+        }
     }
 
-    /// The peer sent a PING that announces how long its silence may last, and nothing after it yet.
+    /// The PING that the peer sent last announces how long its silence may last, and nothing came after it yet.
     pub(super) fn promised(&mut self, ttl: Duration, now: Instant) {
-        self.expiry = if ttl.is_zero() { None } else { now.checked_add(ttl).map(|expiry| (expiry, ttl)) };
+        if let Some(asked) = &mut self.asked {
+            asked.expiry = if ttl.is_zero() { None } else { now.checked_add(ttl).map(|expiry| (expiry, ttl)) };
+        }
     }
 
     /// When to call [`Heartbeats::expire`] next.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        [self.ping, self.silence, self.expiry.map(|(expiry, _)| expiry)].into_iter().flatten().min()
+        let expiry = self.asked.as_ref().and_then(|asked| asked.expiry);
+        [self.ping, self.silence, expiry.map(|(expiry, _)| expiry)].into_iter().flatten().min()
     }
 
-    /// Acts on the deadlines that have passed; returns the time to live for the PING to send now, if one is due.
-    pub(super) fn expire(&mut self, now: Instant) -> Result<Option<Duration>, ProtocolError> {
-        if let Some((_, ttl)) = self.expiry.filter(|&(expiry, _)| now >= expiry) {
+    /// Acts on the deadlines that have passed; returns the time to live for the PING to send now, if one is due. The configuration is
+    /// that of [`new`](Heartbeats::new), which is kept once for all connections.
+    pub(super) fn expire(
+        &mut self,
+        config: Option<Heartbeat>,
+        now: Instant,
+    ) -> Result<Option<Duration>, ProtocolError> {
+        let expiry = self.asked.as_ref().and_then(|asked| asked.expiry);
+        if let Some((_, ttl)) = expiry.filter(|&(expiry, _)| now >= expiry) {
             return Err(ProtocolError::TtlExpired { limit: ttl });
         }
-        let Some(heartbeat) = self.config else { return Ok(None) };
+        let Some(heartbeat) = config else { return Ok(None) };
         if self.silence.is_some_and(|silence| now >= silence) {
             return Err(ProtocolError::HeartbeatTimeout { limit: heartbeat.timeout });
         }
@@ -141,6 +141,32 @@ impl Heartbeats {
     }
 }
 
+impl Asked {
+    /// The peer sent its first PING, and is about to be answered.
+    fn first(now: Instant) -> Asked {
+        Asked { at: now, gap: None, is_sure: false, expiry: None, given: now, was_late: false }
+    }
+
+    /// It sent another one.
+    fn again(&mut self, now: Instant) {
+        let was_late = std::mem::take(&mut self.was_late);
+        let before = std::mem::replace(&mut self.at, now);
+        // PINGs that are read together were sent apart, at what distance cannot be known.
+        let gap = now.saturating_duration_since(before);
+        if gap >= LEAST_GAP && !was_late {
+            self.is_sure = self.gap.is_some();
+            self.gap = Some(self.gap.map_or(gap, |known| known.min(gap)));
+        }
+        self.given = now;
+    }
+
+    fn sign_due(&self) -> Option<Instant> {
+        // One time alone may have a pause of the peer's process in it.
+        let gap = self.gap.map_or(UNKNOWN_GAP, |gap| if self.is_sure { gap } else { gap.min(UNKNOWN_GAP) });
+        self.given.checked_add(gap / 2)
+    }
+}
+
 /// PINGs closer together are one read's.
 const LEAST_GAP: Duration = Duration::from_millis(4);
 /// How often a peer is taken to ask that has asked once or twice.
@@ -152,9 +178,11 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    const BEAT: Option<Heartbeat> =
+        Some(Heartbeat { interval: SECOND, timeout: Duration::from_secs(3), ttl: Duration::from_secs(5) });
+
     fn beating(now: Instant) -> Heartbeats {
-        let config = Heartbeat { interval: SECOND, timeout: 3 * SECOND, ttl: 5 * SECOND };
-        Heartbeats::new(Some(config), now)
+        Heartbeats::new(BEAT, now)
     }
 
     #[test]
@@ -162,12 +190,12 @@ mod tests {
         let start = Instant::now();
         let mut beats = beating(start);
         assert_eq!(beats.deadline(), Some(start + SECOND));
-        assert_eq!(beats.expire(start), Ok(None));
-        assert_eq!(beats.expire(start + SECOND), Ok(Some(5 * SECOND)));
+        assert_eq!(beats.expire(BEAT, start), Ok(None));
+        assert_eq!(beats.expire(BEAT, start + SECOND), Ok(Some(5 * SECOND)));
         beats.alive();
         assert_eq!(beats.deadline(), Some(start + 2 * SECOND));
-        assert_eq!(beats.expire(start + SECOND), Ok(None));
-        assert_eq!(beats.expire(start + 2 * SECOND), Ok(Some(5 * SECOND)));
+        assert_eq!(beats.expire(BEAT, start + SECOND), Ok(None));
+        assert_eq!(beats.expire(BEAT, start + 2 * SECOND), Ok(Some(5 * SECOND)));
     }
 
     #[test]
@@ -175,19 +203,20 @@ mod tests {
         let start = Instant::now();
         let mut beats = beating(start);
         for second in 1..4 {
-            assert_eq!(beats.expire(start + second * SECOND), Ok(Some(5 * SECOND)));
+            assert_eq!(beats.expire(BEAT, start + second * SECOND), Ok(Some(5 * SECOND)));
         }
-        assert_eq!(beats.expire(start + 4 * SECOND), Err(ProtocolError::HeartbeatTimeout { limit: 3 * SECOND }));
+        assert_eq!(beats.expire(BEAT, start + 4 * SECOND), Err(ProtocolError::HeartbeatTimeout { limit: 3 * SECOND }));
     }
 
     #[test]
     fn a_sign_of_life_ends_both_silences() {
         let start = Instant::now();
         let mut beats = beating(start);
-        assert!(beats.expire(start + SECOND).is_ok());
+        assert!(beats.expire(BEAT, start + SECOND).is_ok());
+        beats.asked(false, start + SECOND);
         beats.promised(SECOND, start + SECOND);
         beats.alive();
-        assert!(beats.expire(start + 9 * SECOND).is_ok());
+        assert!(beats.expire(BEAT, start + 9 * SECOND).is_ok());
     }
 
     #[test]
@@ -195,9 +224,10 @@ mod tests {
         let start = Instant::now();
         let mut beats = Heartbeats::new(None, start);
         assert_eq!(beats.deadline(), None);
+        beats.asked(false, start);
         beats.promised(SECOND, start);
         assert_eq!(beats.deadline(), Some(start + SECOND));
-        assert_eq!(beats.expire(start + SECOND), Err(ProtocolError::TtlExpired { limit: SECOND }));
+        assert_eq!(beats.expire(None, start + SECOND), Err(ProtocolError::TtlExpired { limit: SECOND }));
         beats.promised(Duration::ZERO, start);
         assert_eq!(beats.deadline(), None);
     }

@@ -8,12 +8,19 @@ use std::ops::Range;
 #[derive(Default)]
 pub(super) struct Outgoing {
     octets: BytesMut,
-    pongs: usize,
-    /// Where among them the latest PONG stands.
-    latest: Range<usize>,
+    /// Of the peer's PINGs; most peers send none.
+    answers: Option<Box<Answers>>,
     ping: bool,
     /// What was handed over last had a PING in it, and is not known to be written.
     ping_on_its_way: bool,
+}
+
+/// The PONGs among what waits.
+#[derive(Default)]
+struct Answers {
+    pongs: usize,
+    /// Where the latest one stands.
+    latest: Range<usize>,
     given_up: u64,
 }
 
@@ -22,7 +29,7 @@ impl fmt::Debug for Outgoing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outgoing")
             .field("octets", &self.octets.len())
-            .field("pongs", &self.pongs)
+            .field("pongs", &self.answers.as_ref().map_or(0, |answers| answers.pongs))
             .finish_non_exhaustive()
     }
 }
@@ -44,19 +51,20 @@ impl Outgoing {
     /// Queues a PONG. Where the peer asks faster than it reads the newest takes the place of the one before. Returns true when the
     /// last place has just been taken.
     pub(super) fn pong(&mut self, pong: &[u8]) -> bool {
-        let new = self.pongs < MAX_PONGS;
-        let start = if new { self.octets.len() } else { self.latest.start };
+        let answers = self.answers.get_or_insert_default();
+        let new = answers.pongs < MAX_PONGS;
+        let start = if new { self.octets.len() } else { answers.latest.start };
         // A PING may stand behind the latest one; nothing else is said that late.
-        let behind = if new { Vec::new() } else { self.octets.get(self.latest.end..).unwrap_or_default().to_vec() };
+        let behind = if new { Vec::new() } else { self.octets.get(answers.latest.end..).unwrap_or_default().to_vec() };
         self.octets.truncate(start);
         self.octets.extend_from_slice(pong);
-        self.latest = start..self.octets.len();
+        answers.latest = start..self.octets.len();
         self.octets.extend_from_slice(&behind);
         if new {
-            self.pongs += 1;
-            return self.pongs == MAX_PONGS;
+            answers.pongs += 1;
+            return answers.pongs == MAX_PONGS;
         }
-        self.given_up = self.given_up.saturating_add(1);
+        answers.given_up = answers.given_up.saturating_add(1);
         false
     }
 
@@ -66,7 +74,9 @@ impl Outgoing {
         if self.octets.is_empty() {
             return None;
         }
-        self.pongs = 0;
+        if let Some(answers) = &mut self.answers {
+            answers.pongs = 0;
+        }
         Some(std::mem::take(&mut self.octets).freeze())
     }
 
@@ -76,7 +86,7 @@ impl Outgoing {
 
     /// How many PINGs will not be answered by a PONG of their own.
     pub(super) fn given_up(&self) -> u64 {
-        self.given_up
+        self.answers.as_ref().map_or(0, |answers| answers.given_up)
     }
 }
 

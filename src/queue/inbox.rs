@@ -4,7 +4,7 @@
 //! its first message on until its last is gone, or, where there is too much of that already, all its messages are copied. Both are decided once
 //! for a piece. Not counted are short pieces and those that inproc senders fill again, until the application is seen to keep a message of one.
 
-use super::{PIECE, READ_BUFFER, SHARED_READ};
+use super::{PIECE, READ_BUFFER, SHARED_READ, push_sparing};
 use crate::budget::{Account, Pinned};
 use crate::message::Message;
 use crate::message::frame::{COPIED, Frame, INLINE};
@@ -110,7 +110,7 @@ impl Inbox {
 
     /// Appends wire form in which every message is whole by the time the next one is asked for.
     pub(crate) fn push(&mut self, piece: Bytes) {
-        self.rest.push_back(piece);
+        push_sparing(&mut self.rest, piece);
     }
 
     #[inline(always)]

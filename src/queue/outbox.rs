@@ -8,7 +8,7 @@ use super::piece::{self, Piece, Walk};
 use super::replay::Replay;
 use super::sent::{KEPT, Sent};
 use super::sift::{Sifted, sift};
-use super::{BATCH, COPY_LIMIT, PIECE};
+use super::{BATCH, COPY_LIMIT, PIECE, push_sparing};
 use crate::message::size::Size;
 use crate::message::wire;
 use crate::message::{Frame, Message};
@@ -30,8 +30,13 @@ impl Pool {
         Pool { buffers: Vec::new() }
     }
 
+    /// Whether a buffer is of a size that is worth keeping.
+    fn wants(buffer: &Vec<u8>) -> bool {
+        (PIECE..=2 * PIECE).contains(&buffer.capacity())
+    }
+
     pub(crate) fn put(&mut self, mut buffer: Vec<u8>) {
-        if buffer.capacity() >= PIECE && buffer.capacity() <= 2 * PIECE && self.buffers.len() < Pool::KEPT {
+        if Pool::wants(&buffer) && self.buffers.len() < Pool::KEPT {
             buffer.clear();
             self.buffers.push(buffer);
         }
@@ -236,7 +241,7 @@ impl Outbox {
             // Taken in by its neighbour.
         } else if adjacent || (empty && self.sealed.is_empty()) || extent.len() > 1024 {
             self.seal();
-            self.sealed.push_back(Piece::extent(extent.clone()));
+            push_sparing(&mut self.sealed, Piece::extent(extent.clone()));
         } else {
             self.room(extent.len(), pool);
             self.tail.extend_from_slice(extent.as_slice());
@@ -434,7 +439,7 @@ impl Outbox {
             self.messages -= messages.min(self.messages);
             self.greetings -= messages.min(self.greetings);
             self.in_flight += messages;
-            batch.pieces.push_back(piece);
+            push_sparing(&mut batch.pieces, piece);
         }
         self.flushing = true;
         self.batch_bytes = size;
@@ -767,7 +772,7 @@ impl Outbox {
     fn seal_as(&mut self, ends: bool) {
         let messages = std::mem::take(&mut self.tail_messages);
         self.habit = self.tail.len().max(self.habit / 2);
-        self.sealed.push_back(Piece::owned(std::mem::take(&mut self.tail), messages, ends));
+        push_sparing(&mut self.sealed, Piece::owned(std::mem::take(&mut self.tail), messages, ends));
     }
 }
 
@@ -787,6 +792,7 @@ pub(crate) struct Batch {
     /// Messages written whole since the batch was handed out, and all octets of messages.
     written: usize,
     written_bytes: usize,
+    /// Buffers that are written and worth keeping; the others are freed at once.
     spent: Vec<Vec<u8>>,
     /// What of it is kept once it is written, and what was.
     keeps: Keeps,
@@ -891,7 +897,7 @@ impl Batch {
                     self.sent.extend(self.pieces.drain(..self.index));
                 } else {
                     for piece in self.pieces.drain(..self.index) {
-                        self.spent.extend(piece.into_buffer());
+                        self.spent.extend(piece.into_buffer().filter(Pool::wants));
                     }
                 }
                 self.index = 0;

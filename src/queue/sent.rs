@@ -15,9 +15,13 @@ pub(crate) const KEPT: usize = 512 * 1024;
 /// most once their application has read what came.
 const MARGIN: usize = 256 * 1024;
 
-/// See the module. Empty as a rule; it holds no more than the system's send buffer does.
+/// See the module. It holds no more than the system's send buffer does.
 #[derive(Default)]
-pub(crate) struct Sent {
+pub(crate) struct Sent(Option<Box<Kept>>);
+
+/// What is kept, at least one piece: as a rule nothing is.
+#[derive(Default)]
+struct Kept {
     /// Whole messages, and commands between them.
     pieces: VecDeque<Piece>,
     octets: usize,
@@ -25,35 +29,41 @@ pub(crate) struct Sent {
 
 impl Sent {
     pub(crate) fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+        self.0.is_none()
     }
 
     /// Keeps what is written whole now.
     pub(crate) fn push(&mut self, pieces: impl IntoIterator<Item = Piece>) {
         for piece in pieces {
-            self.octets += piece.len();
-            self.pieces.push_back(piece);
+            let kept = self.0.get_or_insert_default();
+            kept.octets += piece.len();
+            kept.pieces.push_back(piece);
         }
     }
 
     /// The peer's system lacks the last `missing` octets of these and `begun` more: forgets what it has.
     pub(crate) fn acknowledge(&mut self, begun: usize, missing: usize) {
-        let mut acknowledged = (self.octets + begun).saturating_sub(missing);
-        while let Some(ends) = self.pieces.iter().position(|piece| piece.ends) {
-            let group: usize = self.pieces.iter().take(ends + 1).map(Piece::len).sum();
+        let Some(kept) = &mut self.0 else { return };
+        let mut acknowledged = (kept.octets + begun).saturating_sub(missing);
+        while let Some(ends) = kept.pieces.iter().position(|piece| piece.ends) {
+            let group: usize = kept.pieces.iter().take(ends + 1).map(Piece::len).sum();
             if group > acknowledged {
                 return;
             }
             acknowledged -= group;
-            self.octets -= group;
-            self.pieces.drain(..=ends);
+            kept.octets -= group;
+            kept.pieces.drain(..=ends);
+        }
+        if kept.pieces.is_empty() {
+            self.0 = None;
         }
     }
 
     /// The connection is gone, and the peer's system lacked the last `missing` octets of these and `begun` more. Puts what was not
     /// read, from the first such message on, in front of what is to be written; how many messages those were.
     pub(crate) fn recall(&mut self, begun: usize, missing: usize, batch: &mut Batch) -> usize {
-        let Sent { mut pieces, octets } = std::mem::take(self);
+        let Some(kept) = self.0.take() else { return 0 };
+        let Kept { mut pieces, octets } = *kept;
         let acknowledged = (octets + begun).saturating_sub(missing);
         let mut walk = Walk::new();
         let mut position = 0;
