@@ -97,7 +97,7 @@ impl Context {
     }
 
     /// A context with other settings.
-    #[doc(alias = "zmq_ctx_set")]
+    #[doc(alias("zmq_ctx_set", "zmq_ctx_set_ext", "zmq_ctx_get", "zmq_ctx_get_ext"))]
     pub fn builder() -> ContextBuilder {
         ContextBuilder {
             options: EngineOptions {
@@ -113,7 +113,9 @@ impl Context {
         }
     }
 
-    /// The context of sockets that name none. It is made when first needed and goes with its last user, or with the process.
+    /// The context of sockets that name none. It is made when first needed and goes with its last user, or with the
+    /// process. So keep the handle for as long as what was done to it is to last, such as a transport that was
+    /// registered: without a user the next call makes another.
     pub fn shared() -> Context {
         ending::shared()
     }
@@ -167,14 +169,15 @@ impl Context {
     }
 
     /// Whether a line on standard error says how many messages were given up for whom, where the drop of the last handle, or the end of the
-    /// process, has waited in vain; see [`ContextBuilder::report_unsent`].
+    /// process, has waited in vain; see [`ContextBuilder::report_unsent`]. What is said to the shared context holds for
+    /// the process.
     ///
     /// # Examples
     /// ```
     /// wiremesh::Context::shared().report_unsent(false);
     /// ```
     pub fn report_unsent(&self, yes: bool) {
-        self.handle.inner.reports_unsent.store(yes, Ordering::Relaxed);
+        ending::set_report(&self.handle.inner, yes);
     }
 
     /// Whether the context has been shut down.

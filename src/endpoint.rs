@@ -69,7 +69,16 @@ impl fmt::Display for EndpointInfo {
             EndpointState::Ended => "ended",
         };
         write!(f, "{}: {state}", self.endpoint)?;
+        match (self.state, self.connections) {
+            (EndpointState::Listening, 1) => f.write_str(", 1 connection")?,
+            (EndpointState::Listening, count) => write!(f, ", {count} connections")?,
+            _ => {}
+        }
         match &self.last_error {
+            Some(cause) if self.state == EndpointState::Listening => {
+                let were = if self.attempts == 1 { "newcomer was" } else { "newcomers were" };
+                write!(f, ", {} {were} not accepted, the last one: {cause}", self.attempts)
+            }
             Some(cause) if self.attempts == 0 => write!(f, ", {cause}"),
             Some(cause) if self.attempts == 1 => write!(f, ", 1 failed attempt: {cause}"),
             Some(cause) => write!(f, ", {} failed attempts, the last one: {cause}", self.attempts),

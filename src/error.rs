@@ -120,13 +120,23 @@ impl From<Error> for io::Error {
     }
 }
 
-/// How an error names an endpoint, or a part of one, without repeating four kilobytes of it.
+/// How an error names an endpoint, or a part of one, without repeating four kilobytes of it. A control character, such
+/// as the end of a line of a file, is escaped, because it would be seen as anything but a part of the endpoint.
 pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
     const SHOWN: usize = 128;
-    match text.char_indices().nth(SHOWN).and_then(|(cut, _)| text.get(..cut)) {
-        Some(shown) => format!("{shown}…").into(),
-        None => text.into(),
+    let cut = text.char_indices().nth(SHOWN).and_then(|(cut, _)| text.get(..cut));
+    let shown = cut.unwrap_or(text);
+    if cut.is_none() && !shown.contains(char::is_control) {
+        return text.into();
     }
+    let mut named = String::new();
+    for c in shown.chars() {
+        if c.is_control() { named.extend(c.escape_default()) } else { named.push(c) }
+    }
+    if cut.is_some() {
+        named.push('…');
+    }
+    named.into()
 }
 
 /// A message that was not sent, and why. The message is handed back.
@@ -257,6 +267,10 @@ impl fmt::Display for Why<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Why(reason, missing) = self;
         match missing {
+            // It was named by a `PeerId`, which says nothing to people.
+            None if *reason == SendFailure::Unroutable => {
+                f.write_str("the peer of that `PeerId` is gone, or is one of another socket")
+            }
             None => write!(f, "{reason}"),
             // Who waits for its turn has not looked for room.
             Some(missing) if missing.0.what == What::Turn => write!(f, "{missing}"),

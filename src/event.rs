@@ -26,7 +26,14 @@ pub struct Event {
 }
 
 /// What happened. The names follow libzmq's monitor events.
-#[doc(alias = "zmq_socket_monitor")]
+#[doc(alias(
+    "zmq_socket_monitor",
+    "zmq_socket_monitor_versioned",
+    "ZMQ_EVENT_ALL",
+    "ZMQ_EVENT_ALL_V1",
+    "ZMQ_EVENT_ALL_V2"
+))]
+#[doc(alias("ZMQ_CURRENT_EVENT_VERSION", "ZMQ_CURRENT_EVENT_VERSION_DRAFT"))]
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum EventKind {
@@ -67,7 +74,7 @@ pub enum EventKind {
     #[doc(alias = "ZMQ_EVENT_DISCONNECTED")]
     Disconnected(Cause),
     /// A listener, or a connection attempt, was closed.
-    #[doc(alias = "ZMQ_EVENT_CLOSED")]
+    #[doc(alias("ZMQ_EVENT_CLOSED", "ZMQ_EVENT_CLOSE_FAILED"))]
     Closed(Cause),
     /// What was closed, an endpoint or, where none is named, the socket, has lingered long enough: these messages are given up.
     Unsent(Unsent),
@@ -230,6 +237,19 @@ pub enum Cause {
     #[error("{0}")]
     System(Arc<io::Error>),
     /// The peer broke the protocol, refused us or was silent for too long.
+    #[doc(alias("ZMQ_PROTOCOL_ERROR_ZMTP_UNSPECIFIED", "ZMQ_PROTOCOL_ERROR_ZMTP_UNEXPECTED_COMMAND"))]
+    #[doc(alias("ZMQ_PROTOCOL_ERROR_ZMTP_INVALID_SEQUENCE", "ZMQ_PROTOCOL_ERROR_ZMTP_KEY_EXCHANGE"))]
+    #[doc(alias(
+        "ZMQ_PROTOCOL_ERROR_ZMTP_MALFORMED_COMMAND_UNSPECIFIED",
+        "ZMQ_PROTOCOL_ERROR_ZMTP_MALFORMED_COMMAND_MESSAGE"
+    ))]
+    #[doc(alias(
+        "ZMQ_PROTOCOL_ERROR_ZMTP_MALFORMED_COMMAND_HELLO",
+        "ZMQ_PROTOCOL_ERROR_ZMTP_MALFORMED_COMMAND_INITIATE"
+    ))]
+    #[doc(alias("ZMQ_PROTOCOL_ERROR_ZMTP_MALFORMED_COMMAND_ERROR", "ZMQ_PROTOCOL_ERROR_ZMTP_MALFORMED_COMMAND_READY"))]
+    #[doc(alias("ZMQ_PROTOCOL_ERROR_ZMTP_MALFORMED_COMMAND_WELCOME", "ZMQ_PROTOCOL_ERROR_ZMTP_INVALID_METADATA"))]
+    #[doc(alias("ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC", "ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH"))]
     #[error("{0}")]
     Protocol(ProtocolError),
     /// There is no place for this peer now: a second peer of a PAIR, a routing id that is taken, or more connections than the option

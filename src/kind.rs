@@ -23,10 +23,10 @@ pub enum SocketKind {
     #[doc(alias = "ZMQ_REP")]
     Rep,
     /// Asynchronous REQ: load-balanced out, fair-queued in (RFC 28).
-    #[doc(alias = "ZMQ_DEALER")]
+    #[doc(alias("ZMQ_DEALER", "ZMQ_XREQ"))]
     Dealer,
     /// Asynchronous REP: addresses each peer by routing id (RFC 28).
-    #[doc(alias = "ZMQ_ROUTER")]
+    #[doc(alias("ZMQ_ROUTER", "ZMQ_XREP"))]
     Router,
     /// Receives work, fair-queued (RFC 30).
     #[doc(alias = "ZMQ_PULL")]

@@ -182,8 +182,7 @@ pub mod guide {
     #[doc = include_str!("guide/transports.md")]
     pub mod transports {}
 
-    #[doc = include_str!("guide/from_libzmq.md")]
-    pub mod from_libzmq {}
+    pub mod from_libzmq;
 }
 
 /// The README's examples are tested like all others.

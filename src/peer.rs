@@ -46,10 +46,13 @@ pub struct PeerInfo {
     /// Our endpoint it belongs to, as given to `bind` or `connect`.
     pub endpoint: String,
     /// The peer's address without scheme, such as `127.0.0.1:40312`; empty while not connected and for inproc.
+    #[doc(alias = "ZMQ_MSG_PROPERTY_PEER_ADDRESS")]
     pub address: String,
     /// The kind it announced; `None` before its handshake and when it announced none.
+    #[doc(alias = "ZMQ_MSG_PROPERTY_SOCKET_TYPE")]
     pub kind: Option<SocketKind>,
     /// The routing id it announced, or the one a ROUTER generated for it; empty if none.
+    #[doc(alias = "ZMQ_MSG_PROPERTY_ROUTING_ID")]
     pub routing_id: Bytes,
     /// The properties of its READY command, names as received (RFC 37).
     pub properties: Vec<(String, Bytes)>,

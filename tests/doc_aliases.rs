@@ -47,6 +47,15 @@ fn every_option_has_its_libzmq_name_as_an_alias_in_all_its_forms() {
     assert!(wiremesh::options::table().iter().filter(|row| row.zmq_name.starts_with("ZMQ_")).count() > 40);
 }
 
+/// `libzmq_names.txt` has what `zmq.h` of libzmq 4.3.5 declares, drafts included, without the switches and types of its
+/// own build.
+#[test]
+fn every_name_of_libzmqs_header_leads_somewhere() {
+    let names = include_str!("doc_aliases/libzmq_names.txt").lines().map(str::to_owned);
+    assert!(names.clone().count() > 300);
+    expect(names);
+}
+
 /// Expects each name to be an alias, by itself or as the libzmq name of an option.
 fn expect(names: impl Iterator<Item = String>) {
     let mut aliases = BTreeSet::new();
@@ -65,6 +74,8 @@ fn gather(folder: &Path, aliases: &mut BTreeSet<String>) {
             let source = read(&path);
             let found = source.split("doc(alias = \"").skip(1).filter_map(|rest| rest.split('"').next());
             aliases.extend(found.map(str::to_owned));
+            let lists = source.split("doc(alias(").skip(1).filter_map(|rest| rest.split(')').next());
+            aliases.extend(lists.flat_map(|list| list.split('"').skip(1).step_by(2)).map(str::to_owned));
         }
     }
 }

@@ -23,6 +23,8 @@ struct Shared {
     current: Weak<Handle>,
     /// All that may have something to deliver: the current one, and those that were shut down before it.
     all: Vec<Weak<Inner>>,
+    /// Nothing is told of what is given up.
+    is_quiet: bool,
 }
 
 /// The context of sockets that name none.
@@ -35,10 +37,22 @@ pub(super) fn shared() -> Context {
     // Where it cannot be had, only the drop of the last handle waits.
     HANDLER.get_or_init(|| drop(at_exit(process_ends)));
     let context = Context::new();
+    context.inner().reports_unsent.store(!shared.is_quiet, Ordering::Relaxed);
     shared.current = Arc::downgrade(&context.handle);
     shared.all.retain(|context| context.strong_count() > 0);
     shared.all.push(Arc::downgrade(context.inner()));
     context
+}
+
+/// Has it told, or not, what the context gives up at its end. What is said to a shared context holds for those after
+/// it, because one that no socket uses ends at once, and a program says this first of all.
+pub(super) fn set_report(inner: &Arc<Inner>, yes: bool) {
+    inner.reports_unsent.store(yes, Ordering::Relaxed);
+    let Some(shared) = SHARED.peek() else { return };
+    let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+    if shared.all.iter().any(|known| std::ptr::eq(known.as_ptr(), Arc::as_ptr(inner))) {
+        shared.is_quiet = !yes;
+    }
 }
 
 extern "C" fn process_ends() {
@@ -186,7 +200,7 @@ pub(super) fn report(inner: &Inner, undelivered: impl Iterator<Item = (Arc<str>,
     let more = by_endpoint.len().saturating_sub(NAMED);
     for (place, (endpoint, messages)) in by_endpoint.into_iter().take(NAMED).enumerate() {
         // An endpoint is a caller's text: nothing in it may begin a line of its own.
-        let endpoint = shortened(&endpoint).replace(char::is_control, "?");
+        let endpoint = shortened(&endpoint);
         line += &format!("{}{endpoint} ({messages})", if place == 0 { "" } else { ", " });
     }
     if more > 0 {

@@ -146,6 +146,7 @@ impl IntoMessage for &Message {
     message = "`{Self}` is not a frame",
     label = "cannot be one of several frames",
     note = "a frame is `&str`, `String`, `&[u8]`, `Vec<u8>`, `[u8; N]`, `Bytes`, `Frame` or `RoutingId`",
+    note = "a `Message` is sent by itself; its `push_front` and `push_back` put frames around it",
     note = "a number: `number.to_string()` or `number.to_le_bytes()`; a structure: what your serializer makes of it"
 )]
 pub trait IntoFrame: sealed::Part {

@@ -67,8 +67,8 @@ use std::fmt;
 /// assert_eq!((topic.to_str()?, body.to_str()?), ("topic", "body"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[doc(alias = "zmq_msg_t")]
-#[doc(alias = "zmq_msg_init")]
+#[doc(alias("zmq_msg_t", "zmq_msg_init", "zmq_msg_init_size", "zmq_msg_init_data", "zmq_msg_init_buffer"))]
+#[doc(alias("zmq_msg_close", "zmq_msg_copy", "zmq_msg_move"))]
 #[derive(Clone)]
 #[repr(C)]
 pub struct Message {
@@ -110,8 +110,7 @@ impl Message {
     }
 
     /// How many frames there are: at least 1.
-    #[doc(alias = "ZMQ_RCVMORE")]
-    #[doc(alias = "zmq_msg_more")]
+    #[doc(alias("ZMQ_RCVMORE", "ZMQ_MORE", "zmq_msg_more", "zmq_msg_get"))]
     pub fn frame_count(&self) -> usize {
         self.len()
     }
@@ -137,6 +136,7 @@ impl Message {
     }
 
     /// The body of the first frame, whether there are others or not.
+    #[doc(alias = "zmq_msg_data")]
     #[inline(always)]
     pub fn first(&self) -> &[u8] {
         match self.frames.is_several() {
@@ -337,6 +337,16 @@ impl PartialEq<&str> for Message {
 }
 
 equal_from_the_left!(Message);
+
+/// As several frames. An array of octets is one frame.
+impl<T, const N: usize> PartialEq<[T; N]> for Message
+where
+    Frame: PartialEq<T>,
+{
+    fn eq(&self, other: &[T; N]) -> bool {
+        self.frame_count() == N && self.frames().zip(other).all(|(frame, other)| frame == other)
+    }
+}
 
 #[cfg(test)]
 mod tests {

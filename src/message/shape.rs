@@ -257,6 +257,24 @@ impl<const N: usize> TryFrom<Message> for [Frame; N] {
     }
 }
 
+/// The text of a message of one frame; [`Message::to_str`] copies nothing.
+impl TryFrom<Message> for String {
+    type Error = MessageError;
+
+    fn try_from(message: Message) -> Result<String, MessageError> {
+        message.to_str().map(str::to_owned)
+    }
+}
+
+/// The octets of a message of one frame; [`Message::into_bytes`] copies no long body.
+impl TryFrom<Message> for Vec<u8> {
+    type Error = FrameCountError;
+
+    fn try_from(message: Message) -> Result<Vec<u8>, FrameCountError> {
+        message.into_bytes().map(Vec::from)
+    }
+}
+
 impl<'a, const N: usize> TryFrom<&'a Message> for [&'a Frame; N] {
     type Error = MessageError;
 

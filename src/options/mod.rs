@@ -9,13 +9,18 @@ pub use table::{Options, ReconnectStop, RouterNotify, Setting};
 use crate::error::Error;
 use crate::kind::SocketKind;
 use bytes::Bytes;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 
 /// What a builder method, and the function of the same name of [`Setting`], takes for an option of type `T`: the value itself, the inside
-/// of an `Option`, for octets any text, slice or array, for a name any text, and for properties an array or list of names and values.
+/// of an `Option`, for octets any text, slice or array, for a name any text, and for properties an array or a map of
+/// names and values, or a list by reference.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no value for an option of type `{T}`",
     label = "not what this option takes",
-    note = "an option takes its value, the inside of an `Option`, text or octets by reference or value; see the option's unit and range"
+    note = "an option takes its value, the inside of an `Option`, text or octets by reference or value; see the option's unit and range",
+    note = "a time: `Duration::from_millis(100)`; a number that was read as text: `text.parse::<u32>()?`",
+    note = "properties: an array or a map of names and values, or a list by reference"
 )]
 pub trait IntoValue<T> {
     /// The option's value.
@@ -48,6 +53,7 @@ into_value! {
     &str => Option<String>: |name| Some(name.to_owned());
     &String => Option<String>: |name| Some(name.clone());
     String => Option<String>: Some;
+    Cow<'_, str> => Option<String>: |name| Some(name.into_owned());
     &String => Bytes: |text| Bytes::copy_from_slice(text.as_bytes());
     &Vec<u8> => Bytes: |octets| Bytes::copy_from_slice(octets);
     &Bytes => Bytes: Bytes::clone;
@@ -55,6 +61,8 @@ into_value! {
     &[u8] => Bytes: Bytes::copy_from_slice;
     String => Bytes: Bytes::from;
     Vec<u8> => Bytes: Bytes::from;
+    Cow<'_, str> => Bytes: |text| Bytes::from(text.into_owned());
+    Cow<'_, [u8]> => Bytes: |octets| Bytes::from(octets.into_owned());
 }
 
 impl<const N: usize> IntoValue<Bytes> for [u8; N] {
@@ -70,25 +78,46 @@ impl<const N: usize> IntoValue<Bytes> for &[u8; N] {
 }
 
 /// Names and values, as properties to announce.
+fn properties<K: Into<String>, V: IntoValue<Bytes>>(pairs: impl IntoIterator<Item = (K, V)>) -> Vec<(String, Bytes)> {
+    pairs.into_iter().map(|(name, value)| (name.into(), value.into_value())).collect()
+}
+
 impl<K: Into<String>, V: IntoValue<Bytes>, const N: usize> IntoValue<Vec<(String, Bytes)>> for [(K, V); N] {
     fn into_value(self) -> Vec<(String, Bytes)> {
-        self.into_iter().map(|(name, value)| (name.into(), value.into_value())).collect()
+        properties(self)
     }
 }
 
-impl<K, V> IntoValue<Vec<(String, Bytes)>> for &[(K, V)]
-where
-    for<'a> &'a K: Into<String>,
-    for<'a> &'a V: IntoValue<Bytes>,
-{
+impl<K: AsRef<str>, V: AsRef<[u8]>> IntoValue<Vec<(String, Bytes)>> for &[(K, V)] {
     fn into_value(self) -> Vec<(String, Bytes)> {
-        self.iter().map(|(name, value)| (name.into(), value.into_value())).collect()
+        properties(self.iter().map(|(name, value)| (name.as_ref(), value.as_ref())))
     }
 }
 
+impl<K: AsRef<str>, V: AsRef<[u8]>> IntoValue<Vec<(String, Bytes)>> for &Vec<(K, V)> {
+    fn into_value(self) -> Vec<(String, Bytes)> {
+        self.as_slice().into_value()
+    }
+}
+
+/// One of each name, as a map has them.
+impl<K: Into<String>, V: IntoValue<Bytes>> IntoValue<Vec<(String, Bytes)>> for BTreeMap<K, V> {
+    fn into_value(self) -> Vec<(String, Bytes)> {
+        properties(self)
+    }
+}
+
+impl<K: Into<String>, V: IntoValue<Bytes>, S> IntoValue<Vec<(String, Bytes)>> for HashMap<K, V, S> {
+    fn into_value(self) -> Vec<(String, Bytes)> {
+        properties(self)
+    }
+}
+
+// The list of `String` and `Bytes` is the option's own type. Further lists by value would leave the type of
+// `"12".into()` in one open.
 impl IntoValue<Vec<(String, Bytes)>> for Vec<(&str, &str)> {
     fn into_value(self) -> Vec<(String, Bytes)> {
-        self.into_iter().map(|(name, value)| (name.to_owned(), value.into_value())).collect()
+        properties(self)
     }
 }
 

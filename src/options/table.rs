@@ -84,7 +84,7 @@ macro_rules! kinds {
 
 macro_rules! options {
     ($(
-        $(#[doc = $doc:literal])*
+        $(#[$doc:meta])*
         $name:ident $variant:ident: $type:ty = $default:expr, $shown:literal;
         $zmq:literal $number:literal, $unit:literal, $range:literal, $effect:ident, $kinds:ident
         $(, check $check:expr)?;
@@ -95,7 +95,7 @@ macro_rules! options {
         #[non_exhaustive]
         pub struct Options {
             $(
-                $(#[doc = $doc])*
+                $(#[$doc])*
                 ///
                 #[doc(alias = $zmq)]
                 #[doc = concat!("Unit: ", $unit, ". Allowed: ", $range, ". Default: ", $shown, ". For: ", kinds!($kinds), ". Takes effect: ", effect!($effect), ". libzmq: `", $zmq, "`.")]
@@ -108,7 +108,7 @@ macro_rules! options {
         #[non_exhaustive]
         pub enum Setting {
             $(
-                $(#[doc = $doc])*
+                $(#[$doc])*
                 ///
                 #[doc(alias = $zmq)]
                 #[doc = concat!("Unit: ", $unit, ". Allowed: ", $range, ". Default: ", $shown, ". For: ", kinds!($kinds), ". Takes effect: ", effect!($effect), ". libzmq: `", $zmq, "`.")]
@@ -183,7 +183,7 @@ macro_rules! options {
 
         impl<S: crate::socket::Face> crate::Builder<S> {
             $(
-                $(#[doc = $doc])*
+                $(#[$doc])*
                 ///
                 #[doc(alias = $zmq)]
                 #[doc = concat!("Unit: ", $unit, ". Allowed: ", $range, ". Default: ", $shown, ". For: ", kinds!($kinds), ". Takes effect: ", effect!($effect), ". libzmq: `", $zmq, "`.")]
@@ -221,6 +221,7 @@ options! {
     /// The largest message a peer may send, and the largest that may be sent. A larger one of a peer closes its connection before
     /// anything is allocated for it; a send of one fails with [`TooLarge`](crate::SendFailure::TooLarge), at once after a change. Peers of
     /// this library are told, over inproc as well, and do not send more.
+    #[doc(alias = "ZMQ_MAX_MSGSZ")]
     max_message_size MaxMessageSize: u64 = 1 << 30, "1 GiB";
     "ZMQ_MAXMSGSIZE" 22, "octets of all frames of a message", "0 (no limit) or more", NewEndpoints, ALL;
 
@@ -320,6 +321,7 @@ options! {
 
     /// Counts a connecting endpoint as a peer only while it is connected: nothing is queued for it before, and what is
     /// queued when its connection is lost is dropped and counted.
+    #[doc(alias = "ZMQ_DELAY_ATTACH_ON_CONNECT")]
     immediate Immediate: bool = false, "false";
     "ZMQ_IMMEDIATE" 39, "switch", "true or false", NewEndpoints, ALL;
 
@@ -372,6 +374,7 @@ options! {
     check |properties| good_metadata(properties);
 
     /// The routing id this socket announces: what a ROUTER knows it by. Empty lets the ROUTER choose.
+    #[doc(alias = "ZMQ_IDENTITY")]
     routing_id RoutingId: Bytes = Bytes::new(), "empty";
     "ZMQ_ROUTING_ID" 5, "octets", "up to 255 octets, the first not zero", NewEndpoints, IDENTIFIED,
     check |id| id.len() <= 255 && id.first() != Some(&0);
@@ -379,6 +382,7 @@ options! {
     // Patterns.
 
     /// Makes a send to an unknown routing id fail, and one to a full peer wait, instead of dropping the message.
+    #[doc(alias("ZMQ_ROUTER_BEHAVIOR", "ZMQ_FAIL_UNROUTABLE"))]
     mandatory Mandatory: bool = false, "false";
     "ZMQ_ROUTER_MANDATORY" 33, "switch", "true or false", Live, ROUTERS;
 
@@ -405,6 +409,7 @@ options! {
     "ZMQ_ROUTER_HANDOVER" 56, "switch", "true or false", Live, ROUTERS;
 
     /// The routing id under which a ROUTER knows the next peer it connects to, whatever that peer announces.
+    #[doc(alias = "ZMQ_CONNECT_RID")]
     connect_routing_id ConnectRoutingId: Bytes = Bytes::new(), "empty";
     "ZMQ_CONNECT_ROUTING_ID" 61, "octets", "up to 255 octets, the first not zero", NewEndpoints, ROUTERS,
     check |id| id.len() <= 255 && id.first() != Some(&0);
@@ -521,6 +526,7 @@ options! {
     "ZMQ_BACKLOG" 19, "connections", "1 or more; the system may allow fewer", NewEndpoints, ALL, check |backlog| *backlog > 0;
 
     /// Whether IPv6 is used beside IPv4. Without it `bind` to an IPv6 address fails, and so does each attempt to connect to one.
+    #[doc(alias = "ZMQ_IPV4ONLY")]
     ipv6 Ipv6: bool = true, "true";
     "ZMQ_IPV6" 42, "switch", "true or false", NewEndpoints, ALL;
 }
@@ -561,8 +567,10 @@ pub enum RouterNotify {
     #[default]
     Nothing,
     /// When its connection is up.
+    #[doc(alias = "ZMQ_NOTIFY_CONNECT")]
     Connect,
     /// When its connection is gone.
+    #[doc(alias = "ZMQ_NOTIFY_DISCONNECT")]
     Disconnect,
     /// Both.
     Both,
@@ -592,8 +600,10 @@ pub enum ReconnectStop {
     #[default]
     Never,
     /// A refused connection.
+    #[doc(alias = "ZMQ_RECONNECT_STOP_CONN_REFUSED")]
     Refused,
     /// A failed handshake.
+    #[doc(alias = "ZMQ_RECONNECT_STOP_HANDSHAKE_FAILED")]
     HandshakeFailed,
     /// Either.
     Either,

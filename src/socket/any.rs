@@ -65,8 +65,7 @@ impl AnySocket {
     ///
     /// # Errors
     /// [`SendFailure`] says why; the message is handed back. [`SendFailure::NotSupported`]: PULL and SUB do not send.
-    #[doc(alias = "zmq_send")]
-    #[doc(alias = "zmq_msg_send")]
+    #[doc(alias("zmq_send", "zmq_msg_send", "zmq_sendmsg", "zmq_send_const", "zmq_sendiov"))]
     pub fn send(&self, message: impl IntoMessage) -> Result<(), SendError> {
         self.send_by(message, Wait::Option)
     }
@@ -75,7 +74,7 @@ impl AnySocket {
     ///
     /// # Errors
     /// [`SendFailure::WouldBlock`] where `send` would wait; otherwise as `send`.
-    #[doc(alias = "ZMQ_DONTWAIT")]
+    #[doc(alias("ZMQ_DONTWAIT", "ZMQ_NOBLOCK"))]
     pub fn try_send(&self, message: impl IntoMessage) -> Result<(), SendError> {
         self.send_by(message, Wait::Never)
     }
@@ -213,8 +212,7 @@ impl AnySocket {
     ///
     /// # Errors
     /// [`RecvError`] says why there is none. [`RecvError::NotSupported`]: PUSH and PUB do not receive.
-    #[doc(alias = "zmq_recv")]
-    #[doc(alias = "zmq_msg_recv")]
+    #[doc(alias("zmq_recv", "zmq_msg_recv", "zmq_recvmsg", "zmq_recviov"))]
     pub fn recv(&self) -> Result<Message, RecvError> {
         self.recv_by(Wait::Option)
     }
@@ -223,7 +221,7 @@ impl AnySocket {
     ///
     /// # Errors
     /// [`RecvError::WouldBlock`] when none is; otherwise as `recv`.
-    #[doc(alias = "ZMQ_DONTWAIT")]
+    #[doc(alias("ZMQ_DONTWAIT", "ZMQ_NOBLOCK"))]
     pub fn try_recv(&self) -> Result<Message, RecvError> {
         self.recv_by(Wait::Never)
     }
@@ -388,7 +386,7 @@ impl AnySocket {
     /// [those of every call](Error#those-of-every-call).
     pub fn wait_for_subscribers(&self, count: usize, timeout: Duration) -> Result<(), Error> {
         self.needs(self.kind().publishes(), "have subscribers")?;
-        self.0.core.wait_for("subscribers", timeout, || self.0.core.subscribers(), count)
+        self.0.core.wait_for_subscribers(count, timeout)
     }
 
     /// PUB and XPUB: waits until at least `count` peers would get a message on `topic`.

@@ -1,6 +1,7 @@
 //! Binding and connecting, and undoing it.
 
 use super::core::{Core, Endpoints};
+use super::routing_id::named;
 use super::sending::{About, SendSide};
 use super::tokens::Role;
 use crate::endpoint::Endpoint;
@@ -143,12 +144,13 @@ impl Core {
             self.lock_endpoints().assigned.insert(id, assigned_id.clone());
         }
         let name: Arc<str> = text.into();
-        let made = if immediate { Ok(None) } else { self.make_peer(id, &name, assigned_id).map(Some) };
+        let made = if immediate { Ok(None) } else { self.make_peer(id, &name, assigned_id.clone()).map(Some) };
         let peer = match made {
             Ok(peer) => peer,
             Err(reason) => {
                 self.endpoint_ended(id);
-                return Err(Error::InvalidEndpoint { endpoint: text.to_owned(), reason: reason.to_owned() });
+                let reason = format!("{reason}: {}", named(&assigned_id));
+                return Err(Error::InvalidEndpoint { endpoint: text.to_owned(), reason });
             }
         };
         let address: Arc<str> = endpoint.address().into();
@@ -225,7 +227,8 @@ impl Core {
             let at_any = || list.iter().find(|(_, known)| is_wildcard_of(text, known)).map(|(id, _)| *id);
             let Some(id) = exact.or_else(as_given).or_else(at_any) else {
                 let known: Vec<_> = list.values().map(|known| shortened(known)).take(8).collect();
-                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                let mut known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                known += other_way(&endpoints, text);
                 let verb = match role {
                     Role::Bound => "bound to",
                     Role::Connected => "connected to",
@@ -352,6 +355,18 @@ fn settings(kind: SocketKind, options: &Options, token: Token) -> Settings {
             0 => usize::MAX,
             most => most as usize,
         },
+    }
+}
+
+/// What helps a caller that has taken `unbind` for `disconnect`, or the reverse.
+fn other_way(endpoints: &Endpoints, text: &str) -> &'static str {
+    // What is asked for is in one of the two lists at most, as it was not found in that of the call.
+    if endpoints.connected.values().any(|known| known == text) {
+        "; it is connected to that one: call `disconnect`"
+    } else if endpoints.bound.values().any(|known| known == text) {
+        "; it is bound to that one: call `unbind`"
+    } else {
+        ""
     }
 }
 

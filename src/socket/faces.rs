@@ -80,8 +80,7 @@ macro_rules! sends {
             ///
             /// # Errors
             /// [`SendFailure`](crate::SendFailure) says why; the message is handed back.
-            #[doc(alias = "zmq_send")]
-            #[doc(alias = "zmq_msg_send")]
+            #[doc(alias("zmq_send", "zmq_msg_send", "zmq_sendmsg", "zmq_send_const", "zmq_sendiov"))]
             #[inline]
             pub fn send(&self, message: impl IntoMessage) -> Result<(), SendError> {
                 self.0.core.send(message, Recipient::Pattern, Wait::Option)
@@ -91,7 +90,7 @@ macro_rules! sends {
             ///
             /// # Errors
             /// [`WouldBlock`](crate::SendFailure::WouldBlock) where `send` would wait; otherwise as `send`.
-            #[doc(alias = "ZMQ_DONTWAIT")]
+            #[doc(alias("ZMQ_DONTWAIT", "ZMQ_NOBLOCK"))]
             #[inline]
             pub fn try_send(&self, message: impl IntoMessage) -> Result<(), SendError> {
                 self.0.core.send(message, Recipient::Pattern, Wait::Never)
@@ -176,8 +175,7 @@ macro_rules! receives {
             ///
             /// # Errors
             /// [`RecvError`] says why there is none.
-            #[doc(alias = "zmq_recv")]
-            #[doc(alias = "zmq_msg_recv")]
+            #[doc(alias("zmq_recv", "zmq_msg_recv", "zmq_recvmsg", "zmq_recviov"))]
             #[inline]
             pub fn recv(&self) -> Result<Message, RecvError> {
                 self.0.core.recv(Wait::Option)
@@ -187,7 +185,7 @@ macro_rules! receives {
             ///
             /// # Errors
             /// [`WouldBlock`](RecvError::WouldBlock) when none is; otherwise as `recv`.
-            #[doc(alias = "ZMQ_DONTWAIT")]
+            #[doc(alias("ZMQ_DONTWAIT", "ZMQ_NOBLOCK"))]
             #[inline]
             pub fn try_recv(&self) -> Result<Message, RecvError> {
                 self.0.core.recv(Wait::Never)
@@ -269,7 +267,7 @@ macro_rules! publishes {
             /// # Errors
             /// [`Error::TimedOut`] says how many there are; [those of every call](Error#those-of-every-call).
             pub fn wait_for_subscribers(&self, count: usize, timeout: Duration) -> Result<(), Error> {
-                self.0.core.wait_for("subscribers", timeout, || self.0.core.subscribers(), count)
+                self.0.core.wait_for_subscribers(count, timeout)
             }
 
             /// Waits until at least `count` peers would get a message on `topic`, at most `timeout`: then it is not lost on them.
@@ -572,7 +570,7 @@ face! {
     /// assert_eq!(dealer.recv()?, "one");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[doc(alias = "ZMQ_DEALER")]
+    #[doc(alias("ZMQ_DEALER", "ZMQ_XREQ"))]
     Dealer
 }
 sends!(Dealer, "Waits while there is no peer with room (at most the option `send_timeout`).");
@@ -596,7 +594,7 @@ face! {
     /// assert_eq!(dealer.recv()?, "job");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[doc(alias = "ZMQ_ROUTER")]
+    #[doc(alias("ZMQ_ROUTER", "ZMQ_XREP"))]
     Router
 }
 
@@ -750,8 +748,7 @@ impl Router {
     ///
     /// # Errors
     /// [`RecvError`] says why there is none.
-    #[doc(alias = "zmq_recv")]
-    #[doc(alias = "zmq_msg_recv")]
+    #[doc(alias("zmq_recv", "zmq_msg_recv", "zmq_recvmsg", "zmq_recviov"))]
     pub fn recv(&self) -> Result<(RoutingId, Message), RecvError> {
         self.0.core.recv_routed(Wait::Option)
     }
@@ -760,7 +757,7 @@ impl Router {
     ///
     /// # Errors
     /// [`WouldBlock`](RecvError::WouldBlock) when none is; otherwise as `recv`.
-    #[doc(alias = "ZMQ_DONTWAIT")]
+    #[doc(alias("ZMQ_DONTWAIT", "ZMQ_NOBLOCK"))]
     pub fn try_recv(&self) -> Result<(RoutingId, Message), RecvError> {
         self.0.core.recv_routed(Wait::Never)
     }
@@ -1024,8 +1021,7 @@ impl XSub {
     ///
     /// # Errors
     /// [`SendFailure`](crate::SendFailure) says why; the message is handed back.
-    #[doc(alias = "zmq_send")]
-    #[doc(alias = "zmq_msg_send")]
+    #[doc(alias("zmq_send", "zmq_msg_send", "zmq_sendmsg", "zmq_send_const", "zmq_sendiov"))]
     pub fn send(&self, message: impl IntoMessage) -> Result<(), SendError> {
         self.0.core.send_upstream(message.into_message())
     }
@@ -1034,7 +1030,7 @@ impl XSub {
     ///
     /// # Errors
     /// As `send`.
-    #[doc(alias = "ZMQ_DONTWAIT")]
+    #[doc(alias("ZMQ_DONTWAIT", "ZMQ_NOBLOCK"))]
     pub fn try_send(&self, message: impl IntoMessage) -> Result<(), SendError> {
         self.send(message)
     }

@@ -103,8 +103,8 @@ impl Socket {
         self.core.bind(endpoint.as_ref())
     }
 
-    /// Connects to an endpoint. Returns at once: the connection is made in the background, made again whenever it is lost,
-    /// and messages sent meanwhile wait for it (unless the option `immediate` is on).
+    /// Connects to an endpoint. Returns at once: the connection is made in the background, made again whenever it is
+    /// lost (over tcp and ipc), and messages sent meanwhile wait for it (unless the option `immediate` is on).
     ///
     /// Connecting DEALER, SUB, PUB or REQ again to the same endpoint does nothing; other kinds get one more connection.
     ///
@@ -282,12 +282,13 @@ impl Socket {
     }
 
     /// The socket's counters. They are consistent: the accounting law holds in every snapshot. All zero in a forked child.
+    #[doc(alias("ZMQ_EVENT_PIPES_STATS", "zmq_socket_monitor_pipes_stats"))]
     pub fn stats(&self) -> Stats {
         self.core.stats()
     }
 
     /// Watches the socket from now on. A monitor made in a forked child has nothing to tell.
-    #[doc(alias = "zmq_socket_monitor")]
+    #[doc(alias("zmq_socket_monitor", "zmq_socket_monitor_versioned"))]
     pub fn monitor(&self) -> Monitor {
         self.core.feed.monitor(self.core.is_forked())
     }

@@ -215,7 +215,7 @@ pub(super) fn named(id: &[u8]) -> Box<str> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` names no peer",
     label = "neither a routing id nor a `PeerId`",
-    note = "a routing id is text, octets or a `RoutingId`, by reference or value; a `PeerId` is what `Message::peer` returns"
+    note = "a routing id is text, octets or a `RoutingId`, by reference or value; a `PeerId` is in the `Option` that `Message::peer` returns"
 )]
 pub trait Addressee: sealed::Sealed {
     #[doc(hidden)]

@@ -76,10 +76,30 @@ impl Core {
         Ok(true)
     }
 
+    /// PUB and XPUB: waits until so many peers have subscribed to something.
+    pub(super) fn wait_for_subscribers(&self, count: usize, limit: Duration) -> Result<(), Error> {
+        self.wait_for("subscribers", limit, || self.subscribers(), count)
+            .map_err(|error| self.and_who_has_not(error, self.subscribers()))
+    }
+
     /// PUB and XPUB: waits until so many peers would get a message on that topic.
     pub(super) fn wait_for_subscribers_to(&self, topic: &[u8], count: usize, limit: Duration) -> Result<(), Error> {
         let what = format!("subscribers to \"{}\"", topic.get(..SHOWN).unwrap_or(topic).escape_ascii());
-        self.wait_for(&what, limit, || self.subscribers_to(topic), count)
+        let waited = self.wait_for(&what, limit, || self.subscribers_to(topic), count);
+        waited.map_err(|error| self.and_who_has_not(error, self.subscribers_to(topic)))
+    }
+
+    /// Adds to what a publisher has waited for in vain that peers are connected which have not subscribed to it.
+    fn and_who_has_not(&self, error: Error, subscribers: usize) -> Error {
+        match (error, self.connections().saturating_sub(subscribers)) {
+            (Error::TimedOut { waiting_for }, 1) => {
+                Error::TimedOut { waiting_for: waiting_for + "; 1 peer is connected and has not subscribed to that" }
+            }
+            (Error::TimedOut { waiting_for }, peers @ 2..) => Error::TimedOut {
+                waiting_for: format!("{waiting_for}; {peers} peers are connected and have not subscribed to that"),
+            },
+            (error, _) => error,
+        }
     }
 
     fn subscribers_to(&self, topic: &[u8]) -> usize {

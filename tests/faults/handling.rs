@@ -194,6 +194,25 @@ fn builders_and_settings_take_whatever_is_text_or_octets() {
 }
 
 #[test]
+fn metadata_is_given_as_whatever_lists_or_maps_names_and_values() {
+    let context = Context::new();
+    let (rack, row) = ("X-Rack".to_owned(), "X-Row".to_owned());
+    let wanted = vec![(rack.clone(), bytes::Bytes::from("12")), (row.clone(), "b".into())];
+    let of = |builder: wiremesh::Builder<Pull>| builder.context(&context).build().expect("good").options().metadata;
+    let as_read = vec![(rack.clone(), "12".to_owned()), (row.clone(), "b".to_owned())];
+    assert_eq!(of(Pull::builder().metadata(&as_read)), wanted);
+    assert_eq!(of(Pull::builder().metadata(&as_read[..])), wanted);
+    assert_eq!(of(Pull::builder().metadata(&[("X-Rack", "12"), ("X-Row", "b")][..])), wanted);
+    let sorted: std::collections::BTreeMap<_, _> = as_read.iter().cloned().collect();
+    assert_eq!(of(Pull::builder().metadata(sorted)), wanted);
+    let map: std::collections::HashMap<_, _> = as_read.into_iter().collect();
+    assert_eq!(of(Pull::builder().metadata(map)).len(), 2);
+    let cow = String::from_utf8_lossy(b"worker");
+    let dealer = Dealer::builder().context(&context).routing_id(cow).build().expect("good");
+    assert_eq!(dealer.options().routing_id, "worker");
+}
+
+#[test]
 fn every_monitor_is_told_everything_from_when_it_was_made() {
     let context = Context::new();
     let pull = Pull::in_context(&context);
@@ -290,6 +309,22 @@ fn what_is_not_a_message_is_refused_with_a_text_that_names_the_cure() {
     assert!(said.contains("is not a message") && said.contains("collected from an iterator"), "{said}");
 }
 
+#[test]
+fn who_sends_to_what_message_peer_returns_is_told_to_look_into_the_option() {
+    let said = refusal("|router: &wiremesh::Router, message: wiremesh::Message| router.send_to(message.peer(), \"x\")");
+    assert!(said.contains("names no peer") && said.contains("in the `Option` that `Message::peer` returns"), "{said}");
+}
+
+#[test]
+fn what_is_no_value_of_an_option_is_refused_with_a_text_that_names_the_cure() {
+    let said = refusal("wiremesh::Push::builder().send_timeout(5)");
+    assert!(said.contains("is no value for an option") && said.contains("Duration::from_millis(100)"), "{said}");
+    let said = refusal("wiremesh::Push::builder().send_mark(\"5\")");
+    assert!(said.contains("is no value for an option") && said.contains("text.parse::<u32>()?"), "{said}");
+    let said = refusal("|message: wiremesh::Message| push.send((message, \"x\"))");
+    assert!(said.contains("`Message` is not a frame") && said.contains("`push_front` and `push_back`"), "{said}");
+}
+
 /// What the compiler says to a call that it must refuse.
 fn refusal(call: &str) -> String {
     use std::process::Command;
@@ -330,6 +365,27 @@ fn what_is_expected_may_stand_on_either_side_of_a_comparison() {
     assert!(b"hello" == message && b"hello"[..] == message && b"hello".to_vec() == message);
     assert!("hello" == frame && b"hello" == frame && octets == frame && "other" != frame);
     assert_eq!("hello", message);
+}
+
+#[test]
+fn a_message_of_several_frames_is_compared_with_an_array() {
+    let message = Message::from(("topic", b"body"));
+    assert_eq!(message, ["topic", "body"]);
+    assert_eq!(message, [&b"topic"[..], b"body"]);
+    assert_eq!(message, ["topic".to_owned(), "body".to_owned()]);
+    assert!(message != ["topic"] && message != ["topic", "body", ""] && message != ["topic", "other"]);
+    let one = Message::from([1, 2, 3]);
+    assert!(one == [1, 2, 3] && one == [[1, 2, 3]] && one != [[1], [2], [3]], "octets are one frame");
+    assert!(message != *b"topic", "octets are one frame");
+}
+
+#[test]
+fn a_message_of_one_frame_becomes_text_or_octets() {
+    assert_eq!(String::try_from(Message::from("hello")).expect("text"), "hello");
+    assert_eq!(Vec::try_from(Message::from("hello")).expect("one frame"), b"hello");
+    assert!(String::try_from(Message::from([0xff])).is_err() && String::try_from(Message::from(["a", "b"])).is_err());
+    let error = Vec::<u8>::try_from(Message::from(["a", "b"])).expect_err("two frames");
+    assert_eq!(error.message, ["a", "b"]);
 }
 
 #[test]

@@ -36,6 +36,33 @@ fn an_ipc_path_that_is_no_socket_is_not_said_to_be_in_use() {
 }
 
 #[test]
+fn addresses_that_many_try_first_are_refused_with_what_helps() {
+    let context = Context::new();
+    let pull = Pull::in_context(&context);
+    let refused = |endpoint: &str| pull.bind(endpoint).expect_err("it is no endpoint of ours").to_string();
+    for endpoint in ["tcp://*", "tcp://127.0.0.1", "tcp://5555"] {
+        let text = refused(endpoint);
+        assert!(text.contains("the port is missing") && text.contains("binds a free one"), "{text}");
+    }
+    let text = refused("ipc://~/wiremesh.sock");
+    assert!(text.contains("only a shell takes \"~\" for the home folder"), "{text}");
+    // An address that the RFC keeps for documentation is none of this host.
+    let error = pull.bind("tcp://192.0.2.1:5555").expect_err("it is none of ours");
+    let text = error.to_string();
+    assert!(text.contains("no interface of this host has the address 192.0.2.1; \"*\" stands for all"), "{text}");
+    assert!(matches!(error, Error::System { source, .. } if source.kind() == std::io::ErrorKind::AddrNotAvailable));
+}
+
+#[test]
+fn a_routing_id_that_is_in_use_is_named_where_another_peer_is_to_get_it() {
+    let context = Context::builder().drop_wait(Some(Duration::ZERO)).build();
+    let router = wiremesh::Router::in_context(&context);
+    router.connect_as("tcp://127.0.0.1:1", "worker").expect("nobody has to be there");
+    let text = router.connect_as("tcp://127.0.0.1:2", "worker").expect_err("it is in use").to_string();
+    assert!(text.ends_with("the routing id is in use: `worker`"), "{text}");
+}
+
+#[test]
 fn an_ipc_path_in_a_folder_that_is_missing_is_told_with_the_folder_and_what_helps() {
     let folder = std::env::temp_dir().join(format!("wiremesh-no-folder-{}", std::process::id()));
     let pull = Pull::in_context(&Context::new());
@@ -153,6 +180,21 @@ fn a_long_endpoint_is_not_repeated_in_full() {
 }
 
 #[test]
+fn what_cannot_be_seen_in_an_endpoint_is_told_escaped() {
+    let push = Push::in_context(&Context::new());
+    for (endpoint, shown) in [
+        ("tcp://127.0.0.1:5555\n", "`tcp://127.0.0.1:5555\\n`"),
+        ("ipc://a\0b", "`ipc://a\\u{0}b`"),
+        ("udp://\u{1b}[31m", "`udp://\\u{1b}[31m`"),
+    ] {
+        let text = push.connect(endpoint).expect_err("it is none").to_string();
+        assert!(text.contains(shown) && !text.contains(char::is_control), "{text:?}");
+        let text = push.disconnect(endpoint).expect_err("it is not connected").to_string();
+        assert!(!text.contains(char::is_control), "{text:?}");
+    }
+}
+
+#[test]
 fn an_endpoint_a_socket_does_not_have_is_told_in_words() {
     let context = Context::new();
     let pull = Pull::in_context(&context);
@@ -163,6 +205,19 @@ fn an_endpoint_a_socket_does_not_have_is_told_in_words() {
     pull.bind("inproc://here").expect("bound");
     let error = pull.unbind("inproc://there").expect_err("it is not bound").to_string();
     assert_eq!(error, "the socket is not bound to `inproc://there`; it has inproc://here");
+}
+
+#[test]
+fn who_unbinds_what_is_connected_or_disconnects_what_is_bound_is_told_the_other_call() {
+    let pull = Pull::in_context(&Context::new());
+    let bound = pull.bind("tcp://127.0.0.1:*").expect("bound");
+    pull.connect("tcp://127.0.0.1:1").expect("nobody has to be there");
+    let text = pull.unbind("tcp://127.0.0.1:1").expect_err("it is connected").to_string();
+    assert!(text.ends_with("it is connected to that one: call `disconnect`"), "{text}");
+    let text = pull.disconnect(&bound).expect_err("it is bound").to_string();
+    assert!(text.ends_with("it is bound to that one: call `unbind`"), "{text}");
+    let text = pull.unbind("tcp://127.0.0.1:2").expect_err("it is neither").to_string();
+    assert!(!text.contains("call"), "{text}");
 }
 
 #[test]
@@ -250,11 +305,34 @@ fn a_publisher_waits_for_those_who_want_a_topic() {
 }
 
 #[test]
+fn a_publisher_that_waits_in_vain_is_told_of_peers_that_have_not_subscribed() {
+    let context = Context::new();
+    let publisher = Pub::in_context(&context);
+    let endpoint = publisher.bind("tcp://127.0.0.1:*").expect("bound");
+    let [silent, other] = [(); 2].map(|()| Sub::in_context(&context));
+    silent.connect(&endpoint).expect("connected");
+    publisher.wait_for_peers(1, PATIENCE).expect("it comes");
+    let brief = Duration::from_millis(1);
+    let text = publisher.wait_for_subscribers(1, brief).expect_err("it has not subscribed").to_string();
+    assert!(
+        text.ends_with("0 of 1 subscribers are there; 1 peer is connected and has not subscribed to that"),
+        "{text}"
+    );
+    other.subscribe("sports.").expect("accepted");
+    other.connect(&endpoint).expect("connected");
+    publisher.wait_for_subscribers(1, PATIENCE).expect("it has subscribed");
+    let text = publisher.wait_for_subscribers_to("weather.", 1, brief).expect_err("nobody wants that").to_string();
+    assert!(text.ends_with("2 peers are connected and have not subscribed to that"), "{text}");
+    let text = publisher.wait_for_subscribers_to("sports.", 3, brief).expect_err("one of two wants it").to_string();
+    assert!(text.contains("1 of 3") && text.ends_with("1 peer is connected and has not subscribed to that"), "{text}");
+}
+
+#[test]
 fn a_process_that_ends_with_messages_for_nobody_says_so_in_one_line() {
     let nobody = Nobody::new();
     let endpoint = nobody.endpoint.as_str();
-    let [ended, dropped, quiet, silent] = std::thread::scope(|threads| {
-        let hows = ["to-nobody", "dropped-to-nobody", "quiet-to-nobody", "silent"];
+    let [ended, dropped, quiet, silent, quiet_from_the_start] = std::thread::scope(|threads| {
+        let hows = ["to-nobody", "dropped-to-nobody", "quiet-to-nobody", "silent", "quiet-before-the-first-socket"];
         let running = hows.map(|how| threads.spawn(move || last_words(endpoint, how)));
         running.map(|process| process.join().expect("no panic"))
     });
@@ -263,7 +341,7 @@ fn a_process_that_ends_with_messages_for_nobody_says_so_in_one_line() {
         assert_eq!(lines.len(), 1, "{said}");
         assert!(lines[0].contains("gave up 3 messages") && lines[0].contains(endpoint), "{said}");
     }
-    for said in [quiet, silent] {
+    for said in [quiet, silent, quiet_from_the_start] {
         assert!(!said.contains("wiremesh: "), "{said}");
     }
 }
@@ -289,7 +367,14 @@ pub(crate) fn role(arguments: &[&str]) {
         "dropped-to-nobody" => Context::builder().drop_wait(Some(Duration::from_millis(100))).build(),
         _ => Context::shared(),
     };
-    context.report_unsent(*how != "quiet-to-nobody");
+    context.report_unsent(!how.starts_with("quiet-"));
+    // Where nothing uses the shared context it ends, and the next one is another.
+    let context = if *how == "quiet-before-the-first-socket" {
+        drop(context);
+        Context::shared()
+    } else {
+        context
+    };
     let push = Push::in_context(&context);
     push.connect(endpoint).expect("a good endpoint");
     for number in 0..if *how == "silent" { 0 } else { 3 } {
@@ -598,6 +683,8 @@ fn a_peer_of_another_socket_is_not_said_to_have_an_empty_id() {
     dealer.send("here").expect("accepted");
     let stranger = far.recv_timeout(PATIENCE).expect("it comes").1.peer().expect("it has one");
     assert_eq!(near.reserve_to(stranger).expect_err("a stranger").missing, None);
+    let text = near.send_to(stranger, "x").expect_err("a stranger").to_string();
+    assert!(text.ends_with("the peer of that `PeerId` is gone, or is one of another socket"), "{text}");
 }
 
 #[test]
@@ -624,6 +711,25 @@ fn an_endpoint_says_one_failed_attempt_and_two_failed_attempts() {
         info.attempts = attempts;
         assert!(info.to_string().contains(wanted), "{info}");
     }
+}
+
+#[test]
+fn an_endpoint_that_listens_says_how_many_are_connected_and_who_was_not_accepted() {
+    let context = Context::new();
+    let (pair, first, second) = (Pair::in_context(&context), Pair::in_context(&context), Pair::in_context(&context));
+    let endpoint = pair.bind("tcp://127.0.0.1:*").expect("bound");
+    let said = || pair.endpoints()[0].to_string();
+    assert_eq!(said(), format!("{endpoint}: listening, 0 connections"));
+    first.connect(&endpoint).expect("connected");
+    pair.wait_for_peers(1, PATIENCE).expect("it comes");
+    eventually(PATIENCE, "the connection is listed", || said() == format!("{endpoint}: listening, 1 connection"));
+    second.connect(&endpoint).expect("connected");
+    eventually(PATIENCE, "the second one is refused", || said().contains(" not accepted, the last one: "));
+    let text = said();
+    assert!(
+        text.contains("listening, 1 connection, ") && text.contains("newcomer") && !text.contains("attempt"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::paths::{has_keyword, paths};
 use std::collections::BTreeSet;
 
 /// The layers, from the bottom up. Files of one layer know each other and what is listed; nothing else.
-pub(crate) const LAYERS: [Layer; 9] = [
+pub(crate) const LAYERS: [Layer; 10] = [
     Layer {
         name: "vocabulary",
         modules: &["budget", "endpoint", "error", "event", "kind", "peer", "profile", "slab", "stats", "sync"],
@@ -25,6 +25,7 @@ pub(crate) const LAYERS: [Layer; 9] = [
         modules: &["socket", "context"],
         may_know: &["patterns", "engine", "options", "protocol", "queue", "message", "vocabulary", "transports"],
     },
+    Layer { name: "guide", modules: &["guide"], may_know: &[] },
     Layer {
         name: "lib",
         modules: &[""],

@@ -67,7 +67,7 @@ impl Transport for Tcp {
                 Ok(socket) => return Ok(Box::new(TcpListener { socket, options: options.clone() })),
                 // The wildcard goes on to IPv4 only where there is no IPv6: any other failure is the answer.
                 Err(error) if place.host == Host::Any && !lacks_ipv6(&error) => return Err(error),
-                Err(error) => failure = failure.or(Some(error)),
+                Err(error) => failure = failure.or_else(|| Some(resolve::without_interface(candidate, error))),
             }
         }
         Err(failure.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))

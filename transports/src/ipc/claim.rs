@@ -243,6 +243,12 @@ fn folder_of(path: &str) -> &Path {
 fn without_folder(path: &str, error: io::Error) -> io::Error {
     let folder = folder_of(path);
     match folder.try_exists() {
+        Ok(false) if folder.starts_with("~") => {
+            let text = format!(
+                "there is no folder {folder:?}; only a shell takes \"~\" for the home folder, so write that out"
+            );
+            io::Error::new(error.kind(), text)
+        }
         Ok(false) => io::Error::new(error.kind(), format!("there is no folder {folder:?}; make it first")),
         Ok(true) | Err(_) => error,
     }

@@ -175,7 +175,7 @@ fn parse_port(text: &str) -> Result<u16, String> {
     }
 }
 
-const MISSING_PORT: &str = "the port is missing; write host:port";
+const MISSING_PORT: &str = "the port is missing; write host:port, where \"*\" as the port binds a free one";
 
 const HOSTS: &str =
     "a host is an IPv4 address, an IPv6 address in brackets, the name of an interface or host, or \"*\" to bind";

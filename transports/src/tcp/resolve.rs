@@ -137,6 +137,18 @@ fn unique(addresses: impl Iterator<Item = String>) -> Vec<String> {
     seen
 }
 
+/// What the system found wrong with an address to bind, if that is that it is none of this host.
+pub(super) fn without_interface(address: SocketAddr, error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable => {
+            let ip = address.ip();
+            let text = format!("no interface of this host has the address {ip}; \"*\" stands for all that it has");
+            io::Error::new(error.kind(), text)
+        }
+        _ => error,
+    }
+}
+
 fn nothing_usable(address: &str) -> io::Error {
     let problem =
         "it has no address of a family in use (is IPv6 switched off, or does the source have another family?)";
