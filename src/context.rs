@@ -163,9 +163,9 @@ impl Context {
             core.cut_linger();
         }
         inner.await_sockets(Some(Instant::now() + LAST_WORDS));
-        let unsent = inner.lock_sockets().unsent;
+        let left = inner.live();
         inner.engine.stop();
-        unsent
+        inner.unsent(&left)
     }
 
     /// Whether a line on standard error says how many messages were given up for whom, where the drop of the last handle, or the end of the
@@ -292,6 +292,20 @@ impl Inner {
         }
         drop(sockets);
         self.gone.notify_all();
+    }
+
+    /// What was given up, once no engine thread drives any more. Of these sockets some may not be done: what they have is given up too.
+    fn unsent(&self, left: &[Arc<Core>]) -> Unsent {
+        let (mut unsent, left): (Unsent, Vec<&Arc<Core>>) = {
+            let sockets = self.lock_sockets();
+            let is_live = |core: &&Arc<Core>| sockets.live.contains_key(&(Arc::as_ptr(core) as usize));
+            (sockets.unsent, left.iter().filter(is_live).collect())
+        };
+        for core in left {
+            unsent.add(core.unsent());
+            core.undelivered().into_iter().for_each(|(_, waits)| unsent.add(waits));
+        }
+        unsent
     }
 
     fn live(&self) -> Vec<Arc<Core>> {

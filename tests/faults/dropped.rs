@@ -5,10 +5,13 @@ use crate::support::child::{self, Process};
 use crate::support::measure::{self, Lateness, Stopwatch};
 use crate::support::raw::Raw;
 use crate::support::{Nobody, Over, PATIENCE, alone, eventually, within};
-use std::io::Read;
+use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+use wiremesh::transports::{AddressError, LinkOptions, Listener, Purpose, Stream, Tcp, Transport};
 use wiremesh::{Context, EventKind, Monitor, Pull, Push, Setting};
 
 /// What a busy machine may add.
@@ -252,6 +255,60 @@ fn the_drop_of_a_context_ends_after_its_total_time() {
     // The stopwatch leaves out the time for which this thread was kept from running.
     let (whole, took, late) = (watch.begin.elapsed(), watch.elapsed(), lateness.since(watch.begin));
     assert!(whole >= total && took <= total + SLACK + late, "took {took:?} of {whole:?}, {late:?} late");
+}
+
+/// A transport of which an attempt takes as long as this one stands still: until so long after the end has begun.
+struct Standing {
+    end: Mutex<Option<Instant>>,
+    begun: AtomicBool,
+}
+
+impl Standing {
+    /// Longer than those have that are told to give up.
+    const TIME: Duration = Duration::from_millis(2500);
+}
+
+impl Transport for Standing {
+    fn scheme(&self) -> &str {
+        "standing"
+    }
+
+    fn check(&self, address: &str, purpose: Purpose) -> Result<(), AddressError> {
+        Tcp.check(address, purpose)
+    }
+
+    fn resolve(&self, address: &str, options: &LinkOptions) -> io::Result<Vec<String>> {
+        Tcp.resolve(address, options)
+    }
+
+    fn bind(&self, address: &str, options: &LinkOptions) -> io::Result<Box<dyn Listener>> {
+        Tcp.bind(address, options)
+    }
+
+    fn connect(&self, _: &str, _: &LinkOptions) -> io::Result<Box<dyn Stream>> {
+        self.begun.store(true, Ordering::SeqCst);
+        let is_over = || self.end.lock().unwrap().is_some_and(|end| end.elapsed() >= Standing::TIME);
+        eventually(PATIENCE, "the end begins", is_over);
+        Err(io::ErrorKind::ConnectionRefused.into())
+    }
+}
+
+#[test]
+fn what_sockets_have_that_cannot_give_it_up_in_time_is_counted_at_the_end_of_their_context() {
+    let (context, nobody) = (Context::new(), Nobody::new());
+    let standing = Arc::new(Standing { end: Mutex::new(None), begun: AtomicBool::new(false) });
+    context.register_transport(Arc::clone(&standing) as Arc<dyn Transport>).unwrap();
+    let sockets = ["standing://127.0.0.1:1", &nobody.endpoint, &nobody.endpoint].map(|endpoint| {
+        let push = Push::in_context(&context);
+        push.connect(endpoint).unwrap();
+        push.send_many(["x"; 10]).unwrap();
+        push
+    });
+    eventually(PATIENCE, "the engine thread stands still", || standing.begun.load(Ordering::SeqCst));
+    // Sockets that are dropped are held by the engine alone.
+    drop(sockets);
+    *standing.end.lock().unwrap() = Some(Instant::now());
+    assert_eq!(context.close(Duration::ZERO).messages, 30);
 }
 
 /// The defaults: half a minute, so only in a full run.
