@@ -1,13 +1,14 @@
 //! A server that was gone for a second: its clients are back soon, and do not come all at once.
 //!
 //! When a client comes is told twice. By the waits that it announces, exactly, as a machine that is slow makes all of them later. And by
-//! the server, which loses none of them on the way, allowing for how late this machine wakes a thread that sleeps.
+//! the server, which loses none of them on the way, in one of a few outages, and allowing for how late this machine wakes a thread that
+//! sleeps.
 
 use crate::support::measure::{Lateness, limit_descriptors};
 use crate::support::{PATIENCE, alone, is_full};
 use std::thread;
 use std::time::{Duration, Instant};
-use wiremesh::{Context, EventKind, Monitor, Pub, Sub};
+use wiremesh::{Context, Endpoint, EventKind, Monitor, Pub, Sub};
 
 const CLIENTS: usize = 1000;
 const OUTAGE: Duration = Duration::from_secs(1);
@@ -57,37 +58,49 @@ fn judge(mut due: Vec<i64>) {
     assert!(crowd <= CROWD, "{crowd} are due within {WINDOW:?}");
 }
 
-/// A publisher goes and comes back at the same address, again and again: after each return its subscribers have been heard by it and have
-/// heard of it, so that the next loss is the first of its kind for them.
-#[test]
-fn a_thousand_clients_of_a_server_that_was_gone_for_a_second_are_back_soon_and_not_all_at_once() {
-    let _turn = alone();
-    limit_descriptors(u64::MAX);
-    let contexts = [(); 4].map(|()| Context::new());
-    let mut server = Pub::in_context(&Context::new());
-    let endpoint = server.bind("tcp://127.0.0.1:*").expect("bound");
-    let clients: Vec<Client> =
-        (0..CLIENTS).map(|number| Client::new(&contexts[number % contexts.len()], endpoint.as_str())).collect();
-    for round in 0..if is_full() { 10 } else { 2_u32 } {
-        server.wait_for_subscribers(CLIENTS, PATIENCE).expect("all of them");
-        server.send(round.to_be_bytes().to_vec()).expect("accepted");
-        for client in &clients {
-            assert_eq!(client.sub.recv_timeout(PATIENCE).expect("a message"), &round.to_be_bytes()[..]);
+/// A publisher that goes and comes back at the same address, again and again: after each return its subscribers have been heard by it and
+/// have heard of it, so that the next loss is the first of its kind for them.
+struct Outages {
+    server: Pub,
+    endpoint: Endpoint,
+    clients: Vec<Client>,
+    count: u32,
+}
+
+impl Outages {
+    fn new(contexts: &[Context]) -> Outages {
+        let server = Pub::in_context(&Context::new());
+        let endpoint = server.bind("tcp://127.0.0.1:*").expect("bound");
+        let client = |number: usize| Client::new(&contexts[number % contexts.len()], endpoint.as_str());
+        let clients = (0..CLIENTS).map(client).collect();
+        Outages { server, endpoint, clients, count: 0 }
+    }
+
+    /// The next one. None of the clients is lost on the way, and all are due when they are to be. Returns true if the server saw that as
+    /// well: a machine that has other things to do may let it see half of them too late, or be gone for longer.
+    fn is_seen_in_time(&mut self) -> bool {
+        self.server.wait_for_subscribers(CLIENTS, PATIENCE).expect("all of them");
+        self.count += 1;
+        let message = self.count.to_be_bytes();
+        self.server.send(message.to_vec()).expect("accepted");
+        for client in &self.clients {
+            assert_eq!(client.sub.recv_timeout(PATIENCE).expect("a message"), &message[..]);
             client.waits();
         }
         let gone = Instant::now();
-        server.close();
-        server = Pub::in_context(&Context::new());
-        let monitor = server.monitor();
+        self.server.close();
+        self.server = Pub::in_context(&Context::new());
+        let monitor = self.server.monitor();
         thread::sleep(OUTAGE.saturating_sub(gone.elapsed()));
-        server.bind(&endpoint).expect("its address is free");
+        self.server.bind(&self.endpoint).expect("its address is free");
         // No attempt can have failed later.
         let outage = gone.elapsed();
         let (back, lateness) = (Instant::now(), Lateness::watch());
         let mut ready = Vec::new();
         while ready.len() < CLIENTS {
             let event = monitor.recv_timeout(PATIENCE);
-            let event = event.unwrap_or_else(|| panic!("{} of {CLIENTS} are back: {:?}", ready.len(), server.stats()));
+            let event =
+                event.unwrap_or_else(|| panic!("{} of {CLIENTS} are back: {:?}", ready.len(), self.server.stats()));
             match event.kind {
                 EventKind::HandshakeSucceeded => ready.push(back.elapsed()),
                 EventKind::AcceptFailed(_) | EventKind::HandshakeFailed(_) | EventKind::Disconnected(_) => {
@@ -98,9 +111,24 @@ fn a_thousand_clients_of_a_server_that_was_gone_for_a_second_are_back_soon_and_n
         }
         let (half, all, late) = (ready[CLIENTS / 2], ready[CLIENTS - 1], lateness.worst());
         println!("half are back after {half:?}, all after {all:?}; a sleeper was {late:?} late");
-        assert!(half <= HALF + late, "half of them are back after {half:?}; a sleeper was {late:?} late");
-        assert!(all <= ALL + late, "all of them are back after {all:?}; a sleeper was {late:?} late");
-        let due = clients.iter().map(|client| client.waits().as_micros() as i64 - outage.as_micros() as i64);
-        judge(due.collect());
+        let due = self.clients.iter().map(|client| client.waits().as_micros() as i64 - outage.as_micros() as i64);
+        let due = due.collect();
+        if outage > OUTAGE + WINDOW {
+            println!("the server was gone for {outage:?}, which says nothing of an outage of {OUTAGE:?}");
+            return false;
+        }
+        judge(due);
+        half <= HALF + late && all <= ALL + late
+    }
+}
+
+#[test]
+fn a_thousand_clients_of_a_server_that_was_gone_for_a_second_are_back_soon_and_not_all_at_once() {
+    let _turn = alone();
+    limit_descriptors(u64::MAX);
+    let contexts = [(); 4].map(|()| Context::new());
+    let mut outages = Outages::new(&contexts);
+    for _ in 0..if is_full() { 10 } else { 2 } {
+        assert!((0..8).any(|_| outages.is_seen_in_time()), "half of them are back late");
     }
 }
