@@ -1,9 +1,10 @@
-//! The octets all sockets of a context may hold together, in queues and of messages that are not whole yet: the last bound on
-//! memory, behind the marks of each peer.
+//! The octets all sockets of a context may hold together, in queues and of messages that are not whole yet: the last
+//! bound on memory, behind the marks of each peer.
 //!
-//! One half is for what waits to be sent, the other for what has been received, so that neither kind of queue can stop the one that
-//! would empty it. What is held is a [`Charge`], which gives it back when it goes, whatever the way. No lock is taken here, so a
-//! charge may change or go under any lock; what follows for others is left for [`Budget::take_ended`] and [`Budget::take_begun`].
+//! One half is for what waits to be sent, the other for what has been received, so that neither kind of queue can stop
+//! the one that would empty it. What is held is a [`Charge`], which gives it back when it goes, whatever the way. No
+//! lock is taken here, so a charge may change or go under any lock; what follows for others is left for
+//! [`Budget::take_ended`] and [`Budget::take_begun`].
 
 use super::sync::{Arc, AtomicBool, AtomicI64, Ordering};
 use std::fmt;
@@ -20,9 +21,11 @@ pub(crate) struct Budget {
 /// A half of a context's [`byte_budget`](crate::ContextBuilder::byte_budget).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BudgetHalf {
-    /// What waits to be sent or is being written, and what an inproc receiver has fetched and its application has not read.
+    /// What waits to be sent or is being written, and what an inproc receiver has fetched and its application has not
+    /// read.
     Sending,
-    /// What has been received and not read, and of messages that are not whole yet; topics and metadata of peers; memory that received messages share.
+    /// What has been received and not read, and of messages that are not whole yet; topics and metadata of peers;
+    /// memory that received messages share.
     Receiving,
 }
 
@@ -67,7 +70,8 @@ impl Budget {
         Arc::new(Budget { sending, receiving, begun: AtomicBool::new(false), ended: AtomicBool::new(false) })
     }
 
-    /// How many octets of a half are taken: by all sockets together, beyond their allowances, and by what received messages share.
+    /// How many octets of a half are taken: by all sockets together, beyond their allowances, and by what received
+    /// messages share.
     pub(crate) fn used(&self, side: BudgetHalf) -> u64 {
         let half = self.half(side);
         u64::try_from(half.used.load(Ordering::Relaxed) + half.pinned.load(Ordering::Relaxed)).unwrap_or(0)
@@ -89,7 +93,8 @@ impl Budget {
         u64::try_from(self.half(side).limit).unwrap_or(0)
     }
 
-    /// Returns true once after a shortage has ended for all or for some: those that were stopped try again. The caller sees to that.
+    /// Returns true once after a shortage has ended for all or for some: those that were stopped try again. The caller
+    /// sees to that.
     #[inline(always)]
     pub(crate) fn take_ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed) && self.ended.swap(false, Ordering::AcqRel)
@@ -133,12 +138,14 @@ impl Budget {
                 half.begun.store(true, Ordering::Release);
                 self.begun.store(true, Ordering::Release);
             }
-            // A thread that gave back meanwhile may have found no shortage to end. This is a change like its own, although of nothing: either
-            // that thread comes after it and sees the shortage, or it comes after that thread and sees what it gave back.
+            // A thread that gave back meanwhile may have found no shortage to end. This is a change like its own,
+            // although of nothing: either that thread comes after it and sees the shortage, or it comes after that
+            // thread and sees what it gave back.
             self.end_shortage(half, half.used.fetch_add(0, Ordering::AcqRel));
         } else if change < 0 && over {
             self.end_shortage(half, used);
-            // Those that hold little may go on although the shortage lasts: there is room beyond the limit again, or a larger part for each.
+            // Those that hold little may go on although the shortage lasts: there is room beyond the limit again, or a
+            // larger part for each.
             let reserve = half.reserve(half.pinned.load(Ordering::Relaxed));
             if holders < 0 || (used - change > reserve && used <= reserve) {
                 self.ended.store(true, Ordering::Release);
@@ -199,8 +206,8 @@ impl Half {
         }
     }
 
-    /// How much may be in use where received messages share so many octets. Three quarters of the limit are left in any case, so that a
-    /// program that keeps messages, which nobody can read away, stops no socket for good.
+    /// How much may be in use where received messages share so many octets. Three quarters of the limit are left in any
+    /// case, so that a program that keeps messages, which nobody can read away, stops no socket for good.
     fn room(&self, pinned: i64) -> i64 {
         self.limit - pinned.min(self.limit / 4)
     }
@@ -235,14 +242,15 @@ impl Account {
         u64::try_from(self.held.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
-    /// Returns true if the half is used up and this socket holds much of it: it may then hold one message for each peer.
+    /// Returns true if the half is used up and this socket holds much of it: it may then hold one message for each
+    /// peer.
     #[inline(always)]
     pub(crate) fn is_stopped(&self) -> bool {
         self.half().over.load(Ordering::Relaxed) && self.is_large()
     }
 
-    /// Returns true if a connection that is counted for `own` octets of an unfinished message is to wait: there is too much, and not by its
-    /// message alone, since one message is let through whatever its size.
+    /// Returns true if a connection that is counted for `own` octets of an unfinished message is to wait: there is too
+    /// much, and not by its message alone, since one message is let through whatever its size.
     pub(crate) fn is_crowded_beside(&self, own: usize) -> bool {
         self.is_stopped() && self.half().used.load(Ordering::Relaxed) > octets(own)
     }
@@ -253,15 +261,17 @@ impl Account {
         self.is_crowded_beside(own) && half.unfinished.load(Ordering::Relaxed) > half.limit / 2
     }
 
-    /// Returns true if that connection has no less than the average of those that have unfinished messages, as the largest has.
+    /// Returns true if that connection has no less than the average of those that have unfinished messages, as the
+    /// largest has.
     pub(crate) fn is_most(&self, own: usize) -> bool {
         let half = self.half();
         let all = half.unfinished.load(Ordering::Relaxed);
         octets(own).saturating_mul(half.unfinished_holders.load(Ordering::Relaxed)) >= all
     }
 
-    /// Whether the socket may hold so much more for as long as peers are there: within its allowance always, else as long as all sockets
-    /// together have no more than half of the half. So what is to be received has the other, and no shortage lasts because of peers.
+    /// Whether the socket may hold so much more for as long as peers are there: within its allowance always, else as
+    /// long as all sockets together have no more than half of the half. So what is to be received has the other, and no
+    /// shortage lasts because of peers.
     pub(crate) fn has_room_to_stand(&self, more: usize) -> bool {
         let (half, more) = (self.half(), octets(more));
         half.limit == 0
@@ -279,8 +289,8 @@ impl Account {
         self.budget.is_short(BudgetHalf::Sending) || self.budget.is_short(BudgetHalf::Receiving)
     }
 
-    /// Returns true if the socket is one of those that made the shortage, after it has noted that a caller waits: the thread that ends
-    /// the shortage afterwards finds the note, and what was changed before is seen here.
+    /// Returns true if the socket is one of those that made the shortage, after it has noted that a caller waits: the
+    /// thread that ends the shortage afterwards finds the note, and what was changed before is seen here.
     #[cold]
     fn is_large(&self) -> bool {
         self.has_large_part() && {
@@ -294,8 +304,8 @@ impl Account {
         self.stopped.swap(false, Ordering::AcqRel)
     }
 
-    /// Sockets that hold little go on in a shortage: within their allowance always, and up to an equal part of a quarter, which is there
-    /// for them, beyond the room for all.
+    /// Sockets that hold little go on in a shortage: within their allowance always, and up to an equal part of a
+    /// quarter, which is there for them, beyond the room for all.
     fn has_large_part(&self) -> bool {
         let (half, held) = (self.half(), self.held.load(Ordering::Relaxed));
         let quarter = half.limit / 4;
@@ -357,7 +367,8 @@ impl Drop for Charge {
     }
 }
 
-/// What is held of a message that is not whole yet. Nobody can take it out by reading, so such may not fill the budget for good.
+/// What is held of a message that is not whole yet. Nobody can take it out by reading, so such may not fill the budget
+/// for good.
 #[derive(Default)]
 pub(crate) struct Unfinished(Option<Charge>);
 
@@ -404,7 +415,8 @@ impl Drop for Unfinished {
     }
 }
 
-/// What is held of a peer for as long as it is there: its subscriptions and its metadata. Nobody can take that out by reading.
+/// What is held of a peer for as long as it is there: its subscriptions and its metadata. Nobody can take that out by
+/// reading.
 pub(crate) struct Standing(Charge);
 
 impl Standing {
@@ -434,9 +446,9 @@ impl Drop for Standing {
     }
 }
 
-/// Memory from which received messages are sliced, and which is free only when the last of them is gone. No socket holds it, because only the
-/// application can give it back, but what sockets may hold together is so much less. Beyond its share of the half, a quarter, nothing is shared, and
-/// messages are copied instead.
+/// Memory from which received messages are sliced, and which is free only when the last of them is gone. No socket
+/// holds it, because only the application can give it back, but what sockets may hold together is so much less. Beyond
+/// its share of the half, a quarter, nothing is shared, and messages are copied instead.
 pub(crate) struct Pinned {
     account: Arc<Account>,
     octets: i64,

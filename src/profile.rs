@@ -16,33 +16,33 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// Whether the socket says more about itself in its READY command than the RFC asks for (the property `X-Wiremesh`), and
-    /// takes notice of what peers say there. Without it every peer is treated by the RFC alone.
+    /// Whether the socket says more about itself in its READY command than the RFC asks for (the property
+    /// `X-Wiremesh`), and takes notice of what peers say there. Without it every peer is treated by the RFC alone.
     pub const fn announces(self) -> bool {
         matches!(self, Profile::Wiremesh)
     }
 
-    /// Whether an accepted connection keeps its READY back until its peer is ready and has a place. A peer that has our READY sends, and
-    /// what it sends is lost if it is turned away. libzmq says its READY at once; then each connection has a place, or is refused, from
-    /// the moment in which it is accepted.
+    /// Whether an accepted connection keeps its READY back until its peer is ready and has a place. A peer that has our
+    /// READY sends, and what it sends is lost if it is turned away. libzmq says its READY at once; then each connection
+    /// has a place, or is refused, from the moment in which it is accepted.
     pub const fn holds_ready_back(self) -> bool {
         matches!(self, Profile::Wiremesh)
     }
 
-    /// Whether a message above the socket's own `max_message_size` or `max_message_frames` is refused when it is sent. In libzmq the first
-    /// is a limit for what comes.
+    /// Whether a message above the socket's own `max_message_size` or `max_message_frames` is refused when it is sent.
+    /// In libzmq the first is a limit for what comes.
     pub const fn limits_sends(self) -> bool {
         matches!(self, Profile::Wiremesh)
     }
 
-    /// Whether a message is given up that its peer never takes: it ends one connection after the other while that message is being
-    /// written. libzmq sends it again for ever, and all behind it waits.
+    /// Whether a message is given up that its peer never takes: it ends one connection after the other while that
+    /// message is being written. libzmq sends it again for ever, and all behind it waits.
     pub const fn gives_messages_up(self) -> bool {
         matches!(self, Profile::Wiremesh)
     }
 
-    /// Whether a ROUTER that has connected takes a server that announces another routing id for another peer, which gets nothing
-    /// of what waits for the first. libzmq goes on under the first id.
+    /// Whether a ROUTER that has connected takes a server that announces another routing id for another peer, which
+    /// gets nothing of what waits for the first. libzmq goes on under the first id.
     pub const fn new_identity_is_new_peer(self) -> bool {
         matches!(self, Profile::Wiremesh)
     }
@@ -52,15 +52,15 @@ impl Profile {
         matches!(self, Profile::Wiremesh)
     }
 
-    /// Whether a connecting endpoint scatters its attempts, so that the peers of a restarted server come back soon and not all at
-    /// once. libzmq waits an interval plus a random part of one, or without chance twice as long each time where `reconnect_max` is
-    /// above the interval.
+    /// Whether a connecting endpoint scatters its attempts, so that the peers of a restarted server come back soon and
+    /// not all at once. libzmq waits an interval plus a random part of one, or without chance twice as long each time
+    /// where `reconnect_max` is above the interval.
     pub const fn scatters_attempts(self) -> bool {
         matches!(self, Profile::Wiremesh)
     }
 
-    /// How long a closed socket goes on that gets nothing on its way, if the option `linger_patience` says `set`. libzmq knows no such
-    /// limit: without a linger time it goes on for ever.
+    /// How long a closed socket goes on that gets nothing on its way, if the option `linger_patience` says `set`.
+    /// libzmq knows no such limit: without a linger time it goes on for ever.
     pub const fn linger_patience(self, set: Option<Duration>) -> Option<Duration> {
         match self {
             Profile::Wiremesh => set,
@@ -68,8 +68,9 @@ impl Profile {
         }
     }
 
-    /// Whether an XPUB looks for subscriptions in every frame of a message that comes upstream, unless `only_first_subscribe` is set.
-    /// Without it only a message that begins with a subscription has any, and all others stay whole.
+    /// Whether an XPUB looks for subscriptions in every frame of a message that comes upstream, unless
+    /// `only_first_subscribe` is set. Without it only a message that begins with a subscription has any, and all others
+    /// stay whole.
     pub const fn examines_every_frame(self) -> bool {
         matches!(self, Profile::Libzmq)
     }

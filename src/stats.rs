@@ -17,12 +17,13 @@ pub struct Dropped {
     pub linger: u64,
     /// A newer message replaced them.
     pub conflate: u64,
-    /// The [byte budget](crate::ContextBuilder::byte_budget) of the context was used up, by whichever sockets, when the peer
-    /// they were for was below its own mark.
+    /// The [byte budget](crate::ContextBuilder::byte_budget) of the context was used up, by whichever sockets, when the
+    /// peer they were for was below its own mark.
     pub limit: u64,
     /// The peer they were for has announced that it accepts no message of their size or of so many frames
-    /// ([`max_message_size`](crate::Options::max_message_size), [`max_message_frames`](crate::Options::max_message_frames)): of PUB, XPUB, ROUTER, REP, or upstream of XSUB; of the others
-    /// those that were queued before it said so.
+    /// ([`max_message_size`](crate::Options::max_message_size),
+    /// [`max_message_frames`](crate::Options::max_message_frames)): of PUB, XPUB, ROUTER, REP, or upstream of XSUB; of
+    /// the others those that were queued before it said so.
     pub too_large: u64,
     /// The peer they were for has ended one connection after the other while they were being written
     /// ([`give_up_after`](crate::Options::give_up_after)).
@@ -116,7 +117,8 @@ impl fmt::Display for Unsent {
 
 /// The counters of a socket since it was made.
 ///
-/// Sent messages are counted once per peer they are queued for: a publisher with three matching subscribers accepts three.
+/// Sent messages are counted once per peer they are queued for: a publisher with three matching subscribers accepts
+/// three.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -124,8 +126,8 @@ pub struct Stats {
     pub accepted: u64,
     /// Messages that are wholly in the kernel, or for inproc in the hands of the receiving socket.
     pub written: u64,
-    /// Octets of messages, their headers included, that went there. A message that a lost connection cut counts with what was
-    /// written of it, and again when it goes out whole.
+    /// Octets of messages, their headers included, that went there. A message that a lost connection cut counts with
+    /// what was written of it, and again when it goes out whole.
     pub written_bytes: u64,
     /// Messages waiting to be written now, those being written included.
     pub queued: u64,
@@ -139,8 +141,8 @@ pub struct Stats {
     pub received_bytes: u64,
     /// Received messages that wait for the application now.
     pub unread: u64,
-    /// Received messages that the pattern discarded: malformed envelopes, late replies, topics no longer subscribed, and whatever came to
-    /// a PUSH or PUB, on which nobody receives.
+    /// Received messages that the pattern discarded: malformed envelopes, late replies, topics no longer subscribed,
+    /// and whatever came to a PUSH or PUB, on which nobody receives.
     pub discarded: u64,
     /// Subscriptions of peers that a publisher ignored, because they were too many or too long together.
     pub refused_subscriptions: u64,

@@ -1,4 +1,5 @@
-//! A socket of a kind chosen at run time has what the typed ones have, and says of the rest that its kind does not do it.
+//! A socket of a kind chosen at run time has what the typed ones have, and says of the rest that its kind does not do
+//! it.
 
 #[macro_use]
 mod common;

@@ -1,9 +1,9 @@
-//! inproc makes no system call while both sides are busy: two threads exchange messages under a filter that lets no call
-//! through and tells of each.
+//! inproc makes no system call while both sides are busy: two threads exchange messages under a filter that lets no
+//! call through and tells of each.
 //!
-//! A thread that has lost its processor is not busy, and the other one, if it then waits for a lock of this thread, may call the
-//! system. Each thread therefore notes when it stood still. A call with which a thread waits for a lock is forgiven, and left
-//! out, if the other one stood still during that wait. Any other call ends the exchange.
+//! A thread that has lost its processor is not busy, and the other one, if it then waits for a lock of this thread, may
+//! call the system. Each thread therefore notes when it stood still. A call with which a thread waits for a lock is
+//! forgiven, and left out, if the other one stood still during that wait. Any other call ends the exchange.
 #![cfg(target_os = "linux")]
 
 mod support;
@@ -22,7 +22,8 @@ use support::child::{self, Process};
 use support::{PATIENCE, alone, eventually};
 use wiremesh::{Context, Pull, Push, RecvError, SendFailure};
 
-/// What an allocator asks of the system, and how its threads wait for each other, is its own affair: this one does neither.
+/// What an allocator asks of the system, and how its threads wait for each other, is its own affair: this one does
+/// neither.
 #[global_allocator]
 static ROOM: room::Room = room::Room::new();
 
@@ -31,7 +32,8 @@ const MESSAGES: usize = 200_000;
 const WARM_UP: usize = 400_000;
 /// More octets than an exchange takes.
 const AHEAD: usize = 128 << 20;
-/// As long as a thread that runs hardly ever needs for one step, and a fifth of what anybody waits before it calls the system.
+/// As long as a thread that runs hardly ever needs for one step, and a fifth of what anybody waits before it calls the
+/// system.
 const STEP: Duration = Duration::from_micros(20);
 /// Longer than a thread is without a processor as a rule.
 const STANDSTILL: Duration = Duration::from_millis(50);
@@ -83,8 +85,8 @@ fn first_call(way: Way, size: usize) -> Option<Option<i64>> {
     }
 }
 
-/// A call that belongs to the exchange is made in each; one exchange without shows that there is none. The machine may take a
-/// processor away several times, each time for too short to be noted.
+/// A call that belongs to the exchange is made in each; one exchange without shows that there is none. The machine may
+/// take a processor away several times, each time for too short to be noted.
 fn makes_no_call(way: Way) {
     let _turn = alone();
     for size in [8, 48] {
@@ -145,7 +147,8 @@ thread_local! {
     static ME: Cell<usize> = const { Cell::new(SENDER) };
 }
 
-/// When a thread did something, in nanoseconds of [`clock`]. On lines of their own: noting it disturbs nobody who does not look.
+/// When a thread did something, in nanoseconds of [`clock`]. On lines of their own: noting it disturbs nobody who does
+/// not look.
 #[repr(align(128))]
 struct Steps {
     last: AtomicU64,
@@ -194,8 +197,8 @@ struct Progress {
     done: AtomicUsize,
 }
 
-/// In a child: a sender and a receiver, each on a thread of its own, and this one, which says how it ended and ends it all.
-/// The two can do neither any more.
+/// In a child: a sender and a receiver, each on a thread of its own, and this one, which says how it ended and ends it
+/// all. The two can do neither any more.
 fn exchange(way: Way, size: usize) {
     ROOM.furnish(AHEAD);
     let context = Context::new();
@@ -306,10 +309,11 @@ fn end(progress: &Progress) -> ! {
     }
 }
 
-/// From here on the kernel answers each system call of the calling thread with SIGSYS, and the call's number; but for the one
-/// with which a handler ends.
+/// From here on the kernel answers each system call of the calling thread with SIGSYS, and the call's number; but for
+/// the one with which a handler ends.
 fn forbid_calls() -> std::io::Result<()> {
-    // Load the number (the first word of what the filter sees), keep the 16 bits that reach the handler, and trap with them.
+    // Load the number (the first word of what the filter sees), keep the 16 bits that reach the handler, and trap with
+    // them.
     let instruction = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let unless_return = libc::sock_filter { jf: 1, ..instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, RETURN) };
     let mut filter = [
@@ -321,7 +325,8 @@ fn forbid_calls() -> std::io::Result<()> {
         instruction(libc::BPF_RET | libc::BPF_A, 0),
     ];
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-    // SAFETY: plain numbers; then a program that lives through the call, which copies it. The filter is this thread's alone.
+    // SAFETY: plain numbers; then a program that lives through the call, which copies it. The filter is this thread's
+    // alone.
     let result = unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
             | libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)
@@ -331,7 +336,8 @@ fn forbid_calls() -> std::io::Result<()> {
 
 const RETURN: u32 = libc::SYS_rt_sigreturn as u32;
 
-/// Whether a call under the filter is forgiven: the other thread stood still, and may have held what this one waits for.
+/// Whether a call under the filter is forgiven: the other thread stood still, and may have held what this one waits
+/// for.
 fn is_forgiven(call: i64) -> bool {
     if ![libc::SYS_sched_yield, libc::SYS_futex, libc::SYS_clock_nanosleep].contains(&call) {
         return false;
@@ -347,8 +353,8 @@ fn is_forgiven(call: i64) -> bool {
     true
 }
 
-/// Whether the other thread stood still since the last step of this one. If it does so now, its next step is awaited, as the
-/// call would have done; for a while only, as the two may wait for each other.
+/// Whether the other thread stood still since the last step of this one. If it does so now, its next step is awaited,
+/// as the call would have done; for a while only, as the two may wait for each other.
 fn other_stood_still() -> bool {
     let (since, begin, other) = (Steps::mine().last(), clock(), Steps::others());
     let last = other.last();
@@ -375,7 +381,8 @@ fn report_calls() {
     // SAFETY: all zeroes is a valid `sigaction`, which is plain numbers.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     (action.sa_sigaction, action.sa_flags) = (handler as usize, libc::SA_SIGINFO);
-    // SAFETY: the handler has the signature that SA_SIGINFO asks for, and touches atomics, cells of its thread and the clock alone.
+    // SAFETY: the handler has the signature that SA_SIGINFO asks for, and touches atomics, cells of its thread and the
+    // clock alone.
     let result = unsafe { libc::sigaction(libc::SIGSYS, &raw const action, std::ptr::null_mut()) };
     assert_eq!(result, 0, "a handler for SIGSYS");
 }

@@ -1,5 +1,5 @@
-//! The suite every transport has to pass at the level of sockets: stamped for tcp, ipc, inproc, for a scheme registered by a third
-//! party, and for each of the byte transports with engine threads alone driving.
+//! The suite every transport has to pass at the level of sockets: stamped for tcp, ipc, inproc, for a scheme registered
+//! by a third party, and for each of the byte transports with engine threads alone driving.
 
 #[macro_use]
 mod common;

@@ -1,7 +1,7 @@
 //! Runs the examples as a reader would, and looks at what they print and how they end.
 //!
-//! Cargo builds them beside the tests. When this file is tested alone it does not: then they are built here, unless they are
-//! newer than what they are made of.
+//! Cargo builds them beside the tests. When this file is tested alone it does not: then they are built here, unless
+//! they are newer than what they are made of.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -117,7 +117,8 @@ fn every_example_is_run_here_and_is_short() {
     }
 }
 
-/// Whoever tries the library must not wait for what only its tests need: that lives in packages of its own, such as `tests/model`.
+/// Whoever tries the library must not wait for what only its tests need: that lives in packages of its own, such as
+/// `tests/model`.
 #[test]
 fn the_quickstart_builds_fewer_than_fifteen_crates_of_others() {
     // Cargo may build the dev-dependencies of a package for its examples.

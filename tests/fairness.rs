@@ -1,4 +1,5 @@
-//! A peer that floods takes its share and no more: each connection is read up to a budget, and messages are received in turn.
+//! A peer that floods takes its share and no more: each connection is read up to a budget, and messages are received in
+//! turn.
 
 #[macro_use]
 mod common;
@@ -26,8 +27,8 @@ fn driven_by_the_engine_alone(scheme: &'static str) -> Net {
     Net::with(scheme, Context::builder().engine_only(true).build())
 }
 
-/// What may come of a flood before a message that is in the kernel: what is unread below the mark, and what a few turns read. A peer
-/// that is starved waits until the flood ebbs.
+/// What may come of a flood before a message that is in the kernel: what is unread below the mark, and what a few turns
+/// read. A peer that is starved waits until the flood ebbs.
 const SHARE: usize = 100_000;
 
 /// Closes a socket, also where a test fails, so that threads which use it end.
@@ -90,7 +91,8 @@ fn a_flood_of_requests_keeps_no_other_waiting(net: &Net) {
     });
 }
 
-/// The kernel always has more of the flood than a visit reads: nobody is ever told that it has ended, and nobody needs to look.
+/// The kernel always has more of the flood than a visit reads: nobody is ever told that it has ended, and nobody needs
+/// to look.
 #[test]
 fn a_flood_that_never_ebbs_keeps_no_other_waiting() {
     let context = Context::builder().drop_wait(Some(Duration::ZERO)).build();

@@ -1,4 +1,5 @@
-//! A transport of somebody else that panics, or fails in ways that ours do not: what that costs the socket, and nobody else.
+//! A transport of somebody else that panics, or fails in ways that ours do not: what that costs the socket, and nobody
+//! else.
 
 mod support;
 

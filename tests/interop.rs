@@ -1,7 +1,8 @@
-//! Real libzmq as a peer: every legal pair of kinds in both roles over tcp and ipc, options that show on the wire, reconnects.
+//! Real libzmq as a peer: every legal pair of kinds in both roles over tcp and ipc, options that show on the wire,
+//! reconnects.
 //!
-//! The peers are processes with a pinned pyzmq, whose interpreter `WIREMESH_PYTHON` names: `cargo xtask test --only interop`
-//! sees to that. `WIREMESH_NO_INTEROP=1` leaves these tests out, loudly.
+//! The peers are processes with a pinned pyzmq, whose interpreter `WIREMESH_PYTHON` names: `cargo xtask test --only
+//! interop` sees to that. `WIREMESH_NO_INTEROP=1` leaves these tests out, loudly.
 
 #[path = "interop/body.rs"]
 mod body;

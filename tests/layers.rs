@@ -1,5 +1,5 @@
-//! Holds the import rule of ARCHITECTURE.md over every path in the sources, keeps the pure layers pure, and unsafe code in its
-//! homes. A breach names its file and what it must not know.
+//! Holds the import rule of ARCHITECTURE.md over every path in the sources, keeps the pure layers pure, and unsafe code
+//! in its homes. A breach names its file and what it must not know.
 
 #[path = "layers/paths.rs"]
 mod paths;

@@ -1,4 +1,5 @@
-//! Closing, lingering, flushing and shutting down: what returns when, what is still delivered, and what is counted as lost.
+//! Closing, lingering, flushing and shutting down: what returns when, what is still delivered, and what is counted as
+//! lost.
 
 #[macro_use]
 mod common;

@@ -1,5 +1,5 @@
-//! Long messages, which their sender writes itself as long as the peer takes them quickly: whole, once and in order, whatever
-//! happens to the peer, the connection or the socket meanwhile.
+//! Long messages, which their sender writes itself as long as the peer takes them quickly: whole, once and in order,
+//! whatever happens to the peer, the connection or the socket meanwhile.
 
 #[macro_use]
 mod common;

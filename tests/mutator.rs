@@ -1,8 +1,8 @@
 //! A seeded mutator over the fuzz targets: plausible octets, damaged in the ways that have broken others.
 //!
-//! `WIREMESH_MUTATIONS` says how many inputs each target gets (100,000), `WIREMESH_MUTATION` runs one by its number. A failing
-//! number prints itself. Every input may hold so much memory and no more; a third of those to whole connections must get past the
-//! handshake, or the mutator would be knocking at the door only.
+//! `WIREMESH_MUTATIONS` says how many inputs each target gets (100,000), `WIREMESH_MUTATION` runs one by its number. A
+//! failing number prints itself. Every input may hold so much memory and no more; a third of those to whole connections
+//! must get past the handshake, or the mutator would be knocking at the door only.
 
 #[path = "simulation/random.rs"]
 mod random;

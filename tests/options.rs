@@ -35,8 +35,8 @@ over!([tcp ipc]:
     a_failed_handshake_ends_the_endpoint_where_that_is_asked_for
 );
 
-/// libzmq's options as far as this library has them: number, name, default, and our own default where it differs. Typed from
-/// libzmq's documentation, not made from our table.
+/// libzmq's options as far as this library has them: number, name, default, and our own default where it differs. Typed
+/// from libzmq's documentation, not made from our table.
 const LIBZMQ: &[(u16, &str, &str, Option<&str>)] = &[
     (4, "ZMQ_AFFINITY", "0", None),
     (5, "ZMQ_ROUTING_ID", "empty", None),
@@ -641,8 +641,8 @@ const SILENCE: Duration = Duration::from_millis(300);
 /// Long enough for a peer to be given up several times.
 const LIFE: Duration = Duration::from_millis(1200);
 
-/// Whether a story goes well in one of five attempts. A busy machine may keep a peer from answering for so long that it is given up
-/// with reason; without answers it is given up every time.
+/// Whether a story goes well in one of five attempts. A busy machine may keep a peer from answering for so long that it
+/// is given up with reason; without answers it is given up every time.
 fn goes_well(mut story: impl FnMut() -> bool) -> bool {
     (0..5).any(|_| story())
 }

@@ -1,4 +1,5 @@
-//! Receiving into a buffer of the caller's: what fits is copied, what does not is handed back, and nothing is allocated for it.
+//! Receiving into a buffer of the caller's: what fits is copied, what does not is handed back, and nothing is allocated
+//! for it.
 
 #[macro_use]
 mod common;

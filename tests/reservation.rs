@@ -1,4 +1,5 @@
-//! Reservations: room is found first, the message made later; what holds until then, and what when the peer is gone by then.
+//! Reservations: room is found first, the message made later; what holds until then, and what when the peer is gone by
+//! then.
 
 #[macro_use]
 mod common;

@@ -1,9 +1,10 @@
-//! A seeded simulator: pairs of connections on virtual time, over streams that are chopped, delayed, cut, stalled and corrupted.
+//! A seeded simulator: pairs of connections on virtual time, over streams that are chopped, delayed, cut, stalled and
+//! corrupted.
 //!
-//! Each seed draws two socket kinds, their limits, what they send, how the streams behave and at most one fault, and then checks:
-//! what arrives is what was sent, in order, whole; whatever lies before a fault arrives; without a fault everything arrives and both
-//! ends close cleanly; a rule that is broken is noticed as that rule; a silent peer is given up in time; nothing exceeds a limit, and
-//! no step is made without progress.
+//! Each seed draws two socket kinds, their limits, what they send, how the streams behave and at most one fault, and
+//! then checks: what arrives is what was sent, in order, whole; whatever lies before a fault arrives; without a fault
+//! everything arrives and both ends close cleanly; a rule that is broken is noticed as that rule; a silent peer is
+//! given up in time; nothing exceeds a limit, and no step is made without progress.
 //!
 //! `WIREMESH_SEEDS` says how many seeds run (2,000), `WIREMESH_SEED` runs one. A failing seed prints itself.
 
@@ -306,7 +307,8 @@ impl World {
             assert_eq!(node.failure, None);
             "cut between messages"
         } else {
-            // Commands within a message, and control octets put in one go, have boundaries of their own that may be clean.
+            // Commands within a message, and control octets put in one go, have boundaries of their own that may be
+            // clean.
             assert!(matches!(node.failure, Some(ProtocolError::MessageCut) | None), "{:?}", node.failure);
             if node.failure.is_some() { "cut in a message" } else { "cut between messages" }
         }

@@ -1,4 +1,5 @@
-//! The accounting law: accepted = written + queued + dropped, for the socket and for each peer, against what receivers count.
+//! The accounting law: accepted = written + queued + dropped, for the socket and for each peer, against what receivers
+//! count.
 
 #[macro_use]
 mod common;

@@ -261,8 +261,9 @@ impl Matching {
     }
 }
 
-/// Matching by a walk over all topics would take a thousand times as long. What the caches hold makes some difference, and other programs
-/// take that away for a while: both are measured in turns, and one try in which both are left alone says it.
+/// Matching by a walk over all topics would take a thousand times as long. What the caches hold makes some difference,
+/// and other programs take that away for a while: both are measured in turns, and one try in which both are left alone
+/// says it.
 #[test]
 fn matching_costs_hardly_more_where_a_thousand_times_as_many_topics_are_subscribed_to() {
     let (mut among_few, mut among_many) = (Matching::among(MILLION / 1000), Matching::among(MILLION));
@@ -274,8 +275,8 @@ fn matching_costs_hardly_more_where_a_thousand_times_as_many_topics_are_subscrib
     assert!((0..20).any(&mut is_cheap));
 }
 
-/// A walk over all topics at each disconnect would take ten thousand times as long as one walk; building the million takes
-/// longer than one walk. Measured, the loop takes a few hundredths of the building.
+/// A walk over all topics at each disconnect would take ten thousand times as long as one walk; building the million
+/// takes longer than one walk. Measured, the loop takes a few hundredths of the building.
 #[test]
 fn ten_thousand_peers_come_and_go_beside_a_million_topics_in_less_time_than_those_took() {
     let start = Instant::now();

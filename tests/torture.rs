@@ -1,10 +1,10 @@
-//! The torture test: random topologies, random acts, and laws that must hold when all has settled. Single scenarios find what somebody
-//! has thought of; this finds the rest.
+//! The torture test: random topologies, random acts, and laws that must hold when all has settled. Single scenarios
+//! find what somebody has thought of; this finds the rest.
 //!
-//! From a seed comes a plan (`themes.rs`): one to four groups of sockets, each with a theme, in contexts and processes they share. A
-//! process of its own runs it (`world.rs`), starts the others, lets the threads act (`acting.rs`, `receiving.rs`, `strangers.rs`), and then
-//! has all settle: cuts and pauses end, everybody reads, and every sender says farewell to each of its peers until it is heard. Then
-//! the laws are asked.
+//! From a seed comes a plan (`themes.rs`): one to four groups of sockets, each with a theme, in contexts and processes
+//! they share. A process of its own runs it (`world.rs`), starts the others, lets the threads act (`acting.rs`,
+//! `receiving.rs`, `strangers.rs`), and then has all settle: cuts and pauses end, everybody reads, and every sender
+//! says farewell to each of its peers until it is heard. Then the laws are asked.
 //!
 //! | law | what must be true |
 //! |---|---|
@@ -17,8 +17,8 @@
 //! | memory | no process has held more at a time than its budgets allow, or than what was sent, a copy for each that may have it |
 //! | budget, leak, hot | budgets, descriptors and threads are back where they were, and idle sockets use no processor |
 //!
-//! Where the application closes, disconnects or unbinds the receiver, what was on its way may be lost (`laws::may_lose`). How much that is
-//! over real kernels is not judged.
+//! Where the application closes, disconnects or unbinds the receiver, what was on its way may be lost
+//! (`laws::may_lose`). How much that is over real kernels is not judged.
 //!
 //! # Use
 //!
@@ -33,9 +33,9 @@
 //! WIREMESH_PYTHON=…                                         with peers of libzmq
 //! ```
 //!
-//! A run that fails leaves its plan, the laws it broke and the log of every act under `target/torture`. As threads make seeds
-//! irreproducible, a replay says how often it fails again. A plan is text: cut it down by hand, and keep it in `tests/torture/cases`, where
-//! the second test runs it.
+//! A run that fails leaves its plan, the laws it broke and the log of every act under `target/torture`. As threads make
+//! seeds irreproducible, a replay says how often it fails again. A plan is text: cut it down by hand, and keep it in
+//! `tests/torture/cases`, where the second test runs it.
 //!
 //! # What it found by itself
 //!
@@ -56,9 +56,10 @@
 //! | 18: an XPUB nobody receives from | `silence`: its last subscription is not applied | seeds 24, 42 and 59; `cases/unread-xpub.txt` |
 //! | 28: another question's answer | `integrity` | seeds 52 and 62; `cases/late-answers.txt` |
 //!
-//! While they were mended it found that a reservation whose message is refused for its size kept its place for ever (theme OverLimit), that
-//! every second sign of life waited for the one after it, so that a peer at its mark was taken for dead (`cases/stopped.txt`), and that a
-//! publisher with `nodrop` dropped a message for its later subscribers where the first used the budget up (`cases/nodrop-at-budget.txt`).
+//! While they were mended it found that a reservation whose message is refused for its size kept its place for ever
+//! (theme OverLimit), that every second sign of life waited for the one after it, so that a peer at its mark was taken
+//! for dead (`cases/stopped.txt`), and that a publisher with `nodrop` dropped a message for its later subscribers where
+//! the first used the budget up (`cases/nodrop-at-budget.txt`).
 
 mod support;
 

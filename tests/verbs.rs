@@ -1,4 +1,5 @@
-//! The verbs of the kinds side by side: whoever sends or receives has every form of it, and each says when its socket is closed.
+//! The verbs of the kinds side by side: whoever sends or receives has every form of it, and each says when its socket
+//! is closed.
 
 #[macro_use]
 mod common;

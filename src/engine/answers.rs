@@ -1,7 +1,8 @@
 //! Whether whoever waits for an answer should look for it a moment before it sleeps.
 //!
-//! A sleep and the wake after it take longer than a peer that is awake needs to answer, and cost both sides more of a processor. So
-//! where answers have lately come quickly they are looked for, and where that was in vain it is not done again for a while.
+//! A sleep and the wake after it take longer than a peer that is awake needs to answer, and cost both sides more of a
+//! processor. So where answers have lately come quickly they are looked for, and where that was in vain it is not done
+//! again for a while.
 
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ impl Answers {
     const LOOK: Duration = Duration::from_micros(50);
     /// An answer that took longer, with the sleep and the wake of both sides, is not near.
     const NEAR: Duration = Duration::from_micros(150);
-    /// For so many waits the looking pauses when it was in vain, and for twice as many with each further failure, so many times.
+    /// For so many waits the looking pauses when it was in vain, and for twice as many with each further failure, so
+    /// many times.
     const PAUSE: u32 = 8;
     const DOUBLINGS: u32 = 5;
 

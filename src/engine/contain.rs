@@ -1,5 +1,5 @@
-//! Keeps a panic within the socket it belongs to: an engine thread serves others too, and a thread that died would leave all of
-//! them in silence.
+//! Keeps a panic within the socket it belongs to: an engine thread serves others too, and a thread that died would
+//! leave all of them in silence.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,7 +8,8 @@ use std::sync::Arc;
 /// Runs code of which some may be a transport's of somebody else.
 ///
 /// # Errors
-/// What it panicked with. Whatever it was changing is not to be used any more: that is why nothing here asks for unwind safety.
+/// What it panicked with. Whatever it was changing is not to be used any more: that is why nothing here asks for unwind
+/// safety.
 pub(crate) fn contain<T>(work: impl FnOnce() -> T) -> Result<T, Arc<str>> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| text(&*panic))
 }

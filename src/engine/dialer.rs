@@ -67,9 +67,9 @@ impl Dialer {
         }
     }
 
-    /// Whether its connections may take another way than those of another endpoint of the same name, and so find somebody where those
-    /// never will. Linux routes by the type of service too. A source address is part of the name, and no other option has a say in where a
-    /// connection goes.
+    /// Whether its connections may take another way than those of another endpoint of the same name, and so find
+    /// somebody where those never will. Linux routes by the type of service too. A source address is part of the name,
+    /// and no other option has a say in where a connection goes.
     pub(crate) fn takes_another_way(&self, other: &Dialer) -> bool {
         let (link, other) = (&self.settings.link, &other.settings.link);
         link.bind_to_device != other.bind_to_device
@@ -90,8 +90,8 @@ impl Dialer {
         })
     }
 
-    /// How long to wait before a connection that we ended ourselves is replaced; `None` when it is not to be. Its peer was not lost, so
-    /// nobody else comes back at this moment, and it counts as no failure.
+    /// How long to wait before a connection that we ended ourselves is replaced; `None` when it is not to be. Its peer
+    /// was not lost, so nobody else comes back at this moment, and it counts as no failure.
     pub(crate) fn replacement(&self) -> Option<Duration> {
         Some(self.settings.reconnect_interval?.clamp(FLOOR, CEILING))
     }
@@ -129,10 +129,11 @@ impl Round {
 /// The wait before a round, between the interval and the longest; `share` is from 0 to below 1.
 ///
 /// Waits are drawn from 4 to 10 intervals, so that peers that come back after a second are found within a second, all
-/// connections of a process among them. The first wait after a loss is an interval and the *rest* of such a wait, as seen by
-/// somebody who looks in at any time. So clients that lost their server at the same moment are as scattered from the first wait on
-/// as if they had tried for ever: with the default interval less than 15 % of them come within 100 ms, however long the outage
-/// lasts. Only after an outage that long that [`STEADY`] waits have passed the span doubles with each failure.
+/// connections of a process among them. The first wait after a loss is an interval and the *rest* of such a wait, as
+/// seen by somebody who looks in at any time. So clients that lost their server at the same moment are as scattered
+/// from the first wait on as if they had tried for ever: with the default interval less than 15 % of them come within
+/// 100 ms, however long the outage lasts. Only after an outage that long that [`STEADY`] waits have passed the span
+/// doubles with each failure.
 fn wait(interval: Duration, longest: Duration, round: Round, share: f64) -> Duration {
     let doublings = match round {
         Round::Soon => return interval,
@@ -144,7 +145,8 @@ fn wait(interval: Duration, longest: Duration, round: Round, share: f64) -> Dura
     if round != Round::Scatter {
         return low + (high - low).mul_f64(share);
     }
-    // The rest of a wait W that began at a random time has the density P(W > x) / E(W): even up to `low`, then falling to 0.
+    // The rest of a wait W that began at a random time has the density P(W > x) / E(W): even up to `low`, then falling
+    // to 0.
     let (low, high) = (low.as_secs_f64(), high.as_secs_f64());
     let mean = (low + high) / 2.0;
     let rest =

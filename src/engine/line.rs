@@ -1,14 +1,16 @@
 //! Uses of one endpoint in a row: who waits for whom, and which token they announce.
 //!
-//! Endpoints of one name and token connect one after the other, so that their peer reads what each has sent before what the next one sends,
-//! and never sees two connections with one token. When one of them has its turn is the reactor's affair.
+//! Endpoints of one name and token connect one after the other, so that their peer reads what each has sent before what
+//! the next one sends, and never sees two connections with one token. When one of them has its turn is the reactor's
+//! affair.
 
 use super::reactor::Lingering;
 use crate::protocol::Token;
 use crate::slab::{Key, Slab};
 use std::collections::HashMap;
 
-/// The lines of a reactor. Each of its dialers has a place in one, most of them alone. No step takes longer in a longer line.
+/// The lines of a reactor. Each of its dialers has a place in one, most of them alone. No step takes longer in a longer
+/// line.
 pub(crate) struct Lines {
     lines: Slab<Line>,
     places: HashMap<Key, Place>,
@@ -23,8 +25,8 @@ struct Line {
     first: Key,
     /// The one that the application has.
     last: Key,
-    /// How long the second one waits. Not limited as long as nobody is at the address of the first: to begin then would change the order
-    /// and deliver nothing sooner.
+    /// How long the second one waits. Not limited as long as nobody is at the address of the first: to begin then would
+    /// change the order and deliver nothing sooner.
     patience: Option<Lingering>,
 }
 
@@ -85,8 +87,8 @@ impl Lines {
         next
     }
 
-    /// The second one of a dialer's line begins beside the first: so both are there at a time, and have a token each. The first one keeps
-    /// its own, in a line of its own; all others get another one in its place.
+    /// The second one of a dialer's line begins beside the first: so both are there at a time, and have a token each.
+    /// The first one keeps its own, in a line of its own; all others get another one in its place.
     pub(crate) fn part_from_first(&mut self, dialer: Key, another: impl FnOnce(Token) -> Token) {
         let Some(key) = self.places.get(&dialer).map(|place| place.line) else { return };
         let Some((first, token)) = self.lines.get(key).map(|line| (line.first, line.token)) else { return };

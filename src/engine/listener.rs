@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use wiremesh_transports::Listener;
 
-/// A listener that whoever unbinds or closes can close at once, also while a driver sits in the seat: the address is free when the
-/// call returns.
+/// A listener that whoever unbinds or closes can close at once, also while a driver sits in the seat: the address is
+/// free when the call returns.
 pub(crate) struct SharedListener(Mutex<Option<Box<dyn Listener>>>);
 
 impl SharedListener {
@@ -23,8 +23,9 @@ impl SharedListener {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).as_deref().map(work)
     }
 
-    /// Closes it, unless that has happened. Whoever does not drive has no registry: the descriptor leaves the poll by being closed
-    /// then. A copy of it that a forked child holds stays registered, under a token that finds no binding any more.
+    /// Closes it, unless that has happened. Whoever does not drive has no registry: the descriptor leaves the poll by
+    /// being closed then. A copy of it that a forked child holds stays registered, under a token that finds no binding
+    /// any more.
     pub(crate) fn close(&self, registry: Option<&mio::Registry>) {
         let listener = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(listener) = listener {
@@ -64,8 +65,8 @@ impl Binding {
     pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
     const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-    /// So long a handshake may last before its connection is evicted. Where newcomers evicted those before them at once, a crowd of peers that
-    /// come again and again would let none of its own be done.
+    /// So long a handshake may last before its connection is evicted. Where newcomers evicted those before them at
+    /// once, a crowd of peers that come again and again would let none of its own be done.
     const SAFE: Duration = Duration::from_millis(50);
     /// How long it waits for a handshake to be done.
     const LOOK: Duration = Duration::from_millis(1);

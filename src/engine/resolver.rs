@@ -1,8 +1,9 @@
-//! Looks names up off the engine thread: a name server that does not answer must keep no socket waiting, nor another name.
+//! Looks names up off the engine thread: a name server that does not answer must keep no socket waiting, nor another
+//! name.
 //!
-//! A look-up blocks its thread for as long as a server takes, and nothing can end it. So each name has a thread of its own, however many
-//! sockets ask for it. Threads are bounded, and part of them is kept from names whose last look-up was slow: those that are dead and
-//! asked for again and again never take the threads of names that are quick, or new.
+//! A look-up blocks its thread for as long as a server takes, and nothing can end it. So each name has a thread of its
+//! own, however many sockets ask for it. Threads are bounded, and part of them is kept from names whose last look-up
+//! was slow: those that are dead and asked for again and again never take the threads of names that are quick, or new.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
@@ -69,8 +70,8 @@ impl Default for Resolver {
 }
 
 impl Resolver {
-    /// Looks a name up on a helper thread and hands the answer to `answer` there. If the name is being looked up, that answer is taken. If no
-    /// thread can be had, the answer is that, here and at once.
+    /// Looks a name up on a helper thread and hands the answer to `answer` there. If the name is being looked up, that
+    /// answer is taken. If no thread can be had, the answer is that, here and at once.
     pub(crate) fn submit(
         &self,
         name: Name,

@@ -1,4 +1,5 @@
-//! Descriptors run short while closed sockets still hold some: whoever needs one waits a moment for those that come back.
+//! Descriptors run short while closed sockets still hold some: whoever needs one waits a moment for those that come
+//! back.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -51,7 +52,8 @@ impl Returns {
         self.lock().promised > 0
     }
 
-    /// Waits until something has come back since the count was `seen`. `false` if the time is over, or nothing is to come.
+    /// Waits until something has come back since the count was `seen`. `false` if the time is over, or nothing is to
+    /// come.
     pub(crate) fn await_one(&self, seen: u64, until: Instant) -> bool {
         let mut state = self.lock();
         loop {

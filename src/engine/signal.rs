@@ -1,8 +1,9 @@
 //! The hand-over word between whoever drives a reactor and whoever has work for it. It is what keeps a wake from being
 //! lost, so it stands alone; its tests are models of every interleaving, in `tests/model/loom.rs`.
 //!
-//! Rules: work is published first (a command list, a dirty list), then [`ring`](Signal::ring) is called. A driver looks at
-//! the lists after each [`start`](Signal::start) and goes to sleep, or leaves, only if [`rest`](Signal::rest) agrees.
+//! Rules: work is published first (a command list, a dirty list), then [`ring`](Signal::ring) is called. A driver looks
+//! at the lists after each [`start`](Signal::start) and goes to sleep, or leaves, only if [`rest`](Signal::rest)
+//! agrees.
 
 use super::sync::{AtomicU32, Ordering};
 
@@ -27,8 +28,8 @@ impl Signal {
     /// Says that there is work; whether the caller has to wake a sleeping driver (or, if there is none, the engine).
     #[must_use = "a true answer obliges the caller to wake somebody"]
     pub(crate) fn ring(&self) -> bool {
-        // SeqCst orders the caller's publication before the driver's look: both sides read-modify-write this one word, so
-        // either the driver's `rest` sees WORK or this sees that the driver sleeps.
+        // SeqCst orders the caller's publication before the driver's look: both sides read-modify-write this one word,
+        // so either the driver's `rest` sees WORK or this sees that the driver sleeps.
         self.0.fetch_or(WORK, Ordering::SeqCst) & (WORK | AWAKE) == 0
     }
 
@@ -72,8 +73,8 @@ impl Signal {
     /// Whoever unlocked the reactor asks this after unlocking; whether the engine missed it meanwhile.
     #[must_use = "a true answer obliges the caller to wake the engine"]
     pub(crate) fn missed(&self) -> bool {
-        // Not a load, though mostly there is nothing to take: only this write, after the unlock, and that of `miss`, before
-        // the second try, have an order that both sides see. Whichever comes second finds the other's work done.
+        // Not a load, though mostly there is nothing to take: only this write, after the unlock, and that of `miss`,
+        // before the second try, have an order that both sides see. Whichever comes second finds the other's work done.
         self.0.fetch_and(!MISSED, Ordering::SeqCst) & MISSED != 0
     }
 }

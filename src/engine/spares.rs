@@ -1,7 +1,9 @@
-//! Memory that threads keep from one read to the next: the buffer they read into, and those of the large bodies they read last. What has
-//! not been used for a second is freed by an engine thread, as the thread that kept it may never come back.
+//! Memory that threads keep from one read to the next: the buffer they read into, and those of the large bodies they
+//! read last. What has not been used for a second is freed by an engine thread, as the thread that kept it may never
+//! come back.
 //!
-//! No lock is waited for here, so that a process that was forked at any moment does not either: whoever finds one taken does without.
+//! No lock is waited for here, so that a process that was forked at any moment does not either: whoever finds one taken
+//! does without.
 
 use bytes::{Bytes, BytesMut};
 use std::cell::Cell;
@@ -98,7 +100,8 @@ impl Shelf {
     }
 }
 
-/// Does something with this thread's shelf, unless an engine thread looks at it at this moment, or the thread is about to end.
+/// Does something with this thread's shelf, unless an engine thread looks at it at this moment, or the thread is about
+/// to end.
 #[inline]
 fn with_own<T>(act: impl FnOnce(&mut Shelf) -> T) -> Option<T> {
     OWN.try_with(|own| {

@@ -1,5 +1,5 @@
-//! Peers that close the connection after our greeting without having sent an octet. Port scans and health checks do that once. A peer
-//! that does it twice in a row probably speaks only ZMTP 1.0 or 2.0, and the event says so.
+//! Peers that close the connection after our greeting without having sent an octet. Port scans and health checks do
+//! that once. A peer that does it twice in a row probably speaks only ZMTP 1.0 or 2.0, and the event says so.
 
 /// How often in a row the same host closed a connection of one endpoint without having sent an octet.
 #[derive(Default)]

@@ -28,7 +28,8 @@ impl Interest {
     }
 }
 
-/// How many threads drive, or are about to, for each interest: whoever publishes something wakes a driver only if it waits for that.
+/// How many threads drive, or are about to, for each interest: whoever publishes something wakes a driver only if it
+/// waits for that.
 #[derive(Default)]
 pub(crate) struct Drivers {
     message: AtomicUsize,

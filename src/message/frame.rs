@@ -9,8 +9,8 @@ use std::ops::Deref;
 
 pub(crate) use super::storage::INLINE;
 
-/// A received body up to this size is copied, so that keeping it does not keep the read buffer it came in. The largest for which a copy
-/// costs a receiver no more than sharing: at 512 octets it takes 2 to 8 % more of its processor.
+/// A received body up to this size is copied, so that keeping it does not keep the read buffer it came in. The largest
+/// for which a copy costs a receiver no more than sharing: at 512 octets it takes 2 to 8 % more of its processor.
 pub(crate) const COPIED: usize = 256;
 
 /// One frame: a run of bytes, cheap to clone whatever its size.
@@ -48,8 +48,8 @@ impl Frame {
         self.0.into_bytes()
     }
 
-    /// The frame with memory of its own for exactly its body, which is copied if it was shared: for frames that are kept, as said under
-    /// [`Message::detach`](crate::Message::detach).
+    /// The frame with memory of its own for exactly its body, which is copied if it was shared: for frames that are
+    /// kept, as said under [`Message::detach`](crate::Message::detach).
     #[must_use = "the frame it was called on is gone"]
     pub fn detach(mut self) -> Frame {
         self.detach_in_place();

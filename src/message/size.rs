@@ -40,7 +40,8 @@ impl Size {
         self.octets <= limit.octets && (self.frames == 1 || self.frames <= limit.frames)
     }
 
-    /// Returns true if no message within so many octets of wire form exceeds this limit: a frame takes two of them at least.
+    /// Returns true if no message within so many octets of wire form exceeds this limit: a frame takes two of them at
+    /// least.
     pub(crate) fn admits_all_of(self, wire: usize) -> bool {
         wire <= self.octets && wire / 2 <= self.frames
     }
@@ -54,7 +55,8 @@ impl Size {
         }
     }
 
-    /// Why nobody accepts a message: its size as each would get it, and the limit each has. `None` if somebody does, or nobody is there.
+    /// Why nobody accepts a message: its size as each would get it, and the limit each has. `None` if somebody does, or
+    /// nobody is there.
     #[cold]
     pub(crate) fn refused_by_all(sizes_and_limits: impl Iterator<Item = (Size, Size)>) -> Option<SendFailure> {
         let (mut by_octets, mut by_frames) = (None, None);

@@ -1,8 +1,9 @@
 //! Where the octets of a frame are: up to 64 in the value itself, else shared; or, in a message, several frames.
 //!
-//! A message is moved a few times between the socket and the caller's variable. An enum with a tag in front is moved octet by
-//! octet from behind its tag on, so the processor has to wait for every store before it can load again: measured, over a
-//! third of what a small receive costs. Here the octets come first and the tag last, all at whole words.
+//! A message is moved a few times between the socket and the caller's variable. An enum with a tag in front is moved
+//! octet by octet from behind its tag on, so the processor has to wait for every store before it can load again:
+//! measured, over a third of what a small receive costs. Here the octets come first and the tag last, all at whole
+//! words.
 #![expect(unsafe_code, reason = "the three forms share their room, as in an enum, but with the tag behind")]
 
 use super::Frame;

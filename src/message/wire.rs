@@ -1,5 +1,5 @@
-//! How one frame is written in ZMTP 2.0 and 3.x (RFC 23 and 37): flags octet, size, body. Shared by the queue, which keeps
-//! messages in this form, and by the protocol, which checks it. Nothing here allocates or trusts a length.
+//! How one frame is written in ZMTP 2.0 and 3.x (RFC 23 and 37): flags octet, size, body. Shared by the queue, which
+//! keeps messages in this form, and by the protocol, which checks it. Nothing here allocates or trusts a length.
 
 /// Another frame of the same message follows.
 pub(crate) const MORE: u8 = 0x01;
@@ -50,8 +50,8 @@ impl Header {
     }
 }
 
-/// The header of a frame with `body` octets, and how many octets of the array it takes. `flags` carries MORE or COMMAND;
-/// LONG is set here, exactly when the body exceeds 255 octets.
+/// The header of a frame with `body` octets, and how many octets of the array it takes. `flags` carries MORE or
+/// COMMAND; LONG is set here, exactly when the body exceeds 255 octets.
 #[inline(always)]
 pub(crate) fn header(flags: u8, body: usize) -> ([u8; MAX_HEADER], usize) {
     let mut octets = [0; MAX_HEADER];

@@ -67,8 +67,8 @@ impl Routes {
         generated.or_else(|| self.chosen.get(id)).copied()
     }
 
-    /// Returns true if a peer has that id and did not choose it. Such an id is not handed over: generated ids count up, so that a peer could take
-    /// one after the other.
+    /// Returns true if a peer has that id and did not choose it. Such an id is not handed over: generated ids count up,
+    /// so that a peer could take one after the other.
     pub(crate) fn is_generated(&self, id: &[u8]) -> bool {
         number(id).is_some_and(|number| self.generated.contains_key(&number))
     }

@@ -1,5 +1,5 @@
-//! What our ends tell each other beyond the RFC: one property of READY, `X-Wiremesh`. Peers that do not know it ignore it, as the
-//! RFC asks; peers that do not send it are treated by the RFC alone.
+//! What our ends tell each other beyond the RFC: one property of READY, `X-Wiremesh`. Peers that do not know it ignore
+//! it, as the RFC asks; peers that do not send it are treated by the RFC alone.
 //!
 //! | octets | |
 //! |---|---|
@@ -28,8 +28,8 @@ pub struct Announcement {
     pub life_signs: bool,
 }
 
-/// Names a socket and one of its endpoints: an end that connects again announces the same. It is no secret between the two ends and
-/// no proof of anything, but nobody else's business: `Debug` does not show it.
+/// Names a socket and one of its endpoints: an end that connects again announces the same. It is no secret between the
+/// two ends and no proof of anything, but nobody else's business: `Debug` does not show it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Token(pub [u8; 16]);
 

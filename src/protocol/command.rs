@@ -107,8 +107,9 @@ pub fn cancel_command(topic: &[u8]) -> Bytes {
     frame(wire::COMMAND, &[b"\x06CANCEL", topic])
 }
 
-/// The frame that subscribes to `topic` (or cancels it) at a peer that speaks ZMTP 3.`minor`: a command from 3.1 on, a message of
-/// one octet and the topic before that. Topics too long for a command travel as messages too, which every publisher accepts.
+/// The frame that subscribes to `topic` (or cancels it) at a peer that speaks ZMTP 3.`minor`: a command from 3.1 on, a
+/// message of one octet and the topic before that. Topics too long for a command travel as messages too, which every
+/// publisher accepts.
 pub fn subscription(minor: u8, subscribe: bool, topic: &[u8]) -> Bytes {
     match (told_in_message(minor, topic), subscribe) {
         (None, true) => subscribe_command(topic),
@@ -117,8 +118,8 @@ pub fn subscription(minor: u8, subscribe: bool, topic: &[u8]) -> Bytes {
     }
 }
 
-/// The octets of the message that tells a peer which speaks ZMTP 3.`minor` of a topic, and that counts against its limit on messages;
-/// `None` if a command does.
+/// The octets of the message that tells a peer which speaks ZMTP 3.`minor` of a topic, and that counts against its
+/// limit on messages; `None` if a command does.
 pub fn told_in_message(minor: u8, topic: &[u8]) -> Option<usize> {
     (minor < 1 || topic.len() > MAX_TOPIC).then_some(1 + topic.len())
 }
@@ -140,8 +141,8 @@ fn frame(flags: u8, parts: &[&[u8]]) -> Bytes {
 /// A PING's context has at most this many octets (RFC 37).
 const MAX_CONTEXT: usize = 16;
 
-/// The longest topic that is sent, and taken, inside a command. A command has to be whole before it can be understood, so this is
-/// memory any peer can make us hold.
+/// The longest topic that is sent, and taken, inside a command. A command has to be whole before it can be understood,
+/// so this is memory any peer can make us hold.
 pub const MAX_TOPIC: usize = 1 << 20;
 
 /// The longest command body taken after the handshake: SUBSCRIBE with the longest topic.

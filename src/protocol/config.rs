@@ -28,8 +28,8 @@ pub struct Config {
     pub max_frames: u32,
     /// How long the peer may take from the first moment to its READY; `None` waits for ever.
     pub handshake_timeout: Option<Duration>,
-    /// How many octets a peer may send before it is ready, greeting included. No budget counts them: with the limits on half-open
-    /// connections and on their time, this is what strangers can make us hold.
+    /// How many octets a peer may send before it is ready, greeting included. No budget counts them: with the limits on
+    /// half-open connections and on their time, this is what strangers can make us hold.
     pub max_handshake: usize,
     /// Whether and how to find out that a silent peer is gone.
     pub heartbeat: Option<Heartbeat>,
@@ -55,8 +55,8 @@ impl Config {
         }
     }
 
-    /// Checks that identity and properties can be announced. Whatever could not is left out of READY, so a caller that wants to
-    /// hear about it asks here first.
+    /// Checks that identity and properties can be announced. Whatever could not is left out of READY, so a caller that
+    /// wants to hear about it asks here first.
     ///
     /// # Errors
     /// The first rule of RFC 37 that is broken.
@@ -73,6 +73,7 @@ pub struct Heartbeat {
     pub interval: Duration,
     /// How long a peer may stay silent after a PING; zero waits for ever.
     pub timeout: Duration,
-    /// How long the peer should wait for us after a PING, told to it in tenths of a second, at most 6,553.5 s; zero tells it nothing.
+    /// How long the peer should wait for us after a PING, told to it in tenths of a second, at most 6,553.5 s; zero
+    /// tells it nothing.
     pub ttl: Duration,
 }

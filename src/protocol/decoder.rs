@@ -1,11 +1,11 @@
-//! Finds whole messages in what was read. This is the hot path of receiving: one pass over frame headers, no copy, no allocation
-//! per message.
+//! Finds whole messages in what was read. This is the hot path of receiving: one pass over frame headers, no copy, no
+//! allocation per message.
 //!
-//! Whole messages leave as they came, many at a time, in wire form. The start of a message that is not all there stays in the read
-//! buffer and is not looked at again. Three things break that rule and make the message be put together in an `Assembly`: a large
-//! body that is still on its way, which is read into a buffer of its own; a command between two frames of a message; and a start
-//! that is long, whose frames are put by in pieces, because one buffer that grows with them would be moved again and again and leave
-//! a hole in the heap each time.
+//! Whole messages leave as they came, many at a time, in wire form. The start of a message that is not all there stays
+//! in the read buffer and is not looked at again. Three things break that rule and make the message be put together in
+//! an `Assembly`: a large body that is still on its way, which is read into a buffer of its own; a command between two
+//! frames of a message; and a start that is long, whose frames are put by in pieces, because one buffer that grows with
+//! them would be moved again and again and leave a hole in the heap each time.
 //!
 //! A length is compared with the limits before anything is reserved for it.
 
@@ -24,7 +24,8 @@ pub struct Decoder {
     max_message: u64,
     max_frames: u32,
     large_body: usize,
-    /// Where in the read buffer the next frame header starts. Frames before it are known and belong to the unfinished message.
+    /// Where in the read buffer the next frame header starts. Frames before it are known and belong to the unfinished
+    /// message.
     scanned: usize,
     /// Frames of the unfinished message so far, and octets in their bodies.
     frames: u32,
@@ -51,7 +52,8 @@ pub enum Decoded {
 /// An unfinished message that cannot stay in the read buffer.
 #[derive(Debug, Default)]
 struct Assembly {
-    /// Its wire form so far. Every large body is a piece; the pieces between hold whole frames and large bodies' headers.
+    /// Its wire form so far. Every large body is a piece; the pieces between hold whole frames and large bodies'
+    /// headers.
     pieces: SmallVec<[Bytes; 4]>,
     /// What follows the pieces, copied because it was short or cut by a command.
     tail: BytesMut,
@@ -98,8 +100,8 @@ impl Decoder {
         }
     }
 
-    /// Takes the next messages or command off the front of `input`. After `None` it must be called again with the same octets at the
-    /// front of `input` and more behind them, or with more of the large body in [`Decoder::body`].
+    /// Takes the next messages or command off the front of `input`. After `None` it must be called again with the same
+    /// octets at the front of `input` and more behind them, or with more of the large body in [`Decoder::body`].
     ///
     /// # Errors
     /// The stream breaks the framing or a limit. The decoder must not be used any more then.
@@ -141,8 +143,8 @@ impl Decoder {
         }
     }
 
-    /// The large body on its way, with room for at least one octet, and how many octets of it are missing. `None` if there is none,
-    /// or no memory for it, which the next [`Decoder::decode`] will say.
+    /// The large body on its way, with room for at least one octet, and how many octets of it are missing. `None` if
+    /// there is none, or no memory for it, which the next [`Decoder::decode`] will say.
     pub fn body(&mut self) -> Option<(&mut BytesMut, usize)> {
         let body = self.assembly.as_mut()?.body.as_mut()?;
         body.make_room().ok()?;
@@ -161,8 +163,8 @@ impl Decoder {
         assembly.octets + assembly.body.as_ref().map_or(0, |body| body.buffer.len())
     }
 
-    /// Runs over complete frames from where the last scan ended. Returns where the last whole message ends, how many messages there
-    /// are (one at most while a message is being assembled) and why it went no further.
+    /// Runs over complete frames from where the last scan ended. Returns where the last whole message ends, how many
+    /// messages there are (one at most while a message is being assembled) and why it went no further.
     fn scan(&mut self, input: &BytesMut) -> (usize, u32, Stop) {
         let alone = self.assembly.is_some();
         let (mut at, mut frames, mut octets) = (self.scanned, self.frames, self.octets);
@@ -199,8 +201,8 @@ impl Decoder {
             if alone {
                 break Stop::Enough;
             }
-            // Streams are mostly runs of one size. Comparing with the header just checked, instead of adding up the next one, lets
-            // the processor run ahead of its loads: 2.8 ns a frame of 8 octets became 0.7.
+            // Streams are mostly runs of one size. Comparing with the header just checked, instead of adding up the
+            // next one, lets the processor run ahead of its loads: 2.8 ns a frame of 8 octets became 0.7.
             if single {
                 while count < u32::MAX {
                     match input.get(at..).and_then(|next| next.get(..step)) {
@@ -290,8 +292,8 @@ impl Assembly {
         Ok(true)
     }
 
-    /// Adds frames, or the header of a large body, in wire form. What fills much of a read buffer keeps it; less is copied, so that
-    /// no piece holds much more memory than it has octets.
+    /// Adds frames, or the header of a large body, in wire form. What fills much of a read buffer keeps it; less is
+    /// copied, so that no piece holds much more memory than it has octets.
     fn append(&mut self, wire: BytesMut) {
         self.octets += wire.len();
         if wire.len() >= KEPT_PIECE {
@@ -314,8 +316,8 @@ impl Assembly {
 }
 
 impl Body {
-    /// Makes room for at least one missing octet, if one is missing. What is reserved is in proportion to what has arrived, and never
-    /// more than the length announced.
+    /// Makes room for at least one missing octet, if one is missing. What is reserved is in proportion to what has
+    /// arrived, and never more than the length announced.
     fn make_room(&mut self) -> Result<(), ProtocolError> {
         let held = self.buffer.len();
         if held < self.buffer.capacity() || held >= self.length {
@@ -323,7 +325,8 @@ impl Body {
         }
         let start = held.saturating_mul(16).clamp(FIRST_ROOM, SECOND_ROOM);
         let target = held.saturating_mul(2).max(start).min(self.length);
-        // By way of a vector, because it can grow by exactly this much, in place where the allocator can, and may fail to.
+        // By way of a vector, because it can grow by exactly this much, in place where the allocator can, and may fail
+        // to.
         let mut grown = Vec::from(std::mem::take(&mut self.buffer));
         let outcome = grown.try_reserve_exact(target - held);
         self.buffer = BytesMut::from(Bytes::from(grown));
@@ -331,10 +334,12 @@ impl Body {
     }
 }
 
-/// A large body gets this much at first, however much it announces: a thousand liars cost 64 MiB at worst, not their claims.
+/// A large body gets this much at first, however much it announces: a thousand liars cost 64 MiB at worst, not their
+/// claims.
 const FIRST_ROOM: usize = 64 * 1024;
 
-/// And this much when that is full; from there it doubles. So a body of up to a mebibyte is moved once, and little of it.
+/// And this much when that is full; from there it doubles. So a body of up to a mebibyte is moved once, and little of
+/// it.
 const SECOND_ROOM: usize = 1 << 20;
 
 /// When the frames of an unfinished message have this many octets they leave the read buffer.
@@ -441,7 +446,8 @@ mod tests {
         }
     }
 
-    /// Lengths at which arithmetic goes wrong, in both header forms, cut everywhere (reliability: CVE-2019-6250 and its kin).
+    /// Lengths at which arithmetic goes wrong, in both header forms, cut everywhere (reliability: CVE-2019-6250 and its
+    /// kin).
     #[test]
     fn lengths_at_the_edges_are_compared_before_they_are_believed() {
         let mut lengths = vec![

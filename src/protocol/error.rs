@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::metadata::MetadataError;
 use crate::kind::SocketKind;
 
-/// Why a connection cannot go on. Unless a variant says otherwise the peer, or whatever it is that connected, is to blame.
+/// Why a connection cannot go on. Unless a variant says otherwise the peer, or whatever it is that connected, is to
+/// blame.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProtocolError {
@@ -64,9 +65,9 @@ pub enum ProtocolError {
         /// The kind the peer announced.
         theirs: String,
     },
-    /// The peer refused us with an ERROR command. Trying again will not help before somebody changes something, unless the reason begins with
-    /// `try again: `, as that of our own ends does where it passes: a second peer of a PAIR, a routing id that is in use, or another kind of socket
-    /// that may be bound there later.
+    /// The peer refused us with an ERROR command. Trying again will not help before somebody changes something, unless
+    /// the reason begins with `try again: `, as that of our own ends does where it passes: a second peer of a PAIR, a
+    /// routing id that is in use, or another kind of socket that may be bound there later.
     #[error("the peer refused the connection{}", refusal(.reason))]
     Refused {
         /// What it gave as its reason, at most 255 octets.
@@ -113,8 +114,8 @@ pub enum ProtocolError {
     /// The stream ended before the peer was ready.
     #[error("the connection ended within the handshake")]
     HandshakeCut,
-    /// The peer took our greeting and closed the stream without having sent an octet. Peers that speak only ZMTP 1.0 or 2.0 do that,
-    /// each time.
+    /// The peer took our greeting and closed the stream without having sent an octet. Peers that speak only ZMTP 1.0 or
+    /// 2.0 do that, each time.
     #[error("the peer closed the connection without a word after our greeting{}", unheard(*.times))]
     ClosedUnheard {
         /// How often in a row that has happened at this endpoint.

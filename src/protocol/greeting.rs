@@ -1,15 +1,15 @@
 //! The greeting of ZMTP 3.x (RFC 37): 64 octets each way, before anything else.
 //!
-//! We send ours at once and whole. That gives up speaking to ZMTP 1.0 and 2.0 peers, which would need the first ten octets to
-//! look like one of their frames and the rest to wait.
+//! We send ours at once and whole. That gives up speaking to ZMTP 1.0 and 2.0 peers, which would need the first ten
+//! octets to look like one of their frames and the rest to wait.
 
 use super::error::ProtocolError;
 
 /// How many octets a greeting has.
 pub const SIZE: usize = 64;
 
-/// What a peer's greeting says that matters to us. Padding, filler and the as-server octet are ignored: libzmq fills the first
-/// with a length and never sets the last.
+/// What a peer's greeting says that matters to us. Padding, filler and the as-server octet are ignored: libzmq fills
+/// the first with a length and never sets the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Greeting {
     /// The minor version both sides speak: 0 with a 3.0 peer, else 1.

@@ -1,6 +1,7 @@
-//! The properties inside READY (RFC 37): name, value, name, value. Written strictly, and read so that a property that breaks a rule costs
-//! itself and not the connection. What a peer is and how it is addressed is never doubtful: `Socket-Type` and `Identity` are checked. (libzmq lets
-//! programs choose ids that begin with a zero octet, as one in 256 random ones does; we read them, and choose none.)
+//! The properties inside READY (RFC 37): name, value, name, value. Written strictly, and read so that a property that
+//! breaks a rule costs itself and not the connection. What a peer is and how it is addressed is never doubtful:
+//! `Socket-Type` and `Identity` are checked. (libzmq lets programs choose ids that begin with a zero octet, as one in
+//! 256 random ones does; we read them, and choose none.)
 
 use super::announcement;
 use bytes::{Buf, BufMut, Bytes};
@@ -30,8 +31,8 @@ pub enum MetadataError {
         /// How many it has or announces.
         octets: u64,
     },
-    /// `Socket-Type` or `Identity` is there twice with different values, or an application announces one of the protocol's own
-    /// properties.
+    /// `Socket-Type` or `Identity` is there twice with different values, or an application announces one of the
+    /// protocol's own properties.
     #[error("the property {0} is there twice")]
     Duplicate(&'static str),
     /// A routing id has more than 255 octets.
@@ -45,8 +46,8 @@ pub enum MetadataError {
     IdentityReserved,
 }
 
-/// Reads the properties, sharing the memory of `data`. Those whose names break the rules are passed over, and of several with one name
-/// the first counts.
+/// Reads the properties, sharing the memory of `data`. Those whose names break the rules are passed over, and of
+/// several with one name the first counts.
 ///
 /// # Errors
 /// The first rule that is broken about where properties begin and end, or about `Socket-Type` and `Identity`.

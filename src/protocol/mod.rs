@@ -1,10 +1,12 @@
-//! ZMTP 3.1 (RFC 37; 3.0 with 3.0 peers, RFC 23) as a pure state machine: octets and time go in, events and octets come out.
+//! ZMTP 3.1 (RFC 37; 3.0 with 3.0 peers, RFC 23) as a pure state machine: octets and time go in, events and octets come
+//! out.
 //!
-//! Nothing in here opens a socket, reads a clock, starts a thread, takes a lock or draws a random number. The engine, the
-//! simulator and the fuzzers drive the same [`Connection`], so the machine that ships is the machine that was tested.
+//! Nothing in here opens a socket, reads a clock, starts a thread, takes a lock or draws a random number. The engine,
+//! the simulator and the fuzzers drive the same [`Connection`], so the machine that ships is the machine that was
+//! tested.
 //!
-//! What is deliberately outside: which peer a message goes to (the patterns), how messages are queued and written (the queue and
-//! the engine), and when to connect again. Versions 1.0 and 2.0 of the protocol are refused.
+//! What is deliberately outside: which peer a message goes to (the patterns), how messages are queued and written (the
+//! queue and the engine), and when to connect again. Versions 1.0 and 2.0 of the protocol are refused.
 //!
 //! | file | holds |
 //! |---|---|

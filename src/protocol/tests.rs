@@ -1,5 +1,5 @@
-//! Whole connections, by example; by property in `tests/properties.rs`. Limits, framing and single commands are tested where they live; long random runs
-//! are in `tests/simulation.rs`, hostile octets in `tests/mutator.rs`.
+//! Whole connections, by example; by property in `tests/properties.rs`. Limits, framing and single commands are tested
+//! where they live; long random runs are in `tests/simulation.rs`, hostile octets in `tests/mutator.rs`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! A frame appended to a buffer with as few instructions as that takes, if it is short: it happens once per message sent.
+//! A frame appended to a buffer with as few instructions as that takes, if it is short: it happens once per message
+//! sent.
 #![expect(unsafe_code, reason = "the octets go where the buffer has room and no octets yet")]
 
 use crate::message::wire;
@@ -11,9 +12,9 @@ pub(super) fn append(buffer: &mut Vec<u8>, flags: u8, body: &[u8]) -> bool {
     if buffer.capacity() - at < size {
         return false;
     }
-    // SAFETY: `at` is within the allocation, and behind it is room for two octets and the body, as was just checked. The body
-    // is another allocation, because the buffer is borrowed for writing. Both octets and the whole body are written
-    // before the length says so.
+    // SAFETY: `at` is within the allocation, and behind it is room for two octets and the body, as was just checked.
+    // The body is another allocation, because the buffer is borrowed for writing. Both octets and the whole body are
+    // written before the length says so.
     unsafe {
         let place = buffer.as_mut_ptr().add(at);
         place.cast::<[u8; wire::SHORT_HEADER]>().write([flags, short]);
@@ -34,8 +35,8 @@ fn append_long(buffer: &mut Vec<u8>, flags: u8, body: &[u8]) -> bool {
     room
 }
 
-/// Copies a body of at most 255 octets to `place`: two copies of a fixed size which overlap as far as they must, instead of a call that finds out
-/// the size again.
+/// Copies a body of at most 255 octets to `place`: two copies of a fixed size which overlap as far as they must,
+/// instead of a call that finds out the size again.
 ///
 /// # Safety
 /// `place` is valid for writes of as many octets as `body` has, and does not overlap it.

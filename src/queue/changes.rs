@@ -1,8 +1,8 @@
 //! Changes of subscriptions that wait to be sent upstream, with no message among them.
 //!
-//! A subscription that was not sent yet and its cancellation take each other out. So a topic that is subscribed to and cancelled again
-//! and again costs nothing while the publisher does not read. The reverse pair stays, because a publisher that keeps last values answers
-//! a new subscription with one.
+//! A subscription that was not sent yet and its cancellation take each other out. So a topic that is subscribed to and
+//! cancelled again and again costs nothing while the publisher does not read. The reverse pair stays, because a
+//! publisher that keeps last values answers a new subscription with one.
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -55,8 +55,8 @@ pub(crate) struct Changes {
     /// The octets and number of those that are left.
     bytes: usize,
     left: usize,
-    /// Where the changes of each topic are that begin with an unsent [`First`](ChangeKind::First), by the topic's hash. Made with the
-    /// first cancellation, as most programs only subscribe.
+    /// Where the changes of each topic are that begin with an unsent [`First`](ChangeKind::First), by the topic's hash.
+    /// Made with the first cancellation, as most programs only subscribe.
     unsent: Option<Unsent>,
 }
 
@@ -108,7 +108,8 @@ impl Changes {
         self.list.push(Some(change));
     }
 
-    /// Takes the unsent subscription to a topic out, with all that followed it for this topic; returns whether there is one.
+    /// Takes the unsent subscription to a topic out, with all that followed it for this topic; returns whether there is
+    /// one.
     fn take_back(&mut self, topic: &[u8]) -> bool {
         let unsent = match &mut self.unsent {
             Some(unsent) => unsent,
@@ -151,8 +152,8 @@ impl Changes {
         octets
     }
 
-    /// The fewest changes that leave a publisher with the same subscriptions as those of `runs`, one after the other. A topic that
-    /// was cancelled and subscribed to again stays so.
+    /// The fewest changes that leave a publisher with the same subscriptions as those of `runs`, one after the other. A
+    /// topic that was cancelled and subscribed to again stays so.
     pub(crate) fn condense(runs: impl Iterator<Item = Changes>) -> Changes {
         let all: Vec<Change> = runs.flat_map(|run| run.list).flatten().collect();
         let mut ends: HashMap<&[u8], End> = HashMap::new();
@@ -225,7 +226,8 @@ struct End {
 
 /// So few gaps are not worth closing.
 const FEW: usize = 64;
-/// What a change takes beside its octets: its place in a list that grows by doubling, and what the allocator adds to a text.
+/// What a change takes beside its octets: its place in a list that grows by doubling, and what the allocator adds to a
+/// text.
 const CHANGE: usize = 2 * size_of::<Option<Change>>() + 16;
 /// What is known of where the changes of a topic are.
 const PLACE: usize = 2 * size_of::<(u64, SmallVec<[usize; 2]>)>();

@@ -40,9 +40,9 @@ impl Appender {
         }
         let start = self.len;
         for part in parts {
-            // SAFETY: `self.len + part.len() <= start + total <= PIECE`, the length of the chunk, so the destination lies
-            // inside it. It lies behind `self.len`, where no `Extent` reaches and no one else writes: `self` is the only
-            // appender. A fresh source slice cannot overlap it.
+            // SAFETY: `self.len + part.len() <= start + total <= PIECE`, the length of the chunk, so the destination
+            // lies inside it. It lies behind `self.len`, where no `Extent` reaches and no one else writes: `self` is
+            // the only appender. A fresh source slice cannot overlap it.
             unsafe {
                 let at = self.chunk.bytes.as_ptr().add(self.len).cast::<u8>().cast_mut();
                 std::ptr::copy_nonoverlapping(part.as_ptr(), at, part.len());
@@ -77,9 +77,9 @@ pub(crate) struct Extent {
 
 impl Extent {
     pub(crate) fn as_slice(&self) -> &[u8] {
-        // SAFETY: an extent only ever covers octets that `append` wrote before it was made (`start <= end <= len` there),
-        // and those are never written again while an extent keeps the chunk alive: `renew` goes back to the start only
-        // when no extent is left.
+        // SAFETY: an extent only ever covers octets that `append` wrote before it was made (`start <= end <= len`
+        // there), and those are never written again while an extent keeps the chunk alive: `renew` goes back to the
+        // start only when no extent is left.
         unsafe {
             std::slice::from_raw_parts(self.chunk.bytes.as_ptr().add(self.start).cast::<u8>(), self.end - self.start)
         }

@@ -1,6 +1,7 @@
 //! A peer's credit: whether one more message may be queued for it, and when those who wait are told that there is room.
 //!
-//! What is queued is counted by the caller, under the lock that guards this. Its tests are models, in `tests/model/loom.rs`.
+//! What is queued is counted by the caller, under the lock that guards this. Its tests are models, in
+//! `tests/model/loom.rs`.
 
 /// The limits of a queue, or what is in it; a limit of 0 is none.
 #[derive(Clone, Copy, Default)]
@@ -34,12 +35,14 @@ enum State {
     Open,
     /// It reached its mark, and is full until half of that is free.
     Full,
-    /// So much waits that it is written from memory instead of a cache: who can wait does so until half of that is taken.
+    /// So much waits that it is written from memory instead of a cache: who can wait does so until half of that is
+    /// taken.
     Deep,
 }
 
-/// How many octets wait in a deep queue: more than this does not stay in the second-level cache from the sender to the flusher. A queue of
-/// messages of 256 octets reaches a default mark in messages first, where its sender has to wait anyway.
+/// How many octets wait in a deep queue: more than this does not stay in the second-level cache from the sender to the
+/// flusher. A queue of messages of 256 octets reaches a default mark in messages first, where its sender has to wait
+/// anyway.
 pub(crate) const DEPTH: usize = 4 * 1024 * 1024 + 256 * 1024;
 
 impl Credit {
@@ -74,7 +77,8 @@ impl Credit {
         }
     }
 
-    /// Some were taken; whether those who wait are to be told: freed credit is announced in steps of half the mark, or of half the depth.
+    /// Some were taken; whether those who wait are to be told: freed credit is announced in steps of half the mark, or
+    /// of half the depth.
     ///
     /// `hungry` says that somebody waits. It is used up by a true answer, so whoever finds no room again sets it again.
     pub(crate) fn drain(&mut self, queued: Marks, marks: Marks, hungry: &mut bool) -> bool {

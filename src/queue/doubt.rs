@@ -1,9 +1,10 @@
 //! Doubt whether the peer will ever take the message that its connections were cut in.
 //!
-//! A peer that closes whenever it sees a certain message, because that is too large for it, would be sent it again after each
-//! reconnect, and all behind it would wait for ever. A peer that was restarted looks the same once. So a message is in doubt only
-//! while connections end one after the other by the peer's own doing, each while that message was being written. From the second
-//! such end on it is held back until the connection has lasted a while: then its end tells of the message, not of a busy start.
+//! A peer that closes whenever it sees a certain message, because that is too large for it, would be sent it again
+//! after each reconnect, and all behind it would wait for ever. A peer that was restarted looks the same once. So a
+//! message is in doubt only while connections end one after the other by the peer's own doing, each while that message
+//! was being written. From the second such end on it is held back until the connection has lasted a while: then its end
+//! tells of the message, not of a busy start.
 
 /// How a connection ended, as far as the messages written to it are concerned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! What waits of one peer for the application, and whether its link is read because of it: one owner for both.
 //!
-//! The owner is guarded by the lock under which messages land. Drivers ask the [`ReadGate`] it shares with them before each read,
-//! so there is no second copy of the fact that could miss a change. Its tests are models, in `tests/loom.rs`.
+//! The owner is guarded by the lock under which messages land. Drivers ask the [`ReadGate`] it shares with them before
+//! each read, so there is no second copy of the fact that could miss a change. Its tests are models, in
+//! `tests/loom.rs`.
 
 use super::credit::Marks;
 use super::sync::{Arc, AtomicBool, Ordering};
@@ -43,8 +44,8 @@ impl Intake {
         self.waiting.bytes += bytes;
     }
 
-    /// A driver brought messages from the link. At a mark, or where memory is `short`, the gate closes. It does not open here: what
-    /// one read brings lands in several steps, between which the application may catch up for a moment.
+    /// A driver brought messages from the link. At a mark, or where memory is `short`, the gate closes. It does not
+    /// open here: what one read brings lands in several steps, between which the application may catch up for a moment.
     pub(crate) fn land(&mut self, messages: usize, bytes: usize, marks: Marks, short: bool) {
         self.add(messages, bytes);
         if marks.are_reached_by(self.waiting) || short {
@@ -58,8 +59,8 @@ impl Intake {
         self.waiting.bytes = self.waiting.bytes.saturating_sub(bytes);
     }
 
-    /// Opens the gate once half of each mark is free, if memory is not `short` or nothing waits. Returns true if that opened it: a
-    /// driver must then be told, because the link's readiness is remembered and not announced again.
+    /// Opens the gate once half of each mark is free, if memory is not `short` or nothing waits. Returns true if that
+    /// opened it: a driver must then be told, because the link's readiness is remembered and not announced again.
     #[must_use = "nobody reads the link again unless a driver is told"]
     pub(crate) fn reopen(&mut self, marks: Marks, short: bool) -> bool {
         let Marks { messages, bytes } = self.waiting;

@@ -1,5 +1,5 @@
-//! Numbers that are found by the hash of what they stand for, as a table that never takes long for one of them, however many there are: it
-//! is whole only as long as it is small, and then in many parts, each of which grows by itself.
+//! Numbers that are found by the hash of what they stand for, as a table that never takes long for one of them, however
+//! many there are: it is whole only as long as it is small, and then in many parts, each of which grows by itself.
 
 use std::collections::{BTreeSet, HashMap, hash_map};
 use std::hash::{BuildHasherDefault, Hasher};

@@ -188,8 +188,8 @@ impl Piece {
         self.messages = self.messages.saturating_sub(messages);
     }
 
-    /// The octets as shared bytes, for a reader; short extents are copied so that they do not pin their chunk, and so is what fills little of a
-    /// large buffer.
+    /// The octets as shared bytes, for a reader; short extents are copied so that they do not pin their chunk, and so
+    /// is what fills little of a large buffer.
     pub(crate) fn into_bytes(self) -> Bytes {
         let all = match self.data {
             Data::Owned(bytes) if bytes.capacity() > PIECE / 8 && bytes.len() < bytes.capacity() / 8 => {
@@ -214,7 +214,8 @@ impl Piece {
 
 /// Messages of so many octets together are copied rather than kept apart.
 pub(crate) const FEW: usize = 4 * 1024;
-/// What a run of changes takes as a piece between two others, in a list that grows by doubling, with what the allocator adds to each.
+/// What a run of changes takes as a piece between two others, in a list that grows by doubling, with what the allocator
+/// adds to each.
 const PARTED: usize = 4 * size_of::<Piece>() + 64;
 
 /// Walks whole messages over pieces. The pieces hold well-formed wire form: they were made or checked here.
@@ -233,8 +234,8 @@ impl Walk {
         Walk { piece: 0, offset: 0, ended_here: 0, size: Size { octets: 0, frames: 0 } }
     }
 
-    /// Goes behind the next message or command if it ends at or before octet `limit.1` of piece `limit.0`; says whether it was a
-    /// message, or `None` when it does not end there.
+    /// Goes behind the next message or command if it ends at or before octet `limit.1` of piece `limit.0`; says whether
+    /// it was a message, or `None` when it does not end there.
     pub(crate) fn advance<'a>(
         &mut self,
         piece: impl Fn(usize) -> Option<&'a [u8]>,

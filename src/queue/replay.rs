@@ -1,7 +1,8 @@
-//! A new connection is told of all subscriptions in steps, as they may be very many, in the order of the places in which they are kept.
+//! A new connection is told of all subscriptions in steps, as they may be very many, in the order of the places in
+//! which they are kept.
 //!
-//! What changes between the steps is queued behind all of them, as if they had been one. So a step leaves out what was subscribed to since
-//! the first one, and what is cancelled before its turn is told at once, before its cancellation.
+//! What changes between the steps is queued behind all of them, as if they had been one. So a step leaves out what was
+//! subscribed to since the first one, and what is cancelled before its turn is told at once, before its cancellation.
 
 use super::changes::ChangeKind;
 use std::collections::HashSet;
@@ -77,7 +78,8 @@ impl Replay {
         self.left_out
     }
 
-    /// The subscription at a place changes. Returns true if it was there at the first step and will not be there when its turn comes.
+    /// The subscription at a place changes. Returns true if it was there at the first step and will not be there when
+    /// its turn comes.
     pub(super) fn note(&mut self, place: u32, kind: ChangeKind) -> bool {
         if !(self.next..self.end).contains(&place) {
             return false;
@@ -119,7 +121,8 @@ mod tests {
         }
     }
 
-    /// A subscriber that tells a new peer what it wants, in steps, and an outbox that is given only what changes since the first of them.
+    /// A subscriber that tells a new peer what it wants, in steps, and an outbox that is given only what changes since
+    /// the first of them.
     struct World {
         /// By place. One that is free is taken again before there is another one.
         wanted: Vec<Option<Vec<u8>>>,

@@ -1,11 +1,12 @@
 //! Which subscription it is that a peer ends its connections over.
 //!
-//! A new connection is told of all subscriptions. A publisher that ends it because of one of them would be told of that one after each
-//! reconnect again, and have the others for a moment only. Subscriptions are short: the peer's system has all of them before the peer has
-//! read the first, and so nothing tells which one it was. It is found by halving. Once two connections in a row ended before they had
-//! lasted, the next ones are told in steps, each only when the connection has lasted since the one before. What a connection ended over is
-//! among what its last step told: the next connection is told at once what stands before that, and then half of it. What is left in the
-//! end, told alone on connections that had lasted and ended over it again and again, is given up.
+//! A new connection is told of all subscriptions. A publisher that ends it because of one of them would be told of that
+//! one after each reconnect again, and have the others for a moment only. Subscriptions are short: the peer's system
+//! has all of them before the peer has read the first, and so nothing tells which one it was. It is found by halving.
+//! Once two connections in a row ended before they had lasted, the next ones are told in steps, each only when the
+//! connection has lasted since the one before. What a connection ended over is among what its last step told: the next
+//! connection is told at once what stands before that, and then half of it. What is left in the end, told alone on
+//! connections that had lasted and ended over it again and again, is given up.
 
 use super::doubt::Ending;
 
@@ -41,7 +42,8 @@ struct Halving {
 const CUTS: u8 = 2;
 
 impl Search {
-    /// A connection is up, and subscriptions at so many places are to be told. Returns how many of these are told at once.
+    /// A connection is up, and subscriptions at so many places are to be told. Returns how many of these are told at
+    /// once.
     pub(crate) fn begin<S: Send + 'static>(&mut self, places: u32, still: impl FnOnce() -> S) -> u32 {
         if self.halving.is_none() && self.cuts >= CUTS {
             self.halving = Some(Box::new(Halving {
@@ -82,8 +84,8 @@ impl Search {
         self.halving.as_ref().is_some_and(|halving| halving.count == 0 && halving.has_lasted)
     }
 
-    /// The connection has lasted since the last step. Returns up to where the next one tells, of so many places; `None` if all was told,
-    /// and nothing is looked for any more.
+    /// The connection has lasted since the last step. Returns up to where the next one tells, of so many places; `None`
+    /// if all was told, and nothing is looked for any more.
     pub(crate) fn step(&mut self, places: u32) -> Option<u32> {
         let halving = self.halving.as_mut()?;
         if halving.told >= places {
@@ -96,8 +98,8 @@ impl Search {
         Some(halving.step_to(if left == 0 { places } else { halving.told + left.div_ceil(2) }))
     }
 
-    /// The connection has ended; `settled` says whether the peer's system had all that was told of. Returns the topic to give up if there
-    /// is one, over which at least so many connections ended in a row, and how many they were.
+    /// The connection has ended; `settled` says whether the peer's system had all that was told of. Returns the topic
+    /// to give up if there is one, over which at least so many connections ended in a row, and how many they were.
     pub(crate) fn end(&mut self, ending: Ending, settled: bool, limit: u32) -> Option<(Vec<u8>, u32)> {
         let Ending::ByPeer { lasted } = ending else {
             self.reset();
@@ -147,8 +149,8 @@ mod tests {
     const EARLY: Ending = Ending::ByPeer { lasted: false };
     const LATE: Ending = Ending::ByPeer { lasted: true };
 
-    /// Connections to a peer that ends them as soon as it is told of one of `refused`, until one stays. `topics` are by place; where there
-    /// is none, nothing is. Returns what was given up, and how many connections that took.
+    /// Connections to a peer that ends them as soon as it is told of one of `refused`, until one stays. `topics` are by
+    /// place; where there is none, nothing is. Returns what was given up, and how many connections that took.
     fn run(topics: &[Option<&str>], refused: &[&str]) -> (Vec<String>, usize) {
         let (mut search, mut given_up) = (Search::default(), Vec::new());
         for connection in 1..1000 {

@@ -10,9 +10,9 @@ use std::io;
 
 /// Why a receive into a buffer has not filled it.
 ///
-/// A message that cannot be copied is neither cut nor lost: it is handed back as `recv` would have returned it, with the routing id
-/// beside it from a [`Router`](crate::Router), and the buffer is as it was. It counts as received: the next call receives the next
-/// one.
+/// A message that cannot be copied is neither cut nor lost: it is handed back as `recv` would have returned it, with
+/// the routing id beside it from a [`Router`](crate::Router), and the buffer is as it was. It counts as received: the
+/// next call receives the next one.
 ///
 /// # Examples
 /// ```
@@ -91,8 +91,8 @@ impl Core {
         copy(&message, buffer).map_err(|misfit| misfit.hand_back(message))
     }
 
-    /// What [`Core::recv`] tries first, without a message in between, which doubles the time of a short one. `Err` is a message
-    /// that has been taken and is not for the quick way.
+    /// What [`Core::recv`] tries first, without a message in between, which doubles the time of a short one. `Err` is a
+    /// message that has been taken and is not for the quick way.
     #[inline(always)]
     fn copy_quick(&self, buffer: &mut [u8]) -> Option<Result<usize, Message>> {
         if self.is_forked() || self.is_closed() || self.stepwise {

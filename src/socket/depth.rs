@@ -1,12 +1,13 @@
-//! A sender that is far ahead of a peer which takes what is written waits for it a moment, although its marks would allow more: a queue that
-//! stays in the processor's cache is written twice as fast as one that does not. Who does not wait, or has waited in vain or for something
-//! else before, fills the queue to its marks.
+//! A sender that is far ahead of a peer which takes what is written waits for it a moment, although its marks would
+//! allow more: a queue that stays in the processor's cache is written twice as fast as one that does not. Who does not
+//! wait, or has waited in vain or for something else before, fills the queue to its marks.
 
 use super::core::Core;
 use super::sending::{Peer, Routing};
 use std::time::{Duration, Instant};
 
-/// The longest such wait. A peer that takes less than half a gigabyte a second does not end it in time, and is filled up for a while.
+/// The longest such wait. A peer that takes less than half a gigabyte a second does not end it in time, and is filled
+/// up for a while.
 const PATIENCE: Duration = Duration::from_millis(4);
 
 impl Core {
@@ -18,8 +19,8 @@ impl Core {
         Some(deadline.map_or(patience, |deadline| deadline.min(patience)))
     }
 
-    /// Queues are filled to their marks from now on although they are deep. Returns true if that makes room. Peers that were waited for
-    /// `in_vain` are not waited for again before they have taken much.
+    /// Queues are filled to their marks from now on although they are deep. Returns true if that makes room. Peers that
+    /// were waited for `in_vain` are not waited for again before they have taken much.
     pub(super) fn pass_depth(&self, in_vain: bool) -> bool {
         let mut any = false;
         self.visit_deep(|peer| {

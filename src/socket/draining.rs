@@ -1,5 +1,5 @@
-//! What moves on the way to peers, which says how long an end goes on. Peers count as well that have left the socket while their systems
-//! still take what was written.
+//! What moves on the way to peers, which says how long an end goes on. Peers count as well that have left the socket
+//! while their systems still take what was written.
 
 use super::core::Core;
 use super::sending::{SendSide, Wire};

@@ -15,7 +15,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A driver called to a burst looks after this time whether it has grown, so many times at most, and not if there is enough to write.
+/// A driver called to a burst looks after this time whether it has grown, so many times at most, and not if there is
+/// enough to write.
 const SETTLE: Duration = Duration::from_micros(2);
 const SETTLE_ROUNDS: usize = 5;
 const ENOUGH: usize = 256;
@@ -25,7 +26,8 @@ const LOST: Duration = Duration::from_millis(1);
 const INLINE_BUDGET: usize = 64 * 1024;
 /// How many octets one flush of a driver writes before other peers get their turn.
 const FLUSH_BUDGET: usize = 1024 * 1024;
-/// From so many octets a message on a stream that blocks may be widened. Of 8 octets a receiver takes fewer a second out of a wider one.
+/// From so many octets a message on a stream that blocks may be widened. Of 8 octets a receiver takes fewer a second
+/// out of a wider one.
 const WORTH_WIDENING: usize = 32;
 
 impl Core {
@@ -43,8 +45,8 @@ impl Core {
         }
     }
 
-    /// What was written is held no longer. In a shortage senders may wait for that: the marks do not tell them, as they were told when
-    /// the batch was taken.
+    /// What was written is held no longer. In a shortage senders may wait for that: the marks do not tell them, as they
+    /// were told when the batch was taken.
     pub(super) fn after_flush(&self, peer: PeerId) {
         self.context.attend();
         if !self.queued.is_strained() {
@@ -139,8 +141,8 @@ impl Core {
         }
     }
 
-    /// Calls a writer, which says how many octets it wrote and whether that was all, until that is all, its stream blocks or the
-    /// effort is spent.
+    /// Calls a writer, which says how many octets it wrote and whether that was all, until that is all, its stream
+    /// blocks or the effort is spent.
     pub(super) fn attempt(&self, effort: &mut Effort, mut write: impl FnMut() -> io::Result<(usize, bool)>) -> Flush {
         let outcome = contain(|| {
             loop {
@@ -175,8 +177,8 @@ impl Core {
         })
     }
 
-    /// Brings back the batch a flusher had, after writes that came to `outcome`. The gate comes with it if there is more to
-    /// write, and effort left for it, else how the flush ended.
+    /// Brings back the batch a flusher had, after writes that came to `outcome`. The gate comes with it if there is
+    /// more to write, and effort left for it, else how the flush ended.
     pub(super) fn bring_back(
         &self,
         id: PeerId,
@@ -224,7 +226,8 @@ impl Core {
             let spent = effort.is_spent();
             return if spent { ControlFlow::Break(Flush::Again) } else { ControlFlow::Continue(guard) };
         }
-        // An endpoint that ends waits for this, and the reactor may not have seen it; so may the connection, which has more to say.
+        // An endpoint that ends waits for this, and the reactor may not have seen it; so may the connection, which has
+        // more to say.
         let calls = peer.retired || peer.outbox.take_call() || side.closed;
         let ends = calls && side.mark_dirty(id);
         drop(guard);

@@ -1,4 +1,5 @@
-//! Threads that want a REQ for a whole exchange stand in a line: one at a time has its turn, in the order in which they came.
+//! Threads that want a REQ for a whole exchange stand in a line: one at a time has its turn, in the order in which they
+//! came.
 
 use super::core::{GRACE, is_stopped};
 use std::collections::VecDeque;
@@ -41,11 +42,12 @@ impl Line {
 }
 
 impl Place<'_> {
-    /// Waits until it is the turn of this thread, or the deadline has passed. Returns true if it is; a turn that comes after the deadline is
-    /// none, because a request that goes out with no time left is one that nobody waits for. In vain the place is kept.
+    /// Waits until it is the turn of this thread, or the deadline has passed. Returns true if it is; a turn that comes
+    /// after the deadline is none, because a request that goes out with no time left is one that nobody waits for. In
+    /// vain the place is kept.
     ///
-    /// If the process did not run when the time was over, the deadline is moved on, once: whoever has its turn takes the answer that came
-    /// meanwhile and goes, and this thread then has the rest of that time for its own exchange.
+    /// If the process did not run when the time was over, the deadline is moved on, once: whoever has its turn takes
+    /// the answer that came meanwhile and goes, and this thread then has the rest of that time for its own exchange.
     pub(super) fn await_turn(&self, deadline: &mut Option<Instant>) -> bool {
         let mut standing = self.line.lock();
         let (mut has_waited, mut is_granted) = (false, false);

@@ -1,5 +1,5 @@
-//! Long messages are written by whoever sends them, from where they are. One that the caller keeps is not copied then unless its
-//! peer falls behind; and no driver is called, whose caches would be cold.
+//! Long messages are written by whoever sends them, from where they are. One that the caller keeps is not copied then
+//! unless its peer falls behind; and no driver is called, whose caches would be cold.
 
 use super::core::{Core, Deadline, Wait};
 use super::flushing::Effort;
@@ -43,8 +43,8 @@ enum Place<'a> {
 const PART: usize = 1024 * 1024;
 
 impl Core {
-    /// Sends a long message on this thread if its peer is likely to take it quickly. If not, says how long may still be waited for room
-    /// in the queue.
+    /// Sends a long message on this thread if its peer is likely to take it quickly. If not, says how long may still be
+    /// waited for room in the queue.
     #[inline(never)]
     pub(super) fn send_long(&self, message: Long<'_>, wait: Wait) -> Result<(), Wait> {
         if message.size().octets <= BORROWED_COPY_LIMIT || !self.writes_long() {

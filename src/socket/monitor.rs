@@ -116,14 +116,16 @@ impl Drop for Feed {
 
 /// The events of one socket, from when the monitor was made.
 ///
-/// Every monitor is told every event from the moment it is made. At most 1,024 events wait in it to be read; then the oldest are dropped
-/// and counted, by [`Monitor::lost`] and for all monitors of a socket together in [`Stats::events_lost`](crate::Stats::events_lost). In a forked
-/// child a monitor of its parent has none. A monitor whose [`iter`](Monitor::iter) or `recv` several threads share tells each event to one of them.
+/// Every monitor is told every event from the moment it is made. At most 1,024 events wait in it to be read; then the
+/// oldest are dropped and counted, by [`Monitor::lost`] and for all monitors of a socket together in
+/// [`Stats::events_lost`](crate::Stats::events_lost). In a forked child a monitor of its parent has none. A monitor
+/// whose [`iter`](Monitor::iter) or `recv` several threads share tells each event to one of them.
 ///
 /// # The end
-/// The last event of a closed socket is [`MonitorStopped`](crate::EventKind::MonitorStopped): it comes once the socket is done
-/// with its connections, which after a close may take as long as it lingers. [`recv`](Monitor::recv) returns `None` only after
-/// that. The other two return `None` as well when nothing has come yet; [`is_stopped`](Monitor::is_stopped) tells which it is.
+/// The last event of a closed socket is [`MonitorStopped`](crate::EventKind::MonitorStopped): it comes once the socket
+/// is done with its connections, which after a close may take as long as it lingers. [`recv`](Monitor::recv) returns
+/// `None` only after that. The other two return `None` as well when nothing has come yet;
+/// [`is_stopped`](Monitor::is_stopped) tells which it is.
 ///
 /// # Examples
 /// ```
@@ -144,13 +146,14 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// The next event, waiting for one; `None` once the socket is closed and all events are read, and at once in a forked child.
+    /// The next event, waiting for one; `None` once the socket is closed and all events are read, and at once in a
+    /// forked child.
     pub fn recv(&self) -> Option<Event> {
         self.next(None)
     }
 
-    /// The next event, waiting at most `limit`. `None` when none came in time, and at once when none is to come any more; see
-    /// [`is_stopped`](Monitor::is_stopped).
+    /// The next event, waiting at most `limit`. `None` when none came in time, and at once when none is to come any
+    /// more; see [`is_stopped`](Monitor::is_stopped).
     pub fn recv_timeout(&self, limit: Duration) -> Option<Event> {
         self.next(Instant::now().checked_add(limit))
     }
@@ -164,8 +167,8 @@ impl Monitor {
         self.ring.lock().events.pop_front()
     }
 
-    /// Whether all is told: the socket is closed, done with its connections, and all events are read. A `None` meant the end then,
-    /// else that nothing had come yet. Always true in a forked child.
+    /// Whether all is told: the socket is closed, done with its connections, and all events are read. A `None` meant
+    /// the end then, else that nothing had come yet. Always true in a forked child.
     ///
     /// # Examples
     /// ```
@@ -188,7 +191,8 @@ impl Monitor {
         }
     }
 
-    /// The events in order, until the socket is closed and all are read: waits for each as [`recv`](Monitor::recv) does.
+    /// The events in order, until the socket is closed and all are read: waits for each as [`recv`](Monitor::recv)
+    /// does.
     pub fn iter(&self) -> Events<'_> {
         Events(self)
     }

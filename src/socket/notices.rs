@@ -1,5 +1,5 @@
-//! What a socket is told of its peers in messages that seem to come from them: that one is there, that one is gone, that a
-//! connection was lost and will be made again. Each is an option.
+//! What a socket is told of its peers in messages that seem to come from them: that one is there, that one is gone,
+//! that a connection was lost and will be made again. Each is an option.
 
 use super::core::Core;
 use super::sending::{Peer, SendSide};
@@ -21,8 +21,8 @@ impl Core {
         }
     }
 
-    /// A connection is gone: what the application is told behind all that came over it. `returns` says that its endpoint will
-    /// connect again.
+    /// A connection is gone: what the application is told behind all that came over it. `returns` says that its
+    /// endpoint will connect again.
     pub(super) fn note_down(&self, peer: PeerId, returns: bool) {
         if self.is_closed() || !matches!(self.kind, SocketKind::Router | SocketKind::Dealer) {
             return;
@@ -73,8 +73,8 @@ impl Core {
 }
 
 impl Peer {
-    /// Whether the greeting of the last connection still waits in front, because nothing has been written since. A peer that
-    /// comes and goes must not make it pile up.
+    /// Whether the greeting of the last connection still waits in front, because nothing has been written since. A peer
+    /// that comes and goes must not make it pile up.
     fn is_greeted(&self, settled: u64) -> bool {
         // One that a flusher had taken and has brought back is not known as such, but then nothing was settled either.
         let came_back = || {

@@ -1,5 +1,5 @@
-//! What is known of each endpoint: whether it is connected, and if not, why not. Told by [`Socket::endpoints`](crate::Socket::endpoints),
-//! and by the errors of calls that waited for a peer in vain.
+//! What is known of each endpoint: whether it is connected, and if not, why not. Told by
+//! [`Socket::endpoints`](crate::Socket::endpoints), and by the errors of calls that waited for a peer in vain.
 
 use super::core::{Core, Endpoints};
 use super::endpoints::INPROC;
@@ -126,7 +126,8 @@ impl Core {
             }
         });
         let connected = endpoints.connected.iter().map(|(id, endpoint)| {
-            // A peer is attached a moment before it is told that the connection is up, and that ends what is known of failures.
+            // A peer is attached a moment before it is told that the connection is up, and that ends what is known of
+            // failures.
             let outlook = endpoints.outlook.get(id).filter(|_| count(id) == 0).cloned().unwrap_or_default();
             let (last_error, address) = outlook.last_error.unzip();
             EndpointInfo {
@@ -188,7 +189,8 @@ impl Core {
         ids.any(|id| endpoints.outlook.get(id).is_some_and(|outlook| outlook.has_come))
     }
 
-    /// Why a send found no room: a budget that is used up, or missing peers if it waited for them. `None` where peers are there, and full.
+    /// Why a send found no room: a budget that is used up, or missing peers if it waited for them. `None` where peers
+    /// are there, and full.
     pub(super) fn why_no_room(&self, waited: bool) -> Option<Missing> {
         let used_up = "the sending half of the context's `byte_budget` is used up";
         let missing = if waited { self.why_no_peer() } else { None };
@@ -199,7 +201,8 @@ impl Core {
         }
     }
 
-    /// The same as [`why_missing`](Core::why_missing) for a send that found no peer in time, with how many there are. `None` where peers are there, and full.
+    /// The same as [`why_missing`](Core::why_missing) for a send that found no peer in time, with how many there are.
+    /// `None` where peers are there, and full.
     pub(super) fn why_no_peer(&self) -> Option<Missing> {
         let endpoints = self.endpoint_infos();
         let connecting = endpoints.iter().filter(|endpoint| endpoint.state != EndpointState::Listening).count();

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// What one call of a sender puts up with while it writes. The wait is one that gives its processor away again and again and does
-/// not sleep: a sleep and the wake after it cost more than a peer needs that reads at such a pace.
+/// What one call of a sender puts up with while it writes. The wait is one that gives its processor away again and
+/// again and does not sleep: a sleep and the wake after it cost more than a peer needs that reads at such a pace.
 pub(super) struct Patience {
     begun: Instant,
     /// Whatever happens, it is over then.

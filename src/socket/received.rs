@@ -8,10 +8,10 @@ use std::iter::FusedIterator;
 
 /// What a socket receives, as it comes: what `iter` of a socket returns, and `for message in &socket` goes through.
 ///
-/// Each step receives as `recv` does and yields what that says, errors included: a `receive_timeout` that runs out, or a state of the
-/// pattern in which nothing can be received, is an item. It ends only when nothing will ever be received any more: the socket is
-/// [`Closed`](RecvError::Closed), has [`Failed`](RecvError::Failed) or was [`Forked`](RecvError::Forked), or it does not receive at all, which is
-/// said once.
+/// Each step receives as `recv` does and yields what that says, errors included: a `receive_timeout` that runs out, or
+/// a state of the pattern in which nothing can be received, is an item. It ends only when nothing will ever be received
+/// any more: the socket is [`Closed`](RecvError::Closed), has [`Failed`](RecvError::Failed) or was
+/// [`Forked`](RecvError::Forked), or it does not receive at all, which is said once.
 ///
 /// # Examples
 /// ```

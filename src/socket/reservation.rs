@@ -1,7 +1,7 @@
 //! Sends in two steps: room for a message is reserved, and the message is made once there is some.
 //!
-//! It stands beside the one-lock path of a plain send, which knows nothing of it: a reserved place counts against its peer's mark
-//! like a message that waits.
+//! It stands beside the one-lock path of a plain send, which knows nothing of it: a reserved place counts against its
+//! peer's mark like a message that waits.
 
 use super::core::{Core, Wait};
 use super::sending::{DELIMITER, Marks, NUMBER_AND_DELIMITER, Payload, Peer, Recipient, Routing, SendSide};
@@ -18,17 +18,18 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use std::fmt;
 
-/// Room for one message, reserved before there is one: made by the `reserve` methods, such as [`Push::reserve`](crate::Push::reserve).
+/// Room for one message, reserved before there is one: made by the `reserve` methods, such as
+/// [`Push::reserve`](crate::Push::reserve).
 ///
-/// It counts against the high-water mark of its peer for everybody else, as one message. Dropping it gives the room back, and
-/// wakes whoever waits for some. One that is leaked takes its one place until its peer is gone. It is not a message:
-/// [`stats`](crate::Socket::stats) does not count it, and `close` does not wait for it.
+/// It counts against the high-water mark of its peer for everybody else, as one message. Dropping it gives the room
+/// back, and wakes whoever waits for some. One that is leaked takes its one place until its peer is gone. It is not a
+/// message: [`stats`](crate::Socket::stats) does not count it, and `close` does not wait for it.
 ///
-/// A thread may hold several, and pass them to others. One that holds all the room there is and then calls `send` or `reserve` waits
-/// for itself.
+/// A thread may hold several, and pass them to others. One that holds all the room there is and then calls `send` or
+/// `reserve` waits for itself.
 ///
-/// The octets of a message are not known beforehand and not reserved. The marks in octets and the context's budget were looked at when
-/// the room was reserved, and each message sent into such room may exceed them by its own size.
+/// The octets of a message are not known beforehand and not reserved. The marks in octets and the context's budget were
+/// looked at when the room was reserved, and each message sent into such room may exceed them by its own size.
 ///
 /// # Examples
 /// The next job is taken only once there is room to send it:
@@ -64,7 +65,8 @@ pub struct Reservation<'a> {
 /// What is reserved.
 #[derive(Default)]
 struct Claim {
-    /// With whom: one peer, or every subscriber that matched. With nobody where the message is to be dropped and counted.
+    /// With whom: one peer, or every subscriber that matched. With nobody where the message is to be dropped and
+    /// counted.
     places: SmallVec<[Place; 1]>,
     /// Under which routing id a ROUTER's message goes out.
     id: Option<Bytes>,
@@ -82,8 +84,8 @@ const LEAST: Size = Size { octets: 1, frames: 1 };
 
 impl Reservation<'_> {
     /// Whom the room is with. `None` for a publisher, whose message may go to many, and for a ROUTER without the option
-    /// `mandatory` that knows no such peer or has no room for it: the message will be dropped and counted, unless that has changed
-    /// by then.
+    /// `mandatory` that knows no such peer or has no room for it: the message will be dropped and counted, unless that
+    /// has changed by then.
     pub fn peer(&self) -> Option<PeerId> {
         let only = self.claim.places.first().filter(|_| !self.core.kind.publishes());
         only.map(|place| place.peer)
@@ -91,15 +93,16 @@ impl Reservation<'_> {
 
     /// Sends a message into the reserved room. Never waits.
     ///
-    /// If the peer has gone meanwhile, the message is sent as by `try_send`: to another peer of a PUSH, DEALER, PAIR or REQ, or whoever
-    /// has the routing id by now. A publisher's subscribers are those of the moment of the reservation, less those that have left,
-    /// whatever the message begins with.
+    /// If the peer has gone meanwhile, the message is sent as by `try_send`: to another peer of a PUSH, DEALER, PAIR or
+    /// REQ, or whoever has the routing id by now. A publisher's subscribers are those of the moment of the reservation,
+    /// less those that have left, whatever the message begins with.
     ///
     /// # Errors
-    /// [`Closed`](SendFailure::Closed) if the socket is. If the peer has gone, [`WouldBlock`](SendFailure::WouldBlock) where no other has
-    /// room, and [`Unroutable`](SendFailure::Unroutable) from a `mandatory` ROUTER. A REQ that has asked something since:
-    /// [`WrongState`](SendFailure::WrongState). [`TooLarge`](SendFailure::TooLarge) and [`TooManyFrames`](SendFailure::TooManyFrames) where
-    /// neither the peer nor another accepts such a message. The message is handed back; the reservation is used up.
+    /// [`Closed`](SendFailure::Closed) if the socket is. If the peer has gone, [`WouldBlock`](SendFailure::WouldBlock)
+    /// where no other has room, and [`Unroutable`](SendFailure::Unroutable) from a `mandatory` ROUTER. A REQ that has
+    /// asked something since: [`WrongState`](SendFailure::WrongState). [`TooLarge`](SendFailure::TooLarge) and
+    /// [`TooManyFrames`](SendFailure::TooManyFrames) where neither the peer nor another accepts such a message. The
+    /// message is handed back; the reservation is used up.
     pub fn send(mut self, message: impl IntoMessage) -> Result<(), SendError> {
         let message = message.into_message();
         let claim = &mut self.claim;
@@ -123,8 +126,8 @@ impl fmt::Debug for Reservation<'_> {
 }
 
 impl Core {
-    /// Reserves room for a message: a ROUTER's with the peer of that name, a publisher's with those who want that topic, others'
-    /// with whom the pattern chooses.
+    /// Reserves room for a message: a ROUTER's with the peer of that name, a publisher's with those who want that
+    /// topic, others' with whom the pattern chooses.
     pub(super) fn reserve(&self, name: Option<&[u8]>, wait: Wait) -> Result<Reservation<'_>, ReserveError> {
         // The guard is made at once, so that no way out of the wait loses the room.
         let reserved = self.await_room(wait, || Ok(Reservation { core: self, claim: self.claim(name)? }));
@@ -137,7 +140,8 @@ impl Core {
             Recipient::RoutingId(id) => self.reserve(Some(id), wait),
             Recipient::Peer(_) if self.is_forked() => Err(ReserveError { reason: SendFailure::Forked, missing: None }),
             Recipient::Peer(peer) => {
-                // No peer has the empty id, and a peer that is not this socket's has none here, so that there is none to be named.
+                // No peer has the empty id, and a peer that is not this socket's has none here, so that there is none
+                // to be named.
                 let id = self.lock_send().peer(peer).map_or_else(Bytes::new, |peer| peer.routing_id.clone());
                 let reserved = self.reserve(Some(&id), wait);
                 reserved.map_err(|ReserveError { reason, missing }| ReserveError {
@@ -353,8 +357,8 @@ impl Peer {
         self.is_open().then_some(self.id)
     }
 
-    /// What waits and what it is measured by, reserved places left out of both: those that stay reserved must not keep the others
-    /// full. `None` when all places are reserved.
+    /// What waits and what it is measured by, reserved places left out of both: those that stay reserved must not keep
+    /// the others full. `None` when all places are reserved.
     pub(super) fn unreserved(&self, own: Marks) -> Option<(Marks, Marks)> {
         let (mut load, mut limits) = (self.load(), self.limits(own));
         load.messages = load.messages.saturating_sub(self.reserved);

@@ -29,7 +29,8 @@ impl Core {
         })
     }
 
-    /// The next message and who sent it. Asked in one go: what is known of a peer that is gone may be forgotten with the next take.
+    /// The next message and who sent it. Asked in one go: what is known of a peer that is gone may be forgotten with
+    /// the next take.
     fn take_routed(&self, reader: &mut Reader) -> Option<(RoutingId, Message)> {
         let routed = self.take_routed_quick(reader);
         if routed.is_some() {

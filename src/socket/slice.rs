@@ -23,9 +23,9 @@ impl Slice {
         Slice { end: Instant::now() + Slice::LENGTH, steps: 0, octets: 0 }
     }
 
-    /// Asks the allocator for a large block, after a slice that freed very many small ones and outside the gate. glibc keeps small blocks
-    /// apart until a large one is freed or asked for, and then joins all of them in one go: after 150,000 topics that takes 20 ms, wherever
-    /// it happens.
+    /// Asks the allocator for a large block, after a slice that freed very many small ones and outside the gate. glibc
+    /// keeps small blocks apart until a large one is freed or asked for, and then joins all of them in one go: after
+    /// 150,000 topics that takes 20 ms, wherever it happens.
     pub(super) fn tidy_heap() {
         drop(std::hint::black_box(Vec::<u8>::with_capacity(Slice::LARGE)));
     }

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 /// A socket that has sent nothing for this long writes at once instead of leaving it to whoever drives.
 const QUIET: Duration = Duration::from_micros(10);
-/// So many messages that follow each other without a pause are a burst, and the first of the next run is not written alone.
+/// So many messages that follow each other without a pause are a burst, and the first of the next run is not written
+/// alone.
 const BURST: u64 = 8;
 /// On a busy machine no driver waits for the rest of bursts for so long.
 const CROWDED: Duration = Duration::from_secs(1);

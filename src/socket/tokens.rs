@@ -1,8 +1,9 @@
-//! The tokens a socket announces, by which its peers recognise it when it comes back: 16 random octets for each of its endpoints.
+//! The tokens a socket announces, by which its peers recognise it when it comes back: 16 random octets for each of its
+//! endpoints.
 //!
-//! An endpoint that is bound or connected again gets the token it had before. A token is drawn, and not computed from the endpoint's
-//! name, so that none tells anything of another, and two uses of one endpoint at the same time have two: their peers would take one for
-//! the other's return.
+//! An endpoint that is bound or connected again gets the token it had before. A token is drawn, and not computed from
+//! the endpoint's name, so that none tells anything of another, and two uses of one endpoint at the same time have two:
+//! their peers would take one for the other's return.
 
 use crate::engine::EndpointId;
 use crate::protocol::Token;
@@ -62,7 +63,8 @@ impl Tokens {
         }
     }
 
-    /// Another token in the place of one that a closed endpoint still uses, for the endpoint that has that now, or gets it next.
+    /// Another token in the place of one that a closed endpoint still uses, for the endpoint that has that now, or gets
+    /// it next.
     pub(super) fn replace(&mut self, token: Token) -> Token {
         let another = Token(random_octets());
         let all = self.used.values_mut().chain(self.left.iter_mut().map(|(_, named)| named));

@@ -1,5 +1,5 @@
-//! What monitors see, told through the crate `tracing`: causes at WARN, once until they change, what is repeated at DEBUG, the life of
-//! endpoints and connections at INFO.
+//! What monitors see, told through the crate `tracing`: causes at WARN, once until they change, what is repeated at
+//! DEBUG, the life of endpoints and connections at INFO.
 
 use crate::event::{Cause, Event, EventKind};
 use std::collections::HashMap;

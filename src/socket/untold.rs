@@ -8,8 +8,8 @@ use crate::protocol;
 use crate::queue::doubt::Ending;
 
 impl Core {
-    /// The connection of a peer has ended; `was_told` says whether everything had been told. Gives up the subscription over which the peer
-    /// ends its connections, if it is known by now.
+    /// The connection of a peer has ended; `was_told` says whether everything had been told. Gives up the subscription
+    /// over which the peer ends its connections, if it is known by now.
     pub(super) fn judge_subscriptions(
         &self,
         side: &mut SendSide,
@@ -52,8 +52,8 @@ impl Peer {
         true
     }
 
-    /// The endpoint ends, and the rest of the subscriptions is of no use any more. Returns true if it was to be told in steps, each
-    /// when the connection has lasted: what waited for that may leave now.
+    /// The endpoint ends, and the rest of the subscriptions is of no use any more. Returns true if it was to be told in
+    /// steps, each when the connection has lasted: what waited for that may leave now.
     pub(super) fn end_steps(&mut self) -> bool {
         let ends = self.about.search.is_on() && self.outbox.is_replaying();
         if ends {

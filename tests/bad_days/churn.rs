@@ -59,12 +59,13 @@ fn a_socket_costs_two_descriptors_and_none_where_engine_threads_drive() {
     process.finish();
 }
 
-/// Counts the descriptors that so many sockets of each sort take: with a connection, whose other end is here as well; with a listener;
-/// within the process.
+/// Counts the descriptors that so many sockets of each sort take: with a connection, whose other end is here as well;
+/// with a listener; within the process.
 fn costs(sockets: usize) {
     for engine_only in [false, true] {
         let context = Context::builder().engine_only(engine_only).build();
-        // The first socket starts the engine, and the first listener has it hold one back for the moment when they run out.
+        // The first socket starts the engine, and the first listener has it hold one back for the moment when they run
+        // out.
         let hub = Pull::in_context(&context);
         let endpoint = hub.bind("tcp://127.0.0.1:*").expect("bound");
         hub.bind("inproc://hub").expect("bound");
@@ -152,7 +153,8 @@ pub(crate) fn role(arguments: &[&str]) {
 /// What this process holds once it has come to rest: the last connections take a moment to go.
 fn settled(expected: Option<Holdings>) -> Holdings {
     if let Some(expected) = expected {
-        // The look that finds it is the one that counts: an attempt that is just being given up may still begin another one.
+        // The look that finds it is the one that counts: an attempt that is just being given up may still begin another
+        // one.
         let mut last = measure::holdings();
         holds_within(Duration::from_secs(5), || {
             last = measure::holdings();
@@ -185,8 +187,8 @@ fn connections(over: Over) -> Box<dyn FnMut(usize)> {
     })
 }
 
-/// Sockets that come and go at a ROUTER that never receives, and at an XPUB that reads who subscribes: neither makes the engine
-/// grow.
+/// Sockets that come and go at a ROUTER that never receives, and at an XPUB that reads who subscribes: neither makes
+/// the engine grow.
 fn unread(over: Over) -> Box<dyn FnMut(usize)> {
     let context = Context::new();
     let idle = (Router::in_context(&context), XPub::in_context(&context));

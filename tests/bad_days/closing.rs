@@ -1,4 +1,5 @@
-//! Closing, dropping and shutting down while other threads are blocked: every call returns `Closed` soon, nothing hangs.
+//! Closing, dropping and shutting down while other threads are blocked: every call returns `Closed` soon, nothing
+//! hangs.
 
 use crate::support::measure::{Lateness, Stopwatch};
 use crate::support::random::Random;
@@ -320,8 +321,8 @@ fn a_request_that_waits_returns_closed_and_so_do_those_that_wait_for_their_turn(
     }
 }
 
-/// Peers go first, handles go first, the context goes first: whatever the order, nothing panics, and every call returns as soon as
-/// its socket or its context is closed.
+/// Peers go first, handles go first, the context goes first: whatever the order, nothing panics, and every call returns
+/// as soon as its socket or its context is closed.
 #[test]
 fn sockets_contexts_and_peers_may_go_in_any_order() {
     let _turn = alone();
@@ -408,7 +409,8 @@ fn any_order(seed: u64) {
     }
 }
 
-/// Whether a call ended as it may where the only peer goes first: it has nothing left to wait for, or learns that nobody is there.
+/// Whether a call ended as it may where the only peer goes first: it has nothing left to wait for, or learns that
+/// nobody is there.
 fn is_told_that_its_peer_is_gone(call: &str, kind: SocketKind, outcome: &Ended) -> bool {
     let Ended::Otherwise(outcome) = outcome else { return false };
     match (call, kind) {

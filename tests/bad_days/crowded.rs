@@ -11,8 +11,9 @@ use wiremesh::{Context, Pull, Push};
 const GIVEN_UP: Duration = Duration::from_millis(1);
 const ROUNDS: usize = 60;
 
-/// Whoever wakes up comes before those who compute, if it does not give its turn away. So a burst is not much later than a message.
-/// Programs beside this one make single comparisons worthless; a turn given away costs as much in each of them.
+/// Whoever wakes up comes before those who compute, if it does not give its turn away. So a burst is not much later
+/// than a message. Programs beside this one make single comparisons worthless; a turn given away costs as much in each
+/// of them.
 #[test]
 fn a_burst_is_written_at_once_where_others_compute_on_all_processors() {
     let _turn = alone();

@@ -39,8 +39,8 @@ fn what_was_sent_before_an_exit_is_delivered_in_the_shared_context_and_by_hand()
     }
 }
 
-/// How many messages of a process that ends in that way arrive, which must be in order and whole, and how many it last knew to be
-/// written.
+/// How many messages of a process that ends in that way arrive, which must be in order and whole, and how many it last
+/// knew to be written.
 fn count(over: Over, how: &'static str) -> (u64, u64) {
     within(PATIENCE * 2, how, move || {
         let context = Context::new();

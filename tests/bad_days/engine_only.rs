@@ -244,7 +244,8 @@ fn a_lost_peer_is_found_again() {
     }
 }
 
-/// The same context may serve both ways of working: with threads of its own it is the marks that must agree, not the ways.
+/// The same context may serve both ways of working: with threads of its own it is the marks that must agree, not the
+/// ways.
 #[test]
 fn both_ways_of_working_understand_each_other() {
     let _turn = alone();

@@ -69,8 +69,8 @@ pub(crate) fn forker(arguments: &[&str]) {
             number += 1;
         }
         let how = fork % 3;
-        // SAFETY: the child has this one thread. It uses the allocator, which the C library makes usable in a child, and
-        // ends in one of three ways below without returning from here.
+        // SAFETY: the child has this one thread. It uses the allocator, which the C library makes usable in a child,
+        // and ends in one of three ways below without returning from here.
         let child = unsafe { libc::fork() };
         assert!(child >= 0, "fork");
         if child == 0 {

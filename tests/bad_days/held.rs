@@ -1,5 +1,5 @@
-//! What becomes of messages while a stream holds them up: with a third party's transport, whose streams take the handshake and
-//! then no message.
+//! What becomes of messages while a stream holds them up: with a third party's transport, whose streams take the
+//! handshake and then no message.
 
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, TcpListener};

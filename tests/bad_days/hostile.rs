@@ -1,5 +1,5 @@
-//! Strangers send anything: random octets, almost the right ones, too little, too much. The process lives, its memory stays
-//! in bounds, and a good client hardly notices.
+//! Strangers send anything: random octets, almost the right ones, too little, too much. The process lives, its memory
+//! stays in bounds, and a good client hardly notices.
 
 use crate::support::child::{self, Process};
 use crate::support::random::Random;
@@ -44,8 +44,8 @@ fn attack() -> Result<(), Lateness> {
     let mut server = Process::start("server", &[]);
     let endpoint = server.hear();
     let context = Context::new();
-    // Both ends sleep while they wait, as the control does: one that looks for answers is quicker while it is quiet by more than the
-    // control could tell us to allow for once processors are short, and no slower than this then.
+    // Both ends sleep while they wait, as the control does: one that looks for answers is quicker while it is quiet by
+    // more than the control could tell us to allow for once processors are short, and no slower than this then.
     let client = Dealer::builder().context(&context).adaptive_spin(false).build().expect("good options");
     client.connect(&endpoint).expect("a good endpoint");
     let mut asked = 0;
@@ -145,8 +145,8 @@ fn bare_echo() -> SocketAddr {
     address
 }
 
-/// Echoes until its parent hangs up. It takes messages up to [`LARGEST`], or, for `default`, with default options, or, for a
-/// number, within a budget of so many octets.
+/// Echoes until its parent hangs up. It takes messages up to [`LARGEST`], or, for `default`, with default options, or,
+/// for a number, within a budget of so many octets.
 pub(crate) fn server(arguments: &[&str]) {
     measure::limit_descriptors(1 << 20);
     let budget = match arguments {
@@ -292,7 +292,8 @@ pub(crate) fn attacker(arguments: &[&str]) {
     let mut random = Random::new(5);
     let mut held = Vec::new();
     let begin = Instant::now();
-    // A thousand connections take two seconds or so: the good client measures the server and not the attacker's processor.
+    // A thousand connections take two seconds or so: the good client measures the server and not the attacker's
+    // processor.
     let pace = Duration::from_millis(2);
     let mut failed = 0;
     for number in 0..connections {
@@ -477,7 +478,8 @@ fn endless_small_frames_are_refused_at_the_default_limit() {
         let mut server = Process::start("server", &[&"default"]);
         let endpoint = server.hear();
         let memory = measure::resident(server.id());
-        // The last two fill the default message limit with octets. What one of them leaves to the allocator serves the next: a leak would add up.
+        // The last two fill the default message limit with octets. What one of them leaves to the allocator serves the
+        // next: a leak would add up.
         for body in [&b""[..], b"x", &[7; 100], &[7; 100]] {
             let bulk = raw::frame(true, body).repeat(10_000);
             let mut raw = Raw::connect(&endpoint).expect("accepted");

@@ -53,8 +53,8 @@ fn every_linger_time_ends_in_time_whatever_the_peer_does() {
     }
 }
 
-/// The deadline is kept although so many timers are stale by then that they are cleared up while the close looks at a connection
-/// that drains.
+/// The deadline is kept although so many timers are stale by then that they are cleared up while the close looks at a
+/// connection that drains.
 #[test]
 fn the_linger_time_ends_after_a_crowd_has_come_and_gone() {
     let _turn = alone();

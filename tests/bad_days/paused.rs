@@ -1,4 +1,5 @@
-//! Peers that stand still without dying: they are dropped for or waited for as their pattern says, and nobody else waits.
+//! Peers that stand still without dying: they are dropped for or waited for as their pattern says, and nobody else
+//! waits.
 
 use crate::support::child::{self, Process};
 use crate::support::measure::{Lateness, Stopwatch};

@@ -1,5 +1,5 @@
-//! The binding side comes back again and again, under load: those that connect lose at most what the dead process or its
-//! kernel held, keep order, never duplicate, and subscribers hear again without help.
+//! The binding side comes back again and again, under load: those that connect lose at most what the dead process or
+//! its kernel held, keep order, never duplicate, and subscribers hear again without help.
 
 use crate::support::child::{self, Process};
 use crate::support::random::Random;
@@ -17,7 +17,8 @@ const SIZE: u64 = 100;
 const MARK: u32 = 200;
 /// What a kernel holds at most for a connection, with the buffers set as here; the kernel doubles what is asked for.
 const BUFFER: usize = 64 << 10;
-/// How many messages a dead process can take along: its mark, what one read brings beyond it, and both kernels' buffers.
+/// How many messages a dead process can take along: its mark, what one read brings beyond it, and both kernels'
+/// buffers.
 const HELD: u64 = MARK as u64 + (256 << 10) / SIZE + 4 * BUFFER as u64 / SIZE + 64;
 
 #[test]
@@ -32,8 +33,8 @@ fn those_who_connect_over_ipc_survive_restarts_of_the_binding_side() {
 
 /// What the binding side saw of one stream: kept in a file, because the process is killed.
 ///
-/// Each life of each stream has a row of three numbers: the first message and the last one it received, both plus one, and
-/// how many were out of order.
+/// Each life of each stream has a row of three numbers: the first message and the last one it received, both plus one,
+/// and how many were out of order.
 struct Ledger(File);
 
 const STREAMS: [&str; 2] = ["push", "dealer"];

@@ -70,8 +70,8 @@ pub(crate) fn alarms(_: &[&str]) {
     let dealer = Dealer::in_context(&context);
     dealer.connect(&endpoint).expect("a good endpoint");
     dealer.wait_for_peers(1, PATIENCE).expect("the ROUTER is there");
-    // SAFETY: the handler does one atomic addition. All zeroes is a valid `sigaction`: no flags, so that calls are interrupted
-    // and not restarted. Both structures live through their calls.
+    // SAFETY: the handler does one atomic addition. All zeroes is a valid `sigaction`: no flags, so that calls are
+    // interrupted and not restarted. Both structures live through their calls.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = on_alarm as *const () as usize;

@@ -1,4 +1,5 @@
-//! A sender that closes while its receiver stands still, and then reads slowly but steadily: everything arrives, in order.
+//! A sender that closes while its receiver stands still, and then reads slowly but steadily: everything arrives, in
+//! order.
 
 use crate::support::child::{self, Process};
 use crate::support::{Over, PATIENCE, alone, eventually, is_full, times, within};

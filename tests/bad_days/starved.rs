@@ -1,5 +1,5 @@
-//! No descriptors: the call concerned says so, everything else goes on, listeners pause instead of spinning, and once there
-//! are descriptors again all is well within a second.
+//! No descriptors: the call concerned says so, everything else goes on, listeners pause instead of spinning, and once
+//! there are descriptors again all is well within a second.
 
 use crate::support::child::{self, Process};
 use crate::support::measure::{Lateness, Stopwatch};

@@ -1,5 +1,5 @@
-//! Nothing turns in circles, and nothing sleeps with work left: what peers do at the worst moment must not keep a connection,
-//! or a closing socket, for ever.
+//! Nothing turns in circles, and nothing sleeps with work left: what peers do at the worst moment must not keep a
+//! connection, or a closing socket, for ever.
 
 use crate::support::measure::{Lateness, Stopwatch};
 use crate::support::raw::{Raw, frame, greeting, ready};
@@ -59,8 +59,8 @@ fn a_closing_socket_at_its_receive_mark_notices_that_its_peer_is_gone() {
     }
 }
 
-/// Each has filled the other up, and the one that stays cannot receive before its send is done. Whoever closes reads on for it then,
-/// and delivers all it has accepted.
+/// Each has filled the other up, and the one that stays cannot receive before its send is done. Whoever closes reads on
+/// for it then, and delivers all it has accepted.
 #[test]
 fn a_closing_socket_at_its_receive_mark_lets_a_peer_go_on_that_waits_for_it() {
     for over in Over::STREAMS {
@@ -114,8 +114,8 @@ fn received_to_the_end(router: &Router) -> usize {
     }
 }
 
-/// A closing socket with many connections does not look at all of them each time something happens, and is done all the same as soon
-/// as the last one is.
+/// A closing socket with many connections does not look at all of them each time something happens, and is done all the
+/// same as soon as the last one is.
 #[test]
 fn the_last_of_many_connections_ends_a_close() {
     for over in Over::STREAMS {

@@ -20,8 +20,8 @@ impl Room {
         Room { octets: UnsafeCell::new([0; SIZE]), used: AtomicUsize::new(0) }
     }
 
-    /// Has the system give the memory for what is asked for next: later it would do so in the midst of what is to be quick, two
-    /// mebibytes at a time where it has huge pages.
+    /// Has the system give the memory for what is asked for next: later it would do so in the midst of what is to be
+    /// quick, two mebibytes at a time where it has huge pages.
     pub(crate) fn furnish(&self, octets: usize) {
         let used = self.used.load(Ordering::Relaxed);
         for offset in (used..used.saturating_add(octets).min(SIZE)).step_by(4096) {
@@ -31,7 +31,8 @@ impl Room {
     }
 }
 
-// SAFETY: what is given away lies within `octets`, is aligned, as the address is rounded up, and is nobody else's for ever.
+// SAFETY: what is given away lies within `octets`, is aligned, as the address is rounded up, and is nobody else's for
+// ever.
 unsafe impl GlobalAlloc for Room {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let taken = layout.size() + layout.align();

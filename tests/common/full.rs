@@ -2,8 +2,8 @@
 
 use wiremesh::{SendError, SendFailure};
 
-/// Sends until nothing fits and goes on not to fit: how many messages went, and what came of the last one. A full tcp connection takes
-/// a little more when one of the kernel's timers fires, so one that times out says nothing yet.
+/// Sends until nothing fits and goes on not to fit: how many messages went, and what came of the last one. A full tcp
+/// connection takes a little more when one of the kernel's timers fires, so one that times out says nothing yet.
 pub(crate) fn fill(mut send: impl FnMut() -> Result<(), SendError>) -> (usize, SendError) {
     let (mut sent, mut refused) = (0, 0);
     loop {

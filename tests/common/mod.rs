@@ -1,5 +1,5 @@
-//! What the tests of public behaviour share: a context of its own for each test, endpoints nobody else has, and the stamp that
-//! makes one test per transport.
+//! What the tests of public behaviour share: a context of its own for each test, endpoints nobody else has, and the
+//! stamp that makes one test per transport.
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,8 +10,8 @@ use wiremesh::{Context, Socket};
 /// Longer than anything takes that happens at all.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
-/// Makes one test of each function for each transport: `over!([tcp ipc]: this that);`. In front may stand what makes a [`Net`] of
-/// the name: `over!(make => [tcp]: this);`.
+/// Makes one test of each function for each transport: `over!([tcp ipc]: this that);`. In front may stand what makes a
+/// [`Net`] of the name: `over!(make => [tcp]: this);`.
 macro_rules! over {
     ($nets:tt: $($test:ident)*) => {
         over!(crate::common::Net::new => $nets: $($test)*);

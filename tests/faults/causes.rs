@@ -1,5 +1,5 @@
-//! Attempts that failed without a word: every cause is told before the next attempt, kept with the endpoint and its peer, and named by
-//! the calls that waited in vain.
+//! Attempts that failed without a word: every cause is told before the next attempt, kept with the endpoint and its
+//! peer, and named by the calls that waited in vain.
 
 use crate::support::{Nobody, Over, PATIENCE, eventually};
 use std::io;

@@ -1,5 +1,5 @@
-//! Sockets that were closed or dropped while their peer is down: what they hold, how long they live on, and what is told of what they
-//! give up.
+//! Sockets that were closed or dropped while their peer is down: what they hold, how long they live on, and what is
+//! told of what they give up.
 
 use crate::support::child::{self, Process};
 use crate::support::measure::{self, Lateness, Stopwatch};

@@ -1,4 +1,5 @@
-//! What a newcomer's first programs met: loops that ended in silence, and addresses that were in use though they had been given up.
+//! What a newcomer's first programs met: loops that ended in silence, and addresses that were in use though they had
+//! been given up.
 
 use crate::support::child::{self, Process, none_starts};
 use crate::support::{Blocked, Nobody, Over, PATIENCE};

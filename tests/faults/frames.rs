@@ -1,5 +1,5 @@
-//! A message of more frames than its peer accepts: as with one of too many octets, the peer is not sent it, and what becomes of it is
-//! counted and told.
+//! A message of more frames than its peer accepts: as with one of too many octets, the peer is not sent it, and what
+//! becomes of it is counted and told.
 
 use crate::order::greet;
 use crate::support::raw::{Raw, command, property};

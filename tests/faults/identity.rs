@@ -1,4 +1,5 @@
-//! Who holds a routing id: one peer at a time, over whatever transport, and the one that announces it. How often a peer is there.
+//! Who holds a routing id: one peer at a time, over whatever transport, and the one that announces it. How often a peer
+//! is there.
 
 use crate::support::raw::{Raw, command, frame, greeting, property};
 use crate::support::{PATIENCE, eventually, holds_within};

@@ -1,5 +1,5 @@
-//! Uses of one endpoint in a row: an endpoint that is connected again while its last use still delivers waits for it, with the token
-//! of that one or another.
+//! Uses of one endpoint in a row: an endpoint that is connected again while its last use still delivers waits for it,
+//! with the token of that one or another.
 
 use crate::order::{hear_ready, number, ready_with_token};
 use crate::support::measure::Stopwatch;
@@ -256,7 +256,8 @@ fn connecting_again_to_an_absent_peer_tries_at_once_and_tells_what_came_of_it() 
     }
 }
 
-/// An endpoint whose linger is that patience waits for its last use, whose linger is another one, and which delivers something for longer.
+/// An endpoint whose linger is that patience waits for its last use, whose linger is another one, and which delivers
+/// something for longer.
 fn waits_for_one_that_lingers(first: Option<Duration>) {
     let context = Context::new();
     let patience = Duration::from_secs(2);
@@ -491,8 +492,8 @@ fn time_of_row(push: &Push, endpoint: &str, uses: u32) -> Duration {
     watch.elapsed()
 }
 
-/// Returns true if a row that is four times as long takes less than nine times as long. Where each use walked along the row it would take
-/// sixteen times as long.
+/// Returns true if a row that is four times as long takes less than nine times as long. Where each use walked along the
+/// row it would take sixteen times as long.
 fn is_linear(mut time_of_row: impl FnMut(u32) -> Duration) -> bool {
     const USES: u32 = 5_000;
     let (few, many) = (time_of_row(USES), time_of_row(4 * USES));

@@ -10,7 +10,8 @@ fn small() -> Context {
     Context::builder().byte_budget(Some(1 << 20)).build()
 }
 
-/// A peer of that kind sends so many messages of 10,000 octets in two frames, and 10 large ones. Returns it, and how many messages that were.
+/// A peer of that kind sends so many messages of 10,000 octets in two frames, and 10 large ones. Returns it, and how
+/// many messages that were.
 fn flood(endpoint: &str, kind: &str) -> (Raw, u64) {
     let mut peer = Raw::connect(endpoint).unwrap();
     peer.shake_hands(kind).unwrap();

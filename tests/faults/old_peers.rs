@@ -1,4 +1,5 @@
-//! Peers that close without a word after our greeting, as those of ZMTP 1.0 and 2.0 do: the event says what they probably are.
+//! Peers that close without a word after our greeting, as those of ZMTP 1.0 and 2.0 do: the event says what they
+//! probably are.
 
 use crate::support::raw::Raw;
 use crate::support::{Over, PATIENCE};

@@ -1,5 +1,5 @@
-//! Order across reconnects: what the receiver has not read of an old connection comes before what comes over the new one. And
-//! connections that are accepted say READY only once their peer has a place.
+//! Order across reconnects: what the receiver has not read of an old connection comes before what comes over the new
+//! one. And connections that are accepted say READY only once their peer has a place.
 
 use crate::support::measure::limit_descriptors;
 use crate::support::raw::{Raw, command, frame, greeting, property, ready};
@@ -54,7 +54,8 @@ impl Relay {
         format!("tcp://{}", self.address)
     }
 
-    /// Ends all connections, of which the far end sees the end behind all that was passed on, or, if `quietly`, nothing at all.
+    /// Ends all connections, of which the far end sees the end behind all that was passed on, or, if `quietly`, nothing
+    /// at all.
     pub(crate) fn cut(&self, quietly: bool) -> Vec<TcpStream> {
         let links = std::mem::take(&mut *self.links.lock().expect("no panic"));
         let end = |(near, far): (TcpStream, TcpStream)| {
@@ -73,7 +74,8 @@ pub(crate) fn number(message: &Message) -> u32 {
     u32::from_be_bytes(body.get(..4).and_then(|octets| octets.try_into().ok()).expect("a number"))
 }
 
-/// A sender that connects through a relay sends five messages over each of four connections, before its receiver reads any.
+/// A sender that connects through a relay sends five messages over each of four connections, before its receiver reads
+/// any.
 fn over_four_connections(sender: SocketKind, receiver: SocketKind, mark: u32, quietly: bool, size: usize) {
     let (context, other) = (Context::new(), Context::new());
     let receiver = AnySocket::builder(receiver).context(&other).receive_mark(mark).build().expect("good");
@@ -267,7 +269,8 @@ fn what_came_over_a_connection_of_an_endpoint_that_was_closed_is_read_before_wha
     }
 }
 
-/// A DEALER with a peer of that token, which has read nothing of what was written to it; it does not all fit into its system.
+/// A DEALER with a peer of that token, which has read nothing of what was written to it; it does not all fit into its
+/// system.
 fn unread_dealer(token: u8) -> (Dealer, Endpoint, Raw) {
     unread(Dealer::in_context(&Context::new()), token)
 }
@@ -362,8 +365,8 @@ fn nor_does_one_that_came_before_the_endpoint_was_closed() {
     panic!("the machine is too busy");
 }
 
-/// Reads all that was written to a peer, for twice that time, and does something before the last of it. The peer sends as well: whoever
-/// closes a connection without having read that destroys what is still to be delivered.
+/// Reads all that was written to a peer, for twice that time, and does something before the last of it. The peer sends
+/// as well: whoever closes a connection without having read that destroys what is still to be delivered.
 fn read_for_long(mut peer: Raw, patience: Duration, before_last: impl FnOnce()) {
     let (begin, mut left, mut chunk) = (Instant::now(), UNREAD_OCTETS, [0; 4096]);
     while begin.elapsed() < 2 * patience && left > UNREAD_OCTETS / 4 {
@@ -453,8 +456,8 @@ impl Ends {
     }
 }
 
-/// Sends five messages in each of four rounds, and has something done in between; the receiver reads when all of them are sent, or, if
-/// they are long, meanwhile.
+/// Sends five messages in each of four rounds, and has something done in between; the receiver reads when all of them
+/// are sent, or, if they are long, meanwhile.
 fn in_four_rounds(sender: &AnySocket, receiver: &AnySocket, size: usize, between: impl Fn() + Sync) {
     let send = || {
         for round in 0..4_u32 {

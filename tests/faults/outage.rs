@@ -1,8 +1,8 @@
 //! A server that was gone for a second: its clients are back soon, and do not come all at once.
 //!
-//! When a client comes is told twice. By the waits that it announces, exactly, as a machine that is slow makes all of them later. And by
-//! the server, which loses none of them on the way, in one of a few outages, and allowing for how late this machine wakes a thread that
-//! sleeps.
+//! When a client comes is told twice. By the waits that it announces, exactly, as a machine that is slow makes all of
+//! them later. And by the server, which loses none of them on the way, in one of a few outages, and allowing for how
+//! late this machine wakes a thread that sleeps.
 
 use crate::support::measure::{Lateness, limit_descriptors};
 use crate::support::{PATIENCE, alone, is_full};
@@ -45,7 +45,8 @@ impl Client {
     }
 }
 
-/// When clients are due, in order, in microseconds after their server was back; before that, where the machine was late.
+/// When clients are due, in order, in microseconds after their server was back; before that, where the machine was
+/// late.
 fn judge(mut due: Vec<i64>) {
     due.sort_unstable();
     let micros = |time: Duration| time.as_micros() as i64;
@@ -58,8 +59,8 @@ fn judge(mut due: Vec<i64>) {
     assert!(crowd <= CROWD, "{crowd} are due within {WINDOW:?}");
 }
 
-/// A publisher that goes and comes back at the same address, again and again: after each return its subscribers have been heard by it and
-/// have heard of it, so that the next loss is the first of its kind for them.
+/// A publisher that goes and comes back at the same address, again and again: after each return its subscribers have
+/// been heard by it and have heard of it, so that the next loss is the first of its kind for them.
 struct Outages {
     server: Pub,
     endpoint: Endpoint,
@@ -76,8 +77,9 @@ impl Outages {
         Outages { server, endpoint, clients, count: 0 }
     }
 
-    /// The next one. None of the clients is lost on the way, and all are due when they are to be. Returns true if the server saw that as
-    /// well: a machine that has other things to do may let it see half of them too late, or be gone for longer.
+    /// The next one. None of the clients is lost on the way, and all are due when they are to be. Returns true if the
+    /// server saw that as well: a machine that has other things to do may let it see half of them too late, or be gone
+    /// for longer.
     fn is_seen_in_time(&mut self) -> bool {
         self.server.wait_for_subscribers(CLIENTS, PATIENCE).expect("all of them");
         self.count += 1;

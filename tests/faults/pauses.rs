@@ -1,5 +1,5 @@
-//! A link that stopped being read because its receiver was behind is read again once the receiver has caught up, however the two
-//! interleave, and whatever stopped it.
+//! A link that stopped being read because its receiver was behind is read again once the receiver has caught up,
+//! however the two interleave, and whatever stopped it.
 
 use crate::support::raw::{self, Raw};
 use crate::support::{PATIENCE, eventually, holds_within, times, within};

@@ -1,5 +1,5 @@
-//! Memory that is kept for something else than what is in it: a few messages that are kept of many, and what threads keep for their
-//! next reads.
+//! Memory that is kept for something else than what is in it: a few messages that are kept of many, and what threads
+//! keep for their next reads.
 
 use crate::support::child::{self, Process};
 use crate::support::measure::resident;
@@ -102,7 +102,8 @@ fn body(number: usize) -> Vec<u8> {
     vec![number as u8; 300 + number * 7919 % 701]
 }
 
-/// Receives so many octets in messages of 300 to 1000, keeps one in five hundred of them, and says how much its memory has grown by that.
+/// Receives so many octets in messages of 300 to 1000, keeps one in five hundred of them, and says how much its memory
+/// has grown by that.
 pub(crate) fn sparse_keeper(arguments: &[&str]) {
     let (over, stream): (_, usize) = (Over::named(arguments[0]), arguments[1].parse().expect("a number"));
     let (context, push, pull) = pipe(over, BUDGET);
@@ -235,7 +236,8 @@ fn what_kept_messages_pin_is_taken_from_what_may_wait_and_leaves_a_receiver_room
     });
 }
 
-/// Receives messages of 2 MiB and of 128 KiB in turn, keeps the shorter ones, and says how much its memory has grown by that.
+/// Receives messages of 2 MiB and of 128 KiB in turn, keeps the shorter ones, and says how much its memory has grown by
+/// that.
 pub(crate) fn large_keeper(_: &[&str]) {
     let (_context, push, pull) = pipe(Over::Tcp, BUDGET);
     let sizes = || (0..200).map(|number| if number % 2 == 0 { 2 << 20 } else { 128 << 10 });
@@ -266,7 +268,8 @@ fn a_large_message_that_is_kept_does_not_hold_the_buffer_of_a_much_larger_one() 
 type Receive = Box<dyn Fn() -> Message>;
 type Sends = Box<dyn Fn(Vec<u8>) + Send>;
 
-/// Keeps a message now and then of a conflated socket, or of what an XSUB sends an XPUB, and says how much its memory has grown by that.
+/// Keeps a message now and then of a conflated socket, or of what an XSUB sends an XPUB, and says how much its memory
+/// has grown by that.
 pub(crate) fn newest_keeper(arguments: &[&str]) {
     let (context, other) = (Context::new(), Context::new());
     let (receive, send): (Receive, Sends) = match arguments[0] {
@@ -387,7 +390,8 @@ fn in_use() -> u64 {
 fn frees_what_it_keeps(way: &str) {
     let push = Push::in_context(&Context::new());
     let endpoint = push.bind("tcp://127.0.0.1:*").expect("bound");
-    // What is large is given back to the system as soon as it is freed. The allocator would keep up to four mebibytes of it for itself.
+    // What is large is given back to the system as soon as it is freed. The allocator would keep up to four mebibytes
+    // of it for itself.
     let allocator = [("GLIBC_TUNABLES", OsStr::new("glibc.malloc.mmap_threshold=65536"))];
     let mut reader = Process::start_in("once-large", &[&endpoint, &way], &allocator);
     push.send("small").expect("accepted");

@@ -22,7 +22,8 @@ fn lost(monitor: &Monitor) -> Option<Event> {
     std::iter::from_fn(|| monitor.try_recv()).find(|event| matches!(event.kind, EventKind::Disconnected(_)))
 }
 
-/// A receiver stands at its mark for several time limits: before it has seen a second PING, with an empty send buffer behind it.
+/// A receiver stands at its mark for several time limits: before it has seen a second PING, with an empty send buffer
+/// behind it.
 #[test]
 fn a_peer_of_ours_at_its_mark_is_alive() {
     for over in Over::STREAMS {
@@ -74,7 +75,8 @@ fn a_peer_of_ours_that_stops_reading_later_is_alive() {
     }
 }
 
-/// A receiver that reads now and then sees PINGs further apart than they were sent: what it makes of that is not how often it is asked.
+/// A receiver that reads now and then sees PINGs further apart than they were sent: what it makes of that is not how
+/// often it is asked.
 #[test]
 fn a_peer_of_ours_that_reads_now_and_then_is_alive() {
     thread::scope(|scope| {
@@ -85,7 +87,8 @@ fn a_peer_of_ours_that_reads_now_and_then_is_alive() {
 }
 
 fn reads_now_and_then(over: Over) {
-    // As long as the peer may be silent, so that who gives signs of life half as often as it seems to be asked gives too few.
+    // As long as the peer may be silent, so that who gives signs of life half as often as it seems to be asked gives
+    // too few.
     let beat = 3 * BEAT;
     let (context, other) = (Context::new(), Context::new());
     let push = Push::builder().context(&context).heartbeat_interval(beat).heartbeat_timeout(beat);
@@ -308,8 +311,8 @@ fn life_signs_go_to_those_who_asked_and_announced() {
     assert!(raw.read(&mut [0; 1]).is_err(), "nothing comes unasked");
 }
 
-/// Each sign goes out when it is given, not with the one after it: a peer that may be silent for as long as it lets pass between two PINGs
-/// would be given up.
+/// Each sign goes out when it is given, not with the one after it: a peer that may be silent for as long as it lets
+/// pass between two PINGs would be given up.
 #[test]
 fn life_signs_come_twice_in_the_time_between_two_questions() {
     let pull = Pull::builder().context(&Context::new()).receive_mark(1u32).build().unwrap();

@@ -1,5 +1,5 @@
-//! A process is stopped, as by `docker pause` or the lid of a laptop, and runs again: it looks at what came meanwhile before it judges
-//! anybody by time.
+//! A process is stopped, as by `docker pause` or the lid of a laptop, and runs again: it looks at what came meanwhile
+//! before it judges anybody by time.
 
 use crate::support::child::{self, Process};
 use crate::support::raw::{Raw, greeting, ready};

@@ -118,8 +118,8 @@ fn the_publisher_ends_with_what_is_wanted() {
 
 const BUDGET: u64 = 16 << 20;
 
-/// Toggles topics between messages to a publisher that does not read, until the budget has no room for more of them, and says how much
-/// its memory has grown by that and how much of the budget is taken.
+/// Toggles topics between messages to a publisher that does not read, until the budget has no room for more of them,
+/// and says how much its memory has grown by that and how much of the budget is taken.
 pub(crate) fn toggler(arguments: &[&str]) {
     let context =
         Context::builder().byte_budget(Some(BUDGET)).drop_wait(Some(Duration::ZERO)).report_unsent(false).build();

@@ -173,7 +173,8 @@ fn routers_and_reps_drop_what_the_addressee_does_not_accept_or_refuse_it_where_t
     assert_eq!(rep.stats().dropped.too_large, 1);
 }
 
-/// A topic of more than a mebibyte travels in a message, which the publisher would refuse with the connection, again and again.
+/// A topic of more than a mebibyte travels in a message, which the publisher would refuse with the connection, again
+/// and again.
 #[test]
 fn a_topic_above_what_the_publisher_accepts_is_told_and_keeps_no_other_from_it() {
     let long = vec![b'l'; 2 * MIB];
@@ -374,7 +375,8 @@ struct Picky {
 impl Picky {
     fn start(kind: &'static str) -> Picky {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        // Its system takes no message whole that it does not read, however busy the machine is: that could not be told from one it has read.
+        // Its system takes no message whole that it does not read, however busy the machine is: that could not be told
+        // from one it has read.
         socket2::SockRef::from(&listener).set_recv_buffer_size(64 * 1024).expect("a size");
         let endpoint = format!("tcp://{}", listener.local_addr().expect("bound"));
         let ((to_taken, taken), (to_closed, closed)) = (channel(), channel());
@@ -572,8 +574,8 @@ fn listen_again(address: std::net::SocketAddr) -> TcpListener {
 
 // ----- the wait before a new attempt -----
 
-/// The waits that a socket announces before its attempts, while its peer lets `serve` do something with each of several connections, and
-/// closes it.
+/// The waits that a socket announces before its attempts, while its peer lets `serve` do something with each of several
+/// connections, and closes it.
 fn waits(kind: SocketKind, serve: impl Fn(&mut Raw)) -> Vec<Duration> {
     const CONNECTIONS: usize = 9;
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

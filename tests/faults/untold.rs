@@ -1,4 +1,5 @@
-//! A subscription that a publisher of another library never takes: it ends each connection over it, and the others go with that.
+//! A subscription that a publisher of another library never takes: it ends each connection over it, and the others go
+//! with that.
 
 use crate::support::raw::Raw;
 use crate::support::{PATIENCE, eventually};
@@ -64,7 +65,8 @@ impl Publisher {
         self.seen.recv_timeout(PATIENCE).expect("something is to be seen")
     }
 
-    /// Waits until one connection was told of so many topics. Returns these, and how old each connection was that ended before.
+    /// Waits until one connection was told of so many topics. Returns these, and how old each connection was that ended
+    /// before.
     fn await_topics(&self, count: usize) -> (Vec<Vec<u8>>, Vec<Duration>) {
         let (mut topics, mut ended) = (Vec::new(), Vec::new());
         let begin = Instant::now();

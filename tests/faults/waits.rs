@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 use wiremesh::{Context, Dealer, Pull, Push, RecvError, SendFailure, Sub};
 
-/// Whether the median of several waits for `time` is at most that and `SLACK`, in one of a few tries. Programs beside this one make all
-/// waits longer: a plain sleep for the same time, before each of them, tells by how much.
+/// Whether the median of several waits for `time` is at most that and `SLACK`, in one of a few tries. Programs beside
+/// this one make all waits longer: a plain sleep for the same time, before each of them, tells by how much.
 fn is_short(time: Duration, mut wait: impl FnMut()) -> bool {
     let mut attempt = || {
         let (mut sleeps, mut waits) = (Vec::new(), Vec::new());

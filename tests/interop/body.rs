@@ -63,8 +63,8 @@ pub(crate) fn numbered(number: usize, size: usize) -> Vec<u8> {
     octets
 }
 
-/// One-frame messages and several frames, at every edge of a length: the frame header's (255), the queue's (8 KiB), the read
-/// buffer's (64 KiB), and well beyond.
+/// One-frame messages and several frames, at every edge of a length: the frame header's (255), the queue's (8 KiB), the
+/// read buffer's (64 KiB), and well beyond.
 pub(crate) fn assortment() -> Vec<Vec<Body>> {
     const SIZES: [&[usize]; 14] = [
         &[0],

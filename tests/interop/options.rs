@@ -37,16 +37,16 @@ fn we_see_their_kind_and_their_routing_id() {
     assert!(info.address.starts_with("127.0.0.1:"), "{}", info.address);
 }
 
-/// In milliseconds: how often a sign of life is asked for, how long it is waited for, and how long the other side is to wait for the
-/// next question.
+/// In milliseconds: how often a sign of life is asked for, how long it is waited for, and how long the other side is to
+/// wait for the next question.
 const BEAT: u32 = 30;
 const SILENCE: u32 = 300;
 const TO_LIVE: u32 = 400;
 /// Several times as long: only answers keep a connection.
 const LIFE: u32 = 1400;
 
-/// Tells a story that goes well in one of five attempts. A busy machine may keep one of two processes from running for so long that
-/// the other gives it up with reason; without answers that happens every time.
+/// Tells a story that goes well in one of five attempts. A busy machine may keep one of two processes from running for
+/// so long that the other gives it up with reason; without answers that happens every time.
 #[track_caller]
 fn goes_well(mut story: impl FnMut() -> Result<String, String>) {
     let mut why = Vec::new();

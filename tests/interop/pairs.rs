@@ -49,8 +49,8 @@ pairs! {
     our_pair_talks_with_their_pair: Pair, Pair;
 }
 
-/// Connects a fresh pair of sockets for each role and transport and has them talk. Our waiting threads drive our side, or the
-/// engine alone does, as on platforms without nested polls. We say what we are in READY, or do not.
+/// Connects a fresh pair of sockets for each role and transport and has them talk. Our waiting threads drive our side,
+/// or the engine alone does, as on platforms without nested polls. We say what we are in READY, or do not.
 fn marry(ours: SocketKind, theirs: SocketKind) {
     let Some(peer) = Peer::start() else { return };
     for (engine_only, announce) in [(false, true), (true, true), (false, false)] {
@@ -191,7 +191,8 @@ fn publish(publisher: &dyn End, subscriber: &dyn End) {
     }
 }
 
-/// Publishes until the first message gets through, and takes away those that did. A PUB cannot see its subscribers from outside.
+/// Publishes until the first message gets through, and takes away those that did. A PUB cannot see its subscribers from
+/// outside.
 fn await_subscription(publisher: &dyn End, subscriber: &dyn End, message: &str) {
     let mut sent = 0;
     loop {

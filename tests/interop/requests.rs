@@ -1,4 +1,5 @@
-//! Requests with time limits against servers on libzmq: the answer to what was given up is not taken for the next one's.
+//! Requests with time limits against servers on libzmq: the answer to what was given up is not taken for the next
+//! one's.
 
 use super::body::given;
 use super::ends::{End, LONG, Ours, Theirs};

@@ -1,4 +1,5 @@
-//! Many small messages with low marks: nothing is lost, nothing overtakes. And closing right after sending loses nothing.
+//! Many small messages with low marks: nothing is lost, nothing overtakes. And closing right after sending loses
+//! nothing.
 
 use super::body::numbered;
 use super::ends::{End, Ours, Theirs};

@@ -1,9 +1,10 @@
-//! Finds every path in a source file: in `use` trees, inline, in types, in visibilities and inside macros. What stands in comments,
-//! strings and docs is none.
+//! Finds every path in a source file: in `use` trees, inline, in types, in visibilities and inside macros. What stands
+//! in comments, strings and docs is none.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-/// A path as its parts: `super::x` in `crate::a::b` is `crate::a::x`. One that begins at a name in scope stays as it is.
+/// A path as its parts: `super::x` in `crate::a::b` is `crate::a::x`. One that begins at a name in scope stays as it
+/// is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Path {
     pub(crate) parts: Vec<String>,

@@ -77,7 +77,8 @@ pub(crate) const EXCEPTIONS: [(&str, &str, &str); 5] = [
     ("options/table.rs", "crate::socket::Face", "the bound on the builder whose setters the table unfolds into"),
 ];
 
-/// What must not occur in `protocol/` and `patterns/`: sockets, clocks, threads, locks and randomness come in as arguments.
+/// What must not occur in `protocol/` and `patterns/`: sockets, clocks, threads, locks and randomness come in as
+/// arguments.
 const IMPURE: [&[&str]; 14] = [
     &["std", "net"],
     &["std", "os"],
@@ -121,8 +122,8 @@ fn layer_of(module: &str) -> Option<&'static Layer> {
     LAYERS.iter().find(|layer| layer.modules.contains(&module))
 }
 
-/// Every breach of the import rule, and the exceptions that were needed. `reexported` says which module a name in the crate's
-/// root comes from.
+/// Every breach of the import rule, and the exceptions that were needed. `reexported` says which module a name in the
+/// crate's root comes from.
 pub(crate) fn imports(file: &File, reexported: impl Fn(&str) -> Option<String>) -> (Vec<String>, BTreeSet<usize>) {
     let Some(layer) = file.layer() else {
         return (

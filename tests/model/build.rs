@@ -1,5 +1,5 @@
-//! Makes mutants of the shipped files for the models: `loom/mutants.txt` says which line becomes which. A line that is not there, or
-//! there twice, fails the build, so that a mutant goes with the code it weakens.
+//! Makes mutants of the shipped files for the models: `loom/mutants.txt` says which line becomes which. A line that is
+//! not there, or there twice, fails the build, so that a mutant goes with the code it weakens.
 
 use std::fmt::Write;
 use std::path::Path;

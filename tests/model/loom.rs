@@ -2,8 +2,8 @@
 //! preemptions, and every value the memory model lets a load return.
 //!
 //! The files under test are the shipped ones, included here over loom's primitives in place of the system's. What they
-//! are embedded in (a poll, a seat, a queue under its lock) is small here and says what it stands for. Beside each model
-//! stand weakened mutants that must fail: they show that the model would notice.
+//! are embedded in (a poll, a seat, a queue under its lock) is small here and says what it stands for. Beside each
+//! model stand weakened mutants that must fail: they show that the model would notice.
 
 #[path = "loom/parker.rs"]
 mod parker;

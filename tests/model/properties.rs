@@ -1,7 +1,8 @@
 //! The property tests of the library, which stand beside the code they are about, in files called `properties.rs`.
 //!
-//! The pure layers are the shipped ones, included here as they are; a new module of the vocabulary gets its line below. So this shows as well that they do without the engine. Their other
-//! tests come along and are filtered out: `cargo test --package wiremesh-model --test properties tests::properties`.
+//! The pure layers are the shipped ones, included here as they are; a new module of the vocabulary gets its line below.
+//! So this shows as well that they do without the engine. Their other tests come along and are filtered out: `cargo
+//! test --package wiremesh-model --test properties tests::properties`.
 
 #![expect(dead_code, reason = "the engine and the sockets, which use what tests do not, are left out")]
 

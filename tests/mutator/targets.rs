@@ -1,4 +1,5 @@
-//! The fuzz targets. The seeded mutator of `tests/mutator.rs` and the libFuzzer programs of `fuzz/` call these same functions.
+//! The fuzz targets. The seeded mutator of `tests/mutator.rs` and the libFuzzer programs of `fuzz/` call these same
+//! functions.
 //!
 //! Each takes any octets, panics if a promise is broken and otherwise says whether the input got beyond the handshake.
 
@@ -88,9 +89,9 @@ pub(crate) fn command(data: &[u8]) -> bool {
     true
 }
 
-/// A whole connection: the first two octets choose kind, limits and whether a good handshake comes first; the rest is what the peer
-/// sends. The same events and faults come of it for any cut; every step makes progress; a fault is for ever; what the connection has
-/// to say stays bounded.
+/// A whole connection: the first two octets choose kind, limits and whether a good handshake comes first; the rest is
+/// what the peer sends. The same events and faults come of it for any cut; every step makes progress; a fault is for
+/// ever; what the connection has to say stays bounded.
 pub(crate) fn connection(data: &[u8]) -> bool {
     let [choice, kind, stream @ ..] = data else { return false };
     let ours = SocketKind::ALL[usize::from(kind & 0x7F) % SocketKind::ALL.len()];
@@ -126,7 +127,8 @@ struct Run {
 }
 
 impl Run {
-    /// Feeds the chunks one by one; with `ticking`, an hour passes between them and deadlines are looked at, though none can expire.
+    /// Feeds the chunks one by one; with `ticking`, an hour passes between them and deadlines are looked at, though
+    /// none can expire.
     fn new(chunks: &[&[u8]], config: Config, ticking: u32) -> Run {
         let mut now = Instant::now();
         let most_input = config.max_handshake;

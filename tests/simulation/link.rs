@@ -1,4 +1,5 @@
-//! One direction of a simulated byte stream: chops, delays, cuts, corrupts or swallows what is written, on virtual time.
+//! One direction of a simulated byte stream: chops, delays, cuts, corrupts or swallows what is written, on virtual
+//! time.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

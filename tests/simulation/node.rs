@@ -1,5 +1,5 @@
-//! One end of a simulated connection: the shipped state machine, a script of what its application sends, and the truth about what
-//! the other end has to see.
+//! One end of a simulated connection: the shipped state machine, a script of what its application sends, and the truth
+//! about what the other end has to see.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

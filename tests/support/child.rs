@@ -12,8 +12,8 @@
 //! }
 //! ```
 //!
-//! Parent and child talk in lines: the child's begin with a mark, so that the test harness's own do not matter. A child ends
-//! with its parent, however that ends.
+//! Parent and child talk in lines: the child's begin with a mark, so that the test harness's own do not matter. A child
+//! ends with its parent, however that ends.
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
@@ -26,8 +26,8 @@ const ROLE: &str = "WIREMESH_ROLE";
 const ARGUMENTS: &str = "WIREMESH_ROLE_ARGUMENTS";
 const MARK: &str = "@ ";
 
-/// While this is held no child is started. Between its fork and its exec a child has the descriptors of this process, so that an address
-/// that was given up a moment ago is in use for a moment more.
+/// While this is held no child is started. Between its fork and its exec a child has the descriptors of this process,
+/// so that an address that was given up a moment ago is in use for a moment more.
 pub(crate) fn none_starts() -> MutexGuard<'static, ()> {
     static STARTS: Mutex<()> = Mutex::new(());
     STARTS.lock().unwrap_or_else(PoisonError::into_inner)

@@ -95,7 +95,8 @@ pub(crate) fn kept_waiting() -> Duration {
     Duration::from_nanos(text.split(' ').nth(1).and_then(|nanos| nanos.parse().ok()).unwrap_or(0))
 }
 
-/// Measures how long the calling thread takes for something, without the time in which it was able to run and was not let.
+/// Measures how long the calling thread takes for something, without the time in which it was able to run and was not
+/// let.
 pub(crate) struct Stopwatch {
     pub(crate) begin: Instant,
     kept: Duration,

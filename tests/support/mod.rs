@@ -1,4 +1,5 @@
-//! Helpers for tests of public behaviour: waiting without fixed sleeps, endpoints without fixed ports, and whole processes.
+//! Helpers for tests of public behaviour: waiting without fixed sleeps, endpoints without fixed ports, and whole
+//! processes.
 //!
 //! | file | idea |
 //! |---|---|
@@ -102,8 +103,8 @@ impl Over {
         }
     }
 
-    /// As [`wildcard`](Over::wildcard), but what it becomes can be bound again once it is free: the folder of an `ipc://*`
-    /// goes with it.
+    /// As [`wildcard`](Over::wildcard), but what it becomes can be bound again once it is free: the folder of an
+    /// `ipc://*` goes with it.
     pub(crate) fn fixed(self) -> String {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         match self {

@@ -28,8 +28,9 @@ pub(crate) struct Outcome<'a> {
 }
 
 impl Outcome<'_> {
-    /// Whether a peer of that socket may have been given up although it was there: a process that gets no processor for as long as its
-    /// peer may be silent is silent. The threads that matter may have been later than the one that was watched.
+    /// Whether a peer of that socket may have been given up although it was there: a process that gets no processor for
+    /// as long as its peer may be silent is silent. The threads that matter may have been later than the one that was
+    /// watched.
     fn may_be_silent(&self, socket: usize) -> bool {
         let beats = |at: usize| self.plan.sockets.get(at).map_or(0, |socket| socket.heartbeat);
         let peers = self.plan.peers(socket).into_iter().map(|(peer, _)| peer);
@@ -172,8 +173,8 @@ fn arrivals(plan: &Plan, life: &Life, index: &Index<'_>) -> Vec<Broken> {
     found
 }
 
-/// Order is promised between two sockets, also where the application takes a connection away and makes it again, but not over inproc
-/// where there were two of them. A question that was not answered in time may come after the next one.
+/// Order is promised between two sockets, also where the application takes a connection away and makes it again, but
+/// not over inproc where there were two of them. A question that was not answered in time may come after the next one.
 fn promises_order(plan: &Plan, sender: usize, receiver: usize) -> bool {
     if kind(plan, receiver) == Some(Rep) {
         return false;
@@ -293,7 +294,8 @@ fn ids_of(life: &Life) -> Vec<Id> {
         .collect()
 }
 
-/// What publishers wrote is what their subscribers got and what they discarded; and where nothing was dropped, each subscriber got all.
+/// What publishers wrote is what their subscribers got and what they discarded; and where nothing was dropped, each
+/// subscriber got all.
 fn publishing(outcome: &Outcome<'_>, index: &Index<'_>) -> Vec<Broken> {
     let plan = outcome.plan;
     let mut found = Vec::new();
@@ -378,8 +380,9 @@ fn groups(plan: &Plan, publishers: &[usize]) -> Vec<Vec<usize>> {
     groups.into_iter().map(|(_, members)| members).collect()
 }
 
-/// What a process may hold at a time: for each of its contexts what its budget allows at worst, as `ContextBuilder::byte_budget` says it,
-/// or what is sent to and from its sockets, whichever is less; and what the test itself needs.
+/// What a process may hold at a time: for each of its contexts what its budget allows at worst, as
+/// `ContextBuilder::byte_budget` says it, or what is sent to and from its sockets, whichever is less; and what the test
+/// itself needs.
 pub(crate) fn memory_bound(plan: &Plan, lives: &[Life], process: usize) -> u64 {
     let contexts = (0..plan.contexts.len()).filter(|at| plan.contexts[*at].process == process);
     let held: u64 = contexts.map(|context| under_way(plan, lives, context).min(at_worst(plan, lives, context))).sum();
@@ -401,8 +404,8 @@ fn in_transport(plan: &Plan, lives: &[Life], process: usize) -> u64 {
     here.map(|life| octets(life).sum::<u64>().min(plan.frame.capacity as u64)).sum()
 }
 
-/// What the sockets of a context may hold if its budget sets no limit: what is sent, at both ends, once for each that may have it. Twice,
-/// because a receiver's buffer may hold a message while it grows.
+/// What the sockets of a context may hold if its budget sets no limit: what is sent, at both ends, once for each that
+/// may have it. Twice, because a receiver's buffer may hold a message while it grows.
 fn under_way(plan: &Plan, lives: &[Life], context: usize) -> u64 {
     let is_here = |socket: usize| plan.sockets.get(socket).is_some_and(|socket| socket.context == context);
     let ends = |life: &Life| {

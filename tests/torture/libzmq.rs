@@ -1,4 +1,5 @@
-//! Peers of real libzmq, where `WIREMESH_PYTHON` names a Python with pyzmq: they send messages as ours are, or take some.
+//! Peers of real libzmq, where `WIREMESH_PYTHON` names a Python with pyzmq: they send messages as ours are, or take
+//! some.
 
 use crate::ledger::{Counts, Life, Sent};
 use crate::message::{Id, build, sender};

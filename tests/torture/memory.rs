@@ -1,7 +1,7 @@
 //! `mem://name`: a transport in memory that cuts, stalls, delays and chops, and knows which messages it swallowed.
 //!
-//! It reads along in what is written, so far as to know where messages end and what their ids are. A message whose last octet a
-//! writer gave to it, and no reader took, is swallowed when the reader can take it no more.
+//! It reads along in what is written, so far as to know where messages end and what their ids are. A message whose last
+//! octet a writer gave to it, and no reader took, is swallowed when the reader can take it no more.
 
 use crate::message::{HEADER, Id, TOPIC, id_of};
 use crate::support::random::Random;
@@ -128,7 +128,8 @@ impl Bell {
         let _ = (&self.0).write(&1u64.to_ne_bytes());
     }
 
-    /// A ring is an edge for readers only, and says that a stream may be writable as well: so it is always registered for both.
+    /// A ring is an edge for readers only, and says that a stream may be writable as well: so it is always registered
+    /// for both.
     fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
         registry.register(&mut SourceFd(&self.0.as_raw_fd()), token, Interest::READABLE | Interest::WRITABLE)
     }

@@ -1,8 +1,9 @@
-//! What the messages of the torture test carry: who sent them, their place in the sender's stream, and a checksum, so that loss,
-//! duplication, reordering and corruption can be told apart.
+//! What the messages of the torture test carry: who sent them, their place in the sender's stream, and a checksum, so
+//! that loss, duplication, reordering and corruption can be told apart.
 //!
-//! The first frame is `topic header inline-body`; the topic is empty or `t…​.`. Each further frame is a stretch of a known pattern that
-//! begins where the checksum and the frame's number say, so that every octet and every frame boundary is checked.
+//! The first frame is `topic header inline-body`; the topic is empty or `t…​.`. Each further frame is a stretch of a
+//! known pattern that begins where the checksum and the frame's number say, so that every octet and every frame
+//! boundary is checked.
 
 use bytes::Bytes;
 use std::sync::LazyLock;

@@ -410,8 +410,8 @@ impl Part {
         look
     }
 
-    /// What is closed may linger for the place that its next life has at the other end: a PAIR has one place, and a ROUTER one for each
-    /// name. So may an endpoint that is connected again under that name.
+    /// What is closed may linger for the place that its next life has at the other end: a PAIR has one place, and a
+    /// ROUTER one for each name. So may an endpoint that is connected again under that name.
     fn lingers_in_vain(&self, slot: &Slot, life: &Arc<Alive>, live: &Arc<Alive>) -> bool {
         let row = &self.plan.sockets[slot.number];
         let mut peers =
@@ -636,7 +636,8 @@ impl Log {
         Log { file: Mutex::new(File::create(path).ok()), begin: Instant::now() }
     }
 
-    /// Writes down what a socket's monitor tells, too, where that is asked for: it costs a thread for each life of a socket.
+    /// Writes down what a socket's monitor tells, too, where that is asked for: it costs a thread for each life of a
+    /// socket.
     fn watch(self: &Arc<Log>, name: u32, socket: &AnySocket) {
         if std::env::var_os("WIREMESH_TORTURE_EVENTS").is_some() {
             let (log, monitor) = (Arc::clone(self), socket.monitor());

@@ -1,5 +1,5 @@
-//! What a run does: contexts, sockets, endpoints, links and the steps of the threads. It is made from a seed by `themes.rs`, or read from
-//! a kept case, and is the same each time; only the threads' timing is not.
+//! What a run does: contexts, sockets, endpoints, links and the steps of the threads. It is made from a seed by
+//! `themes.rs`, or read from a kept case, and is the same each time; only the threads' timing is not.
 
 use crate::text::{record, words};
 use wiremesh::SocketKind;

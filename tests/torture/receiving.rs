@@ -1,5 +1,6 @@
-//! The threads that receive: in every way there is, quickly or slowly, and all that there is once all settle. They keep some short
-//! messages, as an application may that puts them into a table, which must not keep more memory than they need.
+//! The threads that receive: in every way there is, quickly or slowly, and all that there is once all settle. They keep
+//! some short messages, as an application may that puts them into a table, which must not keep more memory than they
+//! need.
 
 use crate::ledger::Sent;
 use crate::message::{build, check};

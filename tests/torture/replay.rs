@@ -93,7 +93,8 @@ pub(crate) fn keep(plan: &Plan, verdict: &Verdict) -> PathBuf {
     place
 }
 
-/// Runs a kept plan again and again; how often it failed, and by which laws. The logs of the last run that failed are kept.
+/// Runs a kept plan again and again; how often it failed, and by which laws. The logs of the last run that failed are
+/// kept.
 pub(crate) fn replay(file: &Path, times: usize) -> (usize, String) {
     let plan = Plan::parse(&fs::read_to_string(file).expect("a file")).expect("a good plan");
     let mut failures = Vec::new();

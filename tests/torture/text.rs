@@ -1,5 +1,5 @@
-//! Plans as text: a record is a line of a name and its fields, `socket kind=PUSH context=0 …`, so that a kept case can be read and cut down
-//! by hand.
+//! Plans as text: a record is a line of a name and its fields, `socket kind=PUSH context=0 …`, so that a kept case can
+//! be read and cut down by hand.
 
 use wiremesh::SocketKind;
 

@@ -1,5 +1,5 @@
-//! Plans from seeds. A plan is one to four groups of sockets that share contexts, and each group has a theme: a corner in which
-//! random choices meet often, such as marks of 1, tiny budgets, pauses, cuts with unread messages.
+//! Plans from seeds. A plan is one to four groups of sockets that share contexts, and each group has a theme: a corner
+//! in which random choices meet often, such as marks of 1, tiny budgets, pauses, cuts with unread messages.
 
 use crate::maker::{Maker, OCTETS, SOCKETS, mean};
 use crate::plan::{Act, Manner, Over, Plan, Size, Stranger};

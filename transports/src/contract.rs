@@ -37,8 +37,8 @@ pub trait Transport: Send + Sync {
     /// is never empty.
     fn resolve(&self, address: &str, options: &LinkOptions) -> io::Result<Vec<String>>;
 
-    /// The answer of [`resolve`](Self::resolve), if it takes no look-up: then no thread is needed for it. Never blocks. `None`, the
-    /// default, has `resolve` called.
+    /// The answer of [`resolve`](Self::resolve), if it takes no look-up: then no thread is needed for it. Never blocks.
+    /// `None`, the default, has `resolve` called.
     fn resolve_now(&self, address: &str) -> Option<Vec<String>> {
         let _ = address;
         None
@@ -50,9 +50,9 @@ pub trait Transport: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the form is wrong, [`AddrInUse`](io::ErrorKind::AddrInUse)
-    /// if somebody else listens there, [`AlreadyExists`](io::ErrorKind::AlreadyExists) if something is there that is no socket, otherwise what
-    /// the system said. Nothing is left behind.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the form is wrong, [`AddrInUse`](io::ErrorKind::AddrInUse) if
+    /// somebody else listens there, [`AlreadyExists`](io::ErrorKind::AlreadyExists) if something is there that is no
+    /// socket, otherwise what the system said. Nothing is left behind.
     fn bind(&self, address: &str, options: &LinkOptions) -> io::Result<Box<dyn Listener>>;
 
     /// Starts to connect to one of the addresses that [`resolve`](Self::resolve) returned.
@@ -144,25 +144,29 @@ pub trait Stream: Send + Sync + fmt::Debug {
         None
     }
 
-    /// Returns how many written bytes have not reached the peer's system yet and would be lost if the stream were dropped now
-    /// and the peer wrote to it: what a careful close waits for. 0 by default, for transports where a close loses nothing.
+    /// Returns how many written bytes have not reached the peer's system yet and would be lost if the stream were
+    /// dropped now and the peer wrote to it: what a careful close waits for. 0 by default, for transports where a close
+    /// loses nothing.
     fn unsent(&self) -> usize {
         0
     }
 
-    /// Told that messages of more than a few octets wait because a write blocked: the transport may have its system buffer more, so
-    /// that the two ends wait less often for each other. Called again and again. Does nothing by default.
+    /// Told that messages of more than a few octets wait because a write blocked: the transport may have its system
+    /// buffer more, so that the two ends wait less often for each other. Called again and again. Does nothing by
+    /// default.
     fn widen(&self) {}
 
-    /// Tells whether the system has sent something again, or asked whether the peer's window is still closed, and nothing of the peer's
-    /// system has come since. An answer may be on its way. `false` by default, for transports that cannot tell.
+    /// Tells whether the system has sent something again, or asked whether the peer's window is still closed, and
+    /// nothing of the peer's system has come since. An answer may be on its way. `false` by default, for transports
+    /// that cannot tell.
     fn is_unanswered(&self) -> bool {
         false
     }
 
-    /// Tells whether [`read`](Self::read) would return bytes that the transport already holds inside, or the end of the stream or an
-    /// error behind them, for which no readiness event will come. `false` by default. It is asked after a read that filled less than its
-    /// buffer, which is taken to say that nothing more is there; an event that is `is_read_closed` announces the end as well.
+    /// Tells whether [`read`](Self::read) would return bytes that the transport already holds inside, or the end of the
+    /// stream or an error behind them, for which no readiness event will come. `false` by default. It is asked after a
+    /// read that filled less than its buffer, which is taken to say that nothing more is there; an event that is
+    /// `is_read_closed` announces the end as well.
     fn has_buffered(&self) -> bool {
         false
     }

@@ -33,7 +33,8 @@ use claim::SocketFile;
 ///
 /// * A live listener is never displaced: binding its path is [`AddrInUse`](io::ErrorKind::AddrInUse).
 /// * A socket file that nobody listens on (its process was killed) is replaced.
-/// * A file or directory that is not a socket is never removed: binding its path is [`AlreadyExists`](io::ErrorKind::AlreadyExists).
+/// * A file or directory that is not a socket is never removed: binding its path is
+///   [`AlreadyExists`](io::ErrorKind::AlreadyExists).
 /// * Closing the listener removes the file, and the fresh folder of `*`, if the file is still the one it made. Only
 ///   the process that bound it does so, never a forked child.
 ///
@@ -181,8 +182,9 @@ impl Stream for IpcStream {
         self.socket.unacknowledged()
     }
 
-    /// Asks for the size that the send buffer has, which Linux doubles, within twice `net.core.wmem_max`: the two ends then wait for
-    /// each other once for every 340 KiB instead of 170. Where the system's default is above that limit the buffer shrinks to it.
+    /// Asks for the size that the send buffer has, which Linux doubles, within twice `net.core.wmem_max`: the two ends
+    /// then wait for each other once for every 340 KiB instead of 170. Where the system's default is above that limit
+    /// the buffer shrinks to it.
     fn widen(&self) {
         if self.is_settled.swap(true, Ordering::Relaxed) {
             return;

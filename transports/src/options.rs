@@ -18,8 +18,8 @@ pub struct LinkOptions {
     /// Time between probes, in whole seconds, rounded up. Needs `keepalive: Some(true)`. Ignored on OpenBSD, which has
     /// no such option. Default: `None` (75 s on Linux).
     pub keepalive_interval: Option<Duration>,
-    /// Unanswered probes before the connection counts as lost. Needs `keepalive: Some(true)`. Ignored on OpenBSD. Default:
-    /// `None` (9 on Linux).
+    /// Unanswered probes before the connection counts as lost. Needs `keepalive: Some(true)`. Ignored on OpenBSD.
+    /// Default: `None` (9 on Linux).
     pub keepalive_count: Option<u32>,
     /// Size of the kernel's send buffer in bytes, on `tcp` and `ipc`. The kernel clamps it silently (Linux also doubles
     /// it), and on `tcp` setting it ends automatic sizing. Default: `None`.
@@ -40,9 +40,9 @@ pub struct LinkOptions {
     /// How long written data may stay unacknowledged before the connection counts as lost (`TCP_USER_TIMEOUT`), in
     /// whole milliseconds. Linux only, ignored elsewhere. Default: `None` (about 15 minutes on Linux).
     pub max_retransmit: Option<Duration>,
-    /// Name of the congestion control algorithm (`TCP_CONGESTION`), which the system must have and allow. Linux and FreeBSD
-    /// only, ignored elsewhere. Default: `None`, the system's choice, except that connections within the host use one that
-    /// does not pace what it sends (`reno`).
+    /// Name of the congestion control algorithm (`TCP_CONGESTION`), which the system must have and allow. Linux and
+    /// FreeBSD only, ignored elsewhere. Default: `None`, the system's choice, except that connections within the host
+    /// use one that does not pace what it sends (`reno`).
     pub congestion_control: Option<String>,
     /// How many connections may wait to be accepted, on `tcp` and `ipc`. Clamped to 1 … 65,535, and by the kernel to
     /// its own limit (`net.core.somaxconn` on Linux). Default: 1024.

@@ -1,5 +1,5 @@
-//! The children of one node of the [tree](super::tree), found by the first octet of their label. Four sizes of table keep a
-//! node with two children small and a node with two hundred quick.
+//! The children of one node of the [tree](super::tree), found by the first octet of their label. Four sizes of table
+//! keep a node with two children small and a node with two hundred quick.
 
 /// Stands for no node in a [`Full`] table and at the ends of the tree's lists.
 pub(super) const NONE: u32 = u32::MAX;
@@ -144,8 +144,8 @@ impl Children {
         }
     }
 
-    /// At this many children a smaller table takes over. Well below that table's room, so that a peer adding and removing
-    /// one child does not make us rebuild each time; only a single child always leaves its table, because
+    /// At this many children a smaller table takes over. Well below that table's room, so that a peer adding and
+    /// removing one child does not make us rebuild each time; only a single child always leaves its table, because
     /// [`only`](Self::only) asks for that.
     fn too_few(&self) -> usize {
         match self {
@@ -158,8 +158,8 @@ impl Children {
     }
 }
 
-/// Up to `N` children, sorted by octet. Octets past `len` are 255, so that [`rank`](Self::rank) may look at all `N`: a loop of
-/// fixed length without branches, which the compiler turns into vector instructions.
+/// Up to `N` children, sorted by octet. Octets past `len` are 255, so that [`rank`](Self::rank) may look at all `N`: a
+/// loop of fixed length without branches, which the compiler turns into vector instructions.
 #[derive(Debug)]
 pub(super) struct Table<const N: usize> {
     len: u8,

@@ -1,7 +1,8 @@
-//! The piece of text on one edge of the [tree](super::tree): inside the node when short, one exact allocation when long.
+//! The piece of text on one edge of the [tree](super::tree): inside the node when short, one exact allocation when
+//! long.
 
-/// How many octets of text stay inside the node. With the length and the tag this fills the 24 octets that the boxed form
-/// needs anyway.
+/// How many octets of text stay inside the node. With the length and the tag this fills the 24 octets that the boxed
+/// form needs anyway.
 const INLINE: usize = 22;
 
 /// The longest text on one edge; longer topics become a chain of nodes. Without this bound a peer that owns a topic of

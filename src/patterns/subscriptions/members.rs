@@ -3,7 +3,8 @@
 use super::tree::Value;
 use std::collections::BTreeMap;
 
-/// Above this many peers a prefix keeps them in a B-tree: inserting into a sorted vector would cost more than the topic.
+/// Above this many peers a prefix keeps them in a B-tree: inserting into a sorted vector would cost more than the
+/// topic.
 const MOST_IN_A_VECTOR: usize = 256;
 
 /// Peer → the place of this prefix in that peer's own list.

@@ -1,11 +1,11 @@
-//! Who subscribed to what (RFC 29; the "set of pipes" of libzmq rather than the counting of RFC 37): [`Subscriptions`] on
-//! the publishing side, [`PrefixSet`] on the subscribing side. Pure data: what to send, to whom and under which limits is the
-//! caller's business.
+//! Who subscribed to what (RFC 29; the "set of pipes" of libzmq rather than the counting of RFC 37): [`Subscriptions`]
+//! on the publishing side, [`PrefixSet`] on the subscribing side. Pure data: what to send, to whom and under which
+//! limits is the caller's business.
 //!
 //! Topics are chosen by peers, so every cost here is bounded by the text in hand: matching by the length of the topic
-//! and the number of matching peers, a change by the length of its topic (amortised), the loss of a peer by that peer's own
-//! topics. A million topics like `sensor/<n>/temp` cost less than 100 octets each beyond their text, their place in the
-//! peer's own list included (`tests/subscription_memory.rs`).
+//! and the number of matching peers, a change by the length of its topic (amortised), the loss of a peer by that peer's
+//! own topics. A million topics like `sensor/<n>/temp` cost less than 100 octets each beyond their text, their place in
+//! the peer's own list included (`tests/subscription_memory.rs`).
 
 mod arena;
 mod children;
@@ -22,14 +22,14 @@ use members::Members;
 use std::ops::ControlFlow;
 use tree::{Tree, Value};
 
-/// What a topic of a peer takes in memory beside its octets, about: its nodes in the tree, and its place in the peer's list. Of several peers with
-/// the same topic each is taken to have its own.
+/// What a topic of a peer takes in memory beside its octets, about: its nodes in the tree, and its place in the peer's
+/// list. Of several peers with the same topic each is taken to have its own.
 pub const TOPIC: usize = 96;
 
 /// The subscriptions a publisher knows: for each exact prefix, the set of peers that asked for it.
 ///
-/// A peer is a small number given by the caller, such as its slot in a slab. The memory kept for peers grows with the largest
-/// number ever used, and a number may be used again after [`remove_peer`](Self::remove_peer).
+/// A peer is a small number given by the caller, such as its slot in a slab. The memory kept for peers grows with the
+/// largest number ever used, and a number may be used again after [`remove_peer`](Self::remove_peer).
 #[derive(Debug)]
 pub struct Subscriptions {
     tree: Tree<Members>,
@@ -38,7 +38,8 @@ pub struct Subscriptions {
     /// How many peers have a topic, and how many of these are being removed.
     subscribed: usize,
     leaving: usize,
-    /// For each peer, the last `round` that found it. It makes each peer come once, without sorting or clearing anything.
+    /// For each peer, the last `round` that found it. It makes each peer come once, without sorting or clearing
+    /// anything.
     found: Vec<u32>,
     round: u32,
 }
@@ -138,7 +139,8 @@ impl Subscriptions {
         });
     }
 
-    /// From now on `peer` matches nothing and is not counted, until [`end_removal`](Self::end_removal). Returns true if that is new.
+    /// From now on `peer` matches nothing and is not counted, until [`end_removal`](Self::end_removal). Returns true if
+    /// that is new.
     pub fn begin_removal(&mut self, peer: u32) -> bool {
         self.make_room_for(peer);
         let own = &mut self.peers[peer as usize];
@@ -147,8 +149,9 @@ impl Subscriptions {
         new
     }
 
-    /// Takes `peer` from its prefixes and calls `visit` with each one and whether it has no peer left, until `peer` has none or
-    /// `visit` breaks. Returns true if `peer` has none. Each step takes as long as its prefix is long, whatever else there is.
+    /// Takes `peer` from its prefixes and calls `visit` with each one and whether it has no peer left, until `peer` has
+    /// none or `visit` breaks. Returns true if `peer` has none. Each step takes as long as its prefix is long, whatever
+    /// else there is.
     pub fn remove_peer_while(&mut self, peer: u32, mut visit: impl FnMut(&[u8], bool) -> ControlFlow<()>) -> bool {
         let mut text = Vec::new();
         while let Some(node) = self.take_topic(peer, &mut text) {
@@ -257,8 +260,8 @@ impl Subscriptions {
         }
     }
 
-    /// Takes `peer` from one of its prefixes, writes that into `text` and returns the node, which wants [`tidy`](Self::tidy) if it is
-    /// vacant now.
+    /// Takes `peer` from one of its prefixes, writes that into `text` and returns the node, which wants
+    /// [`tidy`](Self::tidy) if it is vacant now.
     fn take_topic(&mut self, peer: u32, text: &mut Vec<u8>) -> Option<u32> {
         let own = self.peers.get_mut(peer as usize)?;
         let node = own.topics.pop()?;

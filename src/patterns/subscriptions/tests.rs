@@ -1,4 +1,5 @@
-//! Both sets against plain models, on topics over so small an alphabet that they share, split and rejoin nodes all the time.
+//! Both sets against plain models, on topics over so small an alphabet that they share, split and rejoin nodes all the
+//! time.
 
 use super::prefix_set::Count;
 use super::{Cancelled, PrefixSet, Removed, Subscribed, Subscriptions};

@@ -1,7 +1,7 @@
 //! Security mechanisms: what happens between the greeting and the first message. A closed set; one file each.
 //!
-//! A mechanism is given one handshake command after the other and consumes itself at each: it either stays in the handshake in
-//! its next state or ends with the peer's metadata.
+//! A mechanism is given one handshake command after the other and consumes itself at each: it either stays in the
+//! handshake in its next state or ends with the peer's metadata.
 
 mod null;
 

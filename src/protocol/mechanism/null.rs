@@ -1,4 +1,5 @@
-//! NULL (RFC 37): no security. Each side sends READY once it has seen the other's greeting and is ready once it has the other's.
+//! NULL (RFC 37): no security. Each side sends READY once it has seen the other's greeting and is ready once it has the
+//! other's.
 
 use super::Progress;
 use crate::protocol::announcement;

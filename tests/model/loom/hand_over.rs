@@ -19,8 +19,8 @@ enum Work {
     Timer,
 }
 
-/// How a caller visits the seat: how often, in which way, and whether it is expected back so soon that it keeps the seat on
-/// loan meanwhile.
+/// How a caller visits the seat: how often, in which way, and whether it is expected back so soon that it keeps the
+/// seat on loan meanwhile.
 #[derive(Clone, Copy)]
 struct Caller {
     visits: usize,
@@ -86,8 +86,8 @@ fn run_two_commands<L: AnyLease>(fault: Fault) {
     run_in(world, Work::Command, |world| world.submit(1));
 }
 
-/// A message is sent while a caller keeps the seat leased, comes back, and stays away from then on: with the seat leased once
-/// more, or given up.
+/// A message is sent while a caller keeps the seat leased, comes back, and stays away from then on: with the seat
+/// leased once more, or given up.
 fn run_sending<L: AnyLease>(stays_regular: bool, fault: Fault) {
     run_in(World::<L>::sending(fault), Work::Message, move |world| {
         world.drive(Visit::Short, true);
@@ -222,8 +222,8 @@ fn a_message_that_is_sent_around_a_loan_of_the_engine_is_flushed() {
     });
 }
 
-/// A caller leases the seat, the engine comes, leaves the seat to the caller once more, and thinks better of it: what a sender left to
-/// the lease in between is the engine's to flush.
+/// A caller leases the seat, the engine comes, leaves the seat to the caller once more, and thinks better of it: what a
+/// sender left to the lease in between is the engine's to flush.
 fn run_recalled<L: AnyLease>(fault: Fault) {
     run_in(World::<L>::sending(fault).expecting(1), Work::Message, |world| {
         world.drive(Visit::Short, true);

@@ -1,4 +1,5 @@
-//! What `engine/mod.rs` calls `parker`: the states of `transports/src/sys/parker.rs` over loom, with time that has run out.
+//! What `engine/mod.rs` calls `parker`: the states of `transports/src/sys/parker.rs` over loom, with time that has run
+//! out.
 
 use crate::sync::{AtomicU32, Ordering};
 use loom::thread::Thread;

@@ -1,5 +1,5 @@
-//! A link that was stopped at its mark is read again once the application has caught up, although one read lands in several steps
-//! and credit is given between them.
+//! A link that was stopped at its mark is read again once the application has caught up, although one read lands in
+//! several steps and credit is given between them.
 
 use crate::credit::Marks;
 use crate::explore::{STUCK, breaks, holds};

@@ -1,5 +1,5 @@
-//! What stands around the shipped lease of the driver's seat: a try-lock, a nested poll, a caller and an engine thread. Steps that
-//! touch shared state come in the order they have in `engine/port.rs` and `engine/thread.rs`.
+//! What stands around the shipped lease of the driver's seat: a try-lock, a nested poll, a caller and an engine thread.
+//! Steps that touch shared state come in the order they have in `engine/port.rs` and `engine/thread.rs`.
 
 use crate::parker::Parker;
 use crate::sync::{AtomicBool, AtomicU32, Mutex, Ordering, fence};
@@ -139,7 +139,8 @@ pub(crate) struct World<L> {
     commands: Vec<AtomicBool>,
     /// How many are on the list of those who wait.
     waiting: AtomicU32,
-    /// How often the engine still hears that a caller will return. Not part of the model: it may be right or wrong at any time.
+    /// How often the engine still hears that a caller will return. Not part of the model: it may be right or wrong at
+    /// any time.
     returns: std::sync::atomic::AtomicU32,
     /// Whether the engine checks leases; without it, what must not wait for a check is found.
     checks: bool,
@@ -429,8 +430,8 @@ impl Reactor {
     }
 }
 
-/// The reactor's poll, its waker, the nest in the engine's poll and the engine's waker: each call one step, as the system's
-/// are.
+/// The reactor's poll, its waker, the nest in the engine's poll and the engine's waker: each call one step, as the
+/// system's are.
 pub(crate) struct Kernel {
     state: AtomicU32,
     engine: Parker,
@@ -527,7 +528,8 @@ impl Kernel {
         self.engine.notify();
     }
 
-    /// The engine's poll: sleeps until there is something, or until the deadline, or, with a lease to check, for a moment.
+    /// The engine's poll: sleeps until there is something, or until the deadline, or, with a lease to check, for a
+    /// moment.
     fn next(&self, check: bool, deadline: bool) -> u32 {
         loop {
             let state = self.state.fetch_and(!(CALL | WATCH | EDGE), Ordering::AcqRel);

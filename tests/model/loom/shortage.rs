@@ -1,12 +1,13 @@
-//! A sender that the budget stopped goes on, although what ended the shortage was given back while the shortage was being noted.
+//! A sender that the budget stopped goes on, although what ended the shortage was given back while the shortage was
+//! being noted.
 
 use crate::explore::{STUCK, breaks, holds};
 use crate::parker::Parker;
 use crate::sync::Arc;
 use loom::thread;
 
-/// One socket takes an octet more than there are, while another gives back all it holds and a third waits for room, with the budget of
-/// that module.
+/// One socket takes an octet more than there are, while another gives back all it holds and a third waits for room,
+/// with the budget of that module.
 macro_rules! run {
     ($($module:ident)::+) => {{
         use $($module)::+::{Account, ALLOWANCE, Budget, BudgetHalf, Charge};

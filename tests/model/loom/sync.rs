@@ -13,7 +13,8 @@ use std::sync::LockResult;
 #[derive(Default)]
 pub(crate) struct Mutex<T> {
     held: AtomicBool,
-    /// Those who sleep until it is let go. Not part of the model: nobody is preempted between a failed try and the sleep.
+    /// Those who sleep until it is let go. Not part of the model: nobody is preempted between a failed try and the
+    /// sleep.
     queue: std::sync::Mutex<Vec<Thread>>,
     /// Never contended: `held` admits one at a time.
     value: std::sync::Mutex<T>,

@@ -2,14 +2,15 @@
 
 use std::io;
 
-/// Has `handler` called when the process ends by a return from `main` or by `exit`, after those that were registered later.
+/// Has `handler` called when the process ends by a return from `main` or by `exit`, after those that were registered
+/// later.
 ///
-/// It runs on the thread that ends the process, when the thread-locals of that thread are gone, while other threads run on and
-/// may hold any lock. In a forked child it is called as well.
+/// It runs on the thread that ends the process, when the thread-locals of that thread are gone, while other threads run
+/// on and may hold any lock. In a forked child it is called as well.
 ///
 /// # Errors
-/// [`Unsupported`](io::ErrorKind::Unsupported) where this code belongs to a library that a program loads: the host decides how
-/// its process ends, and may have unloaded us by then. Otherwise what the C library said.
+/// [`Unsupported`](io::ErrorKind::Unsupported) where this code belongs to a library that a program loads: the host
+/// decides how its process ends, and may have unloaded us by then. Otherwise what the C library said.
 #[cfg(unix)]
 pub fn at_exit(handler: extern "C" fn()) -> io::Result<()> {
     if !is_in_main_program(handler as *const libc::c_void) {

@@ -4,8 +4,8 @@
 //! * [`Nest`]: one poll inside another;
 //! * [`sleep_precisely`]: a sleep in a poll that is shorter than a millisecond;
 //! * [`Parker`]: putting one thread to sleep, with signals reported;
-//! * [`watch_forks`] and [`fork_generation`]: noticing that this process is a forked child; [`PerProcess`]: not sharing a
-//!   global with it;
+//! * [`watch_forks`] and [`fork_generation`]: noticing that this process is a forked child; [`PerProcess`]: not sharing
+//!   a global with it;
 //! * [`at_exit`], [`thread_number`] and [`write_to_stderr`]: the end of the process;
 //! * [`random_octets`], [`set_thread_affinity`], [`Spare`], and on Unix [`receive`].
 

@@ -1,5 +1,5 @@
-//! A global that a forked child does not share: it begins anew there, whatever other threads of the parent were doing with it
-//! when the child was made.
+//! A global that a forked child does not share: it begins anew there, whatever other threads of the parent were doing
+//! with it when the child was made.
 
 use super::{fork_generation, watch_forks};
 use std::marker::PhantomData;
@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// A value for each process that uses it, made where it is first asked for.
 ///
-/// The values are for statics and are never dropped: a process leaves one behind for each fork between it and the first.
+/// The values are for statics and are never dropped: a process leaves one behind for each fork between it and the
+/// first.
 #[derive(Debug)]
 pub struct PerProcess<T: Send + Sync + 'static> {
     current: AtomicPtr<Value<T>>,
@@ -42,8 +43,9 @@ impl<T: Send + Sync + 'static> PerProcess<T> {
             Err(theirs) => {
                 // SAFETY: `made` comes from a box and was not published: nobody else has it.
                 drop(unsafe { Box::from_raw(made) });
-                // SAFETY: whatever is published is not null, comes from a box and is never freed. It was made by another thread
-                // of this process a moment ago, as a fork cannot happen between our two looks and leave that thread alive.
+                // SAFETY: whatever is published is not null, comes from a box and is never freed. It was made by
+                // another thread of this process a moment ago, as a fork cannot happen between our two looks and leave
+                // that thread alive.
                 unsafe { &(*theirs).value }
             }
         }

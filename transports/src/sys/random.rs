@@ -4,7 +4,8 @@
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub fn random_octets() -> [u8; 16] {
     let mut octets = [0; 16];
-    // SAFETY: the pointer and the length describe `octets`, which the call only writes to. A request this short is not cut.
+    // SAFETY: the pointer and the length describe `octets`, which the call only writes to. A request this short is not
+    // cut.
     let got = unsafe { libc::getrandom(octets.as_mut_ptr().cast(), octets.len(), libc::GRND_NONBLOCK) };
     if usize::try_from(got).is_ok_and(|got| got == octets.len()) { octets } else { hashed_octets() }
 }
@@ -31,7 +32,8 @@ pub fn random_octets() -> [u8; 16] {
     hashed_octets()
 }
 
-/// The next best: hashes under the standard library's random keys, which a forked child shares and its process id tells apart.
+/// The next best: hashes under the standard library's random keys, which a forked child shares and its process id tells
+/// apart.
 fn hashed_octets() -> [u8; 16] {
     use std::hash::BuildHasher;
     let keys = std::collections::hash_map::RandomState::new();

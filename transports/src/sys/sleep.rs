@@ -8,9 +8,9 @@ use mio::Poll;
 /// A timeout from this on may be rounded up to whole milliseconds, as [`Poll::poll`] does.
 const COARSE: Duration = Duration::from_millis(20);
 
-/// Sleeps until something in a poll is ready, or for a short `timeout`, to the microsecond. Fetches nothing: ask the poll afterwards,
-/// without waiting. Returns `false` at once, without having slept, if the timeout is so long that the poll itself is precise enough,
-/// or on systems where sleeping is less precise than that; then let the poll wait.
+/// Sleeps until something in a poll is ready, or for a short `timeout`, to the microsecond. Fetches nothing: ask the
+/// poll afterwards, without waiting. Returns `false` at once, without having slept, if the timeout is so long that the
+/// poll itself is precise enough, or on systems where sleeping is less precise than that; then let the poll wait.
 ///
 /// # Errors
 ///
@@ -24,10 +24,11 @@ pub fn sleep_precisely(poll: &Poll, timeout: Duration) -> io::Result<bool> {
     }
     let mut poll = libc::pollfd { fd: poll.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     let timeout = libc::timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() };
-    // Not `epoll_pwait2`: that would take the edges of the streams out of the poll, is missing before Linux 5.11, and this is a system
-    // call more only where a wait is short.
+    // Not `epoll_pwait2`: that would take the edges of the streams out of the poll, is missing before Linux 5.11, and
+    // this is a system call more only where a wait is short.
     //
-    // SAFETY: both pointers are to live values, of which the call writes `revents`; without a signal mask the last one is not looked at.
+    // SAFETY: both pointers are to live values, of which the call writes `revents`; without a signal mask the last one
+    // is not looked at.
     let result = unsafe { libc::ppoll(&raw mut poll, 1, &raw const timeout, std::ptr::null()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(true) }
 }

@@ -50,8 +50,8 @@ pub(crate) fn unacknowledged(_socket: BorrowedFd<'_>) -> usize {
     0
 }
 
-/// Asks whether a tcp peer's system has not answered what was sent again, or a probe of its closed window. Systems answer at most one
-/// probe in half a second, and the first ones come faster: one of these alone says nothing.
+/// Asks whether a tcp peer's system has not answered what was sent again, or a probe of its closed window. Systems
+/// answer at most one probe in half a second, and the first ones come faster: one of these alone says nothing.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_unanswered(socket: BorrowedFd<'_>) -> bool {
     // SAFETY: `tcp_info` is plain numbers, for which all zeroes are a valid value.

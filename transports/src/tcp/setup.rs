@@ -34,9 +34,9 @@ pub(super) fn after_accept(socket: &Socket, peer: SocketAddr, options: &LinkOpti
     common(socket, options)
 }
 
-/// Between two processes of one host there is nothing to be congested, and an algorithm that paces what it sends (BBR) costs
-/// a third of the throughput there. So such connections use the oldest algorithm, which every system has, unless the user
-/// named one.
+/// Between two processes of one host there is nothing to be congested, and an algorithm that paces what it sends (BBR)
+/// costs a third of the throughput there. So such connections use the oldest algorithm, which every system has, unless
+/// the user named one.
 fn congestion(socket: &Socket, within_host: bool, options: &LinkOptions) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "freebsd"))]
     match &options.congestion_control {
