@@ -21,6 +21,10 @@ impl Balance {
             if place < self.next {
                 self.next -= 1;
             }
+            // The first one's turn, whoever comes now: one that goes and comes back each time it had its turn would have all of them.
+            if self.next >= self.peers.len() {
+                self.next = 0;
+            }
         }
     }
 
@@ -68,6 +72,20 @@ impl Balance {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_that_leaves_after_its_turn_and_comes_back_has_its_turn_behind_the_others() {
+        let mut balance = Balance::default();
+        for peer in [4, 5] {
+            balance.attach(peer);
+        }
+        for turn in 0..6 {
+            let chosen = balance.choose(|_| true).expect("somebody has room");
+            assert_eq!(chosen, 4 + turn % 2);
+            balance.detach(chosen);
+            balance.attach(chosen);
+        }
+    }
 
     #[test]
     fn peers_take_turns_and_full_ones_are_passed_over() {

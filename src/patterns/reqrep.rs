@@ -16,6 +16,8 @@ pub(crate) struct Requests<P> {
     awaiting: Option<Awaiting<P>>,
     /// A request without a number was given up: its reply may still come, and has none either.
     gave_up_bare: bool,
+    /// Who was sent the last question without a number and has not replied, though somebody else has or it was given up.
+    owing: SmallVec<[P; 1]>,
 }
 
 /// A question that was asked once or several times.
@@ -41,7 +43,7 @@ pub(crate) type Envelope = SmallVec<[Bytes; 2]>;
 
 impl<P: Copy + Eq> Requests<P> {
     pub(crate) fn new(seed: u32) -> Requests<P> {
-        Requests { number: seed, awaiting: None, gave_up_bare: false }
+        Requests { number: seed, awaiting: None, gave_up_bare: false, owing: SmallVec::new() }
     }
 
     /// Whether a request may be sent now.
@@ -56,6 +58,7 @@ impl<P: Copy + Eq> Requests<P> {
     /// A question goes to that peer, in this envelope. One that has no reply yet is given up.
     pub(crate) fn ask(&mut self, peer: P, is_numbered: bool) -> Envelope {
         self.abandon();
+        self.owing.clear();
         if is_numbered {
             self.number = self.number.wrapping_add(1);
         }
@@ -95,8 +98,14 @@ impl<P: Copy + Eq> Requests<P> {
     /// The question is given up.
     pub(crate) fn abandon(&mut self) {
         if let Some(awaiting) = self.awaiting.take() {
-            self.gave_up_bare |= awaiting.asked.iter().any(|asked| !asked.is_numbered);
+            self.owing = awaiting.owing().collect();
+            self.gave_up_bare |= !self.owing.is_empty();
         }
+    }
+
+    /// Who may still reply to the last question, which is over, without a number: nothing would tell that reply from one to the next.
+    pub(crate) fn take_owing(&mut self) -> SmallVec<[P; 1]> {
+        std::mem::take(&mut self.owing)
     }
 
     /// The connection to that peer is gone.
@@ -131,8 +140,19 @@ impl<P: Copy + Eq> Requests<P> {
         if !message.pop_front()?.is_empty() {
             return None;
         }
+        if awaiting.asked.len() > 1 {
+            self.owing = awaiting.owing().filter(|other| *other != peer).collect();
+            self.gave_up_bare |= !self.owing.is_empty();
+        }
         self.awaiting = None;
         Some(message)
+    }
+}
+
+impl<P: Copy> Awaiting<P> {
+    /// Who was asked without a number.
+    fn owing(&self) -> impl Iterator<Item = P> + '_ {
+        self.asked.iter().filter(|asked| !asked.is_numbered).map(|asked| asked.peer)
     }
 }
 
@@ -285,6 +305,23 @@ mod tests {
         requests.ask_again(2, false);
         assert_eq!(requests.accept(1, message(&["", "no"])), None);
         assert_eq!(requests.accept(2, message(&["", "yes"])), Some(message(&["yes"])));
+    }
+
+    #[test]
+    fn who_was_asked_without_a_number_and_is_not_the_one_who_replies_is_known() {
+        let mut requests = Requests::new(9);
+        let envelope = requests.ask(1, true);
+        requests.ask_again(2, false);
+        requests.ask_again(3, false);
+        assert_eq!(requests.accept(1, reply(&envelope, "yes")), Some(message(&["yes"])));
+        assert_eq!(requests.take_owing()[..], [2, 3]);
+        requests.ask(1, true);
+        requests.ask_again(2, false);
+        assert_eq!(requests.accept(2, message(&["", "yes"])), Some(message(&["yes"])));
+        assert!(requests.take_owing().is_empty(), "the other's reply would have a number");
+        requests.ask(2, false);
+        requests.abandon();
+        assert_eq!(requests.take_owing()[..], [2]);
     }
 
     #[test]

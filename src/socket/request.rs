@@ -92,12 +92,25 @@ impl Core {
             }
             left -= 1;
         };
-        if outcome.is_err() && again {
-            if let Routing::Request(_, requests) = &mut self.lock_send().routing {
-                requests.abandon();
-            }
+        if again && (left < retries || outcome.is_err()) {
+            self.end_exchange(outcome.is_err());
         }
         outcome
+    }
+
+    /// The question is over. Of several who were asked all but one may still reply: to those whose replies have no number the connection is
+    /// replaced.
+    fn end_exchange(&self, in_vain: bool) {
+        let owing = match &mut self.lock_send().routing {
+            Routing::Request(_, requests) => {
+                if in_vain {
+                    requests.abandon();
+                }
+                requests.take_owing()
+            }
+            _ => return,
+        };
+        owing.into_iter().for_each(|peer| self.renew(peer));
     }
 
     /// Asks once, within a time of which `rest` says what is left. `again` says whether the question was asked before.
@@ -190,6 +203,11 @@ impl Core {
             self.take_back(peer);
             return;
         }
+        self.renew(peer);
+    }
+
+    /// Replaces the connection to a peer that has not replied, so that what it still says goes to nobody.
+    fn renew(&self, peer: PeerId) {
         if !self.reconnect_inproc(peer) && self.port.is_open() {
             // At once, so that the next request does not go out over the connection that is to go.
             self.mute_flow(peer);

@@ -117,6 +117,59 @@ fn an_answer_to_an_earlier_attempt_of_the_same_question_counts() {
 }
 
 #[test]
+fn a_late_answer_of_a_router_that_was_asked_beside_a_rep_is_not_taken_for_the_next() {
+    for over in Over::ALL {
+        let context = Context::new();
+        let (req, rep, router) = (Req::in_context(&context), Rep::in_context(&context), Router::in_context(&context));
+        req.connect(rep.bind(over.wildcard()).unwrap().as_str()).unwrap();
+        req.connect(router.bind(over.wildcard()).unwrap().as_str()).unwrap();
+        req.wait_for_peers(2, PATIENCE).unwrap();
+        let (asked, was_asked) = channel();
+        thread::spawn(move || {
+            while let Ok(mut question) = rep.recv() {
+                // The first question is answered once the other server has it too.
+                if question == "first" && was_asked.recv().is_err() {
+                    return;
+                }
+                question.push_back("rep");
+                rep.send(question).unwrap();
+            }
+        });
+        let (go, told) = channel::<()>();
+        thread::spawn(move || {
+            while let Ok((id, mut question)) = router.recv() {
+                if question.frame(1) == Some(b"first") {
+                    asked.send(()).unwrap();
+                    if told.recv().is_err() {
+                        return;
+                    }
+                }
+                question.push_back("router");
+                router.send_to(id, question).unwrap();
+            }
+        });
+        // They are asked in turn: the next one is the REP.
+        while req.request("who?", PATIENCE).unwrap().frame(1) != Some(b"router") {}
+        let answer = req.request_with_retries("first", Duration::from_secs(1), 1).unwrap();
+        assert_eq!(answer.frame(1), Some(&b"rep"[..]));
+        // They go on in turn, but over inproc, where the other server is a newcomer now. It answers the first question only when the third is
+        // asked.
+        let answer = req.request_with_retries("second", Duration::from_secs(1), 9).unwrap();
+        assert_eq!(answer.first(), b"second", "{over:?}");
+        let accepted = req.stats().accepted;
+        let answer = thread::scope(|scope| {
+            scope.spawn(|| {
+                eventually(PATIENCE, "the third question is asked", || req.stats().accepted > accepted);
+                go.send(()).unwrap();
+            });
+            req.request_with_retries("third", Duration::from_secs(1), 9).unwrap()
+        });
+        assert_eq!(answer.first(), b"third", "{over:?}");
+        assert_eq!(req.request("fourth", PATIENCE).unwrap().first(), b"fourth", "{over:?}");
+    }
+}
+
+#[test]
 fn an_answer_without_the_number_is_an_error_at_once() {
     // A REP that does not send back what stands before the delimiter.
     for answer in [&["", "yes"][..], &["yes"], &["someone", "", "yes"]] {
