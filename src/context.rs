@@ -494,8 +494,9 @@ impl ContextBuilder {
     /// half, because they stay as long as the peers do: beyond it further subscriptions are refused and counted, and a
     /// newcomer with metadata is turned away and may come back; 64 KiB for each socket always have room. Each topic of a
     /// peer counts as 96 octets and its own, each property as 72 and its own. What one socket of the process has sent
-    /// another over inproc counts as sent until it is read. A change of subscriptions that an XPUB has not shown yet
-    /// counts as 200 octets and its topic, and where that socket is stopped, changes are merged as at its receive mark.
+    /// another over inproc counts as sent until it is read. What a peer that is gone has left unread counts with 1 KiB
+    /// beside it. A change of subscriptions that an XPUB has not shown yet counts as 200 octets and its topic, and
+    /// where that socket is stopped, changes are merged as at its receive mark.
     /// One that a SUB or XSUB has not sent counts with what it takes in memory: some 100 octets and its topic, or 550
     /// where messages come before and after it. Each socket may hold 64 KiB of either half without being counted.
     ///

@@ -23,6 +23,7 @@
 //! | `names.rs` | names whose server does not answer |
 //! | `nobody_receives.rs` | what is sent to sockets on which nobody receives |
 //! | `order.rs` | order across reconnects, and the right moment to say READY |
+//! | `left.rs` | what peers that are gone have left unread, without bound |
 //! | `line.rs` | uses of one endpoint in a row that wait for one another |
 //! | `untaken.rs` | a message that its peer will not take |
 //! | `untold.rs` | a subscription that its publisher will not take |
@@ -59,6 +60,8 @@ mod frames;
 mod handling;
 #[path = "faults/identity.rs"]
 mod identity;
+#[path = "faults/left.rs"]
+mod left;
 #[path = "faults/line.rs"]
 mod line;
 #[path = "faults/order.rs"]

@@ -1202,6 +1202,11 @@ impl Core {
         if self.kind == SocketKind::XPub {
             read = self.lock_arrivals().flows.get(&peer).is_some_and(Flow::is_left);
         }
+        if !read {
+            if let Some(flow) = self.lock_arrivals().flows.get_mut(&peer) {
+                flow.charge.add(LEFT);
+            }
+        }
         drop(reader);
         if read {
             self.forget_flow(peer);
@@ -1330,6 +1335,8 @@ impl Drop for Shows<'_> {
 
 /// How many octets the topics of one subscriber may have together.
 const TOPIC_OCTETS: usize = 64 << 20;
+/// What a peer that is gone takes beside what it has left unread, about. Any number of peers may come one after the other, leave an octet and go.
+const LEFT: usize = 1024;
 /// One look for a message skips at most this many that the pattern refuses. A call that does not wait looks four times, which takes about a
 /// millisecond.
 pub(super) const MOST_REFUSED: u32 = 4 * 1024;
