@@ -106,6 +106,10 @@ impl<T> Slab<T> {
         })
     }
 
+    pub(crate) fn into_tenants(self) -> impl Iterator<Item = T> {
+        self.places.into_iter().filter_map(|place| place.tenant)
+    }
+
     pub(crate) fn keys(&self) -> Vec<Key> {
         self.iter().map(|(key, _)| key).collect()
     }

@@ -19,6 +19,7 @@
 //! | `stopped.rs` | a process that did not run for a while judges its peers by time |
 //! | `settings.rs` | options that threads change at once |
 //! | `turns.rs` | sockets that share an engine thread, and one is busy |
+//! | `upstream.rs` | what threads send upstream within a process, and its end |
 //! | `requests.rs` | an answer that came late was taken for another's |
 //! | `names.rs` | names whose server does not answer |
 //! | `nobody_receives.rs` | what is sent to sockets on which nobody receives |
@@ -90,6 +91,8 @@ mod settings;
 
 #[path = "faults/turns.rs"]
 mod turns;
+#[path = "faults/upstream.rs"]
+mod upstream;
 
 #[path = "faults/foreign.rs"]
 mod foreign;
@@ -133,6 +136,8 @@ fn role() {
         "flooder" => turns::flooder(arguments),
         "toggler" => toggled::toggler(arguments),
         "burner" => turns::burner(arguments),
+        "idler" => turns::idler(arguments),
+        "way-maker" => turns::way_maker(arguments),
         _ => panic!("there is no role `{name}`"),
     });
 }

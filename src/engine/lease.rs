@@ -105,6 +105,11 @@ impl Lease {
         self.state.load(Ordering::SeqCst) == LEASED
     }
 
+    /// Returns true if no caller has the seat: whoever wakes the reactor's poll calls the engine.
+    pub(crate) fn is_left_to_the_engine(&self) -> bool {
+        self.state.load(Ordering::SeqCst) == ENGINE
+    }
+
     /// The deadline the engine keeps although somebody else drives, at the moment `now`. One that has passed is for whoever drives, who
     /// publishes the next when leaving.
     pub(crate) fn deadline_while_held(&self, now: u64) -> u64 {

@@ -85,6 +85,9 @@ pub(crate) struct Settings {
     pub(crate) max_connections: usize,
 }
 
+/// Very many things that are let go one by one: each has gone when `next` returns.
+pub(crate) type Parts = Box<dyn Iterator<Item = ()> + Send>;
+
 /// What a socket is to the engine. No method blocks.
 pub(crate) trait Host: Send + Sync + 'static {
     /// The socket's own door.
@@ -199,6 +202,10 @@ pub(crate) trait Host: Send + Sync + 'static {
 
     /// A token that no connection of the socket has announced, for all endpoints that are not closed and have the one given.
     fn another_token(&self, token: Token) -> Token;
+
+    /// Takes what a closed socket has no use for any more out of it, to be let go: what nobody will receive, and what
+    /// it wanted. Letting go does not panic.
+    fn leave_unread(&self) -> Parts;
 
     /// A closed socket has nothing left to do in the engine.
     fn finished(&self);

@@ -294,6 +294,9 @@ impl Port {
             Some(_) if self.lease.is_left_to_a_caller() => self.engine.call(seat.number),
             // Fails only if the descriptor is bad, which it is not; a saturated counter is a wake as well.
             Some(waker) => {
+                if self.lease.is_left_to_the_engine() {
+                    self.engine.note_call(seat.number);
+                }
                 let _ = waker.wake();
             }
             None => self.engine.call(seat.number),
@@ -479,7 +482,7 @@ impl Port {
         let outcome = contain(|| {
             let lending = self.lease.begin_turn(&around, seat.nested.load(Ordering::Relaxed));
             let turns = if lending { Turns::NONE } else { Turns::ENGINE };
-            let mut stint = Stint::default();
+            let mut stint = Stint::until_called(self.engine.called(seat.number));
             host.await_burst();
             let busy = self.lease.rounds(lending, || {
                 // Fails only for a signal, which concerns nobody here.
@@ -698,6 +701,42 @@ impl Seat {
 mod tests {
     use super::*;
     use crate::engine::thread::EngineOptions;
+
+    struct Nothing;
+
+    impl Surroundings for Nothing {
+        fn arm(&self) {}
+
+        fn disarm(&self) {}
+
+        fn call(&self) {}
+
+        fn watch(&self) {}
+
+        fn has_waiters(&self) -> bool {
+            false
+        }
+
+        fn has_dirty(&self) -> bool {
+            false
+        }
+
+        fn will_return(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn a_ring_calls_no_engine_thread_where_a_caller_has_the_seat_or_is_expected() {
+        let lease = Lease::default();
+        assert!(lease.is_left_to_the_engine());
+        for is_regular in [false, true] {
+            lease.enter(&Nothing);
+            assert!(!lease.is_left_to_the_engine());
+            lease.leave(&Nothing, (), is_regular, false, NEVER);
+            assert_eq!(lease.is_left_to_the_engine(), !is_regular);
+        }
+    }
 
     #[test]
     fn a_command_for_a_reactor_that_is_gone_is_let_go() {

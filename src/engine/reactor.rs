@@ -33,6 +33,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use wiremesh_transports::sys::sleep_precisely;
 use wiremesh_transports::{Stream, Transport};
@@ -145,19 +146,32 @@ impl Turns {
 
 /// The time of one turn: whoever drives stops once it is used up, so that no socket, and no peer of one, keeps others waiting.
 #[derive(Debug, Default)]
-pub(crate) struct Stint {
+pub(crate) struct Stint<'a> {
     /// When its end was first asked for. A turn that does one thing does not look at the clock.
     begun: Option<Instant>,
+    /// Somebody has called for the thread, most likely to another socket: it looks there first.
+    called: Option<&'a AtomicBool>,
 }
 
-impl Stint {
+impl<'a> Stint<'a> {
     /// Less than a scheduler gives to one of several threads at a time.
     pub(crate) const LENGTH: Duration = Duration::from_millis(1);
+    /// Where somebody calls for the thread it is as long as this all the same: what takes no longer is done in one
+    /// turn.
+    const SHORT: Duration = Duration::from_micros(20);
 
-    /// Whether the time is used up. To be asked after each step that may take long, if another one would follow.
+    /// One of a thread that may be called away.
+    pub(crate) fn until_called(called: Option<&'a AtomicBool>) -> Stint<'a> {
+        Stint { begun: None, called }
+    }
+
+    /// Whether the time is used up, or somebody else wants it. To be asked after each step that may take long, if
+    /// another one would follow.
     pub(crate) fn is_over(&mut self) -> bool {
         let now = Instant::now();
-        now.saturating_duration_since(*self.begun.get_or_insert(now)) >= Stint::LENGTH
+        let lasted = now.saturating_duration_since(*self.begun.get_or_insert(now));
+        let is_called = || self.called.is_some_and(|called| called.load(Ordering::Relaxed));
+        lasted >= Stint::LENGTH || (lasted >= Stint::SHORT && is_called())
     }
 }
 
@@ -331,7 +345,9 @@ impl Reactor {
         self.withdraw(host, stint);
         self.replay(host, stint);
         self.go_on_ending(host, stint);
-        self.finished |= self.is_over();
+        if self.is_over() && !self.finished {
+            self.leave_unread(host, stint);
+        }
     }
 
     /// Whether a further round would find something to do at once.
@@ -411,10 +427,7 @@ impl Reactor {
                 }
             }
             Command::End { scope, linger } => self.end(host, scope, linger),
-            Command::MakeWay(promise) => {
-                self.make_way(host);
-                drop(promise);
-            }
+            Command::MakeWay(promise) => self.make_way(promise),
             Command::Fail(panic) => self.panicked = Some(panic),
         }
     }
@@ -1154,6 +1167,16 @@ pub(crate) fn look_up(transport: &dyn Transport, address: &str, settings: &Setti
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_turn_is_over_once_somebody_calls_for_the_thread() {
+        let called = AtomicBool::new(false);
+        let mut stint = Stint::until_called(Some(&called));
+        assert!(!stint.is_over(), "it has just begun");
+        called.store(true, Ordering::Relaxed);
+        std::thread::sleep(Stint::SHORT);
+        assert!(stint.is_over());
+    }
 
     #[test]
     fn timers_of_links_that_are_gone_do_not_gather() {

@@ -62,6 +62,9 @@ pub(crate) struct Engine {
 struct Worker {
     registry: Arc<Registry>,
     waker: Waker,
+    /// Somebody calls for it whom it has not seen yet: a turn ends with the step it is at. Only what wakes a reactor's
+    /// poll in the very moment in which the thread comes back from its own may wait for a whole turn.
+    called: AtomicBool,
     inbox: Mutex<Inbox>,
     /// Its [`thread_number`]; 0 before it runs.
     thread: AtomicU64,
@@ -124,14 +127,7 @@ impl Engine {
         let mut polls = Vec::new();
         for _ in 0..self.threads() {
             let poll = Poll::new()?;
-            let worker = Worker {
-                registry: Arc::new(poll.registry().try_clone()?),
-                waker: Waker::new(poll.registry(), WAKER)?,
-                inbox: Mutex::new(Inbox::default()),
-                thread: AtomicU64::new(0),
-                handle: Mutex::new(None),
-            };
-            workers.push(worker);
+            workers.push(Worker::new(&poll)?);
             polls.push(poll);
         }
         let mut handles = Vec::new();
@@ -297,17 +293,23 @@ impl Engine {
         }
     }
 
+    /// Whether somebody calls for the thread of that socket.
+    pub(crate) fn called(&self, number: usize) -> Option<&AtomicBool> {
+        self.worker(number).map(|worker| &worker.called)
+    }
+
+    /// The poll of a reactor that nobody else drives is about to be woken: it is the thread of that socket that is
+    /// called for.
+    pub(crate) fn note_call(&self, number: usize) {
+        if let Some(worker) = self.worker(number) {
+            worker.called.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Asks the thread of that socket to give it a turn.
     pub(crate) fn call(&self, number: usize) {
-        let Some(worker) = self.worker(number) else { return };
-        let mut inbox = worker.lock();
-        if !inbox.calls.contains(&number) {
-            inbox.calls.push(number);
-        }
-        let wake = !std::mem::replace(&mut inbox.rung, true);
-        drop(inbox);
-        if wake {
-            let _ = worker.waker.wake();
+        if let Some(worker) = self.worker(number) {
+            worker.call(number);
         }
     }
 
@@ -365,8 +367,44 @@ fn choose(turn: usize, threads: usize, affinity: u64) -> usize {
 }
 
 impl Worker {
+    fn new(poll: &Poll) -> io::Result<Worker> {
+        Ok(Worker {
+            registry: Arc::new(poll.registry().try_clone()?),
+            waker: Waker::new(poll.registry(), WAKER)?,
+            called: AtomicBool::new(false),
+            inbox: Mutex::new(Inbox::default()),
+            thread: AtomicU64::new(0),
+            handle: Mutex::new(None),
+        })
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inbox> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls the thread to a socket, and wakes it, unless that was done.
+    fn call(&self, number: usize) {
+        let mut inbox = self.lock();
+        if !inbox.calls.contains(&number) {
+            inbox.calls.push(number);
+        }
+        let wake = !std::mem::replace(&mut inbox.rung, true);
+        self.called.store(true, Ordering::Relaxed);
+        drop(inbox);
+        if wake {
+            let _ = self.waker.wake();
+        }
+    }
+
+    /// The sockets called for; `None` when the thread is to end. The sockets whose seats are leased are added to
+    /// `leased`.
+    fn take_calls(&self, leased: &mut BTreeSet<usize>) -> Option<Vec<usize>> {
+        let mut inbox = self.lock();
+        // Whoever calls through the inbox does so under its lock, and is in what is taken here or calls again.
+        self.called.store(false, Ordering::Relaxed);
+        inbox.rung = false;
+        leased.extend(inbox.leased.drain(..));
+        if inbox.stop { None } else { Some(std::mem::take(&mut inbox.calls)) }
     }
 }
 
@@ -417,16 +455,10 @@ impl Loop {
 
     fn run(mut self) {
         let mut events = Events::with_capacity(1024);
-        if let Some(worker) = self.engine.workers.get().and_then(|workers| workers.get(self.index)) {
+        if let Some(worker) = self.worker() {
             worker.thread.store(thread_number(), Ordering::SeqCst);
         }
-        while let Some(calls) = self.take_calls() {
-            if self.index == 0 && self.engine.process_ends.swap(false, Ordering::SeqCst) {
-                self.engine.close_sockets();
-            }
-            for number in calls {
-                self.serve(number);
-            }
+        loop {
             let timeout = if self.again.is_empty() {
                 self.deadlines.first().map(|(at, _)| at.saturating_duration_since(Instant::now()))
             } else {
@@ -438,6 +470,15 @@ impl Loop {
             // Only a signal makes it fail, and then there are no events.
             if self.poll.poll(&mut events, timeout).is_err() {
                 continue;
+            }
+            // Right after the poll, so that nobody who has called by now waits for the turns of those whose events come
+            // with this look.
+            let Some(calls) = self.take_calls() else { return };
+            if self.index == 0 && self.engine.process_ends.swap(false, Ordering::SeqCst) {
+                self.engine.close_sockets();
+            }
+            for number in calls {
+                self.serve(number);
             }
             for event in &events {
                 match event.token() {
@@ -520,13 +561,14 @@ impl Loop {
         }
     }
 
+    fn worker(&self) -> Option<&Worker> {
+        self.engine.workers.get()?.get(self.index)
+    }
+
     /// The sockets called for; `None` when the thread is to end.
     fn take_calls(&mut self) -> Option<Vec<usize>> {
         let worker = self.engine.workers.get()?.get(self.index)?;
-        let mut inbox = worker.lock();
-        inbox.rung = false;
-        self.leased.extend(inbox.leased.drain(..));
-        if inbox.stop { None } else { Some(std::mem::take(&mut inbox.calls)) }
+        worker.take_calls(&mut self.leased)
     }
 
     fn number_at(&self, place: usize) -> Option<usize> {
@@ -648,6 +690,20 @@ mod tests {
         assert_eq!(chosen(256, u64::MAX), (0..64).collect(), "the others have no bit");
         assert_eq!(chosen(256, 0), (0..256).collect(), "no bit leaves the choice open");
         assert_eq!(chosen(3, 6), [1, 2].into());
+    }
+
+    #[test]
+    fn who_calls_is_known_until_the_thread_has_taken_the_call() {
+        let worker = Worker::new(&Poll::new().expect("a poll")).expect("a waker");
+        let is_called = || worker.called.load(Ordering::Relaxed);
+        for _ in 0..2 {
+            assert!(!is_called());
+            for number in [7, 8, 7] {
+                worker.call(number);
+                assert!(is_called());
+            }
+            assert_eq!(worker.take_calls(&mut BTreeSet::new()), Some(vec![7, 8]));
+        }
     }
 
     #[test]

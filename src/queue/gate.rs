@@ -5,7 +5,7 @@
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Guards a value. Waiters spin, then yield, then sleep: nobody holds it across a wait or a system call of its own.
@@ -13,6 +13,9 @@ pub(crate) struct Gate<T> {
     held: AtomicBool,
     /// Somebody has waited long: whoever comes now lets it go first, for a moment.
     claimed: AtomicBool,
+    /// How many have waited long and do so still, and how many have got it after that.
+    waiting: AtomicU32,
+    passed: AtomicU32,
     value: UnsafeCell<T>,
 }
 
@@ -29,7 +32,13 @@ pub(crate) struct Pass<'a, T> {
 
 impl<T> Gate<T> {
     pub(crate) const fn new(value: T) -> Gate<T> {
-        Gate { held: AtomicBool::new(false), claimed: AtomicBool::new(false), value: UnsafeCell::new(value) }
+        Gate {
+            held: AtomicBool::new(false),
+            claimed: AtomicBool::new(false),
+            waiting: AtomicU32::new(0),
+            passed: AtomicU32::new(0),
+            value: UnsafeCell::new(value),
+        }
     }
 
     #[inline(always)]
@@ -49,15 +58,23 @@ impl<T> Gate<T> {
         free.then(|| Pass { gate: self, exclusive: PhantomData })
     }
 
-    /// Called where the gate was let go by whoever takes it again at once, and again and again: the one that has waited long gets it
-    /// in between, also if it sleeps by now. Its claim is void if it is not seen for a while.
-    pub(crate) fn let_in(&self) {
-        for _ in 0..VISITS {
-            if !self.claimed.load(Ordering::Relaxed) {
-                return;
-            }
-            std::thread::sleep(Duration::from_micros(50));
+    /// Called where the gate was let go by whoever takes it again and again, for long each time. Returns true if nobody
+    /// has waited long, or one that had has got it within a moment, most of which the caller sleeps; else the gate is
+    /// to be left alone for now. The one that waits may sleep by now, or have lost its processor.
+    pub(crate) fn let_in(&self) -> bool {
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return true;
         }
+        let before = self.passed.load(Ordering::Relaxed);
+        let is_in = || self.waiting.load(Ordering::Relaxed) == 0 || self.passed.load(Ordering::Relaxed) != before;
+        for _ in 0..LOOKS {
+            if is_in() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        std::thread::sleep(Duration::from_micros(50));
+        is_in()
     }
 
     #[cold]
@@ -65,6 +82,13 @@ impl<T> Gate<T> {
         if self.takes_within(LOOKS) {
             return;
         }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.wait_long();
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.passed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn wait_long(&self) {
         for round in 0u32.. {
             // Who lets the gate go and takes it again in a tight loop would win it every time.
             self.claimed.store(true, Ordering::Relaxed);
@@ -112,8 +136,6 @@ const CLAIMS: u32 = 16;
 const YIELDS: u32 = 32;
 /// How often others look whether the one that claims the gate has it.
 const COURTESY: u32 = 32;
-/// How often they sleep for it where they would keep the gate for long.
-const VISITS: u32 = 10;
 
 impl<T> Deref for Pass<'_, T> {
     type Target = T;
@@ -168,6 +190,25 @@ mod tests {
         drop(pass);
         assert_eq!(gate.try_lock().map(|pass| *pass), Some(1));
         drop(gate.lock());
+    }
+
+    #[test]
+    fn one_that_waits_is_let_in_however_late_it_gets_a_processor() {
+        for _ in 0..20 {
+            let gate = Gate::new("held");
+            std::thread::scope(|scope| {
+                let pass = gate.lock();
+                assert!(gate.let_in(), "nobody waits");
+                scope.spawn(|| *gate.lock() = "let in");
+                while gate.waiting.load(Ordering::Relaxed) == 0 {
+                    std::thread::yield_now();
+                }
+                assert!(!gate.let_in(), "it is still held");
+                drop(pass);
+                while !gate.let_in() {}
+                assert_eq!(*gate.lock(), "let in");
+            });
+        }
     }
 
     #[test]

@@ -113,6 +113,11 @@ impl Inbox {
         push_sparing(&mut self.rest, piece);
     }
 
+    /// What is unread, piece by piece.
+    pub(crate) fn into_pieces(self) -> impl Iterator<Item = Bytes> {
+        [self.current].into_iter().chain(self.rest)
+    }
+
     #[inline(always)]
     pub(crate) fn is_empty(&self) -> bool {
         self.at == self.current.len() && self.rest.is_empty()

@@ -203,9 +203,11 @@ impl Unseen {
         })
     }
 
-    /// Forgets all.
-    pub(crate) fn clear(&mut self) {
-        *self = Unseen::default();
+    /// All there is, to be let go part by part.
+    pub(crate) fn into_parts(self) -> impl Iterator<Item = ()> {
+        let entries = self.entries.into_values().map(drop);
+        let newest = self.topics.into_values().flat_map(|topics| topics.entries.into_values());
+        entries.chain(newest.chain(self.left.into_values().flatten()).map(drop))
     }
 
     fn add(&mut self, entry: Entry) {

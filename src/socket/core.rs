@@ -953,8 +953,7 @@ impl Core {
     /// Tells a peer all that is left, on a thread that has nothing else to do.
     pub(super) fn replay_all(&self, peer: PeerId) {
         while !self.replay(peer) {
-            self.recv.let_in();
-            self.send.let_in();
+            while !(self.recv.let_in() && self.send.let_in()) {}
         }
     }
 
@@ -993,8 +992,8 @@ impl Core {
             peer.outbox.push_change(change(minor, topic, kind));
             peer.recharge();
             match &mut peer.wire {
-                Wire::Inproc { core, there, noticed } => {
-                    if !std::mem::replace(noticed, true) {
+                Wire::Inproc { core, there, notice } => {
+                    if notice.give() {
                         after.push(After::Notice(Weak::clone(core), *there));
                     }
                 }

@@ -8,7 +8,7 @@ use crate::budget::Account;
 use crate::engine::contain::contain;
 use crate::engine::port::Port;
 use crate::engine::waiters::Interest;
-use crate::engine::{Course, Departure, EndpointId, Flush, Host, Incoming, Joined, Newcomer};
+use crate::engine::{Course, Departure, EndpointId, Flush, Host, Incoming, Joined, Newcomer, Parts};
 use crate::event::{Cause, Event, EventKind};
 use crate::kind::SocketKind;
 use crate::peer::PeerId;
@@ -92,8 +92,7 @@ impl Host for Core {
     }
 
     fn withdraw(&self, peer: PeerId) -> bool {
-        self.send.let_in();
-        Core::withdraw(self, peer)
+        self.send.let_in() && Core::withdraw(self, peer)
     }
 
     fn end_steps(&self, peer: PeerId) -> bool {
@@ -101,9 +100,7 @@ impl Host for Core {
     }
 
     fn replay(&self, peer: PeerId) -> bool {
-        self.recv.let_in();
-        self.send.let_in();
-        Core::replay(self, peer)
+        self.recv.let_in() && self.send.let_in() && Core::replay(self, peer)
     }
 
     fn attempt_failed(&self, peer: PeerId) {
@@ -239,6 +236,10 @@ impl Host for Core {
         self.lock_endpoints().tokens.replace(token)
     }
 
+    fn leave_unread(&self) -> Parts {
+        Core::leave_unread(self)
+    }
+
     fn finished(&self) {
         for peer in self.all_peers() {
             self.dismiss(peer, true);
@@ -248,8 +249,8 @@ impl Host for Core {
             let unsent = Unsent::new(unsent.messages - told.messages, unsent.bytes.saturating_sub(told.bytes));
             self.event(Event { kind: EventKind::Unsent(unsent), endpoint: Arc::from(""), address: None, peer: None });
         }
-        self.lock_recv().clear();
-        self.lock_arrivals().clear();
+        // The engine has let it go before, if there was much.
+        self.leave_unread().for_each(drop);
         self.context.attend();
         let endpoint: Arc<str> = Arc::from("");
         self.feed.push(Event { kind: EventKind::MonitorStopped, endpoint, address: None, peer: None });

@@ -4,7 +4,7 @@
 
 use super::core::Core;
 use super::endpoints::INPROC;
-use super::sending::{About, After, Marks, SendSide, Wire, own_limit};
+use super::sending::{About, After, Marks, Notice, SendSide, Wire, own_limit};
 use super::tokens::Role;
 use crate::endpoint::Endpoint;
 use crate::engine::waiters::Interest;
@@ -172,8 +172,10 @@ impl Core {
 
     /// Ends the link to one inproc peer; what it has not fetched is handed over.
     fn part(&self, peer: PeerId) {
-        if !self.is_closed() && !self.kind.publishes() {
-            self.fetch_last(peer);
+        match (self.is_closed(), self.kind.publishes()) {
+            (false, true) => self.absorb_last(peer, Vec::new()),
+            (false, false) => self.fetch_last(peer),
+            (true, _) => {}
         }
         let link = {
             let mut side = self.lock_send();
@@ -299,7 +301,7 @@ impl Core {
             reader.recognise(peer, token);
         }
         let Some(entry) = side.peer_mut(peer) else { return Err("the peer is gone") };
-        entry.wire = Wire::Inproc { core: Arc::downgrade(other), there, noticed: false };
+        entry.wire = Wire::Inproc { core: Arc::downgrade(other), there, notice: Notice::Due };
         entry.added = Some(marks);
         entry.largest = accepted;
         entry.about.kind = Some(other.kind);
@@ -313,8 +315,8 @@ impl Core {
         let mut after = Vec::new();
         if let Some(entry) = side.peer_mut(peer) {
             if entry.outbox.has_work() {
-                if let Wire::Inproc { noticed, .. } = &mut entry.wire {
-                    *noticed = true;
+                if let Wire::Inproc { notice, .. } = &mut entry.wire {
+                    *notice = Notice::Given;
                 }
                 after.push(After::Notice(Arc::downgrade(other), there));
             }
@@ -343,8 +345,8 @@ impl Core {
     fn notice_inproc(&self, peer: PeerId) {
         let mut after = After::Nothing;
         if let Some(entry) = self.lock_send().peer_mut(peer).filter(|entry| entry.outbox.has_work()) {
-            if let Wire::Inproc { core, there, noticed } = &mut entry.wire {
-                if !std::mem::replace(noticed, true) {
+            if let Wire::Inproc { core, there, notice } = &mut entry.wire {
+                if notice.give() {
                     after = After::Notice(Weak::clone(core), *there);
                 }
             }

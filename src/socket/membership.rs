@@ -448,7 +448,7 @@ impl Core {
     /// Takes its topics from a peer that has left the pattern, on a thread that has nothing else to do.
     pub(super) fn withdraw_all(&self, peer: PeerId) {
         while !self.withdraw(peer) {
-            self.send.let_in();
+            while !self.send.let_in() {}
         }
     }
 

@@ -20,6 +20,7 @@ mod outlook;
 mod patience;
 mod received;
 mod receiving;
+mod remains;
 mod request;
 mod reservation;
 mod routed;
@@ -32,6 +33,7 @@ mod topics;
 #[cfg(feature = "tracing")]
 mod trace;
 mod untold;
+mod upstream;
 
 pub use any::AnySocket;
 pub use buffer::RecvIntoError;

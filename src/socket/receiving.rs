@@ -3,7 +3,8 @@
 
 use super::core::{Core, Next, Quickness};
 use super::routing_id::RoutingId;
-use super::sending::{Counts, Peer, Routing, Wire};
+use super::sending::{Counts, Notice, Peer, Routing, Wire};
+use super::upstream::Applied;
 use crate::budget::{Account, Charge};
 use crate::engine::Incoming;
 use crate::engine::port::Command;
@@ -60,6 +61,16 @@ enum Arrival {
     Newest(PeerId, Newest),
     /// An inproc peer has something in its outbox.
     Notice(PeerId),
+}
+
+impl Arrival {
+    fn into_pieces(self) -> SmallVec<[Bytes; 4]> {
+        match self {
+            Arrival::Wire(_, piece) => SmallVec::from_iter([piece]),
+            Arrival::Pieces(_, pieces) => pieces,
+            Arrival::Newest(..) | Arrival::Notice(_) => SmallVec::new(),
+        }
+    }
 }
 
 /// The newest message of a conflated peer, and what the context's budget counts of it. That stops no link, as another message only replaces it.
@@ -127,10 +138,10 @@ impl Flow {
 
 /// What an inproc sender had in its outbox.
 #[derive(Default)]
-struct HandedOver {
-    pieces: Vec<Bytes>,
-    messages: usize,
-    bytes: usize,
+pub(super) struct HandedOver {
+    pub(super) pieces: Vec<Bytes>,
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
 }
 
 /// What receivers share.
@@ -184,10 +195,20 @@ impl Appetite {
     }
 }
 
+/// A peer of this process.
+pub(super) struct Fellow {
+    /// Its socket, and who we are to that.
+    pub(super) core: Weak<Core>,
+    pub(super) there: PeerId,
+    /// A publisher owes it credit for so much, once all that was fetched is applied.
+    pub(super) owed: Marks,
+}
+
 /// What came from one peer.
-struct Source {
+pub(super) struct Source {
     peer: PeerId,
-    inbox: Inbox,
+    /// What waits for the application, or, with a publisher, to be applied.
+    pub(super) inbox: Inbox,
     /// Under `conflate`: the newest message.
     newest: Option<Box<Newest>>,
     /// Whether it is in the ring.
@@ -198,8 +219,8 @@ struct Source {
     behind: Option<PeerId>,
     next: Option<PeerId>,
     token: Option<Token>,
-    /// The other socket, if the peer is one of this process, and who we are to it.
-    inproc: Option<(Weak<Core>, PeerId)>,
+    /// Where to fetch from, if the peer is one of this process.
+    pub(super) inproc: Option<Box<Fellow>>,
     /// For a ROUTER: the routing id the peer had after so many renamings.
     known: Option<(u64, RoutingId)>,
 }
@@ -348,7 +369,12 @@ impl Reader {
         self.has_inproc = true;
         let source = self.source(peer);
         source.inbox.recycles = true;
-        source.inproc = Some((core, there));
+        source.inproc = Some(Box::new(Fellow { core, there, owed: Marks::default() }));
+    }
+
+    /// The source of a peer, if it has one.
+    pub(super) fn known_source(&mut self, peer: PeerId) -> Option<&mut Source> {
+        self.sources.get_mut(*self.places.get(&peer)?)
     }
 
     /// Whose turn it is, and what a ROUTER knows them by if that is remembered.
@@ -360,7 +386,7 @@ impl Reader {
 
     /// Remembers what a ROUTER knows a peer by, if there is anything of it left to be read.
     pub(super) fn remember(&mut self, peer: PeerId, renamings: u64, id: &RoutingId) {
-        if let Some(source) = self.places.get(&peer).and_then(|key| self.sources.get_mut(*key)) {
+        if let Some(source) = self.known_source(peer) {
             source.known = Some((renamings, id.clone()));
         }
     }
@@ -401,13 +427,14 @@ impl Reader {
         index
     }
 
-    /// Forgets all that is unread.
-    pub(super) fn clear(&mut self) {
-        self.sources = Slab::new();
-        self.places.clear();
-        self.by_token.clear();
+    /// Takes out all that is unread, to be let go part by part.
+    pub(super) fn take_unread(&mut self) -> impl Iterator<Item = ()> + Send + use<> {
+        let sources = std::mem::replace(&mut self.sources, Slab::new());
+        self.places = HashMap::new();
+        self.by_token = HashMap::new();
         self.ring.clear();
         self.turn = 0;
+        sources.into_tenants().flat_map(|source| source.inbox.into_pieces()).map(drop)
     }
 }
 
@@ -440,13 +467,13 @@ impl Arrivals {
         self.past_bytes + self.flows.values().map(|flow| flow.received_bytes).sum::<u64>()
     }
 
-    /// Forgets everything.
-    pub(super) fn clear(&mut self) {
-        self.items.clear();
+    /// Takes out everything, to be let go part by part.
+    pub(super) fn take_all(&mut self) -> impl Iterator<Item = ()> + Send + use<> {
         self.past_bytes = self.received_bytes();
-        self.unseen.clear();
         self.shown.set(0);
-        self.flows.clear();
+        let items = std::mem::take(&mut self.items).into_iter().flat_map(Arrival::into_pieces).map(drop);
+        let (unseen, flows) = (std::mem::take(&mut self.unseen), std::mem::take(&mut self.flows));
+        items.chain(unseen.into_parts()).chain(flows.into_values().map(drop))
     }
 }
 
@@ -581,43 +608,50 @@ impl Core {
         match incoming {
             Incoming::Subscribe(topic) => self.subscribed(peer, true, &topic),
             Incoming::Cancel(topic) => self.subscribed(peer, false, &topic),
-            Incoming::Messages(wire, _) => drop(self.upstream_messages(peer, [wire])),
-            Incoming::Message(pieces) => drop(self.upstream_messages(peer, pieces)),
+            Incoming::Messages(wire, _) => self.upstream_messages(peer, [wire]),
+            Incoming::Message(pieces) => self.upstream_messages(peer, pieces),
         }
     }
 
-    /// Returns what of it waits for the application.
-    fn upstream_messages(&self, peer: PeerId, pieces: impl IntoIterator<Item = Bytes>) -> Marks {
-        let mut kept = Marks::default();
+    fn upstream_messages(&self, peer: PeerId, pieces: impl IntoIterator<Item = Bytes>) {
         let mut inbox = Inbox::copying();
         for piece in pieces {
             inbox.push(piece);
         }
-        let every_frame = self.profile.examines_every_frame() && !self.switch().only_first_subscribe;
         while let Some(message) = inbox.next(Some(peer)) {
-            let mut rest: Vec<crate::Frame> = Vec::new();
-            let mut first_is_subscription = false;
-            for (index, frame) in message.into_frames().enumerate() {
-                let examined = index == 0 || every_frame || first_is_subscription;
-                match frame.split_first() {
-                    Some((mark @ (0 | 1), topic)) if examined => {
-                        first_is_subscription |= index == 0;
-                        self.subscribed(peer, *mark == 1, topic);
-                    }
-                    _ => rest.push(frame),
+            drop(self.upstream_message(peer, message));
+        }
+    }
+
+    /// Applies a message that came upstream.
+    pub(super) fn upstream_message(&self, peer: PeerId, message: Message) -> Applied {
+        let mut applied = Applied::default();
+        let every_frame = self.profile.examines_every_frame() && !self.switch().only_first_subscribe;
+        let mut rest: Vec<crate::Frame> = Vec::new();
+        let mut first_is_subscription = false;
+        for (index, frame) in message.into_frames().enumerate() {
+            let examined = index == 0 || every_frame || first_is_subscription;
+            match frame.split_first() {
+                Some((mark @ (0 | 1), topic)) if examined => {
+                    first_is_subscription |= index == 0;
+                    self.subscribed(peer, *mark == 1, topic);
+                    applied.spent.push(frame);
                 }
-            }
-            if !rest.is_empty() {
-                let mut message: Message = rest.into_iter().collect();
-                message.set_peer(Some(peer));
-                let bytes = message.byte_len();
-                if self.land(peer, 1, bytes, |arrivals| arrivals.unseen.push(message)) {
-                    kept.messages += 1;
-                    kept.bytes += bytes;
-                }
+                _ => rest.push(frame),
             }
         }
-        kept
+        if !rest.is_empty() {
+            let mut message: Message = rest.into_iter().collect();
+            message.set_peer(Some(peer));
+            let bytes = message.byte_len();
+            let mut message = Some(message);
+            let add = |arrivals: &mut Arrivals| message.take().into_iter().for_each(|it| arrivals.unseen.push(it));
+            if self.land(peer, 1, bytes, add) {
+                applied.kept = Marks { messages: 1, bytes };
+            }
+            applied.spent.extend(message.into_iter().flat_map(Message::into_frames));
+        }
+        applied
     }
 
     /// One subscription or cancellation of a peer, by whatever form it came.
@@ -721,42 +755,29 @@ impl Core {
         self.wake_driver(Interest::MESSAGE);
     }
 
-    /// A publisher takes what an inproc peer sent upstream.
-    fn absorb(&self, peer: PeerId) {
-        let link = {
-            let side = self.lock_send();
-            match side.peer(peer).map(|peer| &peer.wire) {
-                Some(Wire::Inproc { core, there, .. }) => Some((Weak::clone(core), *there)),
-                Some(Wire::None | Wire::Stream(_)) | None => None,
-            }
-        };
-        let Some((core, there)) = link.and_then(|(core, there)| Some((core.upgrade()?, there))) else { return };
-        // Whoever finds something has to come back. Credit goes back at once, but for what waits for the application: that the
-        // sender's marks bound.
-        loop {
-            let HandedOver { pieces, messages, bytes } = core.hand_over(there, 0, 0, None);
-            if pieces.is_empty() {
-                break;
-            }
-            let kept = self.upstream_messages(peer, pieces);
-            core.credit(there, messages.saturating_sub(kept.messages), bytes.saturating_sub(kept.bytes));
-        }
-        self.announce();
-        self.wake_driver(Interest::MESSAGE);
-    }
-
     /// Takes all that waits in the outbox of an inproc peer of another socket, and gives it credit for what was read.
     ///
     /// Whoever finds nothing is told of the next message; whoever finds something has to come back. `spent` is a buffer that
-    /// can be filled again.
-    fn hand_over(&self, to: PeerId, read: usize, read_bytes: usize, spent: Option<Vec<u8>>) -> HandedOver {
+    /// can be filled again. `notice` is how the next message is heard of, if it is not known to be already.
+    pub(super) fn hand_over(
+        &self,
+        to: PeerId,
+        read: usize,
+        read_bytes: usize,
+        spent: Option<Vec<u8>>,
+        notice: Notice,
+    ) -> HandedOver {
         let (taken, room) = {
             let mut side = self.lock_send();
             let side = &mut *side;
             let Some(peer) = side.peers.get_mut(to.key()) else { return HandedOver::default() };
             let taken = peer.outbox.take_all();
-            if let Wire::Inproc { noticed, .. } = &mut peer.wire {
-                *noticed = !taken.pieces.is_empty();
+            if let Wire::Inproc { notice: now, .. } = &mut peer.wire {
+                *now = match (taken.pieces.is_empty(), *now) {
+                    (true, _) => Notice::Due,
+                    (false, Notice::Due) => notice,
+                    (false, Notice::Given | Notice::Wanted) => *now,
+                };
             }
             if let Some(spent) = spent {
                 side.pool.put(spent);
@@ -856,12 +877,12 @@ impl Core {
     /// somebody comes back.
     fn fetch(&self, source: &mut Source) -> bool {
         let peer = source.peer;
-        let Some((core, there)) = &source.inproc else { return false };
-        let Some(core) = core.upgrade() else { return false };
-        let there = *there;
+        let Some(Fellow { core, there, .. }) = source.inproc.as_deref() else { return false };
+        let (Some(core), there) = (core.upgrade(), *there) else { return false };
         let (read, read_bytes) =
             (std::mem::take(&mut source.inbox.taken), std::mem::take(&mut source.inbox.taken_bytes));
-        let HandedOver { pieces, messages, bytes } = core.hand_over(there, read, read_bytes, source.inbox.spent());
+        let HandedOver { pieces, messages, bytes } =
+            core.hand_over(there, read, read_bytes, source.inbox.spent(), Notice::Given);
         let some = !pieces.is_empty();
         if some || read > 0 {
             {
@@ -1050,8 +1071,8 @@ impl Core {
             (message, if unseen.is_empty() { Next::Answer } else { Next::Receive })
         };
         self.context.attend();
-        let inproc = credited.and_then(|peer| reader.sources.get_mut(*reader.places.get(&peer)?)?.inproc.as_ref());
-        if let Some((core, there)) = inproc.and_then(|(core, there)| Some((core.upgrade()?, *there))) {
+        let fellow = credited.and_then(|peer| reader.known_source(peer)?.inproc.as_deref());
+        if let Some((core, there)) = fellow.and_then(|fellow| Some((fellow.core.upgrade()?, fellow.there))) {
             core.credit(there, 1, message.byte_len());
         }
         if let Some(peer) = resume {
@@ -1072,7 +1093,7 @@ impl Core {
         if read == 0 {
             return;
         }
-        if let Some((core, there)) = &source.inproc {
+        if let Some(Fellow { core, there, .. }) = source.inproc.as_deref() {
             if let Some(flow) = self.lock_arrivals().flows.get_mut(&source.peer) {
                 flow.settle(read, bytes);
             }
@@ -1264,6 +1285,10 @@ impl Core {
 
     /// Pieces of a closing inproc peer, handed over with its last breath.
     pub(super) fn bequeath(&self, peer: PeerId, pieces: Vec<Bytes>) {
+        if self.kind.publishes() {
+            self.absorb_last(peer, pieces);
+            return;
+        }
         if pieces.is_empty() {
             return;
         }
@@ -1272,12 +1297,8 @@ impl Core {
             count.push(piece.clone());
         }
         while count.next(None).is_some() {}
-        if self.kind.publishes() {
-            let _ = self.upstream_messages(peer, pieces);
-        } else {
-            let item = Arrival::Pieces(peer, pieces.into());
-            self.land(peer, count.taken, count.taken_bytes, |arrivals| arrivals.items.push(item));
-        }
+        let item = Arrival::Pieces(peer, pieces.into());
+        self.land(peer, count.taken, count.taken_bytes, |arrivals| arrivals.items.push(item));
         self.announce();
         self.wake_driver(Interest::MESSAGE);
     }

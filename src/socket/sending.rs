@@ -186,9 +186,28 @@ pub(super) enum Wire {
     Inproc {
         core: Weak<Core>,
         there: PeerId,
-        /// It has been told that something waits.
-        noticed: bool,
+        notice: Notice,
     },
+}
+
+/// How the other end of an inproc link hears of the next message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// It is to be told.
+    Due,
+    /// It has been told that something waits, and looks again before it leaves.
+    Given,
+    /// So it has. But whoever comes for that has done its share, and goes when the thread that sends next comes in its
+    /// place.
+    Wanted,
+}
+
+impl Notice {
+    /// Something waits. Returns true if the other end is to be told.
+    #[inline(always)]
+    pub(super) fn give(&mut self) -> bool {
+        std::mem::replace(self, Notice::Given) != Notice::Given
+    }
 }
 
 /// What is to be done once the lock is released.
@@ -704,9 +723,9 @@ impl Peer {
                     let many = self.outbox.waiting() >= HANDFUL || self.outbox.waiting_bytes() >= HANDFUL_BYTES;
                     if last || many { After::Inline(self.id) } else { After::Nothing }
                 }
-                Wire::Inproc { noticed: true, .. } | Wire::Stream(_) | Wire::None => After::Nothing,
-                Wire::Inproc { core, there, noticed } => {
-                    *noticed = true;
+                Wire::Inproc { notice: Notice::Given, .. } | Wire::Stream(_) | Wire::None => After::Nothing,
+                Wire::Inproc { core, there, notice } => {
+                    *notice = Notice::Given;
                     After::Notice(Weak::clone(core), *there)
                 }
             };
@@ -727,11 +746,11 @@ impl Peer {
                 self.deferred = few && next == Next::Receive as u8 && core.port.awaits_caller();
                 if self.deferred { After::Nothing } else { After::Ring }
             }
-            Wire::Inproc { core, there, noticed } => {
-                if std::mem::replace(noticed, true) {
-                    After::Nothing
-                } else {
+            Wire::Inproc { core, there, notice } => {
+                if notice.give() {
                     After::Notice(Weak::clone(core), *there)
+                } else {
+                    After::Nothing
                 }
             }
         }

@@ -6,7 +6,8 @@ use crate::engine::contain::contain;
 use crate::engine::dialer::Dialing;
 use crate::engine::link::{Origin, Standstill, State};
 use crate::engine::listener::Binding;
-use crate::engine::{EndpointId, Host};
+use crate::engine::shortage::Promise;
+use crate::engine::{EndpointId, Host, Parts};
 use crate::event::{Cause, Event, EventKind};
 use crate::slab::Key;
 use crate::stats::Unsent;
@@ -102,13 +103,24 @@ impl Reactor {
                     return false;
                 }
             }
+            Stage::MakingWay { links, .. } => {
+                if let Some(key) = links.next() {
+                    self.make_way_step(host, key);
+                }
+                // Kept with the step that gives the last one back: whoever waits for that would wait for another turn.
+                return links.len() > 0;
+            }
+            Stage::Leaving(unread) => {
+                self.finished = unread.next().is_none();
+                return !self.finished;
+            }
         }
         true
     }
 
     /// What belongs to an endpoint, or to the socket; `None` if the endpoint has ended by itself. A connection that a dialer makes later
     /// is born closing.
-    fn parts_of(&self, scope: Option<EndpointId>) -> Option<Parts> {
+    fn parts_of(&self, scope: Option<EndpointId>) -> Option<Members> {
         let origin = scope.map(|id| self.endpoints.get(&id).copied());
         let (links, dialers) = match origin {
             None => (self.links.keys(), self.dialers.keys()),
@@ -116,7 +128,7 @@ impl Reactor {
             Some(Some(origin @ Origin::Listener(_))) => (self.links_of(origin), Vec::new()),
             Some(Some(Origin::Dialer(key))) => (self.link_under(key).into_iter().collect(), vec![key]),
         };
-        Some(Parts { links: links.into_iter(), dialers: dialers.into_iter() })
+        Some(Members { links: links.into_iter(), dialers: dialers.into_iter() })
     }
 
     /// The link that a dialer has.
@@ -270,15 +282,24 @@ impl Reactor {
         self.lingering.is_some() && is_empty && self.departing.is_empty() && self.ending.is_empty()
     }
 
+    /// The socket has nobody left to deliver to: it is done once all that is unread is let go.
+    pub(super) fn leave_unread(&mut self, host: &dyn Host, stint: &mut Stint) {
+        self.ending.push_back(Ending { scope: None, stage: Stage::Leaving(host.leave_unread()) });
+        self.go_on_ending(host, stint);
+    }
+
     /// Attempts of endpoints that end make way while descriptors are short: their messages stay, and they try again.
-    pub(super) fn make_way(&mut self, host: &dyn Host) {
-        for key in self.links.keys() {
-            let Some(link) = self.links.get(key) else { continue };
-            let attempt = matches!(link.state, State::Connecting { .. } | State::Handshaking);
-            if attempt && link.closing && matches!(link.origin, Origin::Dialer(_)) {
-                let error = io::Error::other("the attempt made way, as descriptors are short");
-                self.lose(host, key, Loss::Link(error.into()));
-            }
+    pub(super) fn make_way(&mut self, promise: Promise) {
+        let stage = Stage::MakingWay { links: self.links.keys().into_iter(), _promise: promise };
+        self.ending.push_back(Ending { scope: None, stage });
+    }
+
+    fn make_way_step(&mut self, host: &dyn Host, key: Key) {
+        let Some(link) = self.links.get(key) else { return };
+        let attempt = matches!(link.state, State::Connecting { .. } | State::Handshaking);
+        if attempt && link.closing && matches!(link.origin, Origin::Dialer(_)) {
+            let error = io::Error::other("the attempt made way, as descriptors are short");
+            self.lose(host, key, Loss::Link(error.into()));
         }
     }
 
@@ -314,8 +335,8 @@ impl Reactor {
     }
 }
 
-/// The end of an endpoint, or of the socket, as far as it has come. It takes a step for each connection, and so many turns where there
-/// are many.
+/// The end of an endpoint, or of the socket, or of the attempts of those that end, as far as it has come. It takes a
+/// step for each connection, and so many turns where there are many.
 pub(super) struct Ending {
     /// `None` is the socket's.
     scope: Option<EndpointId>,
@@ -326,15 +347,19 @@ enum Stage {
     /// Nothing has been looked at.
     Begun,
     /// These are still to be looked at: they close as soon as all is delivered.
-    Settling(Parts),
+    Settling(Members),
     /// It has lingered long enough.
     Expired,
     /// These are still to be given up.
-    GivingUp(Parts, GivenUp),
+    GivingUp(Members, GivenUp),
+    /// Of these connections the attempts are still to make way; the promise is kept with the last one.
+    MakingWay { links: vec::IntoIter<Key>, _promise: Promise },
+    /// The socket has nobody left to deliver to, and still lets go what nobody will receive.
+    Leaving(Parts),
 }
 
 /// Connections and dialers. Those that are gone when their step comes are left out.
-struct Parts {
+struct Members {
     links: vec::IntoIter<Key>,
     dialers: vec::IntoIter<Key>,
 }

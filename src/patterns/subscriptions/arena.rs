@@ -51,6 +51,11 @@ impl<T> Arena<T> {
         self.chunks.truncate((len as usize).div_ceil(CHUNK));
     }
 
+    /// All items, a chunk at a time.
+    pub(super) fn into_chunks(self) -> impl Iterator<Item = Vec<T>> {
+        self.chunks.into_iter()
+    }
+
     /// How many items there are.
     pub(super) fn len(&self) -> u32 {
         let full = self.chunks.len().saturating_sub(1) * CHUNK;

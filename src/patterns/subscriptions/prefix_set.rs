@@ -36,6 +36,11 @@ impl PrefixSet {
         PrefixSet { tree: Tree::new(), len: 0, still: Weak::new() }
     }
 
+    /// All there is, to be let go part by part.
+    pub fn into_parts(self) -> impl Iterator<Item = ()> {
+        self.tree.into_parts()
+    }
+
     /// Inserts a prefix once more and returns whether it is new to the set.
     pub fn insert(&mut self, topic: &[u8]) -> bool {
         let node = self.tree.make(topic);

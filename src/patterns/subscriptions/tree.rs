@@ -60,6 +60,11 @@ impl<V: Value> Tree<V> {
         Tree { nodes: Arena::new(root), released: NONE, released_count: 0, compaction: None }
     }
 
+    /// All there is, to be let go part by part.
+    pub(super) fn into_parts(self) -> impl Iterator<Item = ()> {
+        self.nodes.into_chunks().flatten().map(drop)
+    }
+
     /// The node for `text`, made if need be. A node that was made, or was vacant, must be given a value before anything else
     /// happens to the tree.
     pub(super) fn make(&mut self, text: &[u8]) -> u32 {
