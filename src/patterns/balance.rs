@@ -21,7 +21,8 @@ impl Balance {
             if place < self.next {
                 self.next -= 1;
             }
-            // The first one's turn, whoever comes now: one that goes and comes back each time it had its turn would have all of them.
+            // It is the first one's turn, whoever comes now: one that goes and comes back each time it had its turn would
+            // have all of them.
             if self.next >= self.peers.len() {
                 self.next = 0;
             }

@@ -16,7 +16,8 @@ pub(crate) struct Requests<P> {
     awaiting: Option<Awaiting<P>>,
     /// A request without a number was given up: its reply may still come, and has none either.
     gave_up_bare: bool,
-    /// Who was sent the last question without a number and has not replied, though somebody else has or it was given up.
+    /// Who was sent the last question without a number and has not replied, though somebody else has, or it was
+    /// given up.
     owing: SmallVec<[P; 1]>,
 }
 
@@ -103,7 +104,8 @@ impl<P: Copy + Eq> Requests<P> {
         }
     }
 
-    /// Who may still reply to the last question, which is over, without a number: nothing would tell that reply from one to the next.
+    /// Who may still reply to the last question, which is over, without a number: nothing would tell that reply from one
+    /// to the next.
     pub(crate) fn take_owing(&mut self) -> SmallVec<[P; 1]> {
         std::mem::take(&mut self.owing)
     }

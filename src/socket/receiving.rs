@@ -1356,7 +1356,8 @@ impl Drop for Shows<'_> {
 
 /// How many octets the topics of one subscriber may have together.
 const TOPIC_OCTETS: usize = 64 << 20;
-/// What a peer that is gone takes beside what it has left unread, about. Any number of peers may come one after the other, leave an octet and go.
+/// What a peer that is gone takes beside what it has left unread, about. Any number of peers may come one after the
+/// other, leave an octet and go.
 const LEFT: usize = 1024;
 /// One look for a message skips at most this many that the pattern refuses. A call that does not wait looks four times, which takes about a
 /// millisecond.

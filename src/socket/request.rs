@@ -98,8 +98,8 @@ impl Core {
         outcome
     }
 
-    /// The question is over. Of several who were asked all but one may still reply: to those whose replies have no number the connection is
-    /// replaced.
+    /// The question is over. Of several who were asked all but one may still reply: to those whose replies have no
+    /// number the connection is replaced.
     fn end_exchange(&self, in_vain: bool) {
         let owing = match &mut self.lock_send().routing {
             Routing::Request(_, requests) => {
