@@ -246,7 +246,7 @@ pub(crate) fn caller(arguments: &[&str]) {
     let monitor = push.monitor();
     // The socket has its poll before there is a shortage.
     push.bind("tcp://127.0.0.1:*").expect("bound");
-    let hoard: Vec<std::fs::File> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+    let hoard = measure::hoard_descriptors();
     push.connect(arguments[0]).expect("the shortage shows later");
     push.send("kept").expect("accepted");
     loop {

@@ -1,12 +1,11 @@
 //! Sockets that share an engine thread: whatever one of them is busy with, the others get their turn.
 
 use crate::support::child::{self, Process};
-use crate::support::measure::{descriptors, limit_descriptors};
+use crate::support::measure::{descriptors, hoard_descriptors, limit_descriptors};
 use crate::support::raw::{Raw, command};
 use crate::support::{Over, PATIENCE, alone, eventually, median};
 use bytes::Bytes;
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -491,7 +490,7 @@ pub(crate) fn way_maker(_: &[&str]) {
         let waited = thread::scope(|scope| {
             scope.spawn(|| {
                 let ample = limit_descriptors(descriptors("self") as u64 + 8);
-                let rest: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+                let rest = hoard_descriptors();
                 let bound = Pull::in_context(&context).bind("tcp://127.0.0.1:*");
                 limit_descriptors(ample);
                 drop(rest);

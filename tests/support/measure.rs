@@ -1,6 +1,6 @@
 //! What a process uses, read from `/proc`: resident memory, descriptors, threads, processor time.
 
-use std::fs;
+use std::fs::{self, File};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -195,6 +195,24 @@ pub(crate) fn limit_descriptors(limit: u64) -> u64 {
     };
     assert_eq!((got, set), (0, 0), "the limit of descriptors cannot be changed");
     before
+}
+
+/// Opens files until the process has no descriptor left. A call in another thread may hold one for a moment, as
+/// `accept` does while it finds that nobody waits: so there is none left once none has come back for a while.
+pub(crate) fn hoard_descriptors() -> Vec<File> {
+    const WHILE: Duration = Duration::from_millis(50);
+    let mut hoard = Vec::new();
+    let mut latest = Instant::now();
+    while latest.elapsed() < WHILE {
+        match File::open("/dev/null") {
+            Ok(file) => {
+                hoard.push(file);
+                latest = Instant::now();
+            }
+            Err(_) => thread::yield_now(),
+        }
+    }
+    hoard
 }
 
 fn page_size() -> u64 {
