@@ -82,7 +82,7 @@ fn a_subscription_longer_than_their_publisher_takes_is_given_up_and_the_others_w
 }
 
 #[test]
-fn no_subscription_is_given_up_where_their_publisher_ends_again_and_again() {
+fn no_subscription_is_given_up_where_their_publisher_is_gone_and_comes_back_again_and_again() {
     let us = Ours::with(Sub, |builder| soon(builder).give_up_after(1u32));
     let monitor = us.monitor();
     topics().iter().for_each(|topic| us.subscribe(topic));
@@ -106,8 +106,14 @@ fn no_subscription_is_given_up_where_their_publisher_ends_again_and_again() {
         if round == 3 {
             await_all(&us, &them, &topics());
         }
-        // It ends right after it was told, and the next one as well.
+        // It ends right after it was told, and the next one as well. That it was gone in between is known once an
+        // attempt has failed.
         peer.kill();
+        let begin = Instant::now();
+        while us.socket().endpoints()[0].attempts == 0 {
+            assert!(begin.elapsed() < LONG, "no attempt failed");
+            std::thread::yield_now();
+        }
     }
     assert_eq!(given_up(&monitor), []);
 }
