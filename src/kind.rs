@@ -119,9 +119,9 @@ impl SocketKind {
         matches!(self, SocketKind::Req | SocketKind::Dealer | SocketKind::Router)
     }
 
-    /// Whether messages wait for a peer instead of being dropped for it.
-    pub(crate) const fn waits_for_peers(self) -> bool {
-        matches!(self, SocketKind::Push | SocketKind::Dealer | SocketKind::Pair | SocketKind::Req)
+    /// Whether the application ever sends on this kind. A SUB tells its subscriptions all the same.
+    pub(crate) const fn sends(self) -> bool {
+        !matches!(self, SocketKind::Pull | SocketKind::Sub)
     }
 
     /// Whether the application ever receives on this kind. A PUB takes subscriptions all the same.

@@ -526,10 +526,12 @@ impl Outbox {
     /// were not read.
     fn requeue(&mut self, lost: Lost) -> (usize, usize) {
         let recalled = self.sent.recall(self.batch.begun(), lost.unacknowledged, &mut self.batch);
+        // A long subscription may be what the peer did not read, and then nothing is doubtful of the messages behind it.
+        let begins_with_message = self.batch.pieces.front().is_some_and(|piece| !piece.is_control());
         let Rewound { messages: written, begun } = self.batch.rewind();
         let first = self.batch.pieces.iter_mut().find(|piece| !piece.is_control());
         if let Some(first) = first {
-            first.doubt = first.doubt.after(lost.ending, begun || recalled > 0);
+            first.doubt = first.doubt.after(lost.ending, begun || (recalled > 0 && begins_with_message));
         } else if let Some(waiting) = self.front_mut() {
             waiting.doubt = Doubt::default();
         }

@@ -90,3 +90,38 @@ impl Sent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::doubt::{Doubt, Ending};
+    use super::super::outbox::{Lost, Outbox, Pool};
+    use super::*;
+
+    /// What was written, and its connection lost with nothing acknowledged.
+    fn lose_unread(outbox: &mut Outbox) -> usize {
+        let mut unacknowledged = 0;
+        while let Some(mut batch) = outbox.begin() {
+            while !batch.is_empty() {
+                let written = batch.write(|slices| Ok(slices.iter().map(|slice| slice.len()).sum()));
+                unacknowledged += written.expect("no error");
+            }
+            outbox.finish(batch, &mut Pool::new());
+        }
+        outbox.lose(Lost { ending: Ending::ByPeer { lasted: true }, unacknowledged }).recalled
+    }
+
+    #[test]
+    fn only_a_message_that_was_not_read_itself_is_doubtful_not_one_behind_a_long_subscription() {
+        let (mut outbox, mut pool) = (Outbox::default(), Pool::new());
+        outbox.keep_sent(true);
+        let command = [&[6][..], &(KEPT as u64).to_be_bytes(), &[b's'; KEPT]].concat();
+        outbox.push_replay(&command, None);
+        outbox.push_body(b"behind", &mut pool);
+        assert_eq!((lose_unread(&mut outbox), outbox.queued()), (1, 1));
+        assert_eq!(outbox.doubt(), Doubt::default());
+        outbox.push_body(&[7; KEPT], &mut pool);
+        outbox.push_body(b"behind", &mut pool);
+        assert_eq!((lose_unread(&mut outbox), outbox.queued()), (2, 2));
+        assert_eq!(outbox.doubt().lasted(), 1);
+    }
+}

@@ -263,15 +263,18 @@ impl Core {
     /// last connections were cut in is held back for a while.
     fn note_limit(&self, side: &mut SendSide, peer: PeerId, announced: Option<Announcement>) -> Vec<Event> {
         let gives_up = self.gives_up_after().is_some();
-        let Some(entry) = side.peer_mut(peer) else { return Vec::new() };
+        let SendSide { peers, dialed, .. } = &mut *side;
+        let Some(entry) = peers.get_mut(peer.key()) else { return Vec::new() };
         entry.largest =
             announced.map_or(Size::UNLIMITED, |announced| Size::limit(announced.max_message, announced.max_frames));
         if gives_up && entry.outbox.doubt().holds_back() {
             entry.outbox.hold();
         }
-        // What ours accept is known before it is sent. A greeting would go out twice.
+        // What ours accept is known before it is sent. A greeting would go out twice. An accepted peer never returns as
+        // the same one.
+        let returns = dialed.get(&entry.about.endpoint_id) == Some(&peer) && !entry.about.immediate;
         let keeps = gives_up && announced.is_none() && !self.conflate && !entry.outbox.is_greeting();
-        entry.outbox.keep_sent(keeps && self.kind.waits_for_peers());
+        entry.outbox.keep_sent(keeps && returns && self.kind.sends());
         self.drop_unfit(side, peer)
     }
 

@@ -5,6 +5,7 @@ use crate::support::{Over, PATIENCE, eventually, is_full};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use wiremesh::{
     AnySocket, Context, Dealer, EventKind, Message, Monitor, Pub, Pull, Push, Refusal, Rep, Req, Router, SendFailure,
@@ -369,6 +370,8 @@ struct Picky {
     taken: Receiver<Vec<u8>>,
     /// When it ended a connection.
     closed: Receiver<Instant>,
+    /// It ends no connection while somebody has this.
+    patient: Arc<Mutex<()>>,
     endpoint: String,
 }
 
@@ -380,10 +383,13 @@ impl Picky {
         socket2::SockRef::from(&listener).set_recv_buffer_size(64 * 1024).expect("a size");
         let endpoint = format!("tcp://{}", listener.local_addr().expect("bound"));
         let ((to_taken, taken), (to_closed, closed)) = (channel(), channel());
+        let patient = Arc::new(Mutex::new(()));
+        let is_patient = Arc::clone(&patient);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let mut raw = Raw::accepted(stream);
-                if raw.shake_hands(kind).is_err() {
+                let wanted: &[u8] = if kind == "SUB" { b"\x00\x01\x01" } else { b"" };
+                if raw.shake_hands(kind).and_then(|()| raw.write_all(wanted)).is_err() {
                     continue;
                 }
                 while let Ok(body) = frame(&mut raw) {
@@ -391,13 +397,14 @@ impl Picky {
                         return;
                     }
                 }
+                drop(is_patient.lock());
                 drop(raw);
                 if to_closed.send(Instant::now()).is_err() {
                     return;
                 }
             }
         });
-        Picky { taken, closed, endpoint }
+        Picky { taken, closed, patient, endpoint }
     }
 
     fn takes(&self) -> Vec<u8> {
@@ -504,6 +511,64 @@ fn a_dealer_gives_up_as_a_push_does_and_keeps_all_that_is_behind() {
         }
     }
     assert_eq!(dealer.stats().dropped.given_up, 1);
+}
+
+/// A socket of that kind sends two messages to a peer that takes neither, one that fits into the send buffer and one
+/// that does not, and small ones behind them.
+fn sends_behind_it(kind: SocketKind, peer: &'static str) {
+    let context = Context::new();
+    let picky = Picky::start(peer);
+    let socket = AnySocket::builder(kind)
+        .context(&context)
+        .reconnect_interval(Duration::from_millis(10))
+        .give_up_after(1_u32)
+        .build()
+        .expect("good options");
+    match kind {
+        SocketKind::Router => socket.connect_as(&picky.endpoint, "peer").expect("a good endpoint"),
+        _ => socket.connect(&picky.endpoint).expect("a good endpoint"),
+    };
+    match kind.publishes() {
+        true => socket.wait_for_subscribers(1, PATIENCE).expect("the peer"),
+        false => socket.wait_for_peers(1, PATIENCE).expect("the peer"),
+    }
+    let monitor = socket.monitor();
+    let send = |body: Vec<u8>| match kind {
+        SocketKind::Router => socket.send_to("peer", body).expect("accepted"),
+        _ => socket.send(body).expect("accepted"),
+    };
+    // Nobody publishes to a subscriber that is away.
+    let patient = picky.patient.lock().expect("nobody panics");
+    for body in [b"a".to_vec(), vec![7; 20 * MIB], b"b".to_vec(), vec![8; 2 * MIB], b"c".to_vec(), b"d".to_vec()] {
+        send(body);
+    }
+    drop(patient);
+    for body in [b"a", b"b", b"c", b"d"] {
+        assert_eq!(picky.takes(), body, "{kind}");
+    }
+    socket.flush(PATIENCE).expect("nothing is left");
+    let stats = socket.stats();
+    assert_eq!((stats.accepted, stats.written, stats.dropped.given_up, stats.dropped.total()), (6, 4, 2, 2), "{kind}");
+    assert!(stats.is_balanced(), "{stats:?}");
+    let told: Vec<_> = std::iter::from_fn(|| monitor.try_recv())
+        .filter_map(|event| if let EventKind::GivenUp { octets, .. } = event.kind { Some(octets) } else { None })
+        .collect();
+    assert_eq!(told, [20 * MIB as u64, 2 * MIB as u64], "{kind}");
+}
+
+#[test]
+fn every_kind_that_connects_and_sends_keeps_what_is_behind_a_message_that_fits_into_the_send_buffer() {
+    std::thread::scope(|scope| {
+        for (kind, peer) in [
+            (SocketKind::Router, "DEALER"),
+            (SocketKind::Pub, "SUB"),
+            (SocketKind::XPub, "SUB"),
+            (SocketKind::XSub, "XPUB"),
+            (SocketKind::Pair, "PAIR"),
+        ] {
+            scope.spawn(move || sends_behind_it(kind, peer));
+        }
+    });
 }
 
 #[test]
