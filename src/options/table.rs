@@ -210,7 +210,7 @@ options! {
     /// How many received messages of one peer may wait for the application before that peer is no longer read. The mark may
     /// be exceeded by what one read brings. An XPUB applies subscriptions as they come. It shows each change of them until so many
     /// changes are unread, whichever peers they came from; from then on, until all of these are read, each topic in its newest
-    /// state: what came and went unread is not shown. Under `verboser`, this is the newest state for each peer.
+    /// state: what came and went unread is not shown, and what went and came again only with `verbose`. Under `verboser`, this is the newest state for each peer.
     receive_mark ReceiveMark: u32 = 16_384, "16384";
     "ZMQ_RCVHWM" 24, "messages", "0 (no limit) or more", Live, RECEIVERS;
 
