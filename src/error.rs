@@ -149,7 +149,8 @@ pub struct SendError {
     /// The message, as it was given.
     pub message: Message,
     /// What was missing, where it was not room at a peer alone. If no peer was there in time, how many there are and what keeps the
-    /// others away, such as `0 of 1 peers: connection refused by 127.0.0.1:1, 14 attempts`. If the context's
+    /// others away, such as `0 of 1 peers: connection refused by 127.0.0.1:1, 14 attempts`, which `try_send` and its relatives say only of
+    /// a socket that has no endpoint. If the context's
     /// [`byte_budget`](crate::ContextBuilder::byte_budget) is used up, that. If a `request` waited for one of another thread, that. With
     /// `Unroutable` the routing id.
     pub missing: Option<Missing>,
@@ -277,6 +278,10 @@ impl fmt::Display for Why<'_> {
             // Without a peer there is none that could have room.
             Some(missing) if *reason == SendFailure::TimedOut && missing.is_every_peer() => {
                 write!(f, "no peer was there in time ({missing})")
+            }
+            // Whoever did not wait is told only of a socket that waiting would not help.
+            Some(missing) if *reason == SendFailure::WouldBlock && missing.is_every_peer() => {
+                write!(f, "no peer can be there before `bind` or `connect` is called ({missing})")
             }
             Some(missing) => write!(f, "{reason} ({missing})"),
         }

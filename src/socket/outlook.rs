@@ -189,16 +189,21 @@ impl Core {
         ids.any(|id| endpoints.outlook.get(id).is_some_and(|outlook| outlook.has_come))
     }
 
-    /// Why a send found no room: a budget that is used up, or missing peers if it waited for them. `None` where peers
-    /// are there, and full.
+    /// Why a send found no room: a budget that is used up, or missing peers if it waited for them, or if nobody can
+    /// come as there is no endpoint. `None` where peers are there, and full.
     pub(super) fn why_no_room(&self, waited: bool) -> Option<Missing> {
         let used_up = "the sending half of the context's `byte_budget` is used up";
-        let missing = if waited { self.why_no_peer() } else { None };
+        let missing = if waited || self.has_no_endpoint() { self.why_no_peer() } else { None };
         match (missing, self.queued.is_stopped()) {
             (missing, false) => missing,
             (None, true) => Some(Missing::new(used_up)),
             (Some(missing), true) => Some(missing.and(used_up)),
         }
+    }
+
+    fn has_no_endpoint(&self) -> bool {
+        let endpoints = self.lock_endpoints();
+        endpoints.bound.is_empty() && endpoints.connected.is_empty()
     }
 
     /// The same as [`why_missing`](Core::why_missing) for a send that found no peer in time, with how many there are.

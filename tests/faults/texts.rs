@@ -36,6 +36,53 @@ fn an_ipc_path_that_is_no_socket_is_not_said_to_be_in_use() {
 }
 
 #[test]
+fn an_ipc_path_with_a_socket_for_datagrams_is_said_to_have_no_stream_socket() {
+    let folder = std::env::temp_dir().join(format!("wiremesh-texts-datagrams-{}", std::process::id()));
+    std::fs::create_dir(&folder).expect("a folder");
+    let path = folder.join("datagrams");
+    let datagrams = std::os::unix::net::UnixDatagram::bind(&path).expect("a socket");
+    let endpoint = format!("ipc://{}", path.display());
+    let context = Context::builder().drop_wait(Some(Duration::ZERO)).build();
+    let error = Pull::in_context(&context).bind(&endpoint).expect_err("it is somebody else's");
+    let text = error.to_string();
+    assert!(matches!(error, Error::System { .. }), "{error:?}");
+    assert!(text.contains("not a stream socket") && text.contains("left alone") && !text.contains("in use"), "{text}");
+    let push = Push::in_context(&context);
+    push.connect(&endpoint).expect("a good endpoint");
+    eventually(PATIENCE, "connecting has failed", || {
+        push.endpoints().iter().any(|endpoint| endpoint.last_error.is_some())
+    });
+    let text = push.wait_for_peers(1, Duration::from_millis(1)).expect_err("nobody can be there").to_string();
+    assert!(text.contains("not a stream socket") && !text.contains("Protocol"), "{text}");
+    assert!(path.exists(), "it is left alone");
+    drop((push, context, datagrams));
+    std::fs::remove_dir_all(&folder).expect("it is ours");
+}
+
+#[test]
+fn a_send_that_does_not_wait_says_that_there_is_no_endpoint_and_what_makes_one() {
+    let context = Context::builder().drop_wait(Some(Duration::ZERO)).build();
+    for kind in [SocketKind::Push, SocketKind::Dealer, SocketKind::Pair, SocketKind::Req] {
+        let socket = AnySocket::in_context(kind, &context);
+        let texts = || {
+            let unsent = socket.try_send("x").expect_err("there is no peer").to_string();
+            [unsent, socket.try_reserve().expect_err("nor room").to_string()]
+        };
+        for text in texts() {
+            assert!(text.contains("the socket has no endpoint"), "{kind}: {text}");
+            assert!(text.contains("`bind` or `connect`") && !text.contains("has room"), "{kind}: {text}");
+        }
+        socket.bind("tcp://127.0.0.1:*").expect("bound");
+        for text in texts() {
+            assert!(
+                text.contains("no peer has room now, or there is none") && !text.contains("endpoint"),
+                "{kind}: {text}"
+            );
+        }
+    }
+}
+
+#[test]
 fn addresses_that_many_try_first_are_refused_with_what_helps() {
     let context = Context::new();
     let pull = Pull::in_context(&context);

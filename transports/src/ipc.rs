@@ -33,8 +33,8 @@ use claim::SocketFile;
 ///
 /// * A live listener is never displaced: binding its path is [`AddrInUse`](io::ErrorKind::AddrInUse).
 /// * A socket file that nobody listens on (its process was killed) is replaced.
-/// * A file or directory that is not a socket is never removed: binding its path is
-///   [`AlreadyExists`](io::ErrorKind::AlreadyExists).
+/// * A file or directory that is not a socket is never removed, and neither is a socket in use that is not a stream
+///   socket: binding its path is [`AlreadyExists`](io::ErrorKind::AlreadyExists).
 /// * Closing the listener removes the file, and the fresh folder of `*`, if the file is still the one it made. Only
 ///   the process that bound it does so, never a forked child.
 ///

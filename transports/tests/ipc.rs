@@ -150,7 +150,9 @@ fn a_symbolic_link_is_left_alone_wherever_it_leads() {
 fn a_live_datagram_socket_is_left_alone() {
     let (_folder, path) = place();
     let _foreign = UnixDatagram::bind(&path).unwrap();
-    assert_eq!(bind(&path).unwrap_err().kind(), ErrorKind::AddrInUse);
+    let refused = bind(&path).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
+    assert!(refused.to_string().contains("not a stream socket"), "{refused}");
     assert!(exists(&path));
 }
 

@@ -76,6 +76,10 @@ fn remove_dead(path: &str, turn: &FolderLocking) -> io::Result<()> {
         Found::Dead => {}
         Found::Gone => return Ok(()),
         Found::InUse => return Err(in_use(path, "somebody listens there")),
+        Found::OtherType => {
+            let message = format!("cannot bind {path:?}: there is {OTHER_TYPE}; it is left alone");
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+        }
         Found::Unknown(error) => {
             return Err(in_use(path, &format!("there is a socket, and whether it is dead is unknown: {error}")));
         }
@@ -102,6 +106,8 @@ enum Found {
     /// There is nothing any more.
     Gone,
     InUse,
+    /// A socket that is in use, and no stream socket.
+    OtherType,
     Unknown(io::Error),
 }
 
@@ -114,8 +120,9 @@ fn probe(path: &str) -> Found {
         Err(error) => match error.raw_os_error() {
             Some(libc::ECONNREFUSED) => Found::Dead,
             Some(libc::ENOENT) => Found::Gone,
-            // A full backlog, or a socket of another type.
-            Some(libc::EAGAIN | libc::EPROTOTYPE) => Found::InUse,
+            // A full backlog.
+            Some(libc::EAGAIN) => Found::InUse,
+            Some(libc::EPROTOTYPE) => Found::OtherType,
             Some(_) | None => Found::Unknown(error),
         },
     }
@@ -254,14 +261,21 @@ fn without_folder(path: &str, error: io::Error) -> io::Error {
     }
 }
 
-/// What the system found refused, if nobody can listen there: the file is no socket. Of an abstract name there is none.
+/// What the system found refused, if nobody can listen there: the file is no socket, or one of another type. Of an
+/// abstract name there is no file.
 pub(super) fn without_socket(path: &str, error: io::Error) -> io::Error {
+    if error.raw_os_error() == Some(libc::EPROTOTYPE) {
+        return io::Error::new(error.kind(), format!("there is {OTHER_TYPE}"));
+    }
     let found = fs::metadata(path).ok().filter(|_| error.kind() == io::ErrorKind::ConnectionRefused);
     match found.and_then(|found| kind_beside_socket(&found)) {
         Some(what) => io::Error::new(error.kind(), format!("there is {what} that is not a socket")),
         None => error,
     }
 }
+
+/// What is there, if a socket is that no stream leads to.
+const OTHER_TYPE: &str = "a socket that is not a stream socket, such as one for datagrams";
 
 /// What is there, if it is no socket.
 fn kind_beside_socket(found: &Metadata) -> Option<&'static str> {
