@@ -2,6 +2,7 @@
 //! locked instructions, and a waiter a system call: measured, a third of what a small send or receive costs.
 #![expect(unsafe_code, reason = "a lock hands out access to what it guards")]
 
+use bytes::Bytes;
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -23,14 +24,32 @@ pub(crate) struct Gate<T> {
 // moves exclusive access to the value between them: `T: Send` is what that takes.
 unsafe impl<T: Send> Sync for Gate<T> {}
 
-/// Exclusive access to the value of a [`Gate`], until dropped.
-pub(crate) struct Pass<'a, T> {
+/// What a [`Gate`] guards. A body may have an owner of the application's own, whose drop may use the socket, or take a lock that a thread
+/// holds which waits for this gate. So bodies that are taken out of the value are laid aside in it, and go once the gate is open.
+pub(crate) trait Guarded {
+    /// Whether something is laid aside: asked each time the gate is let go.
+    fn has_remains(&self) -> bool {
+        false
+    }
+
+    fn take_remains(&mut self) -> Vec<Bytes> {
+        Vec::new()
+    }
+
+    /// Called with the gate open.
+    fn let_go(remains: Vec<Bytes>) {
+        drop(remains);
+    }
+}
+
+/// Exclusive access to the value of a [`Gate`], until dropped. What was laid aside meanwhile goes after that.
+pub(crate) struct Pass<'a, T: Guarded> {
     gate: &'a Gate<T>,
     /// Shared between threads it shares the value: no more may be done with it than with such a reference.
     exclusive: PhantomData<&'a mut T>,
 }
 
-impl<T> Gate<T> {
+impl<T: Guarded> Gate<T> {
     pub(crate) const fn new(value: T) -> Gate<T> {
         Gate {
             held: AtomicBool::new(false),
@@ -137,7 +156,7 @@ const YIELDS: u32 = 32;
 /// How often others look whether the one that claims the gate has it.
 const COURTESY: u32 = 32;
 
-impl<T> Deref for Pass<'_, T> {
+impl<T: Guarded> Deref for Pass<'_, T> {
     type Target = T;
 
     #[inline(always)]
@@ -147,7 +166,7 @@ impl<T> Deref for Pass<'_, T> {
     }
 }
 
-impl<T> DerefMut for Pass<'_, T> {
+impl<T: Guarded> DerefMut for Pass<'_, T> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as for `deref`; `&mut self` makes it the only reference through this pass.
@@ -155,10 +174,22 @@ impl<T> DerefMut for Pass<'_, T> {
     }
 }
 
-impl<T> Drop for Pass<'_, T> {
+impl<T: Guarded> Drop for Pass<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
+        if self.has_remains() {
+            return self.open_and_let_go();
+        }
         self.gate.held.store(false, Ordering::Release);
+    }
+}
+
+impl<T: Guarded> Pass<'_, T> {
+    #[cold]
+    fn open_and_let_go(&mut self) {
+        let remains = self.take_remains();
+        self.gate.held.store(false, Ordering::Release);
+        T::let_go(remains);
     }
 }
 
@@ -166,6 +197,11 @@ impl<T> Drop for Pass<'_, T> {
 mod tests {
     use super::*;
     use std::sync::Arc;
+
+    impl Guarded for u64 {}
+    impl Guarded for i32 {}
+    impl Guarded for &str {}
+    impl Guarded for () {}
 
     #[test]
     fn no_increment_is_lost_among_threads() {

@@ -20,6 +20,8 @@ use std::io::{self, IoSlice};
 /// Buffers of full size that have been written and wait to be filled again; shared by the outboxes of a socket.
 pub(crate) struct Pool {
     buffers: Vec<Vec<u8>>,
+    /// Bodies taken out of the outboxes, to go once no lock is held: see [`Guarded`](super::gate::Guarded).
+    remains: Vec<Bytes>,
 }
 
 impl Pool {
@@ -27,7 +29,7 @@ impl Pool {
     const KEPT: usize = 16;
 
     pub(crate) const fn new() -> Pool {
-        Pool { buffers: Vec::new() }
+        Pool { buffers: Vec::new(), remains: Vec::new() }
     }
 
     /// Whether a buffer is of a size that is worth keeping.
@@ -40,6 +42,20 @@ impl Pool {
             buffer.clear();
             self.buffers.push(buffer);
         }
+    }
+
+    /// These pieces are about to be taken out: their bodies stay until the remains go.
+    pub(super) fn hold<'a>(&mut self, pieces: impl Iterator<Item = &'a Piece>) {
+        self.remains.extend(pieces.filter_map(Piece::body).cloned());
+    }
+
+    #[inline(always)]
+    pub(crate) fn has_remains(&self) -> bool {
+        !self.remains.is_empty()
+    }
+
+    pub(crate) fn take_remains(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.remains)
     }
 
     fn take(&mut self) -> Vec<u8> {
@@ -475,11 +491,12 @@ impl Outbox {
             Verdict::Keep => {}
             Verdict::Rewind(lost) => {
                 settled.rewound = true;
-                let (written, recalled) = self.requeue(lost);
+                let (written, recalled) = self.requeue(lost, pool);
                 settled.written += written;
                 settled.recalled = recalled;
             }
             Verdict::Drop => {
+                self.hold_bodies(pool);
                 let Rewound { messages: written, .. } = self.batch.rewind();
                 settled.written += written;
                 settled.dropped = self.in_flight - written.min(self.in_flight);
@@ -494,7 +511,7 @@ impl Outbox {
     /// Forgets the connection: commands and what the kernel took whole are gone; a message that was not written whole goes
     /// to the front again. Says how many messages had been written without being counted yet, and how many had been counted that the
     /// peer never read. What a flusher has out takes its place when it comes back.
-    pub(crate) fn lose(&mut self, lost: Lost) -> Settled {
+    pub(crate) fn lose(&mut self, lost: Lost, pool: &mut Pool) -> Settled {
         self.held = false;
         self.seal();
         for piece in std::mem::take(&mut self.sealed) {
@@ -512,19 +529,20 @@ impl Outbox {
             }
             return Settled::default();
         }
-        let (written, recalled) = self.requeue(lost);
+        let (written, recalled) = self.requeue(lost, pool);
         Settled { written, recalled, rewound: true, ..Settled::default() }
     }
 
     #[cfg(test)]
     fn rewind(&mut self) -> usize {
-        self.lose(Lost::default()).written
+        self.lose(Lost::default(), &mut Pool::new()).written
     }
 
     /// Puts what was not written whole of the batch back in front, behind what the next connection is sent first and the commands
     /// before that, which may be there already. Says how many messages were written and not counted, and how many counted as written
     /// were not read.
-    fn requeue(&mut self, lost: Lost) -> (usize, usize) {
+    fn requeue(&mut self, lost: Lost, pool: &mut Pool) -> (usize, usize) {
+        pool.hold(self.batch.pieces.iter().chain(self.sent.pieces()));
         let recalled = self.sent.recall(self.batch.begun(), lost.unacknowledged, &mut self.batch);
         // A long subscription may be what the peer did not read, and then nothing is doubtful of the messages behind it.
         let begins_with_message = self.batch.pieces.front().is_some_and(|piece| !piece.is_control());
@@ -580,13 +598,14 @@ impl Outbox {
     }
 
     /// Gives the message in front up, which no flusher has; says how many octets its bodies have.
-    pub(crate) fn drop_front(&mut self) -> Option<usize> {
+    pub(crate) fn drop_front(&mut self, pool: &mut Pool) -> Option<usize> {
         let place = self.front()?;
         let mut walk = Walk::new();
         let behind = self.sealed.split_off(place);
         walk.advance(|index| behind.get(index).map(Piece::as_slice), (behind.len(), 0))?;
         let mut behind = behind;
         let before: usize = behind.iter().map(Piece::len).sum();
+        pool.hold(behind.range(..=walk.piece.min(behind.len() - 1)));
         behind.drain(..walk.piece);
         if let Some(front) = behind.front_mut() {
             front.trim(walk.offset, walk.ended_here);
@@ -599,11 +618,12 @@ impl Outbox {
     }
 
     /// Drops the messages that wait and are not within the limit; returns the size of each.
-    pub(crate) fn drop_larger(&mut self, limit: Size) -> Vec<Size> {
+    pub(crate) fn drop_larger(&mut self, limit: Size, pool: &mut Pool) -> Vec<Size> {
         if limit.admits_all_of(self.bytes) {
             return Vec::new();
         }
         self.seal();
+        pool.hold(self.sealed.iter());
         let Sifted { pieces, dropped, dropped_ahead } = sift(std::mem::take(&mut self.sealed), limit, self.greetings);
         self.sealed = pieces;
         self.messages -= dropped.len();
@@ -622,8 +642,8 @@ impl Outbox {
     }
 
     /// The peer's system lacks the last `missing` octets that were written.
-    pub(crate) fn acknowledge(&mut self, missing: usize) {
-        self.sent.acknowledge(self.batch.begun(), missing);
+    pub(crate) fn acknowledge(&mut self, missing: usize, pool: &mut Pool) {
+        self.sent.acknowledge(self.batch.begun(), missing, pool);
     }
 
     /// Holds messages back until [`release`](Outbox::release).
@@ -658,7 +678,8 @@ impl Outbox {
     }
 
     /// Drops everything, for good. What a flusher has out is settled when it comes back.
-    pub(crate) fn clear(&mut self) -> Settled {
+    pub(crate) fn clear(&mut self, pool: &mut Pool) -> Settled {
+        self.hold_bodies(pool);
         let mut settled = Settled { dropped: self.messages, dropped_bytes: self.bytes, ..Settled::default() };
         let (mut in_flight, mut batch_bytes) = (0, 0);
         if self.flushing {
@@ -673,14 +694,22 @@ impl Outbox {
         settled
     }
 
+    /// All that is here is about to go, but for what a flusher has out.
+    fn hold_bodies(&self, pool: &mut Pool) {
+        pool.hold(self.sealed.iter().chain(&self.batch.pieces).chain(self.sent.pieces()));
+    }
+
     /// Drops the messages that wait, without touching what a flusher took; for the conflate flavour, where the newest
     /// message replaces them. What is in front for a new connection stays. Says how many were dropped.
-    pub(crate) fn conflate(&mut self) -> usize {
+    pub(crate) fn conflate(&mut self, pool: &mut Pool) -> usize {
         let dropped = self.messages - self.greetings;
         let mut spared = self.greetings;
         self.sealed.retain(|piece| {
             let keep = piece.is_control() || spared > 0;
             spared -= (piece.messages as usize).min(spared);
+            if !keep {
+                pool.hold(std::iter::once(piece));
+            }
             keep
         });
         self.tail.clear();
@@ -1110,7 +1139,7 @@ mod tests {
                 }
             }
             if is_lost {
-                outbox.lose(Lost::default());
+                outbox.lose(Lost::default(), &mut Pool::new());
                 assert!(outbox.sealed.len() < 20, "{}", outbox.sealed.len());
             }
             assert!(outbox.sealed.len() < 50, "{}", outbox.sealed.len());
@@ -1125,7 +1154,7 @@ mod tests {
         let (mut outbox, mut pool) = (Outbox::default(), Pool::new());
         outbox.push_body(b"old", &mut pool);
         outbox.push_command(b"\x04\x02\x01X");
-        assert_eq!(outbox.conflate(), 1);
+        assert_eq!(outbox.conflate(&mut Pool::new()), 1);
         outbox.push_body(b"new", &mut pool);
         let mut wire = Vec::new();
         assert_eq!(write(&mut outbox, &mut pool, &mut wire, usize::MAX, 99), 1);
@@ -1138,7 +1167,7 @@ mod tests {
         outbox.push_body(b"old", &mut pool);
         outbox.push_first(&Message::from("hello"), &mut pool);
         for _ in 0..2 {
-            assert_eq!(outbox.conflate(), 1);
+            assert_eq!(outbox.conflate(&mut Pool::new()), 1);
             outbox.push_body(b"new", &mut pool);
         }
         assert!(outbox.is_greeting());
@@ -1147,7 +1176,7 @@ mod tests {
         assert_eq!(wire, b"\x00\x05hello\x00\x03new");
         assert!(!outbox.is_greeting());
         outbox.push_body(b"newer", &mut pool);
-        assert_eq!(outbox.conflate(), 1);
+        assert_eq!(outbox.conflate(&mut Pool::new()), 1);
     }
 
     #[test]
@@ -1231,7 +1260,7 @@ mod tests {
             assert_eq!(write(&mut outbox, &mut pool, &mut wire, usize::MAX, 99), 1 - whole);
             assert_eq!(drain(vec![Bytes::from(wire)]).len(), 1 - whole);
             let settled = pass(&mut outbox, &mut pool, &[1; 1000], written, |outbox| {
-                outbox.clear();
+                outbox.clear(&mut Pool::new());
             });
             assert_eq!((settled.written, settled.dropped), (whole, 1 - whole));
             assert!(outbox.is_idle() && outbox.queued() == 0);

@@ -203,6 +203,14 @@ impl Piece {
         if self.start == 0 { all } else { all.slice(self.start..) }
     }
 
+    /// The body that it shares with whoever sent it. Its owner may be one of the application's.
+    pub(crate) fn body(&self) -> Option<&Bytes> {
+        match &self.data {
+            Data::Shared(bytes) => Some(bytes),
+            Data::Owned(_) | Data::Extent(_) | Data::Changes(_) => None,
+        }
+    }
+
     /// The buffer itself, to be filled again.
     pub(crate) fn into_buffer(self) -> Option<Vec<u8>> {
         match self.data {

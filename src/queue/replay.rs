@@ -236,7 +236,7 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.push_replay(b"+a;", Some(Replay::new(1, ())));
         outbox.push_body(b"message", &mut Pool::new());
-        outbox.lose(Default::default());
+        outbox.lose(Default::default(), &mut Pool::new());
         assert!(outbox.take_replay().is_none());
         let mut wire = Vec::new();
         flush(&mut outbox, &mut wire);

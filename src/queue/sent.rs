@@ -5,7 +5,7 @@
 //! written it has had no acknowledgement for: a message that lacks many of them was not read by the peer, so it can go out again
 //! without being received twice.
 
-use super::outbox::Batch;
+use super::outbox::{Batch, Pool};
 use super::piece::{Piece, Walk};
 use std::collections::VecDeque;
 
@@ -41,8 +41,12 @@ impl Sent {
         }
     }
 
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = &Piece> {
+        self.0.iter().flat_map(|kept| &kept.pieces)
+    }
+
     /// The peer's system lacks the last `missing` octets of these and `begun` more: forgets what it has.
-    pub(crate) fn acknowledge(&mut self, begun: usize, missing: usize) {
+    pub(crate) fn acknowledge(&mut self, begun: usize, missing: usize, pool: &mut Pool) {
         let Some(kept) = &mut self.0 else { return };
         let mut acknowledged = (kept.octets + begun).saturating_sub(missing);
         while let Some(ends) = kept.pieces.iter().position(|piece| piece.ends) {
@@ -52,6 +56,7 @@ impl Sent {
             }
             acknowledged -= group;
             kept.octets -= group;
+            pool.hold(kept.pieces.range(..=ends));
             kept.pieces.drain(..=ends);
         }
         if kept.pieces.is_empty() {

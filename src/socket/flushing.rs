@@ -200,7 +200,7 @@ impl Core {
         peer.recharge();
         if peer.outbox.has_sent() {
             let unsent = peer.unsent();
-            peer.outbox.acknowledge(unsent);
+            peer.outbox.acknowledge(unsent, &mut side.pool);
         }
         if settled.rewound && !peer.condemned {
             let given_up = self.judge(side, id);

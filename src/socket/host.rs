@@ -188,7 +188,7 @@ impl Host for Core {
         let side = &mut *guard;
         let Some(entry) = side.peers.get_mut(peer.key()) else { return Unsent::default() };
         entry.lingered = true;
-        let settled = entry.outbox.clear();
+        let settled = entry.outbox.clear(&mut side.pool);
         entry.settle(settled, &mut side.counts);
         entry.recharge();
         drop(guard);

@@ -321,6 +321,8 @@ impl Core {
                 after.push(After::Notice(Arc::downgrade(other), there));
             }
         }
+        // What is laid aside goes when both are open.
+        reader.remains.append(&mut side.pool.take_remains());
         drop(side);
         drop(reader);
         Ok(Linked { after, unfit, replaced, replays: replays.then_some(peer) })

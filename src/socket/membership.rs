@@ -142,6 +142,8 @@ impl Core {
         let replays = self.kind.subscribes() && self.begin_replay(&mut reader, &mut side, peer, is_foreign, &mut unfit);
         let held = side.peer(peer).is_some_and(|entry| entry.outbox.is_held() || entry.about.search.is_on());
         self.note_up(peer);
+        // What is laid aside goes when both are open.
+        reader.remains.append(&mut side.pool.take_remains());
         drop(side);
         drop(reader);
         self.announce();
@@ -282,7 +284,7 @@ impl Core {
     pub(super) fn drop_unfit(&self, side: &mut SendSide, peer: PeerId) -> Vec<Event> {
         let Some(entry) = side.peers.get_mut(peer.key()) else { return Vec::new() };
         let limit = entry.largest;
-        let sizes = entry.outbox.drop_larger(limit);
+        let sizes = entry.outbox.drop_larger(limit, &mut side.pool);
         for counted in [&mut entry.counts.dropped, &mut side.counts.dropped] {
             counted.add(Reason::TooLarge, sizes.len());
         }
@@ -298,7 +300,7 @@ impl Core {
         if self.gives_up_after().is_none_or(|limit| closings < limit) {
             return unfit;
         }
-        let Some(size) = entry.outbox.drop_front() else { return unfit };
+        let Some(size) = entry.outbox.drop_front(&mut side.pool) else { return unfit };
         for counted in [&mut entry.counts.dropped, &mut side.counts.dropped] {
             counted.add(Reason::GivenUp, 1);
         }
@@ -345,7 +347,7 @@ impl Core {
             let was_up = !matches!(entry.wire, Wire::None);
             entry.wire = Wire::None;
             let was_told = !entry.outbox.is_replaying() && lost.unacknowledged == 0;
-            let settled = entry.outbox.lose(lost);
+            let settled = entry.outbox.lose(lost, &mut side.pool);
             entry.settle(settled, &mut side.counts);
             entry.recharge();
             let mut given_up = if settled.rewound { self.judge(side, peer) } else { Vec::new() };

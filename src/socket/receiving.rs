@@ -2,6 +2,7 @@
 //! takes whole messages from them in turn (fair queueing, RFC 28 and 30).
 
 use super::core::{Core, Next, Quickness};
+use super::remains::let_go;
 use super::routing_id::RoutingId;
 use super::sending::{Counts, Notice, Peer, Routing, Wire};
 use super::upstream::Applied;
@@ -169,6 +170,8 @@ pub(crate) struct Reader {
     has_inproc: bool,
     /// The last look for a message ended among messages that the pattern refuses: behind them there may be one.
     pub(super) is_cut_short: bool,
+    /// Bodies taken out, to go once the gate is open.
+    pub(super) remains: Vec<Bytes>,
 }
 
 /// How fast the application takes messages, as the engine saw it when it last looked.
@@ -242,6 +245,7 @@ impl Reader {
             step_bytes: 1,
             has_inproc: false,
             is_cut_short: false,
+            remains: Vec::new(),
             appetite: Appetite { at: Instant::now(), taken: 0, per_milli: 0 },
         }
     }
@@ -1269,17 +1273,28 @@ impl Core {
 
     /// Throws away all that is unread.
     pub(super) fn discard_all(&self) {
+        // A body may have an owner whose drop uses the socket.
+        let mut unread = Vec::new();
         let mut reader = self.lock_recv();
         self.collect(&mut reader);
         while let Some(source) = reader.current() {
             let mut discarded = 0;
-            while source.inbox.next(None).is_some() || source.newest.take().is_some() || self.refill(source) {
+            loop {
+                if let Some(message) = source.inbox.next(None) {
+                    unread.push(message);
+                } else if let Some(newest) = source.newest.take() {
+                    unread.push(newest.message);
+                } else if !self.refill(source) {
+                    break;
+                }
                 discarded += 1;
             }
             self.give_credit(source);
             reader.discarded += discarded;
             self.rest(&mut reader);
         }
+        drop(reader);
+        unread.into_iter().for_each(let_go);
         self.context.attend();
     }
 

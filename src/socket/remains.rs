@@ -2,9 +2,13 @@
 //! sockets to serve, so it goes in parts.
 
 use super::core::Core;
+use super::receiving::Reader;
+use super::sending::SendSide;
 use super::slice::Slice;
 use crate::engine::Parts;
 use crate::engine::contain::contain;
+use crate::queue::gate::Guarded;
+use bytes::Bytes;
 
 /// After so many parts the heap is tidied, which takes the longer the more of them were freed since.
 const TIDY: usize = 1024;
@@ -13,6 +17,36 @@ const TIDY: usize = 1024;
 /// happens to do it is not to blame.
 pub(super) fn let_go<T>(part: T) {
     let _ = contain(|| drop(part));
+}
+
+impl Guarded for SendSide {
+    #[inline(always)]
+    fn has_remains(&self) -> bool {
+        self.pool.has_remains()
+    }
+
+    fn take_remains(&mut self) -> Vec<Bytes> {
+        self.pool.take_remains()
+    }
+
+    fn let_go(remains: Vec<Bytes>) {
+        remains.into_iter().for_each(let_go);
+    }
+}
+
+impl Guarded for Reader {
+    #[inline(always)]
+    fn has_remains(&self) -> bool {
+        !self.remains.is_empty()
+    }
+
+    fn take_remains(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.remains)
+    }
+
+    fn let_go(remains: Vec<Bytes>) {
+        remains.into_iter().for_each(let_go);
+    }
 }
 
 impl Core {

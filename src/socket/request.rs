@@ -226,8 +226,8 @@ impl Core {
             let Some(entry) = side.peers.get_mut(peer.key()) else { return };
             let settled = match &entry.wire {
                 // Where the reply has a number the connection stays, and what is partly written has to be finished.
-                Wire::Stream(_) => Settled { dropped: entry.outbox.conflate(), ..Settled::default() },
-                Wire::None | Wire::Inproc { .. } => entry.outbox.clear(),
+                Wire::Stream(_) => Settled { dropped: entry.outbox.conflate(&mut side.pool), ..Settled::default() },
+                Wire::None | Wire::Inproc { .. } => entry.outbox.clear(&mut side.pool),
             };
             entry.settle(settled, &mut side.counts);
             entry.recharge();

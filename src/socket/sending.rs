@@ -349,7 +349,7 @@ impl SendSide {
     /// A peer is gone for good: drops what waits for it.
     pub(super) fn condemn(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get_mut(id.key()) else { return };
-        let settled = peer.outbox.clear();
+        let settled = peer.outbox.clear(&mut self.pool);
         peer.recharge();
         peer.wire = Wire::None;
         peer.settle(settled, &mut self.counts);
@@ -437,7 +437,7 @@ impl SendSide {
         let idle = peer.outbox.is_idle();
         let mut replaced = 0;
         if core.conflate {
-            replaced = peer.outbox.conflate();
+            replaced = peer.outbox.conflate(&mut self.pool);
             self.counts.dropped.conflate += replaced as u64;
             peer.counts.dropped.conflate += replaced as u64;
         }
@@ -1053,7 +1053,7 @@ impl Core {
             peer.counts.accepted += 1;
             let mut idle = peer.outbox.is_idle();
             if self.conflate {
-                let replaced = peer.outbox.conflate() as u64;
+                let replaced = peer.outbox.conflate(pool) as u64;
                 counts.dropped.conflate += replaced;
                 peer.counts.dropped.conflate += replaced;
                 idle &= replaced == 0;
