@@ -112,7 +112,7 @@ mod tests {
             }
             outbox.finish(batch, &mut Pool::new());
         }
-        outbox.lose(Lost { ending: Ending::ByPeer { lasted: true }, unacknowledged }).recalled
+        outbox.lose(Lost { ending: Ending::ByPeer { lasted: true }, unacknowledged }, &mut Pool::new()).recalled
     }
 
     #[test]
