@@ -26,6 +26,12 @@ impl Promise {
         returns.lock().promised += 1;
         Promise(Arc::clone(returns))
     }
+
+    /// One has come back, and more may follow.
+    pub(crate) fn keep_in_part(&self) {
+        self.0.lock().returned += 1;
+        self.0.changed.notify_all();
+    }
 }
 
 impl Drop for Promise {
@@ -93,6 +99,10 @@ mod tests {
             assert!(returns.await_one(seen, long));
         });
         assert!(!returns.are_promised());
+        let (promise, seen) = (Promise::new(&returns), returns.count());
+        promise.keep_in_part();
+        assert!(returns.await_one(seen, long) && returns.are_promised(), "one is there, and more is to come");
+        drop(promise);
         assert!(returns.await_one(seen, long), "it came before the wait began");
     }
 }

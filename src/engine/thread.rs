@@ -275,7 +275,8 @@ impl Engine {
                         self.ask_for_way();
                     }
                     if !self.returns.await_one(seen, until) {
-                        return Err(error);
+                        // Others may have let some go.
+                        return make();
                     }
                 }
                 outcome => return outcome,

@@ -301,7 +301,8 @@ impl Core {
             reader.recognise(peer, token);
         }
         let Some(entry) = side.peer_mut(peer) else { return Err("the peer is gone") };
-        entry.wire = Wire::Inproc { core: Arc::downgrade(other), there, notice: Notice::Due };
+        // Until both ends stand there is nobody to be told.
+        entry.wire = Wire::Inproc { core: Arc::downgrade(other), there, notice: Notice::Given };
         entry.added = Some(marks);
         entry.largest = accepted;
         entry.about.kind = Some(other.kind);
@@ -311,21 +312,11 @@ impl Core {
         let mut unfit = self.drop_unfit(&mut side, peer);
         let replays = self.kind.subscribes() && self.begin_replay(&mut reader, &mut side, peer, false, &mut unfit);
         self.note_up(peer);
-        // What was queued before there was a link is to be fetched.
-        let mut after = Vec::new();
-        if let Some(entry) = side.peer_mut(peer) {
-            if entry.outbox.has_work() {
-                if let Wire::Inproc { notice, .. } = &mut entry.wire {
-                    *notice = Notice::Given;
-                }
-                after.push(After::Notice(Arc::downgrade(other), there));
-            }
-        }
         // What is laid aside goes when both are open.
         reader.remains.append(&mut side.pool.take_remains());
         drop(side);
         drop(reader);
-        Ok(Linked { after, unfit, replaced, replays: replays.then_some(peer) })
+        Ok(Linked { peer, unfit, replaced, replays })
     }
 
     /// What follows a new link once both ends stand: a peer whose routing id was taken goes, and what waited is fetched.
@@ -333,22 +324,22 @@ impl Core {
         if let Some(old) = linked.replaced {
             self.oust(old);
         }
-        if let Some(peer) = linked.replays {
-            self.replay_all(peer);
-            self.notice_inproc(peer);
+        if linked.replays {
+            self.replay_all(linked.peer);
         }
-        for after in linked.after {
-            self.follow(after);
-        }
+        self.begin_notices(linked.peer);
         self.tell_given_up(linked.unfit);
     }
 
-    /// Tells the other end of an inproc link that something waits for it, unless it knows.
-    fn notice_inproc(&self, peer: PeerId) {
+    /// Both ends of an inproc link stand. From now on the other end is told of what waits for it, and at once if
+    /// something does already.
+    fn begin_notices(&self, peer: PeerId) {
         let mut after = After::Nothing;
-        if let Some(entry) = self.lock_send().peer_mut(peer).filter(|entry| entry.outbox.has_work()) {
+        if let Some(entry) = self.lock_send().peer_mut(peer) {
+            let waits = entry.outbox.has_work();
             if let Wire::Inproc { core, there, notice } = &mut entry.wire {
-                if notice.give() {
+                *notice = if waits { Notice::Given } else { Notice::Due };
+                if waits {
                     after = After::Notice(Weak::clone(core), *there);
                 }
             }
@@ -359,13 +350,13 @@ impl Core {
 
 /// What is left to do for one end of a new link.
 struct Linked {
-    after: Vec<After>,
+    peer: PeerId,
     /// What is told of messages that the other end does not accept.
     unfit: Vec<Event>,
     /// The peer that had the routing id before.
     replaced: Option<PeerId>,
-    /// The peer, if it has not been told all subscriptions yet.
-    replays: Option<PeerId>,
+    /// It has not been told all subscriptions yet.
+    replays: bool,
 }
 
 /// Joins a connector's peer with a binder.
@@ -428,4 +419,50 @@ fn about(id: EndpointId, endpoint: &Endpoint, assigned_id: Bytes) -> About {
 fn check_inproc(endpoint: &Endpoint) -> Result<(), Error> {
     check_name(endpoint.address())
         .map_err(|error| Error::InvalidEndpoint { endpoint: endpoint.to_string(), reason: error.problem().to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AnySocket, Context, SocketKind};
+
+    /// Of what a socket sends that is bound: one piece when its own end of a link stands and the other end does not, and
+    /// one when both do. `arrives` is asked for each.
+    fn all_reaches_the_other_end(
+        kinds: (SocketKind, SocketKind),
+        send: fn(&AnySocket, usize),
+        arrives: fn(&AnySocket, usize) -> bool,
+    ) {
+        let context = Context::new();
+        let [binder, connector] = [kinds.0, kinds.1].map(|kind| AnySocket::in_context(kind, &context));
+        let endpoint: Endpoint = "inproc://between".parse().expect("an endpoint");
+        let insert = |socket: &AnySocket, role| {
+            socket.core.lock_send().insert(about(EndpointId(0), &endpoint, Bytes::new()), role)
+        };
+        let (here, there) = (insert(&binder, Role::Bound), insert(&connector, Role::Connected));
+        let link = |from: &AnySocket, peer, to: &AnySocket, other| {
+            from.core.link(peer, &to.core, other, &Bytes::new(), None, to.core.receive_marks()).expect("a link")
+        };
+        let ours = link(&binder, here, &connector, there);
+        send(&binder, 1);
+        let theirs = link(&connector, there, &binder, here);
+        connector.core.settle(theirs);
+        binder.core.settle(ours);
+        assert!(arrives(&connector, 1), "{kinds:?}: what was sent in between");
+        send(&binder, 2);
+        assert!(arrives(&connector, 2), "{kinds:?}: what was sent after that");
+    }
+
+    #[test]
+    fn what_is_sent_while_a_link_is_made_is_told_when_both_ends_stand_and_so_is_what_follows() {
+        let subscribe = |socket: &AnySocket, number| socket.subscribe(format!("{number}")).expect("wanted");
+        let knows = |socket: &AnySocket, number| socket.topic_count().is_ok_and(|count| count == number);
+        for publisher in [SocketKind::Pub, SocketKind::XPub] {
+            all_reaches_the_other_end((SocketKind::Sub, publisher), subscribe, knows);
+        }
+        let send = |socket: &AnySocket, number| socket.try_send(format!("{number}")).expect("there is room");
+        let receives =
+            |socket: &AnySocket, number| socket.try_recv().is_ok_and(|message| message == format!("{number}").as_str());
+        all_reaches_the_other_end((SocketKind::Push, SocketKind::Pull), send, receives);
+    }
 }

@@ -103,9 +103,9 @@ impl Reactor {
                     return false;
                 }
             }
-            Stage::MakingWay { links, .. } => {
-                if let Some(key) = links.next() {
-                    self.make_way_step(host, key);
+            Stage::MakingWay { links, promise } => {
+                if links.next().is_some_and(|key| self.make_way_step(host, key)) {
+                    promise.keep_in_part();
                 }
                 // Kept with the step that gives the last one back: whoever waits for that would wait for another turn.
                 return links.len() > 0;
@@ -290,17 +290,20 @@ impl Reactor {
 
     /// Attempts of endpoints that end make way while descriptors are short: their messages stay, and they try again.
     pub(super) fn make_way(&mut self, promise: Promise) {
-        let stage = Stage::MakingWay { links: self.links.keys().into_iter(), _promise: promise };
+        let stage = Stage::MakingWay { links: self.links.keys().into_iter(), promise };
         self.ending.push_back(Ending { scope: None, stage });
     }
 
-    fn make_way_step(&mut self, host: &dyn Host, key: Key) {
-        let Some(link) = self.links.get(key) else { return };
+    /// Returns true if it was an attempt, and has made way.
+    fn make_way_step(&mut self, host: &dyn Host, key: Key) -> bool {
+        let Some(link) = self.links.get(key) else { return false };
         let attempt = matches!(link.state, State::Connecting { .. } | State::Handshaking);
-        if attempt && link.closing && matches!(link.origin, Origin::Dialer(_)) {
+        let makes_way = attempt && link.closing && matches!(link.origin, Origin::Dialer(_));
+        if makes_way {
             let error = io::Error::other("the attempt made way, as descriptors are short");
             self.lose(host, key, Loss::Link(error.into()));
         }
+        makes_way
     }
 
     /// Our side is shut down: the connection goes once the peer's system has taken everything, or the peer has gone. What the
@@ -353,7 +356,7 @@ enum Stage {
     /// These are still to be given up.
     GivingUp(Members, GivenUp),
     /// Of these connections the attempts are still to make way; the promise is kept with the last one.
-    MakingWay { links: vec::IntoIter<Key>, _promise: Promise },
+    MakingWay { links: vec::IntoIter<Key>, promise: Promise },
     /// The socket has nobody left to deliver to, and still lets go what nobody will receive.
     Leaving(Parts),
 }
