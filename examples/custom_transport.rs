@@ -1,8 +1,8 @@
 //! A transport of one's own: the scheme `loud://`, which is tcp that says what it does.
 //!
-//! Shows: a [`Transport`] checks, resolves, binds and connects addresses; registered in a context, every socket there can
-//! use its scheme. One with streams of its own also implements [`Stream`] and [`Listener`]; `wiremesh_transports` holds
-//! the contract, and a conformance suite to stamp into its tests.
+//! Shows: a [`Transport`] checks, resolves, binds and connects addresses; registered in a context, every socket there
+//! can use its scheme. One with streams of its own also implements [`Stream`] and [`Listener`]; `wiremesh_transports`
+//! holds the contract, and a conformance suite to stamp into its tests.
 //!
 //! Run it with `cargo run --example custom_transport`.
 

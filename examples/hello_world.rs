@@ -1,7 +1,7 @@
 //! A client asks, a server answers: REQ and REP, the smallest of all conversations.
 //!
-//! Shows: binding a free port and learning which one it became, whole exchanges with [`Req::request`], which has its own
-//! time limit, and that a server's loop ends when its socket is closed.
+//! Shows: binding a free port and learning which one it became, whole exchanges with [`Req::request`], which has its
+//! own time limit, and that a server's loop ends when its socket is closed.
 //!
 //! Run it with `cargo run --example hello_world`.
 

@@ -1,7 +1,7 @@
 //! Work goes to whoever is idle: workers ask for it, and a quick one gets more than a slow one.
 //!
-//! Shows: why not PUSH. PUSH deals out in turn without looking who is busy, and queues for each peer in advance. Here each worker is a
-//! DEALER that says "ready" when it is, and a ROUTER answers each "ready" with one task.
+//! Shows: why not PUSH. PUSH deals out in turn without looking who is busy, and queues for each peer in advance. Here
+//! each worker is a DEALER that says "ready" when it is, and a ROUTER answers each "ready" with one task.
 //!
 //! Run it with `cargo run --example idle_workers`.
 

@@ -1,7 +1,7 @@
 //! Watching the life of connections: a monitor tells what happens to a socket's endpoints, and why.
 //!
-//! Shows: a client that is there before its server, a handshake, a server that goes away and comes back, and the counters
-//! of the client, which kept what could not be sent meanwhile.
+//! Shows: a client that is there before its server, a handshake, a server that goes away and comes back, and the
+//! counters of the client, which kept what could not be sent meanwhile.
 //!
 //! Run it with `cargo run --example monitor`.
 

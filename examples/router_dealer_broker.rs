@@ -1,7 +1,7 @@
 //! A broker between clients and services that do not know each other: ROUTER in front, DEALER behind.
 //!
-//! Shows: ROUTER tells which client asked, and DEALER carries that along as the first frame, so the answer finds its way
-//! back; sockets may be shared, so each direction has a thread of its own and nobody has to poll.
+//! Shows: ROUTER tells which client asked, and DEALER carries that along as the first frame, so the answer finds its
+//! way back; sockets may be shared, so each direction has a thread of its own and nobody has to poll.
 //!
 //! Run it with `cargo run --example router_dealer_broker`.
 

@@ -1,7 +1,7 @@
 //! A ventilator deals out tasks, workers do them, a sink collects the results: PUSH and PULL, twice.
 //!
-//! Shows: tasks go to the workers in turn, results come in fairly from all of them; nothing is dropped, a full peer makes
-//! the sender wait. Here the three parts are threads joined by inproc; with `tcp://…` they are processes.
+//! Shows: tasks go to the workers in turn, results come in fairly from all of them; nothing is dropped, a full peer
+//! makes the sender wait. Here the three parts are threads joined by inproc; with `tcp://…` they are processes.
 //!
 //! Run it with `cargo run --example task_pipeline`.
 

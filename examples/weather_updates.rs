@@ -1,7 +1,7 @@
 //! A weather station publishes, listeners hear what they subscribed to: PUB and SUB.
 //!
-//! Shows: topics are prefixes of the message; a publisher that waits for its subscribers loses nothing on them, so nobody
-//! sleeps before the first publish; one publisher serves several listeners.
+//! Shows: topics are prefixes of the message; a publisher that waits for its subscribers loses nothing on them, so
+//! nobody sleeps before the first publish; one publisher serves several listeners.
 //!
 //! Run it with `cargo run --example weather_updates`.
 

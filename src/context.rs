@@ -19,18 +19,19 @@ use wiremesh_transports::{Registry, Transport};
 
 /// What a group of sockets shares: engine threads, inproc names, transports.
 ///
-/// Sockets keep their context alive. Handles are cheap to clone. Sockets made without naming a context share the default
-/// one, which lives as long as any of them.
+/// Sockets keep their context alive. Handles are cheap to clone. Sockets made without naming a context share the
+/// default one, which lives as long as any of them.
 ///
 /// # What happens when `main` returns
-/// Closing a socket never blocks: what it has accepted is delivered in the background. Dropping the **last** handle of a
-/// context (sockets count as handles) waits while that delivery moves on, and gives up after five seconds without progress;
-/// [`ContextBuilder::drop_wait`] changes the time. So a program that sends and returns from `main` loses nothing as long as
-/// its peers are there.
+/// Closing a socket never blocks: what it has accepted is delivered in the background. Dropping the **last** handle of
+/// a context (sockets count as handles) waits while that delivery moves on, and gives up after five seconds without
+/// progress; [`ContextBuilder::drop_wait`] changes the time. So a program that sends and returns from `main` loses
+/// nothing as long as its peers are there.
 ///
-/// The end of the process, by a return from `main` or by `std::process::exit`, gives the shared context the same time whoever
-/// still holds its handles: statics, or threads that run on, whose calls then return `Closed`. A context of one's own gets it only by the
-/// drop of its last handle. A signal and `abort` give none. See the guide on [ending well](crate::guide::ending_well).
+/// The end of the process, by a return from `main` or by `std::process::exit`, gives the shared context the same time
+/// whoever still holds its handles: statics, or threads that run on, whose calls then return `Closed`. A context of
+/// one's own gets it only by the drop of its last handle. A signal and `abort` give none. See the guide on [ending
+/// well](crate::guide::ending_well).
 ///
 /// # Examples
 /// ```
@@ -135,8 +136,8 @@ impl Context {
         })
     }
 
-    /// Closes every socket of the context: blocked calls return within 50 ms with `Closed`, and so do later ones. What was
-    /// accepted is still delivered in the background, within each socket's linger time. Does not block.
+    /// Closes every socket of the context: blocked calls return within 50 ms with `Closed`, and so do later ones. What
+    /// was accepted is still delivered in the background, within each socket's linger time. Does not block.
     #[doc(alias = "zmq_ctx_shutdown")]
     pub fn shutdown(&self) {
         let inner = &self.handle.inner;
@@ -146,9 +147,9 @@ impl Context {
         inner.close_all();
     }
 
-    /// Shuts the context down and waits until everything accepted is delivered, at most `deadline`; then gives up and says
-    /// what was not. Giving up takes two seconds more at most, in which connections that cannot be closed in order are broken off; see
-    /// the guide on the [life cycle](crate::guide::life_cycle).
+    /// Shuts the context down and waits until everything accepted is delivered, at most `deadline`; then gives up and
+    /// says what was not. Giving up takes two seconds more at most, in which connections that cannot be closed in order
+    /// are broken off; see the guide on the [life cycle](crate::guide::life_cycle).
     #[doc(alias = "zmq_ctx_term")]
     #[doc(alias = "zmq_term")]
     #[doc(alias = "zmq_ctx_destroy")]
@@ -168,9 +169,9 @@ impl Context {
         inner.unsent(&left)
     }
 
-    /// Whether a line on standard error says how many messages were given up for whom, where the drop of the last handle, or the end of the
-    /// process, has waited in vain; see [`ContextBuilder::report_unsent`]. What is said to the shared context holds for
-    /// the process.
+    /// Whether a line on standard error says how many messages were given up for whom, where the drop of the last
+    /// handle, or the end of the process, has waited in vain; see [`ContextBuilder::report_unsent`]. What is said to
+    /// the shared context holds for the process.
     ///
     /// # Examples
     /// ```
@@ -185,9 +186,9 @@ impl Context {
         self.handle.inner.shut.load(Ordering::Acquire)
     }
 
-    /// How many octets of a half of the context's [`byte_budget`](ContextBuilder::byte_budget) are taken: what its sockets hold, beyond the
-    /// 64 KiB that each may hold without being counted, and of the receiving half the memory that received messages share as well, as said
-    /// there.
+    /// How many octets of a half of the context's [`byte_budget`](ContextBuilder::byte_budget) are taken: what its
+    /// sockets hold, beyond the 64 KiB that each may hold without being counted, and of the receiving half the memory
+    /// that received messages share as well, as said there.
     ///
     /// # Examples
     /// ```
@@ -294,7 +295,8 @@ impl Inner {
         self.gone.notify_all();
     }
 
-    /// What was given up, once no engine thread drives any more. Of these sockets some may not be done: what they have is given up too.
+    /// What was given up, once no engine thread drives any more. Of these sockets some may not be done: what they have
+    /// is given up too.
     fn unsent(&self, left: &[Arc<Core>]) -> Unsent {
         let (mut unsent, left): (Unsent, Vec<&Arc<Core>>) = {
             let sockets = self.lock_sockets();
@@ -312,8 +314,8 @@ impl Inner {
         self.lock_sockets().live.values().filter_map(Weak::upgrade).collect()
     }
 
-    /// If a shortage in the budget has ended, the sockets that were stopped go on. Called after something may have ended one; the caller
-    /// may hold a socket's reader gate, and no other lock of a socket.
+    /// If a shortage in the budget has ended, the sockets that were stopped go on. Called after something may have
+    /// ended one; the caller may hold a socket's reader gate, and no other lock of a socket.
     #[inline(always)]
     pub(crate) fn attend(&self) {
         if self.budget.take_ended() {
@@ -328,7 +330,8 @@ impl Inner {
         }
     }
 
-    /// If a shortage in the budget has begun, all sockets are told. Called with no lock of a socket held, as a listener may call that socket.
+    /// If a shortage in the budget has begun, all sockets are told. Called with no lock of a socket held, as a listener
+    /// may call that socket.
     #[inline(always)]
     pub(crate) fn tell_shortages(&self) {
         let begun = self.budget.take_begun();
@@ -438,8 +441,8 @@ pub struct ContextBuilder {
 }
 
 impl ContextBuilder {
-    /// How many engine threads drive what no caller drives. Default: 1. 0 is taken as 1, and more than 256 as 256. The option
-    /// `affinity` of a socket can name the first 64. (libzmq: `ZMQ_IO_THREADS`.)
+    /// How many engine threads drive what no caller drives. Default: 1. 0 is taken as 1, and more than 256 as 256. The
+    /// option `affinity` of a socket can name the first 64. (libzmq: `ZMQ_IO_THREADS`.)
     #[doc(alias = "ZMQ_IO_THREADS")]
     pub fn engine_threads(mut self, threads: usize) -> ContextBuilder {
         self.options.threads = threads.clamp(1, 256);
@@ -455,9 +458,10 @@ impl ContextBuilder {
 
     /// The processors the engine threads may run on, by number. Default: all. (libzmq: `ZMQ_THREAD_AFFINITY_CPU_ADD`.)
     ///
-    /// Where none of them exists, or the system cannot keep threads on processors, the first `bind` or `connect` of the context that
-    /// needs an engine fails with [`Error::System`](crate::Error::System), which names them. Of several, those that do not exist are
-    /// left out, but numbers beyond what the system's set can hold, 1,023 on Linux, fail as well.
+    /// Where none of them exists, or the system cannot keep threads on processors, the first `bind` or `connect` of the
+    /// context that needs an engine fails with [`Error::System`](crate::Error::System), which names them. Of several,
+    /// those that do not exist are left out, but numbers beyond what the system's set can hold, 1,023 on Linux, fail as
+    /// well.
     #[doc(alias = "ZMQ_THREAD_AFFINITY_CPU_ADD")]
     #[doc(alias = "ZMQ_THREAD_AFFINITY_CPU_REMOVE")]
     pub fn thread_affinity(mut self, processors: impl IntoIterator<Item = usize>) -> ContextBuilder {
@@ -473,15 +477,16 @@ impl ContextBuilder {
         self
     }
 
-    /// Whether a line on standard error says how many messages were given up for whom, where the drop of the last handle, or the end of the
-    /// process, has waited in vain. Default: true. [`Context::report_unsent`] changes it later, as for the shared context.
+    /// Whether a line on standard error says how many messages were given up for whom, where the drop of the last
+    /// handle, or the end of the process, has waited in vain. Default: true. [`Context::report_unsent`] changes it
+    /// later, as for the shared context.
     pub fn report_unsent(mut self, yes: bool) -> ContextBuilder {
         self.reports_unsent = yes;
         self
     }
 
-    /// How long the drop of the last handle waits in all, whatever moves; `None` sets no limit beside [`drop_wait`](Self::drop_wait).
-    /// Default: none.
+    /// How long the drop of the last handle waits in all, whatever moves; `None` sets no limit beside
+    /// [`drop_wait`](Self::drop_wait). Default: none.
     pub fn drop_wait_total(mut self, total: Option<Duration>) -> ContextBuilder {
         self.drop_wait_total = total;
         self
@@ -492,13 +497,13 @@ impl ContextBuilder {
     /// One half is for what waits to be sent, or is being written, the other for what has been received and not read,
     /// and for messages that have not wholly arrived. Of that other half the topics and the metadata of peers may have
     /// half, because they stay as long as the peers do: beyond it further subscriptions are refused and counted, and a
-    /// newcomer with metadata is turned away and may come back; 64 KiB for each socket always have room. Each topic of a
-    /// peer counts as 96 octets and its own, each property as 72 and its own. What one socket of the process has sent
+    /// newcomer with metadata is turned away and may come back; 64 KiB for each socket always have room. Each topic of
+    /// a peer counts as 96 octets and its own, each property as 72 and its own. What one socket of the process has sent
     /// another over inproc counts as sent until it is read. What a peer that is gone has left unread counts with 1 KiB
     /// beside it. A change of subscriptions that an XPUB has not shown yet counts as 200 octets and its topic, and
-    /// where that socket is stopped, changes are merged as at its receive mark.
-    /// One that a SUB or XSUB has not sent counts with what it takes in memory: some 100 octets and its topic, or 550
-    /// where messages come before and after it. Each socket may hold 64 KiB of either half without being counted.
+    /// where that socket is stopped, changes are merged as at its receive mark. One that a SUB or XSUB has not sent
+    /// counts with what it takes in memory: some 100 octets and its topic, or 550 where messages come before and after
+    /// it. Each socket may hold 64 KiB of either half without being counted.
     ///
     /// A received frame of more than 256 octets shares the memory that was read at once, 256 KiB as a rule, and so may
     /// hold all of it for as long as the application keeps it. Such memory counts in the receiving half from its first
@@ -512,10 +517,10 @@ impl ContextBuilder {
     ///
     /// When a half is used up, sockets that hold much of it are stopped until a quarter of what they may hold is free
     /// again: for a peer for whom something waits, no second message is queued, and `send` waits, or drops and counts,
-    /// as at the mark; a peer of whom a message waits to be read is not read, nor one that is within a long message, but
-    /// for one of these for each socket. Sockets that hold little go on, up to their part of another quarter. So a
-    /// socket that is read or written is never stopped for good by others. If unfinished messages have more than half of
-    /// the receiving half, connections whose message stands still, or nearly so, are closed with
+    /// as at the mark; a peer of whom a message waits to be read is not read, nor one that is within a long message,
+    /// but for one of these for each socket. Sockets that hold little go on, up to their part of another quarter. So a
+    /// socket that is read or written is never stopped for good by others. If unfinished messages have more than half
+    /// of the receiving half, connections whose message stands still, or nearly so, are closed with
     /// [`Cause::Limit`](crate::Cause::Limit). Monitors are told that a half is used up, and who holds most
     /// ([`BudgetReached`](crate::EventKind::BudgetReached)).
     ///
@@ -530,8 +535,8 @@ impl ContextBuilder {
         self
     }
 
-    /// Has engine threads drive always, never the calling thread, as on platforms without nested polls. Slower; meant for
-    /// testing that way of working. Default: false.
+    /// Has engine threads drive always, never the calling thread, as on platforms without nested polls. Slower; meant
+    /// for testing that way of working. Default: false.
     pub fn engine_only(mut self, yes: bool) -> ContextBuilder {
         self.options.engine_only = yes;
         self

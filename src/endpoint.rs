@@ -22,7 +22,8 @@ pub struct Endpoint {
     scheme: usize,
 }
 
-/// What is known of an endpoint of a socket; see [`Socket::endpoints`](crate::Socket::endpoints). It prints as one line.
+/// What is known of an endpoint of a socket; see [`Socket::endpoints`](crate::Socket::endpoints). It prints as one
+/// line.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EndpointInfo {
@@ -32,13 +33,14 @@ pub struct EndpointInfo {
     pub state: EndpointState,
     /// How many connections it has that messages can take now: any number where it listens, else one at most.
     pub connections: usize,
-    /// Attempts to connect that have failed since the last connection. Where it listens: newcomers that were not accepted since the last one
-    /// that was.
+    /// Attempts to connect that have failed since the last connection. Where it listens: newcomers that were not
+    /// accepted since the last one that was.
     pub attempts: u32,
-    /// Why the last attempt failed, or the connection was lost; `None` while connected. Where it listens: why the last newcomer was not
-    /// accepted; `None` once another one was.
+    /// Why the last attempt failed, or the connection was lost; `None` while connected. Where it listens: why the last
+    /// newcomer was not accepted; `None` once another one was.
     pub last_error: Option<Cause>,
-    /// The address of that attempt, or newcomer, without scheme; `None` if it came to none, as when the name could not be looked up.
+    /// The address of that attempt, or newcomer, without scheme; `None` if it came to none, as when the name could not
+    /// be looked up.
     pub address: Option<String>,
 }
 
@@ -54,8 +56,8 @@ pub enum EndpointState {
     Waiting,
     /// It has a connection that messages can take.
     Connected,
-    /// Over inproc: its connection has ended, as when the socket that had bound the name was closed. inproc does not connect again by itself:
-    /// a call of `connect` does, and replaces this endpoint.
+    /// Over inproc: its connection has ended, as when the socket that had bound the name was closed. inproc does not
+    /// connect again by itself: a call of `connect` does, and replaces this endpoint.
     Ended,
 }
 

@@ -1,4 +1,5 @@
-//! What can go wrong, said once for every socket. Each error names the culprit and, where the caller can fix it, the fix.
+//! What can go wrong, said once for every socket. Each error names the culprit and, where the caller can fix it, the
+//! fix.
 
 use crate::kind::SocketKind;
 use crate::message::Message;
@@ -9,15 +10,16 @@ use thiserror::Error as ThisError;
 /// Why a call other than send and receive failed.
 ///
 /// # Those of every call
-/// Each call of a socket that returns an `Error` may return these three, whatever it does. `# Errors` sections refer to them as
-/// those of every call:
+/// Each call of a socket that returns an `Error` may return these three, whatever it does. `# Errors` sections refer to
+/// them as those of every call:
 /// * [`Closed`](Error::Closed): the socket or its context has been closed, before the call or while it waited;
 /// * [`Failed`](Error::Failed): code that ran for the socket has panicked, which has closed it;
 /// * [`Forked`](Error::Forked): this is a forked child, and the socket is its parent's.
 ///
-/// None of them passes: the call will not succeed later. [`SendFailure`] and [`RecvError`] have the same three. What cannot fail
-/// ([`stats`](crate::Socket::stats), [`options`](crate::Socket::options) and the like) answers on a closed socket as well, and in a
-/// forked child that there is nothing. [`Builder::build`](crate::Builder::build) fails with [`Error::Option`] alone.
+/// None of them passes: the call will not succeed later. [`SendFailure`] and [`RecvError`] have the same three. What
+/// cannot fail ([`stats`](crate::Socket::stats), [`options`](crate::Socket::options) and the like) answers on a closed
+/// socket as well, and in a forked child that there is nothing. [`Builder::build`](crate::Builder::build) fails with
+/// [`Error::Option`] alone.
 #[derive(Debug, ThisError)]
 #[non_exhaustive]
 pub enum Error {
@@ -95,8 +97,8 @@ pub enum Error {
     #[doc(alias = "ENOTSOCK")]
     #[error("the socket or its context is closed")]
     Closed,
-    /// Code that ran for the socket panicked: that of a registered transport, or the library's own. The socket is closed and stays so;
-    /// others go on. The monitor tells what the panic said.
+    /// Code that ran for the socket panicked: that of a registered transport, or the library's own. The socket is
+    /// closed and stays so; others go on. The monitor tells what the panic said.
     #[error("the socket has failed: code that ran for it panicked")]
     Failed,
     /// The socket was made before a fork and is used in the child; make a new context there.
@@ -148,11 +150,11 @@ pub struct SendError {
     pub reason: SendFailure,
     /// The message, as it was given.
     pub message: Message,
-    /// What was missing, where it was not room at a peer alone. If no peer was there in time, how many there are and what keeps the
-    /// others away, such as `0 of 1 peers: connection refused by 127.0.0.1:1, 14 attempts`, which `try_send` and its relatives say only of
-    /// a socket that has no endpoint. If the context's
-    /// [`byte_budget`](crate::ContextBuilder::byte_budget) is used up, that. If a `request` waited for one of another thread, that. With
-    /// `Unroutable` the routing id.
+    /// What was missing, where it was not room at a peer alone. If no peer was there in time, how many there are and
+    /// what keeps the others away, such as `0 of 1 peers: connection refused by 127.0.0.1:1, 14 attempts`, which
+    /// `try_send` and its relatives say only of a socket that has no endpoint. If the context's
+    /// [`byte_budget`](crate::ContextBuilder::byte_budget) is used up, that. If a `request` waited for one of another
+    /// thread, that. With `Unroutable` the routing id.
     pub missing: Option<Missing>,
 }
 
@@ -290,24 +292,25 @@ impl fmt::Display for Why<'_> {
 
 /// Why a message was not sent, or no room reserved for one.
 ///
-/// *Relatives* of `send` and `reserve` are those with a routing id, a peer or a topic (`send_to`, `reserve_to`, a publisher's `reserve`), and
-/// `try_` and `_timeout` of each. `send_many` sends as `send` does, [`Reservation::send`](crate::Reservation::send) as `try_send`, and a REQ's
-/// `request` as `send_timeout`.
+/// *Relatives* of `send` and `reserve` are those with a routing id, a peer or a topic (`send_to`, `reserve_to`, a
+/// publisher's `reserve`), and `try_` and `_timeout` of each. `send_many` sends as `send` does,
+/// [`Reservation::send`](crate::Reservation::send) as `try_send`, and a REQ's `request` as `send_timeout`.
 ///
-/// Any of them may end with [`Closed`](SendFailure::Closed), [`Failed`](SendFailure::Failed) or [`Forked`](SendFailure::Forked);
-/// which of the others are possible depends on the kind of the socket and the call.
+/// Any of them may end with [`Closed`](SendFailure::Closed), [`Failed`](SendFailure::Failed) or
+/// [`Forked`](SendFailure::Forked); which of the others are possible depends on the kind of the socket and the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum SendFailure {
-    /// `try_send`, `try_reserve` and their relatives: every peer is at its high-water mark, or one that the message has to reach is (of a
-    /// ROUTER with the option `mandatory`, or a publisher with `nodrop`), or there is no peer, or the context's
-    /// [`byte_budget`](crate::ContextBuilder::byte_budget) is used up; [`SendError::missing`] and [`ReserveError::missing`] tell the last.
+    /// `try_send`, `try_reserve` and their relatives: every peer is at its high-water mark, or one that the message has
+    /// to reach is (of a ROUTER with the option `mandatory`, or a publisher with `nodrop`), or there is no peer, or the
+    /// context's [`byte_budget`](crate::ContextBuilder::byte_budget) is used up; [`SendError::missing`] and
+    /// [`ReserveError::missing`] tell the last.
     #[doc(alias = "EAGAIN")]
     #[error("no peer has room now, or there is none")]
     WouldBlock,
-    /// `send_timeout`, `reserve_timeout` and their relatives, or `send` and `reserve` with the option `send_timeout`: there was no room in
-    /// time, where `try_send` would find none. [`SendError::missing`] and [`ReserveError::missing`] tell of missing peers and of a budget
-    /// that is used up.
+    /// `send_timeout`, `reserve_timeout` and their relatives, or `send` and `reserve` with the option `send_timeout`:
+    /// there was no room in time, where `try_send` would find none. [`SendError::missing`] and
+    /// [`ReserveError::missing`] tell of missing peers and of a budget that is used up.
     #[doc(alias = "EAGAIN")]
     #[error("no peer had room in time")]
     TimedOut,
@@ -316,25 +319,26 @@ pub enum SendFailure {
     #[doc(alias = "ENOTSOCK")]
     #[error("the socket or its context is closed")]
     Closed,
-    /// The pattern does not allow a send or a reservation now: a REQ waits for its reply (receive it, set the option `relaxed`, or always
-    /// ask by [`request`](crate::Req::request)), or has asked something since the room was reserved; a REP has no request to answer.
+    /// The pattern does not allow a send or a reservation now: a REQ waits for its reply (receive it, set the option
+    /// `relaxed`, or always ask by [`request`](crate::Req::request)), or has asked something since the room was
+    /// reserved; a REP has no request to answer.
     #[doc(alias = "EFSM")]
     #[error("the pattern does not allow a send now: {0}")]
     WrongState(&'static str),
     /// The socket has failed; see [`Error::Failed`].
     #[error("the socket has failed: code that ran for it panicked")]
     Failed,
-    /// ROUTER with the option `mandatory`: no peer has that routing id, which [`SendError::missing`] and [`ReserveError::missing`] name, or
-    /// that [`PeerId`](crate::PeerId).
+    /// ROUTER with the option `mandatory`: no peer has that routing id, which [`SendError::missing`] and
+    /// [`ReserveError::missing`] name, or that [`PeerId`](crate::PeerId).
     #[doc(alias = "EHOSTUNREACH")]
     #[error("no peer has that routing id")]
     Unroutable,
     /// The message has a form the pattern has no use for: a ROUTER's that begins with no routing id.
     #[error("the message is not acceptable: {0}")]
     Unacceptable(&'static str),
-    /// The message is larger than what the socket sends (its option `max_message_size`), than what any of its peers accepts, or of a
-    /// ROUTER with the option `mandatory` the one addressed: those of this library announce theirs. No reservation ends so, but a message
-    /// sent into one may.
+    /// The message is larger than what the socket sends (its option `max_message_size`), than what any of its peers
+    /// accepts, or of a ROUTER with the option `mandatory` the one addressed: those of this library announce theirs. No
+    /// reservation ends so, but a message sent into one may.
     #[error(
         "the message has {size} octets, and no more than {limit} are accepted (option `max_message_size`, ours or the peer's)"
     )]
@@ -344,8 +348,9 @@ pub enum SendFailure {
         /// How many are accepted.
         limit: u64,
     },
-    /// As [`TooLarge`](SendFailure::TooLarge), of frames (option `max_message_frames`): where some peers refuse the octets of the message,
-    /// it is the frames that the others refuse. What a REQ puts in front of a request, one or two frames, counts for a peer.
+    /// As [`TooLarge`](SendFailure::TooLarge), of frames (option `max_message_frames`): where some peers refuse the
+    /// octets of the message, it is the frames that the others refuse. What a REQ puts in front of a request, one or
+    /// two frames, counts for a peer.
     #[error(
         "the message has {frames} frames, and no more than {limit} are accepted (option `max_message_frames`, ours or the peer's)"
     )]
@@ -355,8 +360,9 @@ pub enum SendFailure {
         /// How many are accepted.
         limit: u64,
     },
-    /// An [`AnySocket`](crate::AnySocket) of a kind that does not send in this way: at all, by routing id, as a request, or into
-    /// room reserved like that. PUB, XPUB and ROUTER reserve by [`reserve_to`](crate::AnySocket::reserve_to), PUSH, DEALER, PAIR and REQ by
+    /// An [`AnySocket`](crate::AnySocket) of a kind that does not send in this way: at all, by routing id, as a
+    /// request, or into room reserved like that. PUB, XPUB and ROUTER reserve by
+    /// [`reserve_to`](crate::AnySocket::reserve_to), PUSH, DEALER, PAIR and REQ by
     /// [`reserve`](crate::AnySocket::reserve), the others not at all.
     #[error("{kind} sockets do not {operation}")]
     NotSupported {
@@ -412,8 +418,8 @@ impl From<SendFailure> for io::Error {
 
 /// Why no message was received.
 ///
-/// Any receive may end with [`Closed`](RecvError::Closed), [`Failed`](RecvError::Failed) or [`Forked`](RecvError::Forked);
-/// which of the others are possible depends on the kind of the socket and the call.
+/// Any receive may end with [`Closed`](RecvError::Closed), [`Failed`](RecvError::Failed) or
+/// [`Forked`](RecvError::Forked); which of the others are possible depends on the kind of the socket and the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum RecvError {
@@ -421,9 +427,9 @@ pub enum RecvError {
     #[doc(alias = "EAGAIN")]
     #[error("no message is there now")]
     WouldBlock,
-    /// `recv_timeout`, or the option `receive_timeout`: nothing came in time. Where nothing ever comes, the reason may be a SUB that has
-    /// not subscribed, or peers that are not there: [`endpoints`](crate::Socket::endpoints) says why not, and so does
-    /// [`wait_for_peers`](crate::Socket::wait_for_peers).
+    /// `recv_timeout`, or the option `receive_timeout`: nothing came in time. Where nothing ever comes, the reason may
+    /// be a SUB that has not subscribed, or peers that are not there: [`endpoints`](crate::Socket::endpoints) says why
+    /// not, and so does [`wait_for_peers`](crate::Socket::wait_for_peers).
     #[doc(alias = "EAGAIN")]
     #[error("no message came in time")]
     TimedOut,

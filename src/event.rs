@@ -40,8 +40,8 @@ pub enum EventKind {
     /// A listener is open. Told before `bind` returns.
     #[doc(alias = "ZMQ_EVENT_LISTENING")]
     Listening,
-    /// A listener could not be opened: the address is in use, or the system refused. `bind` has returned that as an error. If the poll
-    /// refused it later, this follows `Listening`.
+    /// A listener could not be opened: the address is in use, or the system refused. `bind` has returned that as an
+    /// error. If the poll refused it later, this follows `Listening`.
     #[doc(alias = "ZMQ_EVENT_BIND_FAILED")]
     BindFailed(Cause),
     /// A connection was accepted; its handshake follows.
@@ -67,8 +67,8 @@ pub enum EventKind {
     #[doc(alias = "ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL")]
     #[doc(alias = "ZMQ_EVENT_HANDSHAKE_FAILED_AUTH")]
     HandshakeFailed(Cause),
-    /// The peer said something that has no place in the protocol and does no harm, such as a second READY or a command nobody knows. The
-    /// connection goes on. Told once of each sort and connection.
+    /// The peer said something that has no place in the protocol and does no harm, such as a second READY or a command
+    /// nobody knows. The connection goes on. Told once of each sort and connection.
     Oddity(Cause),
     /// An established or half-open connection is gone.
     #[doc(alias = "ZMQ_EVENT_DISCONNECTED")]
@@ -76,7 +76,8 @@ pub enum EventKind {
     /// A listener, or a connection attempt, was closed.
     #[doc(alias("ZMQ_EVENT_CLOSED", "ZMQ_EVENT_CLOSE_FAILED"))]
     Closed(Cause),
-    /// What was closed, an endpoint or, where none is named, the socket, has lingered long enough: these messages are given up.
+    /// What was closed, an endpoint or, where none is named, the socket, has lingered long enough: these messages are
+    /// given up.
     Unsent(Unsent),
     /// A message was given up, because its peer does not take it. Those behind it go on.
     GivenUp {
@@ -85,10 +86,11 @@ pub enum EventKind {
         /// What the peer did.
         refusal: Refusal,
     },
-    /// A publisher is not told of subscriptions any more, because it does not take them: a topic of more than 1 MiB travels in a message, and
-    /// the peer has announced that it accepts none so long, or a peer that announces nothing ends its connections over one
-    /// ([`give_up_after`](crate::Options::give_up_after)). Told once for all that a new connection is not told because they are too long, and
-    /// for each that is asked for while there is one. The others go on; `Stats` do not count these.
+    /// A publisher is not told of subscriptions any more, because it does not take them: a topic of more than 1 MiB
+    /// travels in a message, and the peer has announced that it accepts none so long, or a peer that announces nothing
+    /// ends its connections over one ([`give_up_after`](crate::Options::give_up_after)). Told once for all that a new
+    /// connection is not told because they are too long, and for each that is asked for while there is one. The others
+    /// go on; `Stats` do not count these.
     SubscriptionsGivenUp {
         /// How many there are.
         count: u64,
@@ -97,16 +99,17 @@ pub enum EventKind {
         /// What the peer did.
         refusal: Refusal,
     },
-    /// One of the two halves of the context's [`byte_budget`](crate::ContextBuilder::byte_budget) is used up. Until a quarter of that half is free again,
-    /// sockets that hold much of it take no second message for a peer, or read none from it. Told to every socket of the context.
+    /// One of the two halves of the context's [`byte_budget`](crate::ContextBuilder::byte_budget) is used up. Until a
+    /// quarter of that half is free again, sockets that hold much of it take no second message for a peer, or read none
+    /// from it. Told to every socket of the context.
     BudgetReached(Shortage),
     /// The last event of a monitor: the socket was closed.
     #[doc(alias = "ZMQ_EVENT_MONITOR_STOPPED")]
     MonitorStopped,
 }
 
-/// Which half of the context's budget is used up, and who holds it. What sockets hold is told in full, with the 64 KiB of each that are not counted
-/// against the budget, and that [`bytes_held`](crate::Context::bytes_held) leaves out.
+/// Which half of the context's budget is used up, and who holds it. What sockets hold is told in full, with the 64 KiB
+/// of each that are not counted against the budget, and that [`bytes_held`](crate::Context::bytes_held) leaves out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Shortage {
@@ -252,13 +255,13 @@ pub enum Cause {
     #[doc(alias("ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC", "ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH"))]
     #[error("{0}")]
     Protocol(ProtocolError),
-    /// There is no place for this peer now: a second peer of a PAIR, a routing id that is taken, or more connections than the option
-    /// `max_connections` allows. The peer sees its connection
-    /// end within the handshake, and tries again.
+    /// There is no place for this peer now: a second peer of a PAIR, a routing id that is taken, or more connections
+    /// than the option `max_connections` allows. The peer sees its connection end within the handshake, and tries
+    /// again.
     #[error("refused: {0}")]
     Refused(Cow<'static, str>),
-    /// A newcomer took its place: another peer with the same routing id under `handover`, or a half-open connection evicted
-    /// because the listener had too many.
+    /// A newcomer took its place: another peer with the same routing id under `handover`, or a half-open connection
+    /// evicted because the listener had too many.
     #[error("replaced: {0}")]
     Replaced(&'static str),
     /// Code that ran for the socket panicked with this text: the socket has failed, and all its endpoints with it.

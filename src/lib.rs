@@ -1,8 +1,9 @@
-//! Brokerless messaging in the spirit of ZeroMQ: sockets that carry whole messages between threads, processes and machines,
-//! by eleven kinds of sockets in six patterns, with ZMTP 3.1 on the wire. ZeroMQ programs in other languages are peers.
+//! Brokerless messaging in the spirit of ZeroMQ: sockets that carry whole messages between threads, processes and
+//! machines, by eleven kinds of sockets in six patterns, with ZMTP 3.1 on the wire. ZeroMQ programs in other languages
+//! are peers.
 //!
-//! There is no broker to run. A program opens sockets, binds or connects them, and sends. The library makes the connections and
-//! keeps them, queues and takes turns.
+//! There is no broker to run. A program opens sockets, binds or connects them, and sends. The library makes the
+//! connections and keeps them, queues and takes turns.
 //!
 //! This page is a tour. The [guide] goes deeper, one subject a page.
 //!
@@ -38,9 +39,10 @@
 //! ([`SocketKind::accepts`]). What they all do stands at [`Socket`], to which every type dereferences.
 //!
 //! # Messages
-//! A [`Message`] has one or more frames and travels whole or not at all. Sends take whatever can be one: text, slices, vectors,
-//! [`Bytes`](https://docs.rs/bytes), arrays of frames. Short bodies lie inside the value. Long ones are shared, and not copied on the way out; on
-//! the way in they share what one read brought ([keeping messages](guide::queues#keeping-messages)), and very long ones have memory of their own.
+//! A [`Message`] has one or more frames and travels whole or not at all. Sends take whatever can be one: text, slices,
+//! vectors, [`Bytes`](https://docs.rs/bytes), arrays of frames. Short bodies lie inside the value. Long ones are
+//! shared, and not copied on the way out; on the way in they share what one read brought ([keeping
+//! messages](guide::queues#keeping-messages)), and very long ones have memory of their own.
 //!
 //! ```
 //! use wiremesh::{Context, Message, Pull, Push};
@@ -82,12 +84,12 @@
 //! | many | `send_many`, `recv_many`, `iter` (as [`Received`]) | | |
 //! | room for one to be made later ([`Reservation`]) | `reserve` | `reserve_timeout` | `try_reserve` |
 //!
-//! Every method takes `&self`, every socket is `Send + Sync`: see [threads](guide::threads). A failed send hands its message
-//! back. All errors convert to [`std::io::Error`].
+//! Every method takes `&self`, every socket is `Send + Sync`: see [threads](guide::threads). A failed send hands its
+//! message back. All errors convert to [`std::io::Error`].
 //!
 //! # Options
-//! Options are set on a builder, and most can be changed later. [`Options`] lists them with unit, range, default and libzmq's
-//! name; [`options::table`] has the same as data.
+//! Options are set on a builder, and most can be changed later. [`Options`] lists them with unit, range, default and
+//! libzmq's name; [`options::table`] has the same as data.
 //!
 //! ```
 //! use std::time::Duration;
@@ -100,12 +102,12 @@
 //! ```
 //!
 //! # What to know before relying on it
-//! * **Nothing waits without a bound, nothing is lost in silence.** Queues have marks. At the mark a sender waits or a message is
-//!   dropped, by kind; each drop is counted by reason: [queues](guide::queues).
+//! * **Nothing waits without a bound, nothing is lost in silence.** Queues have marks. At the mark a sender waits or a
+//!   message is dropped, by kind; each drop is counted by reason: [queues](guide::queues).
 //! * **Closing does not wait, the end of `main` does**: as long as messages still move, then at most five seconds:
 //!   [life cycle](guide::life_cycle).
-//! * **Connections heal.** Over tcp and ipc connecting endpoints connect again and keep their queue; messages are never cut and never doubled:
-//!   [failures](guide::failures), with the limits that keep hostile peers at bay.
+//! * **Connections heal.** Over tcp and ipc connecting endpoints connect again and keep their queue; messages are never
+//!   cut and never doubled: [failures](guide::failures), with the limits that keep hostile peers at bay.
 //! * **Requests can have time limits and retries**, and `request` never gets stuck: [requests](guide::requests).
 //! * **You can look inside**: events with causes, counters per socket and per peer: [watching](guide::watching).
 //! * **There is no encryption and no authentication yet.**
@@ -113,8 +115,8 @@
 //! If you know ZeroMQ, read [coming from libzmq](guide::from_libzmq) next.
 //!
 //! # Platforms
-//! Linux on 64-bit processors is tested. macOS and the BSDs share its code, except that engine threads always do the work there;
-//! so it is on Windows, which has no ipc. Neither has been tested.
+//! Linux on 64-bit processors is tested. macOS and the BSDs share its code, except that engine threads always do the
+//! work there; so it is on Windows, which has no ipc. Neither has been tested.
 
 #![deny(unsafe_code, missing_docs)]
 

@@ -8,12 +8,14 @@ use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A handle of one peer of one socket. It stays the same while the peer is connected, and across the reconnects of a
-/// connecting endpoint. It is never given to another peer, of this socket or another one of the process: other sockets do not know it.
+/// connecting endpoint. It is never given to another peer, of this socket or another one of the process: other sockets
+/// do not know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerId(NonZeroU64);
 
 impl PeerId {
-    /// A number for each peer of any socket of the process, which tells the tenants of a place apart, and sockets as well.
+    /// A number for each peer of any socket of the process, which tells the tenants of a place apart, and sockets as
+    /// well.
     pub(crate) fn next_generation() -> u32 {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         NEXT.fetch_add(1, Ordering::Relaxed)

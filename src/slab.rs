@@ -44,7 +44,8 @@ impl<T> Slab<T> {
         key
     }
 
-    /// As [`insert_with`](Slab::insert_with), under a generation that the caller gives, and gives nobody else at that place.
+    /// As [`insert_with`](Slab::insert_with), under a generation that the caller gives, and gives nobody else at that
+    /// place.
     pub(crate) fn insert_as(&mut self, generation: u32, make: impl FnOnce(Key) -> T) -> Key {
         let index = self.free.last().copied().unwrap_or(self.places.len() as u32);
         if let Some(place) = self.places.get_mut(index as usize) {

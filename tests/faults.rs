@@ -1,5 +1,5 @@
-//! Faults that a review from outside found. Each was seen with a program against the public API before it was mended, and stands
-//! here beside two relatives of its kind.
+//! Faults that a review from outside found. Each was seen with a program against the public API before it was mended,
+//! and stands here beside two relatives of its kind.
 //!
 //! | file | kind of fault |
 //! |---|---|

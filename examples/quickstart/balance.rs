@@ -1,8 +1,8 @@
 //! Part 4: jobs go to whoever is idle.
 //!
-//! One ROUTER serves customers (threads of its own process, over inproc) and worker processes (over tcp and ipc), all of
-//! them DEALERs. A worker says when it is ready and gets one job at a time, so a quick one gets more of them. That is
-//! load balancing by what the workers can do, where PUSH deals out in turn.
+//! One ROUTER serves customers (threads of its own process, over inproc) and worker processes (over tcp and ipc), all
+//! of them DEALERs. A worker says when it is ready and gets one job at a time, so a quick one gets more of them. That
+//! is load balancing by what the workers can do, where PUSH deals out in turn.
 
 use crate::cast::Cast;
 use crate::figures::{agree, grouped, rate, spread, times_from_bytes, times_to_bytes};

@@ -1,7 +1,7 @@
 //! Part 1: publishers and subscribers, every one connected with every other, over all three transports.
 //!
-//! A publisher is bound to tcp, ipc and inproc at once. Subscribers connect to all publishers, each over one transport, and
-//! a thread inside each publisher's process listens over inproc. Topics are prefixes: `eu.` hears `eu.weather` too.
+//! A publisher is bound to tcp, ipc and inproc at once. Subscribers connect to all publishers, each over one transport,
+//! and a thread inside each publisher's process listens over inproc. Topics are prefixes: `eu.` hears `eu.weather` too.
 
 use crate::cast::Cast;
 use crate::figures::{agree, grouped, rate};

@@ -1,8 +1,9 @@
 //! Part 2: clients ask, servers answer.
 //!
-//! A server is a ROUTER in front, bound to tcp, ipc and inproc, and workers behind a DEALER, joined by inproc. Each client
-//! is connected with all servers over one transport and its requests go to them in turn; one more client is a thread
-//! inside each server's process. Nobody knows the answers before they are asked for, but everybody can check them.
+//! A server is a ROUTER in front, bound to tcp, ipc and inproc, and workers behind a DEALER, joined by inproc. Each
+//! client is connected with all servers over one transport and its requests go to them in turn; one more client is a
+//! thread inside each server's process. Nobody knows the answers before they are asked for, but everybody can check
+//! them.
 
 use crate::cast::Cast;
 use crate::figures::{agree, listed, spread, times_from_bytes, times_to_bytes};
@@ -166,7 +167,8 @@ fn ask_one(client: &Req, question: u64) -> Outcome<Duration> {
     }
 }
 
-/// What the service knows: after how many steps a number comes down to 1, halved when it is even, tripled plus one when odd.
+/// What the service knows: after how many steps a number comes down to 1, halved when it is even, tripled plus one when
+/// odd.
 fn answer(mut number: u64) -> u64 {
     let mut steps = 0;
     while number > 1 {

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 /// How often each word occurs.
 pub(crate) type Words = BTreeMap<Vec<u8>, u64>;
 
-/// The contents of the files at the given paths, and of all files in the folders there; without paths the repository's own text files, or some
-/// that this program carries in itself.
+/// The contents of the files at the given paths, and of all files in the folders there; without paths the repository's
+/// own text files, or some that this program carries in itself.
 pub(crate) fn gather(paths: &[OsString]) -> Outcome<Vec<Vec<u8>>> {
     let given = !paths.is_empty();
     let mut files = Vec::new();
@@ -65,7 +65,8 @@ fn carried() -> Vec<Vec<u8>> {
     .into()
 }
 
-/// The words of a text: runs of letters and digits. Octets that are not ASCII count as letters, which keeps UTF-8 whole.
+/// The words of a text: runs of letters and digits. Octets that are not ASCII count as letters, which keeps UTF-8
+/// whole.
 pub(crate) fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|octet| octet.is_ascii() && !octet.is_ascii_alphanumeric()).filter(|word| !word.is_empty())
 }

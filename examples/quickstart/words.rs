@@ -1,7 +1,8 @@
 //! Part 3: a pipeline counts the words of real text files.
 //!
-//! A ventilator cuts the texts into pieces and pushes them to counter processes, which pass them on to threads of theirs over
-//! inproc; each thread pushes what it counted to the sink. The sink's table has to be the one counted in one go.
+//! A ventilator cuts the texts into pieces and pushes them to counter processes, which pass them on to threads of
+//! theirs over inproc; each thread pushes what it counted to the sink. The sink's table has to be the one counted in
+//! one go.
 
 use crate::Outcome;
 use crate::cast::Cast;
@@ -69,7 +70,8 @@ pub(crate) fn conduct(cast: &mut Cast, paths: &[OsString]) -> Outcome<usize> {
     }
 }
 
-/// The role of the ventilator: hears the texts, pushes pieces of them to the counters, and tells the sink how many there are.
+/// The role of the ventilator: hears the texts, pushes pieces of them to the counters, and tells the sink how many
+/// there are.
 pub(crate) fn ventilate(role: &mut Role) -> Outcome {
     let (counters, sink) = (role.number()?, role.text()?);
     let (ventilator, to_sink) = (Push::in_context(&role.context), Push::in_context(&role.context));

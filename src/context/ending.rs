@@ -1,9 +1,9 @@
-//! The end of the process: a return from `main` and `exit` drop no handle that a static or another thread holds. So an exit
-//! handler gives the shared context the time that the drop of its last handle gives it.
+//! The end of the process: a return from `main` and `exit` drop no handle that a static or another thread holds. So an
+//! exit handler gives the shared context the time that the drop of its last handle gives it.
 //!
-//! The handler runs on whichever thread ends the process, and that thread may hold any lock and has lost its thread-locals. So it
-//! closes nothing by itself: an engine thread does. The handler takes locks only where it need not wait for them, and sleeps
-//! between its looks.
+//! The handler runs on whichever thread ends the process, and that thread may hold any lock and has lost its
+//! thread-locals. So it closes nothing by itself: an engine thread does. The handler takes locks only where it need not
+//! wait for them, and sleeps between its looks.
 
 use super::{Context, Handle, Inner};
 use crate::engine::contain::contain;
@@ -116,7 +116,8 @@ struct Wait {
 }
 
 impl Wait {
-    /// Has the context closed. `None` where no engine thread could do it, and so nothing can be on its way to another process.
+    /// Has the context closed. `None` where no engine thread could do it, and so nothing can be on its way to another
+    /// process.
     fn begin(inner: Arc<Inner>) -> Option<Wait> {
         inner.shut.store(true, Ordering::Release);
         let closes = inner.engine.process_ends();

@@ -1,14 +1,15 @@
 //! Who drives a reactor, who is called when nobody does, and what a driver that leaves owes to the next one.
 //!
-//! A reactor's seat is in one of four states. In `ENGINE` the engine's poll reports the reactor's, and the engine drives. In `CALLER`
-//! a caller drives and the report is off. In `LEASED` the report stays off although nobody drives, because a caller is expected back
-//! within microseconds: senders may leave a flush to it, and the engine checks every millisecond that it does come back. The fourth is
-//! a caller in a leased seat. Only whoever holds the reactor changes the state.
+//! A reactor's seat is in one of four states. In `ENGINE` the engine's poll reports the reactor's, and the engine
+//! drives. In `CALLER` a caller drives and the report is off. In `LEASED` the report stays off although nobody drives,
+//! because a caller is expected back within microseconds: senders may leave a flush to it, and the engine checks every
+//! millisecond that it does come back. The fourth is a caller in a leased seat. Only whoever holds the reactor changes
+//! the state.
 //!
 //! Each way out of a lease goes through [`end`](Lease::end), which tells what senders have left to it meanwhile.
 //!
-//! Like the hand-over word, this file is explored as it is by `tests/model/loom.rs`, and again with single lines of it changed, each of
-//! which must fail there (`tests/model/loom/mutants.txt`).
+//! Like the hand-over word, this file is explored as it is by `tests/model/loom.rs`, and again with single lines of it
+//! changed, each of which must fail there (`tests/model/loom/mutants.txt`).
 
 use super::signal::Signal;
 use super::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -110,8 +111,8 @@ impl Lease {
         self.state.load(Ordering::SeqCst) == ENGINE
     }
 
-    /// The deadline the engine keeps although somebody else drives, at the moment `now`. One that has passed is for whoever drives, who
-    /// publishes the next when leaving.
+    /// The deadline the engine keeps although somebody else drives, at the moment `now`. One that has passed is for
+    /// whoever drives, who publishes the next when leaving.
     pub(crate) fn deadline_while_held(&self, now: u64) -> u64 {
         let deadline = self.published.load(Ordering::SeqCst);
         if deadline <= now {
@@ -152,8 +153,8 @@ impl Lease {
         }
     }
 
-    /// A caller leaves, and with `regular` it is expected back. `busy` says that there is something to do at once; `deadline` is when
-    /// the reactor is due whatever happens. `guard` is what the reactor is held with.
+    /// A caller leaves, and with `regular` it is expected back. `busy` says that there is something to do at once;
+    /// `deadline` is when the reactor is due whatever happens. `guard` is what the reactor is held with.
     pub(crate) fn leave<G>(&self, around: &impl Surroundings, guard: G, regular: bool, busy: bool, deadline: u64) {
         self.visits.fetch_add(1, Ordering::Relaxed);
         let mut regular = regular || (self.state.load(Ordering::Relaxed) & LEASED != 0 && around.will_return());
@@ -162,8 +163,8 @@ impl Lease {
             // Known before anybody can find the driver asleep: who rings then calls the engine, as no poll is asked.
             self.state.store(LEASED, Ordering::SeqCst);
             left |= self.signal.leave();
-            // Threads that wait need somebody to drive meanwhile. Asked after the lease is known: who joins them asks for the lease after
-            // that, so one of the two sees the other.
+            // Threads that wait need somebody to drive meanwhile. Asked after the lease is known: who joins them asks
+            // for the lease after that, so one of the two sees the other.
             regular = !around.has_waiters();
         } else {
             left |= self.signal.leave();
@@ -180,11 +181,13 @@ impl Lease {
         if regular && !self.watched.swap(true, Ordering::SeqCst) {
             around.watch();
         }
-        // While leased, the next check replaces a turn that the engine missed: a call would come at such a time again, and so after each
-        // visit. But the engine may have come for a thread that joined those who wait after the look at them.
+        // While leased, the next check replaces a turn that the engine missed: a call would come at such a time again,
+        // and so after each visit. But the engine may have come for a thread that joined those who wait after the look
+        // at them.
         let missed = self.signal.missed() && (!regular || around.has_waiters());
         if missed || left {
-            // A call rather than a ring: what is left may be on lists of the reactor's own, which a ring does not speak of.
+            // A call rather than a ring: what is left may be on lists of the reactor's own, which a ring does not speak
+            // of.
             around.call();
         }
     }
@@ -199,7 +202,8 @@ impl Lease {
 
 /// For the engine.
 impl Lease {
-    /// Takes hold of the reactor by `try_lock`, which must not wait. If it is held, its holder learns that the engine was there.
+    /// Takes hold of the reactor by `try_lock`, which must not wait. If it is held, its holder learns that the engine
+    /// was there.
     pub(crate) fn hold<G>(&self, try_lock: impl Fn() -> Option<G>) -> Option<G> {
         try_lock().or_else(|| {
             // The holder asks for misses after unlocking: one of the two sees the other.
@@ -208,18 +212,21 @@ impl Lease {
         })
     }
 
-    /// A turn of the engine begins; returns true if it is to leave the reading to a caller, where the seat `may_be_leased` at all.
+    /// A turn of the engine begins; returns true if it is to leave the reading to a caller, where the seat
+    /// `may_be_leased` at all.
     pub(crate) fn begin_turn(&self, around: &impl Surroundings, may_be_leased: bool) -> bool {
         let waited = around.has_waiters();
         if waited && self.state.load(Ordering::Relaxed) == LEASED {
-            // Threads that wait hear of the next arrival only if the engine's poll does. This turn flushes what was left to the lease.
+            // Threads that wait hear of the next arrival only if the engine's poll does. This turn flushes what was
+            // left to the lease.
             let _ = self.end(around);
         }
         let overdue = self.overdue.swap(false, Ordering::SeqCst);
         may_be_leased && !waited && !overdue && around.will_return()
     }
 
-    /// The rounds of a turn. `round` says whether there is something to do at once, and whether the turn is over all the same.
+    /// The rounds of a turn. `round` says whether there is something to do at once, and whether the turn is over all
+    /// the same.
     pub(crate) fn rounds(&self, lending: bool, mut round: impl FnMut() -> (bool, bool)) -> bool {
         loop {
             self.signal.start();
@@ -238,8 +245,8 @@ impl Lease {
         self.state.store(ENGINE, Ordering::SeqCst);
     }
 
-    /// A turn ends. `busy` and `deadline` are as for [`leave`](Lease::leave); `backlog` says that of what is to be done at once some is
-    /// not reading.
+    /// A turn ends. `busy` and `deadline` are as for [`leave`](Lease::leave); `backlog` says that of what is to be done
+    /// at once some is not reading.
     pub(crate) fn end_turn<G>(
         &self,
         around: &impl Surroundings,
@@ -278,7 +285,8 @@ impl Lease {
         Outcome { leased, again: left || missed }
     }
 
-    /// Ends a lease, or sees to it that there is none; returns true if something is to be flushed that may have been left to it.
+    /// Ends a lease, or sees to it that there is none; returns true if something is to be flushed that may have been
+    /// left to it.
     #[must_use = "senders rely on a flush while the seat is leased"]
     fn end(&self, around: &impl Surroundings) -> bool {
         self.state.store(ENGINE, Ordering::SeqCst);
@@ -296,7 +304,8 @@ impl Lease {
             self.late.store(!came, Ordering::Relaxed);
             return Check::Again;
         }
-        // Before the look at the seat: a caller inside asks to be watched again after leaving it, so one of the two sees the other.
+        // Before the look at the seat: a caller inside asks to be watched again after leaving it, so one of the two
+        // sees the other.
         self.watched.swap(false, Ordering::SeqCst);
         let Some(guard) = try_lock() else { return Check::Over };
         if self.state.load(Ordering::Relaxed) != LEASED {

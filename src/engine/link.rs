@@ -46,8 +46,8 @@ pub(crate) struct Link {
     pub(crate) gulp: Gulp,
     /// Until when it is not read, because what came last was much and no message.
     pub(crate) rests: Option<Instant>,
-    /// A read waits until the stream is writable, and a write until it is readable: streams with a state of their own, such
-    /// as TLS, may want that.
+    /// A read waits until the stream is writable, and a write until it is readable: streams with a state of their own,
+    /// such as TLS, may want that.
     pub(crate) read_wants_write: bool,
     pub(crate) write_wants_read: bool,
     /// Handshake octets that the stream has not taken yet; no memory is kept for them once it has.
@@ -62,13 +62,13 @@ pub(crate) struct Link {
     pub(crate) broken: bool,
     /// Tells whether the application has caught up with its peer. Set once messages flow.
     pub(crate) gate: Option<Arc<ReadGate>>,
-    /// What came has been thrown away unread, because nobody receives any more and the peer waited for us: the machine reads no
-    /// further, and more is thrown away only while the peer waits.
+    /// What came has been thrown away unread, because nobody receives any more and the peer waited for us: the machine
+    /// reads no further, and more is thrown away only while the peer waits.
     pub(crate) deaf: bool,
     /// It was accepted, and has one of the places that `max_connections` allows. Nobody gets our READY without.
     pub(crate) admitted: bool,
-    /// It was accepted although there was no place for it, or has one before it is ready: until when it may take to become ready. After
-    /// that the one is refused, and the other one's place may go to a peer that is ready.
+    /// It was accepted although there was no place for it, or has one before it is ready: until when it may take to
+    /// become ready. After that the one is refused, and the other one's place may go to a peer that is ready.
     pub(crate) spare: Option<Instant>,
     /// Its endpoint is closed: it goes once all is written.
     pub(crate) closing: bool,
@@ -87,7 +87,8 @@ pub(crate) struct Link {
     granted: Option<Instant>,
     /// Until when a message is held back that the last connections ended in.
     pub(crate) held_until: Option<Instant>,
-    /// The same peer has another link here, which came before: this one is ready and waits until that is read to its end.
+    /// The same peer has another link here, which came before: this one is ready and waits until that is read to its
+    /// end.
     pub(crate) predecessor: Option<Key>,
     /// The link of the same peer that waits for this one, and what is left of this one meanwhile.
     pub(crate) successor: Option<Key>,
@@ -104,8 +105,8 @@ pub(crate) enum LastWords {
     Paced,
     /// To its end at once.
     Hurried,
-    /// It had nothing more to say, and was asked whether it is still there: until when that may be answered, and how often it had
-    /// answered something before.
+    /// It had nothing more to say, and was asked whether it is still there: until when that may be answered, and how
+    /// often it had answered something before.
     Asked(Instant, u32),
 }
 
@@ -122,8 +123,8 @@ pub(crate) enum State {
     Settling(Box<PeerDescription>),
     /// Messages flow.
     Up,
-    /// All is written and our side is shut down; the peer's end, or that its system has taken everything, closes it. Closing at
-    /// once could destroy what the kernel still holds for the peer.
+    /// All is written and our side is shut down; the peer's end, or that its system has taken everything, closes it.
+    /// Closing at once could destroy what the kernel still holds for the peer.
     Draining,
 }
 
@@ -256,8 +257,8 @@ impl Link {
         self.starved || self.deaf || self.rests.is_some() || paused()
     }
 
-    /// Whether the peer's silence says nothing: it takes nothing of what is to be written before the question. Where its system has not
-    /// answered ours for as long as the peer may be silent, it says what it seems to say.
+    /// Whether the peer's silence says nothing: it takes nothing of what is to be written before the question. Where
+    /// its system has not answered ours for as long as the peer may be silent, it says what it seems to say.
     pub(crate) fn excuses_silence(&mut self, now: Instant) -> bool {
         let Some(heartbeat) = self.settings.protocol.heartbeat else { return false };
         if !self.wants_write || self.machine.is_judged_by_silence() {
@@ -272,7 +273,8 @@ impl Link {
         now.saturating_duration_since(since) < heartbeat.timeout
     }
 
-    /// Looks, when it is time, whether its peer takes anything of what is still to be delivered; `pending` is what is not written.
+    /// Looks, when it is time, whether its peer takes anything of what is still to be delivered; `pending` is what is
+    /// not written.
     pub(crate) fn look_at_peer(&mut self, now: Instant, pending: impl FnOnce(PeerId) -> usize) {
         let Some(standstill) = self.standstill.as_mut().filter(|standstill| standstill.next <= now) else { return };
         standstill.look(now, (self.peer.map_or(0, pending), self.stream.unsent()));
@@ -333,8 +335,8 @@ impl Link {
         self.held_until.take_if(|until| *until <= now).and(self.peer)
     }
 
-    /// What its end says of the messages written to it: whether the peer made it, and what that peer has certainly not read. It has
-    /// read no more only if it reset the connection; one that has closed its own side may still read.
+    /// What its end says of the messages written to it: whether the peer made it, and what that peer has certainly not
+    /// read. It has read no more only if it reset the connection; one that has closed its own side may still read.
     pub(crate) fn lost(&self, cause: Option<&Cause>) -> Lost {
         use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
         let lasted = self.opened.elapsed() >= LASTS;

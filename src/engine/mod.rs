@@ -1,7 +1,8 @@
 //! The engine: whoever waits does the work.
 //!
 //! Each socket has a [`reactor`]: its own poll with listeners, streams and timers. Whoever holds it is the driver: a
-//! thread that blocks in a call of the socket, else an [engine thread](thread). This folder is the only code that polls.
+//! thread that blocks in a call of the socket, else an [engine thread](thread). This folder is the only code that
+//! polls.
 //!
 //! | file | idea |
 //! |---|---|
@@ -56,8 +57,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wiremesh_transports::{LinkOptions, Stream, sys as parker};
 
-/// What the hand-over word, the lease and the waiter list are made of. They name it by this way, so that `tests/model/loom.rs` can take
-/// the same files and put models of these in their place.
+/// What the hand-over word, the lease and the waiter list are made of. They name it by this way, so that
+/// `tests/model/loom.rs` can take the same files and put models of these in their place.
 mod sync {
     pub(super) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
     pub(super) use std::sync::{Arc, Mutex};
@@ -111,30 +112,31 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// A connection finished its handshake. The socket answers with the peer it belongs to, or refuses it.
     fn attach(&self, newcomer: Newcomer) -> Result<Joined, &'static str>;
 
-    /// The connection of a peer is gone. Returns true if the peer has topics left: it gets nothing more, but is not to come back before
-    /// [`withdraw`](Host::withdraw) has taken them from it.
+    /// The connection of a peer is gone. Returns true if the peer has topics left: it gets nothing more, but is not to
+    /// come back before [`withdraw`](Host::withdraw) has taken them from it.
     fn detach(&self, peer: PeerId, departure: Departure) -> bool;
 
     /// Takes topics from a peer that is gone, for a fraction of a turn. Returns true if none is left.
     fn withdraw(&self, peer: PeerId) -> bool;
 
-    /// The endpoint of a peer ends: subscriptions that it would be told in steps hold nothing back any more. Returns true if something may
-    /// be written for that.
+    /// The endpoint of a peer ends: subscriptions that it would be told in steps hold nothing back any more. Returns
+    /// true if something may be written for that.
     fn end_steps(&self, peer: PeerId) -> bool;
 
-    /// Tells a peer more of the subscriptions that a new connection is to be told, for a fraction of a turn. Returns true if none is left
-    /// for now.
+    /// Tells a peer more of the subscriptions that a new connection is to be told, for a fraction of a turn. Returns
+    /// true if none is left for now.
     fn replay(&self, peer: PeerId) -> bool;
 
     /// An attempt to connect to a peer again failed, or the handshake did.
     fn attempt_failed(&self, peer: PeerId);
 
-    /// The connection of a peer has lasted: what was held back until then may be written now. Returns true if it is to last once more,
-    /// because the peer is told its subscriptions in steps, the next of them by [`replay`](Host::replay).
+    /// The connection of a peer has lasted: what was held back until then may be written now. Returns true if it is to
+    /// last once more, because the peer is told its subscriptions in steps, the next of them by
+    /// [`replay`](Host::replay).
     fn release(&self, peer: PeerId) -> bool;
 
-    /// Whether a message was written whole over the present connection of a peer, all but the last `missing` octets of which its
-    /// system has.
+    /// Whether a message was written whole over the present connection of a peer, all but the last `missing` octets of
+    /// which its system has.
     fn has_taken(&self, peer: PeerId, missing: usize) -> bool;
 
     /// What a driver asks before it reads from an attached peer.
@@ -143,8 +145,8 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// Something came from a peer. Its gate may be closed afterwards.
     fn deliver(&self, peer: PeerId, incoming: Incoming);
 
-    /// Returns true if what comes is kept in wire form until it is received, so that bringing it takes no longer for many messages than
-    /// for one.
+    /// Returns true if what comes is kept in wire form until it is received, so that bringing it takes no longer for
+    /// many messages than for one.
     fn keeps_wire(&self) -> bool;
 
     /// All that one turn delivers has been delivered: wake whoever waits for it.
@@ -153,18 +155,19 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// What the socket holds of what is received, as the context's budget counts it.
     fn account(&self) -> &Arc<Account>;
 
-    /// Tells others what follows for them from what is held here now: a shortage in the context's budget may have begun or ended.
+    /// Tells others what follows for them from what is held here now: a shortage in the context's budget may have begun
+    /// or ended.
     fn attend(&self);
 
-    /// Has `next` give what the protocol has to say to a peer, and puts that before all that waits, unless what it said last is not
-    /// written yet; then the peer is flushed again once it is.
+    /// Has `next` give what the protocol has to say to a peer, and puts that before all that waits, unless what it said
+    /// last is not written yet; then the peer is flushed again once it is.
     fn urgent(&self, peer: PeerId, next: &mut dyn FnMut() -> Option<Bytes>);
 
     /// Moves the list of peers that have something to flush into `peers`.
     fn take_dirty(&self, peers: &mut Vec<PeerId>);
 
-    /// An engine thread was called, perhaps to a burst of messages of which the first is there: returns, a few microseconds later at
-    /// most, when no more come.
+    /// An engine thread was called, perhaps to a burst of messages of which the first is there: returns, a few
+    /// microseconds later at most, when no more come.
     fn await_burst(&self);
 
     /// Writes what waits for a peer, as far as the stream takes it.
@@ -185,7 +188,8 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// Whether somebody waits on the socket without driving.
     fn has_waiters(&self) -> bool;
 
-    /// Whether a peer is on the list of those that have something to flush, whether a driver was rung for it or a caller is expected.
+    /// Whether a peer is on the list of those that have something to flush, whether a driver was rung for it or a
+    /// caller is expected.
     fn has_dirty(&self) -> bool;
 
     /// Whether a caller is likely to drive within two milliseconds.
@@ -200,7 +204,8 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// An endpoint is gone for good, without the caller having asked for it.
     fn endpoint_ended(&self, endpoint: EndpointId);
 
-    /// A token that no connection of the socket has announced, for all endpoints that are not closed and have the one given.
+    /// A token that no connection of the socket has announced, for all endpoints that are not closed and have the one
+    /// given.
     fn another_token(&self, token: Token) -> Token;
 
     /// Takes what a closed socket has no use for any more out of it, to be let go: what nobody will receive, and what
@@ -236,10 +241,11 @@ pub(crate) const OUSTED: Cause = Cause::Replaced("another peer took its routing 
 /// The place of a newcomer.
 pub(crate) struct Joined {
     pub(crate) peer: PeerId,
-    /// What waits for it is held back until its connection has lasted: its last connections ended in the middle of it, or over what they
-    /// were told of subscriptions.
+    /// What waits for it is held back until its connection has lasted: its last connections ended in the middle of it,
+    /// or over what they were told of subscriptions.
     pub(crate) held: bool,
-    /// It is told all subscriptions, and has not been told all of them yet: [`replay`](Host::replay) tells it the others.
+    /// It is told all subscriptions, and has not been told all of them yet: [`replay`](Host::replay) tells it the
+    /// others.
     pub(crate) replays: bool,
 }
 

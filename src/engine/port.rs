@@ -1,4 +1,5 @@
-//! A socket's door to its reactor: commands go in, rings wake whoever drives, and a waiting caller takes the driver's seat.
+//! A socket's door to its reactor: commands go in, rings wake whoever drives, and a waiting caller takes the driver's
+//! seat.
 
 use super::answers::Answers;
 use super::contain::contain;
@@ -45,7 +46,8 @@ pub(crate) enum Command {
     Drop { peer: PeerId, cause: Cause },
     /// Close an endpoint, or all of them, once its messages are written or it has lingered long enough.
     End { scope: Option<EndpointId>, linger: Linger },
-    /// Descriptors are short: attempts of endpoints that are being closed make way. Whoever needs one waits for the promise.
+    /// Descriptors are short: attempts of endpoints that are being closed make way. Whoever needs one waits for the
+    /// promise.
     MakeWay(Promise),
     /// Code that ran for the socket outside of a round panicked.
     Fail(Arc<str>),
@@ -270,8 +272,8 @@ impl Port {
         self.commands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a caller has left the seat and is expected back so soon that what there is to do may wait for it. The engine sees
-    /// to it if the caller stays away.
+    /// Whether a caller has left the seat and is expected back so soon that what there is to do may wait for it. The
+    /// engine sees to it if the caller stays away.
     pub(crate) fn awaits_caller(&self) -> bool {
         self.lease.is_left_to_a_caller()
     }
@@ -378,7 +380,8 @@ impl Port {
         let mut looked_in_time = deadline.is_none();
         let mut slept = false;
         let outcome = contain(|| {
-            // A visit that finds what it came for among what is known to be ready never sleeps in the poll: others may have become ready.
+            // A visit that finds what it came for among what is known to be ready never sleeps in the poll: others may
+            // have become ready.
             if reactor.is_busy() && reactor.habit.is_poll_due(begun) {
                 let _ = reactor.wait(Some(Duration::ZERO));
             }
@@ -544,7 +547,8 @@ impl Port {
         Around { seat, engine: &self.engine, host }
     }
 
-    /// Called by whoever has joined those who wait: a seat on loan that nobody sits in is no good to them, so the engine drives again.
+    /// Called by whoever has joined those who wait: a seat on loan that nobody sits in is no good to them, so the
+    /// engine drives again.
     pub(crate) fn attend(&self) {
         let Some(seat) = self.seat.get() else { return };
         if self.lease.is_left_to_a_caller() {
@@ -558,8 +562,8 @@ impl Port {
         self.lease.check(&self.around(seat, host), || seat.try_lock())
     }
 
-    /// A closed socket needs no poll of its own: nobody will drive it but an engine thread, in whose poll its connections have room.
-    /// So where it waits for a peer that is not there, it holds no descriptor.
+    /// A closed socket needs no poll of its own: nobody will drive it but an engine thread, in whose poll its
+    /// connections have room. So where it waits for a peer that is not there, it holds no descriptor.
     fn move_in(&self, seat: &Seat, reactor: &mut Reactor, host: &dyn Host) -> bool {
         let Ok((registry, prefix)) = self.engine.registry(seat.number) else { return false };
         if let Some(nest) = seat.nest.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -568,7 +572,8 @@ impl Port {
         }
         self.lease.forget_callers();
         seat.nested.store(false, Ordering::SeqCst);
-        // A ring that finds no waker calls the engine; one that found it has set WORK, for which this turn looks when it leaves.
+        // A ring that finds no waker calls the engine; one that found it has set WORK, for which this turn looks when
+        // it leaves.
         *seat.waker.write().unwrap_or_else(PoisonError::into_inner) = None;
         reactor.move_in(host, registry, prefix);
         self.keep_promise();
@@ -667,7 +672,8 @@ impl Seat {
         self.returns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What an engine thread takes hold by: where only the engine drives, it waits for a caller that came late, sees that, and goes.
+    /// What an engine thread takes hold by: where only the engine drives, it waits for a caller that came late, sees
+    /// that, and goes.
     fn try_lock_as_engine(&self) -> Option<MutexGuard<'_, Option<Reactor>>> {
         self.try_lock().or_else(|| {
             let alone = !self.nested.load(Ordering::SeqCst);

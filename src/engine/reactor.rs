@@ -1,7 +1,7 @@
 //! A socket's reactor: its sources, its ready list, its timers, and one round of driving them.
 //!
-//! Streams are edge-triggered. A stream stays *ready* from its edge until it would block, and the ready list lives here and
-//! not in whoever drives, so a driver may leave at any point.
+//! Streams are edge-triggered. A stream stays *ready* from its edge until it would block, and the ready list lives here
+//! and not in whoever drives, so a driver may leave at any point.
 
 mod closing;
 mod connecting;
@@ -43,7 +43,8 @@ pub(crate) struct Reactor {
     /// What tells this reactor's tokens from others in a shared poll.
     prefix: usize,
     events: mio::Events,
-    /// The last look at the poll fetched as many events as it could: there may be more, of which the engine's poll does not speak again.
+    /// The last look at the poll fetched as many events as it could: there may be more, of which the engine's poll does
+    /// not speak again.
     more: bool,
     links: Slab<Link>,
     dialers: Slab<Dialer>,
@@ -135,8 +136,8 @@ pub(crate) struct Turns {
 }
 
 impl Turns {
-    /// A caller serves few sources before it looks whether it was served itself, and reads no more than what the second-level
-    /// cache still holds when it gets to it.
+    /// A caller serves few sources before it looks whether it was served itself, and reads no more than what the
+    /// second-level cache still holds when it gets to it.
     pub(crate) const CALLER: Turns = Turns { sources: 8, octets: READ_BUFFER };
     /// An engine thread serves everybody.
     pub(crate) const ENGINE: Turns = Turns { sources: 64, octets: usize::MAX };
@@ -144,7 +145,8 @@ impl Turns {
     pub(crate) const NONE: Turns = Turns { sources: 0, octets: 0 };
 }
 
-/// The time of one turn: whoever drives stops once it is used up, so that no socket, and no peer of one, keeps others waiting.
+/// The time of one turn: whoever drives stops once it is used up, so that no socket, and no peer of one, keeps others
+/// waiting.
 #[derive(Debug, Default)]
 pub(crate) struct Stint<'a> {
     /// When its end was first asked for. A turn that does one thing does not look at the clock.
@@ -309,11 +311,11 @@ impl Reactor {
         }
     }
 
-    /// One round: commands, dirty outboxes, due timers, and as many ready sources, topics of peers that are gone or have come, and
-    /// connections that end, as `turns` and `stint` allow.
+    /// One round: commands, dirty outboxes, due timers, and as many ready sources, topics of peers that are gone or
+    /// have come, and connections that end, as `turns` and `stint` allow.
     ///
-    /// What is due is judged last, by a moment before the kernel was asked: a process that was stopped finds there what peers did
-    /// meanwhile.
+    /// What is due is judged last, by a moment before the kernel was asked: a process that was stopped finds there what
+    /// peers did meanwhile.
     pub(crate) fn round(&mut self, host: &dyn Host, turns: Turns, stint: &mut Stint) {
         // Ends that have begun go on first, so that connections which bring much do not draw them out.
         self.go_on_ending(host, stint);
@@ -355,8 +357,8 @@ impl Reactor {
         !self.ready.is_empty() || self.has_backlog() || self.more
     }
 
-    /// Whether a turn left something to do besides reading: what peers have to write, commands, topics of peers that are gone or have
-    /// come, or ends.
+    /// Whether a turn left something to do besides reading: what peers have to write, commands, topics of peers that
+    /// are gone or have come, or ends.
     pub(crate) fn has_backlog(&self) -> bool {
         let is_done = self.unflushed.is_empty() && self.commands.is_empty() && self.ending.is_empty();
         !(is_done && self.departing.is_empty() && self.replaying.is_empty())
@@ -546,14 +548,15 @@ impl Reactor {
         let is_full = self.admitted >= most && (holds_ready_back || !self.oust_unready(host));
         let Some(link) = self.links.get_mut(link_key) else { return };
         if is_full && !holds_ready_back {
-            // What it wrote upon our READY would be lost. Our greeting goes first, without which the peer would take us for one that does
-            // not speak its version.
+            // What it wrote upon our READY would be lost. Our greeting goes first, without which the peer would take us
+            // for one that does not speak its version.
             link.collect_control();
             self.lose(host, link_key, Loss::Local(Cause::Refused(FULL.into())));
             return;
         }
         if is_full || !holds_ready_back {
-            // If it has no place its READY tells whether one is its own; if it has one, that is taken before our READY goes out.
+            // If it has no place its READY tells whether one is its own; if it has one, that is taken before our READY
+            // goes out.
             link.spare = now.checked_add(SPARE);
             link.admitted = !is_full;
             self.admitted += usize::from(!is_full);
@@ -562,8 +565,8 @@ impl Reactor {
         self.converse(host, link_key, now);
     }
 
-    /// Keeps the number of half-open connections within the limit by evicting one at random of those that have had their time: a flood
-    /// then cannot keep others out, as it could if newcomers were refused.
+    /// Keeps the number of half-open connections within the limit by evicting one at random of those that have had
+    /// their time: a flood then cannot keep others out, as it could if newcomers were refused.
     fn make_room(&mut self, host: &dyn Host, key: Key, newcomer: Key, now: Instant) {
         let Some(binding) = self.bindings.get_mut(key) else { return };
         let unlucky = binding.evict(&self.links, self.jitter.next(), now);
@@ -574,8 +577,8 @@ impl Reactor {
         }
     }
 
-    /// The system has no descriptor or memory for another connection: the waiting one is turned away with the spare descriptor,
-    /// and accepting pauses instead of spinning.
+    /// The system has no descriptor or memory for another connection: the waiting one is turned away with the spare
+    /// descriptor, and accepting pauses instead of spinning.
     fn accept_failed(&mut self, host: &dyn Host, key: Key, error: io::Error, now: Instant) {
         let Some(binding) = self.bindings.get_mut(key) else { return };
         if let Some(listener) = &binding.listener {
@@ -802,8 +805,8 @@ impl Reactor {
                     return;
                 };
                 dialer.answered &= !connecting;
-                // A connection that lasted proves the way good, and so does a message that the peer has read: it closed, and left nothing
-                // unread of what its system had, else it would be a reset.
+                // A connection that lasted proves the way good, and so does a message that the peer has read: it
+                // closed, and left nothing unread of what its system had, else it would be a reset.
                 let lasted = link.opened.elapsed() >= LASTS;
                 let closed = matches!(cause, Cause::Peer) && !link.broken;
                 let taken = |peer| host.has_taken(peer, link.stream.unsent());
@@ -814,7 +817,8 @@ impl Reactor {
                     || (!up && !connecting && dialer.settings.stop_on_handshake_failure)
                     || (local && dialer.closing);
                 let has_candidates = !dialer.candidates.is_empty();
-                // Under `immediate` each connection is a peer of its own; else the endpoint's peer stays and its messages wait.
+                // Under `immediate` each connection is a peer of its own; else the endpoint's peer stays and its
+                // messages wait.
                 match (link.peer, dialer.peer) {
                     (Some(peer), None) => self.detach(host, peer, Departure::Gone),
                     (Some(peer), Some(_)) if !stop && up => self.detach(host, peer, Departure::Returns(lost)),
@@ -860,7 +864,8 @@ impl Reactor {
 
     // ----- writing -----
 
-    /// Flushes each peer that had something to write when the round began; those that have more then come after all others.
+    /// Flushes each peer that had something to write when the round began; those that have more then come after all
+    /// others.
     fn flush_dirty(&mut self, host: &dyn Host, stint: &mut Stint) {
         host.take_dirty(&mut self.dirty);
         self.unflushed.extend(self.dirty.drain(..));
@@ -927,8 +932,8 @@ impl Reactor {
         Some(looked)
     }
 
-    /// The first timer is found due so late. If that is much, the process was stopped, and perhaps its peers with it: each gets some
-    /// time before it is judged, once for each stop.
+    /// The first timer is found due so late. If that is much, the process was stopped, and perhaps its peers with it:
+    /// each gets some time before it is judged, once for each stop.
     fn note_lateness(&mut self, late: Duration, now: Instant) {
         let is_new = self.granted.is_none_or(|granted| now - late > granted);
         if late < STOPPED || !is_new {
@@ -1046,8 +1051,8 @@ impl Reactor {
         self.retime(key);
     }
 
-    /// Sees to it that the timer queue knows the next deadline of a link. Deadlines only move later as a rule, so an entry
-    /// that turns out early is simply put back.
+    /// Sees to it that the timer queue knows the next deadline of a link. Deadlines only move later as a rule, so an
+    /// entry that turns out early is simply put back.
     fn retime(&mut self, key: Key) {
         let Some(link) = self.links.get_mut(key) else { return };
         if let Some(deadline) = link.deadline() {
@@ -1059,8 +1064,8 @@ impl Reactor {
         }
     }
 
-    /// Entries stay in the timer queue until they are due, half a minute for those of a handshake. They are thrown out before once
-    /// more than half of them can be stale, so that connections that come and go fast do not fill it.
+    /// Entries stay in the timer queue until they are due, half a minute for those of a handshake. They are thrown out
+    /// before once more than half of them can be stale, so that connections that come and go fast do not fill it.
     fn forget_stale_timers(&mut self) {
         let most = self.links.len() + 2 * self.dialers.len() + 2 * self.bindings.len() + 1;
         if self.timers.len() <= 2 * most + FEW_TIMERS {
@@ -1103,8 +1108,9 @@ impl Reactor {
         }
     }
 
-    /// Whether it belongs to a closed socket, which no caller will drive any more, and has a poll of its own all the same. With very
-    /// many connections it keeps that until most of them are gone: to move all would take long, for two descriptors among as many.
+    /// Whether it belongs to a closed socket, which no caller will drive any more, and has a poll of its own all the
+    /// same. With very many connections it keeps that until most of them are gone: to move all would take long, for two
+    /// descriptors among as many.
     pub(crate) fn may_move_in(&self) -> bool {
         self.lingering.is_some() && self.has_own_poll() && self.links.len() <= MOVED
     }
@@ -1140,8 +1146,8 @@ fn dialer_closing(dialers: &Slab<Dialer>, key: Key) -> bool {
     dialers.get(key).is_some_and(|dialer| dialer.closing)
 }
 
-/// Where a token's bits are: the place below, the lower part of its generation above, then which kind of source it is. A report is
-/// late by a turn at most, in which no place changes hands so often that the same part comes again.
+/// Where a token's bits are: the place below, the lower part of its generation above, then which kind of source it is.
+/// A report is late by a turn at most, in which no place changes hands so often that the same part comes again.
 const INDEX_BITS: u32 = 22;
 const GENERATION_BITS: u32 = 16;
 const GENERATIONS: usize = (1 << GENERATION_BITS) - 1;

@@ -163,8 +163,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Has an engine thread close all sockets because the process ends; `false` if there is no thread, or this is one of them.
-    /// Takes no lock, as the calling thread may hold any.
+    /// Has an engine thread close all sockets because the process ends; `false` if there is no thread, or this is one
+    /// of them. Takes no lock, as the calling thread may hold any.
     pub(crate) fn process_ends(&self) -> bool {
         let Some(workers) = self.workers.get() else { return false };
         let here = thread_number();
@@ -200,12 +200,13 @@ impl Engine {
         }
         let hosts = std::mem::replace(&mut *self.hosts(), Slab::new());
         drop(hosts);
-        // No thread of this engine looks any more, and others may have no reason to. What a thread still uses it takes anew.
+        // No thread of this engine looks any more, and others may have no reason to. What a thread still uses it takes
+        // anew.
         spares::free_unused(Instant::now(), Duration::ZERO);
     }
 
-    /// Takes a socket in and gives it a number, which names the thread that is to drive it: one of those whose bits `affinity`
-    /// has, if any, in turn.
+    /// Takes a socket in and gives it a number, which names the thread that is to drive it: one of those whose bits
+    /// `affinity` has, if any, in turn.
     pub(crate) fn adopt(&self, host: Arc<dyn Host>, affinity: u64) -> usize {
         let key = self.hosts().insert(host);
         number(key, choose(key.index as usize, self.threads(), affinity))
@@ -232,7 +233,8 @@ impl Engine {
     /// Sees to it that there is a descriptor in reserve, one for all listeners.
     pub(crate) fn hold_reserve(&self) {
         let mut reserve = self.reserve.lock().unwrap_or_else(PoisonError::into_inner);
-        // Without one nobody is turned away while descriptors are short: they wait in the backlog. It is tried again then.
+        // Without one nobody is turned away while descriptors are short: they wait in the backlog. It is tried again
+        // then.
         let _ = match &mut *reserve {
             Some(spare) => spare.refill(),
             None => Spare::new().map(|spare| *reserve = Some(spare)),
@@ -262,8 +264,8 @@ impl Engine {
         Promise::new(&self.returns)
     }
 
-    /// Makes something that needs descriptors. Where they have run out it waits, for a second at most, for those that closed sockets are
-    /// about to give back; if there are none, attempts that such sockets have under way make way.
+    /// Makes something that needs descriptors. Where they have run out it waits, for a second at most, for those that
+    /// closed sockets are about to give back; if there are none, attempts that such sockets have under way make way.
     pub(crate) fn with_descriptors<T>(&self, mut make: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         let mut until = None;
         loop {
@@ -357,8 +359,8 @@ impl Engine {
     }
 }
 
-/// Which of so many threads a socket gets: those whose bits `affinity` has, if any, take turns. Those from the 65th on have no
-/// bit, and drive sockets that leave the choice open.
+/// Which of so many threads a socket gets: those whose bits `affinity` has, if any, take turns. Those from the 65th on
+/// have no bit, and drive sockets that leave the choice open.
 fn choose(turn: usize, threads: usize, affinity: u64) -> usize {
     let allowed = |thread: &usize| *thread < 64 && affinity >> *thread & 1 != 0;
     match turn.checked_rem((0..threads).filter(allowed).count()) {
@@ -498,16 +500,16 @@ impl Loop {
         }
     }
 
-    /// Gives a socket that something happened to its turn. One that has more to do than a turn allows waits until it is due: it would
-    /// come before those that do not.
+    /// Gives a socket that something happened to its turn. One that has more to do than a turn allows waits until it is
+    /// due: it would come before those that do not.
     fn serve(&mut self, number: usize) {
         if !self.again.contains(&number) {
             self.turn(number);
         }
     }
 
-    /// Frees what threads keep for their next reads and have not used for a while; says how soon that is to be looked at again, if there is
-    /// anything and this thread is the one that looks.
+    /// Frees what threads keep for their next reads and have not used for a while; says how soon that is to be looked
+    /// at again, if there is anything and this thread is the one that looks.
     fn see_to_spares(&mut self) -> Option<Duration> {
         if self.index > 0 || !self.engine.sees_to_spares.load(Ordering::SeqCst) {
             return None;
@@ -515,7 +517,8 @@ impl Loop {
         let due = self.spares_due.get_or_insert(self.polled + spares::AGE);
         if *due <= self.polled {
             self.spares_due = spares::free_unused(self.polled, spares::AGE).or_else(|| {
-                // Whoever keeps something from now on asks for this thread; what was kept before is seen in a second look.
+                // Whoever keeps something from now on asks for this thread; what was kept before is seen in a second
+                // look.
                 self.engine.sees_to_spares.store(false, Ordering::SeqCst);
                 let more = spares::free_unused(self.polled, spares::AGE)?;
                 self.engine.sees_to_spares.store(true, Ordering::SeqCst);
@@ -525,8 +528,8 @@ impl Loop {
         self.spares_due.map(|due| due.saturating_duration_since(self.polled))
     }
 
-    /// One of those that asked for another turn gets it, in the order of their numbers. Between two of them the poll is asked, so that
-    /// a socket with little to do waits for one turn of another at most.
+    /// One of those that asked for another turn gets it, in the order of their numbers. Between two of them the poll is
+    /// asked, so that a socket with little to do waits for one turn of another at most.
     fn serve_next_again(&mut self) {
         let after = self.again.range(self.served + 1..).next().or_else(|| self.again.first());
         if let Some(number) = after.copied() {
@@ -536,7 +539,8 @@ impl Loop {
         }
     }
 
-    /// Where sockets have no polls of their own: an event of a source of one of them, which gets its turn when all events are noted.
+    /// Where sockets have no polls of their own: an event of a source of one of them, which gets its turn when all
+    /// events are noted.
     fn note(&mut self, place: usize, event: &mio::event::Event) {
         let Some(number) = self.number_at(place) else { return };
         if let Some(host) = self.engine.host(number) {
@@ -657,8 +661,8 @@ impl RetainOne for BTreeSet<(Instant, usize)> {
     }
 }
 
-/// A socket's number holds its place and generation, so that an event for one that is gone reaches nobody else, and above them,
-/// as a generation has 24 bits, the thread that drives it.
+/// A socket's number holds its place and generation, so that an event for one that is gone reaches nobody else, and
+/// above them, as a generation has 24 bits, the thread that drives it.
 fn number(key: Key, thread: usize) -> usize {
     thread << THREAD_SHIFT | (key.generation as usize) << 32 | key.index as usize
 }

@@ -1,13 +1,13 @@
-//! What can be sent as a message. The trait is sealed: it exists so that a send of a plain byte slice is encoded straight
-//! into the queue, without a message in between, while an error still hands the message back.
+//! What can be sent as a message. The trait is sealed: it exists so that a send of a plain byte slice is encoded
+//! straight into the queue, without a message in between, while an error still hands the message back.
 
 use super::{Frame, Message};
 use bytes::Bytes;
 use std::borrow::Cow;
 
-/// Whatever a socket can send: a [`Message`]; a single frame, given as text (`&str`, `String`), octets (`&[u8]`, `Vec<u8>`, `[u8; N]`,
-/// [`Bytes`]) or a [`Frame`]; or several frames, given as a tuple, an array, a `Vec` or a slice of these. Any iterator of frames can be
-/// collected into a message.
+/// Whatever a socket can send: a [`Message`]; a single frame, given as text (`&str`, `String`), octets (`&[u8]`,
+/// `Vec<u8>`, `[u8; N]`, [`Bytes`]) or a [`Frame`]; or several frames, given as a tuple, an array, a `Vec` or a slice
+/// of these. Any iterator of frames can be collected into a message.
 ///
 /// # Examples
 /// ```

@@ -47,9 +47,10 @@ use std::fmt;
 /// A short body (up to 64 octets) lies inside the value; a longer one is shared by reference count, so a clone never
 /// copies it. A message always has at least one frame, which may be empty.
 ///
-/// A frame of more than 256 octets that was received shares the memory of what arrived with it, up to 256 KiB. All that messages share in this way
-/// together is bounded by an eighth of the context's [`byte_budget`](crate::ContextBuilder::byte_budget); whoever keeps a few messages of many and
-/// wants less than that [`detach`](Message::detach)es them.
+/// A frame of more than 256 octets that was received shares the memory of what arrived with it, up to 256 KiB. All that
+/// messages share in this way together is bounded by an eighth of the context's
+/// [`byte_budget`](crate::ContextBuilder::byte_budget); whoever keeps a few messages of many and wants less than that
+/// [`detach`](Message::detach)es them.
 ///
 /// # Examples
 /// ```
@@ -145,7 +146,8 @@ impl Message {
         }
     }
 
-    /// The body of frame `index`, counted from 0; [indexing](#impl-Index%3Cusize%3E-for-Message) does the same and panics where there is none.
+    /// The body of frame `index`, counted from 0; [indexing](#impl-Index%3Cusize%3E-for-Message) does the same and
+    /// panics where there is none.
     pub fn frame(&self, index: usize) -> Option<&[u8]> {
         self.iter().nth(index)
     }
@@ -169,13 +171,13 @@ impl Message {
         one.into_iter().chain(many.into_iter().flatten())
     }
 
-    /// The message with memory of its own for exactly its bodies: those that are shared are copied. For messages that are kept for long while
-    /// others that came with them are not. A received frame of more than 256 octets shares the memory of up to 256 KiB that were read
-    /// at once, which is free only when all messages in it are dropped.
+    /// The message with memory of its own for exactly its bodies: those that are shared are copied. For messages that
+    /// are kept for long while others that came with them are not. A received frame of more than 256 octets shares the
+    /// memory of up to 256 KiB that were read at once, which is free only when all messages in it are dropped.
     ///
     /// Without it nothing grows without bound: once messages share an eighth of the context's
-    /// [`byte_budget`](crate::ContextBuilder::byte_budget), sockets copy what they receive until some of it is free. But until then a message
-    /// of 300 octets may hold the memory of a thousand.
+    /// [`byte_budget`](crate::ContextBuilder::byte_budget), sockets copy what they receive until some of it is free.
+    /// But until then a message of 300 octets may hold the memory of a thousand.
     ///
     /// # Examples
     /// ```

@@ -61,7 +61,8 @@ impl Message {
     /// The body of the message, which has one frame.
     ///
     /// # Errors
-    /// [`FrameCount`](MessageError::FrameCount) if it has several: [`first`](Message::first) is the body of the first all the same.
+    /// [`FrameCount`](MessageError::FrameCount) if it has several: [`first`](Message::first) is the body of the first
+    /// all the same.
     pub fn as_bytes(&self) -> Result<&[u8], MessageError> {
         self.only().map(Frame::as_bytes).ok_or_else(|| self.has_not(1))
     }
@@ -69,7 +70,8 @@ impl Message {
     /// The body of the message as text, which has one frame.
     ///
     /// # Errors
-    /// [`FrameCount`](MessageError::FrameCount) if it has several, [`NotText`](MessageError::NotText) if it is not valid UTF-8.
+    /// [`FrameCount`](MessageError::FrameCount) if it has several, [`NotText`](MessageError::NotText) if it is not
+    /// valid UTF-8.
     ///
     /// # Examples
     /// ```
@@ -94,9 +96,9 @@ impl Message {
         Ok(frame.into_bytes())
     }
 
-    /// Copies the body of the message, which has one frame, into `buffer` and says how long the body is; what does not fit is left out,
-    /// which the caller sees by the result exceeding `buffer.len()`. A receive straight into a buffer is `recv_into`, such as
-    /// [`Pull::recv_into`](crate::Pull::recv_into), which cuts nothing.
+    /// Copies the body of the message, which has one frame, into `buffer` and says how long the body is; what does not
+    /// fit is left out, which the caller sees by the result exceeding `buffer.len()`. A receive straight into a buffer
+    /// is `recv_into`, such as [`Pull::recv_into`](crate::Pull::recv_into), which cuts nothing.
     ///
     /// # Errors
     /// [`FrameCount`](MessageError::FrameCount) if it has several; nothing is copied then.
@@ -158,7 +160,8 @@ impl Message {
 /// The frame with that number, counted from 0.
 ///
 /// # Panics
-/// There is none: the sender decides how many there are. [`Message::frame`] returns an `Option`, [`Message::as_array`] a `Result`.
+/// There is none: the sender decides how many there are. [`Message::frame`] returns an `Option`, [`Message::as_array`]
+/// a `Result`.
 impl Index<usize> for Message {
     type Output = Frame;
 
@@ -283,7 +286,8 @@ impl<'a, const N: usize> TryFrom<&'a Message> for [&'a Frame; N] {
     }
 }
 
-/// One frame as itself, several in brackets with commas between them: as text where they are text, other octets escaped as in `\x00`.
+/// One frame as itself, several in brackets with commas between them: as text where they are text, other octets escaped
+/// as in `\x00`.
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(frame) = self.only() {

@@ -1,5 +1,5 @@
-//! Every option of a socket, said once: the table below makes the fields, the setters, the documentation and the list that
-//! is tested against libzmq's names, numbers and defaults.
+//! Every option of a socket, said once: the table below makes the fields, the setters, the documentation and the list
+//! that is tested against libzmq's names, numbers and defaults.
 
 mod table;
 
@@ -12,9 +12,9 @@ use bytes::Bytes;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-/// What a builder method, and the function of the same name of [`Setting`], takes for an option of type `T`: the value itself, the inside
-/// of an `Option`, for octets any text, slice or array, for a name any text, and for properties an array or a map of
-/// names and values, or a list by reference.
+/// What a builder method, and the function of the same name of [`Setting`], takes for an option of type `T`: the value
+/// itself, the inside of an `Option`, for octets any text, slice or array, for a name any text, and for properties an
+/// array or a map of names and values, or a list by reference.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no value for an option of type `{T}`",
     label = "not what this option takes",

@@ -89,8 +89,8 @@ macro_rules! options {
         $zmq:literal $number:literal, $unit:literal, $range:literal, $effect:ident, $kinds:ident
         $(, check $check:expr)?;
     )*) => {
-        /// The options of a socket. Set them through a [`Builder`](crate::Builder) or, where a change can take effect, through
-        /// [`Socket::set`](crate::Socket::set).
+        /// The options of a socket. Set them through a [`Builder`](crate::Builder) or, where a change can take effect,
+        /// through [`Socket::set`](crate::Socket::set).
         #[derive(Clone, Debug)]
         #[non_exhaustive]
         pub struct Options {
@@ -198,8 +198,8 @@ macro_rules! options {
 options! {
     // Queues.
 
-    /// How many messages may wait for one peer before it counts as full. Too small costs throughput, too large costs memory
-    /// behind a slow peer. For inproc the sender's and the receiver's marks add up.
+    /// How many messages may wait for one peer before it counts as full. Too small costs throughput, too large costs
+    /// memory behind a slow peer. For inproc the sender's and the receiver's marks add up.
     send_mark SendMark: u32 = 16_384, "16384";
     "ZMQ_SNDHWM" 23, "messages", "0 (no limit) or more", Live, SENDERS;
 
@@ -207,10 +207,11 @@ options! {
     send_byte_mark SendByteMark: u64 = 64 << 20, "64 MiB";
     "none" 0, "octets", "0 (no limit) or more", Live, SENDERS;
 
-    /// How many received messages of one peer may wait for the application before that peer is no longer read. The mark may
-    /// be exceeded by what one read brings. An XPUB applies subscriptions as they come. It shows each change of them until so many
-    /// changes are unread, whichever peers they came from; from then on, until all of these are read, each topic in its newest
-    /// state: what came and went unread is not shown, and what went and came again only with `verbose`. Under `verboser`, this is the newest state for each peer.
+    /// How many received messages of one peer may wait for the application before that peer is no longer read. The mark
+    /// may be exceeded by what one read brings. An XPUB applies subscriptions as they come. It shows each change of
+    /// them until so many changes are unread, whichever peers they came from; from then on, until all of these are
+    /// read, each topic in its newest state: what came and went unread is not shown, and what went and came again only
+    /// with `verbose`. Under `verboser`, this is the newest state for each peer.
     receive_mark ReceiveMark: u32 = 16_384, "16384";
     "ZMQ_RCVHWM" 24, "messages", "0 (no limit) or more", Live, RECEIVERS;
 
@@ -218,39 +219,44 @@ options! {
     receive_byte_mark ReceiveByteMark: u64 = 64 << 20, "64 MiB";
     "none" 0, "octets", "0 (no limit) or more", Live, RECEIVERS;
 
-    /// The largest message a peer may send, and the largest that may be sent. A larger one of a peer closes its connection before
-    /// anything is allocated for it; a send of one fails with [`TooLarge`](crate::SendFailure::TooLarge), at once after a change. Peers of
-    /// this library are told, over inproc as well, and do not send more.
+    /// The largest message a peer may send, and the largest that may be sent. A larger one of a peer closes its
+    /// connection before anything is allocated for it; a send of one fails with
+    /// [`TooLarge`](crate::SendFailure::TooLarge), at once after a change. Peers of this library are told, over inproc
+    /// as well, and do not send more.
     #[doc(alias = "ZMQ_MAX_MSGSZ")]
     max_message_size MaxMessageSize: u64 = 1 << 30, "1 GiB";
     "ZMQ_MAXMSGSIZE" 22, "octets of all frames of a message", "0 (no limit) or more", NewEndpoints, ALL;
 
-    /// The largest number of frames of one message a peer may send, and the largest that may be sent. It guards memory: a frame takes
-    /// 64 octets beside its body. So no more are allowed than a 64th of `max_message_size`, or 262,144 if that is more. A message of more
-    /// closes the connection it comes over; a send of one fails with [`TooManyFrames`](crate::SendFailure::TooManyFrames), at once after a
-    /// change. Peers of this library are told, over inproc as well, and do not send more.
+    /// The largest number of frames of one message a peer may send, and the largest that may be sent. It guards memory:
+    /// a frame takes 64 octets beside its body. So no more are allowed than a 64th of `max_message_size`, or 262,144 if
+    /// that is more. A message of more closes the connection it comes over; a send of one fails with
+    /// [`TooManyFrames`](crate::SendFailure::TooManyFrames), at once after a change. Peers of this library are told,
+    /// over inproc as well, and do not send more.
     max_message_frames MaxMessageFrames: u32 = 16_777_216, "16777216";
     "none" 0, "frames", "1 or more", NewEndpoints, ALL, check |frames| *frames > 0;
 
-    /// After how many connections in a row that the peer ended while the same message was being written to it, each a second or
-    /// more after its handshake, that message is given up: it is dropped, counted ([`Dropped::given_up`](crate::Dropped::given_up)) and
-    /// told by an event ([`GivenUp`](crate::EventKind::GivenUp)), and what waits behind it goes on. A refused attempt to connect, another
-    /// end of a connection, or another message that was taken starts the count anew. Peers of this library announce what they
-    /// accept, so that it does not come to this with them.
+    /// After how many connections in a row that the peer ended while the same message was being written to it, each a
+    /// second or more after its handshake, that message is given up: it is dropped, counted
+    /// ([`Dropped::given_up`](crate::Dropped::given_up)) and told by an event ([`GivenUp`](crate::EventKind::GivenUp)),
+    /// and what waits behind it goes on. A refused attempt to connect, another end of a connection, or another message
+    /// that was taken starts the count anew. Peers of this library announce what they accept, so that it does not come
+    /// to this with them.
     ///
-    /// The same holds for a subscription, at an endpoint of ours that connects to a publisher of another library. All subscriptions are
-    /// with the publisher's system before it has read the first, so nothing shows which one it ends its connections over. Once
-    /// it has ended two in a row that had lasted less than a second each, it is told the subscriptions in steps, each a second after the one
-    /// before: the half of those in question, then half of the rest. The one that is left, told alone, is given up
-    /// ([`SubscriptionsGivenUp`](crate::EventKind::SubscriptionsGivenUp)) and not told that peer any more until it is asked for anew, or an
-    /// attempt to connect is refused, since what comes back may be another server. With a million subscriptions the search takes some
-    /// 25 seconds. What an XSUB sends that peer itself waits meanwhile; where the endpoint or the socket is closed, the search ends.
+    /// The same holds for a subscription, at an endpoint of ours that connects to a publisher of another library. All
+    /// subscriptions are with the publisher's system before it has read the first, so nothing shows which one it ends
+    /// its connections over. Once it has ended two in a row that had lasted less than a second each, it is told the
+    /// subscriptions in steps, each a second after the one before: the half of those in question, then half of the
+    /// rest. The one that is left, told alone, is given up
+    /// ([`SubscriptionsGivenUp`](crate::EventKind::SubscriptionsGivenUp)) and not told that peer any more until it is
+    /// asked for anew, or an attempt to connect is refused, since what comes back may be another server. With a million
+    /// subscriptions the search takes some 25 seconds. What an XSUB sends that peer itself waits meanwhile; where the
+    /// endpoint or the socket is closed, the search ends.
     give_up_after GiveUpAfter: u32 = 3, "3";
     "none" 0, "connections", "0 (never) or more", Live, TELLERS;
 
     /// How many subscriptions one peer may have at a publisher; further ones are ignored and counted. Under
-    /// [`manual`](Options::manual) that is how many topics a peer may have asked for or taken back beyond the
-    /// [receive mark](Options::receive_mark) that the application has not read of yet; of a peer that is gone there are none.
+    /// [`manual`](Options::manual) that is how many topics a peer may have asked for or taken back beyond the [receive
+    /// mark](Options::receive_mark) that the application has not read of yet; of a peer that is gone there are none.
     max_subscriptions MaxSubscriptions: u32 = 1_000_000, "1000000";
     "none" 0, "subscriptions", "0 (no limit) or more", Live, PUBLISHERS;
 
@@ -258,12 +264,13 @@ options! {
     conflate Conflate: bool = false, "false";
     "ZMQ_CONFLATE" 54, "switch", "true or false", WhenMade, CONFLATING;
 
-    /// Which engine threads of the context may drive the socket: bit 0 stands for the first one, bit 63 for the 64th. Further
-    /// ones, which a context may have, cannot be named; sockets that leave the choice open share them all.
+    /// Which engine threads of the context may drive the socket: bit 0 stands for the first one, bit 63 for the 64th.
+    /// Further ones, which a context may have, cannot be named; sockets that leave the choice open share them all.
     affinity Affinity: u64 = 0, "0";
     "ZMQ_AFFINITY" 4, "a bit for each engine thread", "0 (all), or a number with the bit of one that is there", WhenMade, ALL;
 
-    /// By whose habits the socket behaves where ours and libzmq's differ in a way that a peer or a program could notice.
+    /// By whose habits the socket behaves where ours and libzmq's differ in a way that a peer or a program could
+    /// notice.
     profile Profile: Profile = Profile::Wiremesh, "wiremesh";
     "none" 0, "habits", "a Profile", WhenMade, ALL;
 
@@ -281,33 +288,35 @@ options! {
     spin Spin: Duration = Duration::ZERO, "0";
     "none" 0, "time", "up to 1 s", Live, ALL, check |spin| *spin <= Duration::from_secs(1);
 
-    /// Whether a waiting call may look again for some microseconds before it sleeps where that has lately paid: for the answer to what
-    /// it sent, up to 50 µs, while answers come that quickly; and in PUSH, DEALER and PAIR over tcp and ipc for a peer to take the rest of a
-    /// message above 32 KiB, as long as it takes a gigabyte a second and for 20 ms at most. Without it such messages are copied and queued.
-    /// Where it is in vain it is left out for a while. See the guide on [threads](crate::guide::threads).
+    /// Whether a waiting call may look again for some microseconds before it sleeps where that has lately paid: for the
+    /// answer to what it sent, up to 50 µs, while answers come that quickly; and in PUSH, DEALER and PAIR over tcp and
+    /// ipc for a peer to take the rest of a message above 32 KiB, as long as it takes a gigabyte a second and for 20 ms
+    /// at most. Without it such messages are copied and queued. Where it is in vain it is left out for a while. See the
+    /// guide on [threads](crate::guide::threads).
     adaptive_spin AdaptiveSpin: bool = true, "true";
     "none" 0, "switch", "true or false", Live, ALL;
 
-    /// How long in all a closed socket or endpoint goes on delivering what it has accepted, in the background. Zero gives everything
-    /// up at once. `None` goes on as long as `linger_patience` says. What is given up is counted, told by the event
-    /// [`Unsent`](crate::EventKind::Unsent) and by [`Context::close`](crate::Context::close).
+    /// How long in all a closed socket or endpoint goes on delivering what it has accepted, in the background. Zero
+    /// gives everything up at once. `None` goes on as long as `linger_patience` says. What is given up is counted, told
+    /// by the event [`Unsent`](crate::EventKind::Unsent) and by [`Context::close`](crate::Context::close).
     linger Linger: Option<Duration> = None, "none (zero for SUB and XSUB)";
     "ZMQ_LINGER" 17, "time", "any, or none for as long as something moves", Live, ALL;
 
-    /// How long a closed socket or endpoint whose `linger` is none goes on without getting anything on its way, as when its peer is
-    /// down. With `None` it waits for ever.
+    /// How long a closed socket or endpoint whose `linger` is none goes on without getting anything on its way, as when
+    /// its peer is down. With `None` it waits for ever.
     linger_patience LingerPatience: Option<Duration> = Some(Duration::from_secs(30)), "30 s";
     "none" 0, "time", "any, or none for ever", Live, ALL;
 
     // Connecting.
 
-    /// The shortest wait before a new attempt, and the first one where nobody was there from the start. After a connection was lost
-    /// waits are drawn from up to ten times this, so that the peers of a restarted server come back soon and not all at once. Less
-    /// than a millisecond is taken as one. `None` never tries again.
+    /// The shortest wait before a new attempt, and the first one where nobody was there from the start. After a
+    /// connection was lost waits are drawn from up to ten times this, so that the peers of a restarted server come back
+    /// soon and not all at once. Less than a millisecond is taken as one. `None` never tries again.
     reconnect_interval ReconnectInterval: Option<Duration> = Some(Duration::from_millis(100)), "100 ms";
     "ZMQ_RECONNECT_IVL" 18, "time", "any, or none for never", NewEndpoints, ALL;
 
-    /// The longest wait between attempts: after the first four each failure doubles the span from which the wait is drawn, up to this.
+    /// The longest wait between attempts: after the first four each failure doubles the span from which the wait is
+    /// drawn, up to this.
     reconnect_max ReconnectMax: Duration = Duration::from_secs(5), "5 s";
     "ZMQ_RECONNECT_IVL_MAX" 21, "time", "any; below the interval it has no effect", NewEndpoints, ALL;
 
@@ -327,23 +336,27 @@ options! {
 
     // Handshake and life signs.
 
-    /// How long a peer may take from the first moment to the end of its handshake. `None` waits for ever, and so does zero.
+    /// How long a peer may take from the first moment to the end of its handshake. `None` waits for ever, and so does
+    /// zero.
     handshake_timeout HandshakeTimeout: Option<Duration> = Some(Duration::from_secs(30)), "30 s";
     "ZMQ_HANDSHAKE_IVL" 66, "time", "any, or zero or none for no limit", NewEndpoints, ALL;
 
-    /// How many connections a socket may have that were accepted and are past their handshake, over all its listeners. A newcomer beyond
-    /// this limit is refused, with an event, and tries again. A peer that comes back takes its own place: one of this library, as soon as
-    /// its old connection was read to the end and does not answer any more; and at a ROUTER with [`handover`](Options::handover) a peer
-    /// that takes over the routing id of another. Only the handshake tells who a newcomer is. A listener therefore accepts up to
-    /// [`half_open_limit`](Options::half_open_limit) connections beyond the limit, and closes one that has no place after two seconds; for
-    /// each connection one more of the same peer may wait until the old one was read. A peer that waits to be told first that the socket is
-    /// ready is told if there is a place, which it has from then on; if it says nothing for two seconds, a peer that is ready may get that. So there are at most twice `max_connections`
-    /// descriptors, and `half_open_limit` for each listener; a connection in its handshake, or one that waits, holds 320 KiB at most. Over
-    /// inproc there is no limit.
+    /// How many connections a socket may have that were accepted and are past their handshake, over all its listeners.
+    /// A newcomer beyond this limit is refused, with an event, and tries again. A peer that comes back takes its own
+    /// place: one of this library, as soon as its old connection was read to the end and does not answer any more; and
+    /// at a ROUTER with [`handover`](Options::handover) a peer that takes over the routing id of another. Only the
+    /// handshake tells who a newcomer is. A listener therefore accepts up to
+    /// [`half_open_limit`](Options::half_open_limit) connections beyond the limit, and closes one that has no place
+    /// after two seconds; for each connection one more of the same peer may wait until the old one was read. A peer
+    /// that waits to be told first that the socket is ready is told if there is a place, which it has from then on; if
+    /// it says nothing for two seconds, a peer that is ready may get that. So there are at most twice `max_connections`
+    /// descriptors, and `half_open_limit` for each listener; a connection in its handshake, or one that waits, holds
+    /// 320 KiB at most. Over inproc there is no limit.
     max_connections MaxConnections: u32 = 0, "0";
     "none" 0, "connections", "0 (no limit) or more", NewEndpoints, ALL;
 
-    /// How many connections of one listener may be without a finished handshake; one more evicts one of them at random, once that has had 50 ms.
+    /// How many connections of one listener may be without a finished handshake; one more evicts one of them at random,
+    /// once that has had 50 ms.
     half_open_limit HalfOpenLimit: u32 = 1024, "1024";
     "none" 0, "connections", "1 or more", NewEndpoints, ALL, check |limit| *limit > 0;
 
@@ -352,19 +365,20 @@ options! {
     "ZMQ_HEARTBEAT_IVL" 75, "time", "0 (never), or 1 ms or more", NewEndpoints, ALL,
     check |interval| interval.is_zero() || *interval >= Duration::from_millis(1);
 
-    /// How long a peer may stay silent after a PING before its connection is closed. `None` is the interval; zero never closes
-    /// it. A peer that merely does not read is not silent: peers of this library say so by themselves, and others are not judged while a
-    /// write to them is blocked, over tcp only as long as their system answers.
+    /// How long a peer may stay silent after a PING before its connection is closed. `None` is the interval; zero never
+    /// closes it. A peer that merely does not read is not silent: peers of this library say so by themselves, and
+    /// others are not judged while a write to them is blocked, over tcp only as long as their system answers.
     heartbeat_timeout HeartbeatTimeout: Option<Duration> = None, "none";
     "ZMQ_HEARTBEAT_TIMEOUT" 77, "time", "any, zero for no limit, or none for the interval", NewEndpoints, ALL;
 
-    /// How long the peer should wait for us after a PING of ours; told to it in tenths of a second. Zero tells it nothing.
+    /// How long the peer should wait for us after a PING of ours; told to it in tenths of a second. Zero tells it
+    /// nothing.
     heartbeat_ttl HeartbeatTtl: Duration = Duration::ZERO, "0";
     "ZMQ_HEARTBEAT_TTL" 76, "time", "up to 6553.5 s", NewEndpoints, ALL, check |ttl| ttl.as_millis() <= 6_553_599;
 
-    /// Whether to tell peers of this library in READY what helps them: how large a message is accepted, in octets and in frames, by what they recognise this
-    /// socket when it connects again, and that it gives signs of life. One property, `X-Wiremesh`, which others ignore; never sent
-    /// under [`Profile::Libzmq`].
+    /// Whether to tell peers of this library in READY what helps them: how large a message is accepted, in octets and
+    /// in frames, by what they recognise this socket when it connects again, and that it gives signs of life. One
+    /// property, `X-Wiremesh`, which others ignore; never sent under [`Profile::Libzmq`].
     announce Announce: bool = true, "true";
     "none" 0, "switch", "true or false", NewEndpoints, ALL;
 
@@ -386,8 +400,8 @@ options! {
     mandatory Mandatory: bool = false, "false";
     "ZMQ_ROUTER_MANDATORY" 33, "switch", "true or false", Live, ROUTERS;
 
-    /// What a ROUTER is told of its peers: an empty message that seems to come from the peer when its connection is up, before
-    /// anything else it sends, or when the connection is gone, or both.
+    /// What a ROUTER is told of its peers: an empty message that seems to come from the peer when its connection is up,
+    /// before anything else it sends, or when the connection is gone, or both.
     router_notify RouterNotify: RouterNotify = RouterNotify::Nothing, "nothing";
     "ZMQ_ROUTER_NOTIFY" 97, "occasion", "a RouterNotify", Live, ROUTERS;
 
@@ -399,12 +413,13 @@ options! {
     disconnect_message DisconnectMessage: Bytes = Bytes::new(), "empty, which delivers none";
     "ZMQ_DISCONNECT_MSG" 111, "octets", "any", Live, ROUTERS;
 
-    /// A message that a DEALER receives when the connection of a connecting endpoint is lost and will be made again, as if
-    /// the peer had sent it last: what was under way may have to be asked for again.
+    /// A message that a DEALER receives when the connection of a connecting endpoint is lost and will be made again, as
+    /// if the peer had sent it last: what was under way may have to be asked for again.
     hiccup_message HiccupMessage: Bytes = Bytes::new(), "empty, which delivers none";
     "ZMQ_HICCUP_MSG" 114, "octets", "any", Live, DEALERS;
 
-    /// Lets a newcomer take a routing id that is in use; the peer that had it is disconnected. An id that the ROUTER generated stays with its peer.
+    /// Lets a newcomer take a routing id that is in use; the peer that had it is disconnected. An id that the ROUTER
+    /// generated stays with its peer.
     handover Handover: bool = false, "false";
     "ZMQ_ROUTER_HANDOVER" 56, "switch", "true or false", Live, ROUTERS;
 
@@ -418,14 +433,14 @@ options! {
     probe_router ProbeRouter: bool = false, "false";
     "ZMQ_PROBE_ROUTER" 51, "switch", "true or false", Live, IDENTIFIED;
 
-    /// Puts a request number before each request and accepts only replies that carry it. (`request` does so to a REP in any case; see
-    /// the guide on [requests](crate::guide::requests).)
+    /// Puts a request number before each request and accepts only replies that carry it. (`request` does so to a REP in
+    /// any case; see the guide on [requests](crate::guide::requests).)
     correlate Correlate: bool = false, "false";
     "ZMQ_REQ_CORRELATE" 52, "switch", "true or false", WhenMade, REQUESTERS;
 
     /// Lets a REQ send again without having received a reply; the earlier request is abandoned. Without
-    /// [`correlate`](Options::correlate) nothing tells the replies apart: one to the earlier request that comes after the next was sent is
-    /// received as the reply to that. So switch both on, or use [`request`](crate::Req::request).
+    /// [`correlate`](Options::correlate) nothing tells the replies apart: one to the earlier request that comes after
+    /// the next was sent is received as the reply to that. So switch both on, or use [`request`](crate::Req::request).
     relaxed Relaxed: bool = false, "false";
     "ZMQ_REQ_RELAXED" 53, "switch", "true or false", Live, REQUESTERS;
 
@@ -434,8 +449,8 @@ options! {
     verbose Verbose: bool = false, "false";
     "ZMQ_XPUB_VERBOSE" 40, "switch", "true or false", Live, XPUBS;
 
-    /// Shows the application every subscription and every cancellation; beyond the [receive mark](Options::receive_mark) the newest
-    /// state of each peer and topic.
+    /// Shows the application every subscription and every cancellation; beyond the [receive
+    /// mark](Options::receive_mark) the newest state of each peer and topic.
     verboser Verboser: bool = false, "false";
     "ZMQ_XPUB_VERBOSER" 78, "switch", "true or false", Live, XPUBS;
 
@@ -443,7 +458,8 @@ options! {
     nodrop Nodrop: bool = false, "false";
     "ZMQ_XPUB_NODROP" 69, "switch", "true or false", Live, PUBLISHERS;
 
-    /// Leaves it to the application which subscriptions are made: see [`XPub::subscribe_last`](crate::XPub::subscribe_last).
+    /// Leaves it to the application which subscriptions are made: see
+    /// [`XPub::subscribe_last`](crate::XPub::subscribe_last).
     manual Manual: bool = false, "false";
     "ZMQ_XPUB_MANUAL" 71, "switch", "true or false", WhenMade, XPUBS;
 
@@ -459,8 +475,8 @@ options! {
     invert_matching InvertMatching: bool = false, "false";
     "ZMQ_INVERT_MATCHING" 74, "switch", "true or false", WhenMade, BY_TOPIC;
 
-    /// Under [`Profile::Libzmq`]: takes frames of an upstream message for subscriptions only if its first frame is one. Otherwise that is
-    /// so in any case.
+    /// Under [`Profile::Libzmq`]: takes frames of an upstream message for subscriptions only if its first frame is one.
+    /// Otherwise that is so in any case.
     only_first_subscribe OnlyFirstSubscribe: bool = false, "false";
     "ZMQ_ONLY_FIRST_SUBSCRIBE" 108, "switch", "true or false", Live, PUBLISHERS;
 
@@ -490,14 +506,14 @@ options! {
     tcp_max_retransmit TcpMaxRetransmit: Option<Duration> = None, "none";
     "ZMQ_TCP_MAXRT" 80, "time, in milliseconds", "any, or none for the system's", NewEndpoints, ALL;
 
-    /// The congestion control algorithm of tcp connections, which the system must have and allow (TCP_CONGESTION; Linux and
-    /// FreeBSD). None is the system's choice, except within the host, where nothing is congested: there it is one that does not
-    /// pace what it sends, because pacing costs a third of the throughput.
+    /// The congestion control algorithm of tcp connections, which the system must have and allow (TCP_CONGESTION; Linux
+    /// and FreeBSD). None is the system's choice, except within the host, where nothing is congested: there it is one
+    /// that does not pace what it sends, because pacing costs a third of the throughput.
     tcp_congestion_control TcpCongestionControl: Option<String> = None, "none";
     "none" 0, "name", "an algorithm of the system, or none", NewEndpoints, ALL;
 
-    /// The kernel's send buffer. Setting it turns off the kernel's own tuning, and that of ipc connections on Linux, which get twice
-    /// the system's default when messages of more than a few octets wait for a peer.
+    /// The kernel's send buffer. Setting it turns off the kernel's own tuning, and that of ipc connections on Linux,
+    /// which get twice the system's default when messages of more than a few octets wait for a peer.
     send_buffer SendBuffer: Option<usize> = None, "none";
     "ZMQ_SNDBUF" 11, "octets", "any, or none for the system's", NewEndpoints, ALL;
 
@@ -525,7 +541,8 @@ options! {
     backlog Backlog: u32 = 1024, "1024";
     "ZMQ_BACKLOG" 19, "connections", "1 or more; the system may allow fewer", NewEndpoints, ALL, check |backlog| *backlog > 0;
 
-    /// Whether IPv6 is used beside IPv4. Without it `bind` to an IPv6 address fails, and so does each attempt to connect to one.
+    /// Whether IPv6 is used beside IPv4. Without it `bind` to an IPv6 address fails, and so does each attempt to
+    /// connect to one.
     #[doc(alias = "ZMQ_IPV4ONLY")]
     ipv6 Ipv6: bool = true, "true";
     "ZMQ_IPV6" 42, "switch", "true or false", NewEndpoints, ALL;

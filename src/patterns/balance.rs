@@ -1,5 +1,5 @@
-//! Load balancing (RFC 28 and 30): whole messages in turn to every peer that has room. PUSH, DEALER and REQ send this way,
-//! and PAIR with its one peer.
+//! Load balancing (RFC 28 and 30): whole messages in turn to every peer that has room. PUSH, DEALER and REQ send this
+//! way, and PAIR with its one peer.
 
 /// The peers in turn.
 #[derive(Debug, Default)]
@@ -21,8 +21,8 @@ impl Balance {
             if place < self.next {
                 self.next -= 1;
             }
-            // It is the first one's turn, whoever comes now: one that goes and comes back each time it had its turn would
-            // have all of them.
+            // It is the first one's turn, whoever comes now: one that goes and comes back each time it had its turn
+            // would have all of them.
             if self.next >= self.peers.len() {
                 self.next = 0;
             }

@@ -84,8 +84,8 @@ impl<P: Copy + Eq> Requests<P> {
         envelope
     }
 
-    /// Whom the question was put to last, and whether under a number. A reply without one is not waited for any more: nothing tells
-    /// it from the reply to another question.
+    /// Whom the question was put to last, and whether under a number. A reply without one is not waited for any more:
+    /// nothing tells it from the reply to another question.
     pub(crate) fn give_up_attempt(&mut self) -> Option<(P, bool)> {
         let awaiting = self.awaiting.as_mut()?;
         let Asked { peer, is_numbered } = *awaiting.asked.last()?;
@@ -104,8 +104,8 @@ impl<P: Copy + Eq> Requests<P> {
         }
     }
 
-    /// Who may still reply to the last question, which is over, without a number: nothing would tell that reply from one
-    /// to the next.
+    /// Who may still reply to the last question, which is over, without a number: nothing would tell that reply from
+    /// one to the next.
     pub(crate) fn take_owing(&mut self) -> SmallVec<[P; 1]> {
         std::mem::take(&mut self.owing)
     }
@@ -203,8 +203,8 @@ impl<P: Eq> Replies<P> {
         }
     }
 
-    /// The request inside `message`, whose envelope is kept for the reply; `None` when it has no empty delimiter, or nothing
-    /// behind it.
+    /// The request inside `message`, whose envelope is kept for the reply; `None` when it has no empty delimiter, or
+    /// nothing behind it.
     pub(crate) fn accept(&mut self, peer: P, mut message: Message) -> Option<Message> {
         let mut envelope = Envelope::new();
         loop {

@@ -24,15 +24,17 @@ use crate::message::wire::Header;
 ///
 /// Whoever drives it
 /// - writes what [`transmit`](Connection::transmit) gives before any message, and asks again after every other call;
-/// - appends what it reads to one `BytesMut` and calls [`received`](Connection::received) until that returns `Ok(None)`, or reads
-///   into [`body_slot`](Connection::body_slot) while there is one and then calls `received` likewise;
+/// - appends what it reads to one `BytesMut` and calls [`received`](Connection::received) until that returns
+///   `Ok(None)`, or reads into [`body_slot`](Connection::body_slot) while there is one and then calls `received`
+///   likewise;
 /// - calls [`handle_timeout`](Connection::handle_timeout) when [`poll_timeout`](Connection::poll_timeout) has passed;
 /// - sends messages once [`is_ready`](Connection::is_ready), in wire form, whole;
 /// - calls [`ended`](Connection::ended) when the stream has ended;
 /// - on an [accepted](Connection::accepted) stream, once it is told that the peer is ready, or that it seems to
 ///   [wait](Connection::drained) for our READY, calls [`admit`](Connection::admit) if the peer has a place.
 ///
-/// After an error it is frozen: every later call says the same error, and only `transmit` still gives what is left to say.
+/// After an error it is frozen: every later call says the same error, and only `transmit` still gives what is left to
+/// say.
 #[derive(Debug)]
 pub struct Connection {
     config: Arc<Config>,
@@ -40,8 +42,8 @@ pub struct Connection {
     outgoing: Outgoing,
     /// Our READY, kept back until the peer is admitted.
     held_back: Option<Box<HeldBack>>,
-    /// How many octets of the stream were held, in the caller's buffer and in ours, when `received` last returned. More than that is
-    /// a sign of life.
+    /// How many octets of the stream were held, in the caller's buffer and in ours, when `received` last returned. More
+    /// than that is a sign of life.
     held: usize,
     /// How many of them were in the caller's buffer.
     unread: usize,
@@ -54,24 +56,26 @@ pub enum Event {
     Ready(PeerDescription),
     /// Whole messages.
     Messages {
-        /// The messages in wire form, back to back, with no command between or in them; shares the memory of the read buffer.
+        /// The messages in wire form, back to back, with no command between or in them; shares the memory of the read
+        /// buffer.
         wire: Bytes,
         /// How many messages there are, at least one.
         count: u32,
     },
-    /// One whole message in wire form, in pieces, because it came in many reads. A large body that was read into its own buffer is a
-    /// piece, and the piece before it ends with its header; every other frame is whole within a piece. (A large body that is all in the
-    /// read buffer already comes with [`Event::Messages`], uncopied.)
+    /// One whole message in wire form, in pieces, because it came in many reads. A large body that was read into its
+    /// own buffer is a piece, and the piece before it ends with its header; every other frame is whole within a piece.
+    /// (A large body that is all in the read buffer already comes with [`Event::Messages`], uncopied.)
     Message(SmallVec<[Bytes; 4]>),
-    /// The peer subscribes to this topic with a command. (The older form is a message.) Only kinds that publish are told. The topic
-    /// shares the memory of the read buffer; copy it to keep it.
+    /// The peer subscribes to this topic with a command. (The older form is a message.) Only kinds that publish are
+    /// told. The topic shares the memory of the read buffer; copy it to keep it.
     Subscribe(Bytes),
     /// The peer cancels its subscription to this topic, likewise.
     Cancel(Bytes),
     /// As many answers to PINGs wait as may: those to further ones are given up, as long as these are not
     /// [transmitted](Connection::transmit).
     Answers,
-    /// The peer said something that has no place in the protocol and does no harm; the connection goes on. Told once of each sort.
+    /// The peer said something that has no place in the protocol and does no harm; the connection goes on. Told once of
+    /// each sort.
     Oddity(ProtocolError),
 }
 
@@ -152,8 +156,8 @@ enum Oddity {
     Error,
 }
 
-/// A READY that waits for a word about the peer: whoever has ours may send, and what it sends to a side that has no place for it
-/// is lost.
+/// A READY that waits for a word about the peer: whoever has ours may send, and what it sends to a side that has no
+/// place for it is lost.
 #[derive(Debug, Default)]
 struct HeldBack {
     ready: Outgoing,
@@ -172,7 +176,8 @@ enum Step {
 }
 
 impl Connection {
-    /// A connection over a stream that is just open. Its greeting waits to be transmitted, and the peer's time starts to run.
+    /// A connection over a stream that is just open. Its greeting waits to be transmitted, and the peer's time starts
+    /// to run.
     pub fn new(config: Arc<Config>, now: Instant) -> Connection {
         let mut outgoing = Outgoing::default();
         outgoing.push(&greeting::write(Mechanism::new(&config).padded()));
@@ -195,9 +200,9 @@ impl Connection {
         }
     }
 
-    /// All that the peer has sent so far was given to `received`. Returns true if the peer may be one that waits for our READY: it is not
-    /// ready, and it was not 300 ms ago, when this was called as well. It gets our READY with [`admit`](Connection::admit), once it has a
-    /// place; else the 300 ms begin anew with the next call.
+    /// All that the peer has sent so far was given to `received`. Returns true if the peer may be one that waits for
+    /// our READY: it is not ready, and it was not 300 ms ago, when this was called as well. It gets our READY with
+    /// [`admit`](Connection::admit), once it has a place; else the 300 ms begin anew with the next call.
     pub fn drained(&mut self, now: Instant) -> bool {
         let (State::Handshake(_), Some(held_back)) = (&self.state, &mut self.held_back) else { return false };
         let until = *held_back.until.get_or_insert(now + HELD_BACK);
@@ -221,14 +226,14 @@ impl Connection {
         }
     }
 
-    /// The next control octets to write, before any message and between two of them: greeting, READY, ERROR, PING, PONG. Whoever asks
-    /// has written what it was given before.
+    /// The next control octets to write, before any message and between two of them: greeting, READY, ERROR, PING,
+    /// PONG. Whoever asks has written what it was given before.
     pub fn transmit(&mut self) -> Option<Bytes> {
         self.outgoing.take()
     }
 
-    /// Takes the next event off the front of `input`. After `Ok(None)` what is left stays in `input`; the caller appends what it reads
-    /// and calls again. Every octet is looked at once, however the stream was cut.
+    /// Takes the next event off the front of `input`. After `Ok(None)` what is left stays in `input`; the caller
+    /// appends what it reads and calls again. Every octet is looked at once, however the stream was cut.
     ///
     /// # Errors
     /// The peer broke the protocol or a limit, or refused us.
@@ -239,20 +244,21 @@ impl Connection {
         outcome.map_err(|error| self.fail(error))
     }
 
-    /// How many octets of what is not whole yet are held, in the caller's buffer and here, since `received` last returned.
+    /// How many octets of what is not whole yet are held, in the caller's buffer and here, since `received` last
+    /// returned.
     pub fn held(&self) -> usize {
         self.held
     }
 
-    /// Where to read to while a large body is on its way: add at most [`BodySlot::wanted`] octets, then call `received` with an empty
-    /// input. Octets handed to `received` the ordinary way are taken as well.
+    /// Where to read to while a large body is on its way: add at most [`BodySlot::wanted`] octets, then call `received`
+    /// with an empty input. Octets handed to `received` the ordinary way are taken as well.
     pub fn body_slot(&mut self) -> Option<BodySlot<'_>> {
         let State::Traffic(traffic) = &mut self.state else { return None };
         traffic.decoder.body().map(|(buffer, wanted)| BodySlot { buffer, wanted })
     }
 
-    /// Notes a sign of life that `received` cannot see, such as octets that wait unread because our receiver is behind. (Octets given
-    /// to `received` count by themselves.)
+    /// Notes a sign of life that `received` cannot see, such as octets that wait unread because our receiver is behind.
+    /// (Octets given to `received` count by themselves.)
     pub fn traffic(&mut self) {
         if let State::Traffic(traffic) = &mut self.state {
             traffic.heartbeats.alive();
@@ -297,9 +303,9 @@ impl Connection {
         self.refuse(&format!("{}{reason}", ProtocolError::PASSES));
     }
 
-    /// Refuses the peer for a reason outside the protocol, such as a routing id that is taken: an ERROR with the reason waits to be
-    /// transmitted, and the connection is frozen. For a reason that passes, letting the stream go is better: peers do not come back
-    /// after an ERROR.
+    /// Refuses the peer for a reason outside the protocol, such as a routing id that is taken: an ERROR with the reason
+    /// waits to be transmitted, and the connection is frozen. For a reason that passes, letting the stream go is
+    /// better: peers do not come back after an ERROR.
     pub fn refuse(&mut self, reason: &str) {
         if !matches!(self.state, State::Failed(_)) {
             self.outgoing.push(&command::error(reason));
@@ -359,7 +365,8 @@ impl Connection {
         self.outgoing.given_up()
     }
 
-    /// Whether this peer's silence alone means that it is gone: it gives signs of life whether or not it reads, and has seen that we ask.
+    /// Whether this peer's silence alone means that it is gone: it gives signs of life whether or not it reads, and has
+    /// seen that we ask.
     pub fn is_judged_by_silence(&self) -> bool {
         match &self.state {
             State::Traffic(Traffic { heartbeats, signs, .. }) => *signs == Signs::Mutual && heartbeats.has_answered(),
@@ -367,7 +374,8 @@ impl Connection {
         }
     }
 
-    /// When to give the peer a sign of life, for a driver that reads from it or does not; `None` if it does not wait for any.
+    /// When to give the peer a sign of life, for a driver that reads from it or does not; `None` if it does not wait
+    /// for any.
     pub fn life_sign_due(&self, reads: bool) -> Option<Instant> {
         match &self.state {
             State::Traffic(Traffic { heartbeats, signs, .. })
@@ -491,8 +499,8 @@ impl ExpectReady {
                 Ok(Step::Ready(Traffic { decoder, heartbeats, signs, pongs: 0, told: 0, refusal: None }, peer))
             }
             Err(error) => {
-                // Told to the peer, because it is the one that has to change something. A peer of another kind that has our READY
-                // finds that out by itself and goes on trying; one that has not must be told to.
+                // Told to the peer, because it is the one that has to change something. A peer of another kind that has
+                // our READY finds that out by itself and goes on trying; one that has not must be told to.
                 let passes = is_held_back && matches!(error, ProtocolError::IncompatibleSocket { .. });
                 let prefix = if passes { ProtocolError::PASSES } else { "" };
                 outgoing.push(&command::error(&format!("{prefix}{error}")));
@@ -501,8 +509,8 @@ impl ExpectReady {
         }
     }
 
-    /// Takes the body of the next frame off the front of `input`, once it is all there. The COMMAND bit is not asked for: libzmq
-    /// does not, and there is nothing else a frame can be here.
+    /// Takes the body of the next frame off the front of `input`, once it is all there. The COMMAND bit is not asked
+    /// for: libzmq does not, and there is nothing else a frame can be here.
     fn frame(&mut self, input: &mut BytesMut, config: &Config) -> Result<Option<Bytes>, ProtocolError> {
         let limit = config.max_handshake as u64;
         let Some(header) = Header::read(input) else { return Ok(None) };

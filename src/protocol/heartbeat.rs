@@ -1,10 +1,10 @@
-//! Signs of life (RFC 37): when to send PING and when silence has lasted too long. Any octet from the peer ends its silence, so a
-//! slow large message never looks like death.
+//! Signs of life (RFC 37): when to send PING and when silence has lasted too long. Any octet from the peer ends its
+//! silence, so a slow large message never looks like death.
 //!
-//! Whoever does not read sees no PING and answers none. Between our own ends, which announce it, such a side gives signs of life unasked:
-//! empty PONGs, twice as often as the other asked when it asked most often. So it does while something comes that may keep a PING behind
-//! it from coming: on a slow way, or to one who reads slowly, that takes longer than any time limit. So that it knows that the other asks,
-//! the first PING goes out with READY there.
+//! Whoever does not read sees no PING and answers none. Between our own ends, which announce it, such a side gives
+//! signs of life unasked: empty PONGs, twice as often as the other asked when it asked most often. So it does while
+//! something comes that may keep a PING behind it from coming: on a slow way, or to one who reads slowly, that takes
+//! longer than any time limit. So that it knows that the other asks, the first PING goes out with READY there.
 
 use std::time::{Duration, Instant};
 
@@ -27,8 +27,9 @@ pub(super) struct Heartbeats {
 /// What the PINGs of a peer say, and which signs of life it was given for them.
 #[derive(Debug)]
 struct Asked {
-    /// When the peer asked last, the shortest time that it has let pass since it had asked before, and whether more than one such time
-    /// is known. Times in which signs of life were due do not count: what is read late seems to be asked less often than it is.
+    /// When the peer asked last, the shortest time that it has let pass since it had asked before, and whether more
+    /// than one such time is known. Times in which signs of life were due do not count: what is read late seems to be
+    /// asked less often than it is.
     at: Instant,
     gap: Option<Duration>,
     is_sure: bool,
@@ -70,7 +71,8 @@ impl Heartbeats {
         self.answered
     }
 
-    /// When the peer is to be given a sign of life; `None` if it never asked, or if we read what it sends and would see it ask.
+    /// When the peer is to be given a sign of life; `None` if it never asked, or if we read what it sends and would see
+    /// it ask.
     pub(super) fn sign_due(&self, reads: bool) -> Option<Instant> {
         let asked = self.asked.as_ref()?;
         if reads && !self.hidden {
@@ -115,8 +117,8 @@ impl Heartbeats {
         [self.ping, self.silence, expiry.map(|(expiry, _)| expiry)].into_iter().flatten().min()
     }
 
-    /// Acts on the deadlines that have passed; returns the time to live for the PING to send now, if one is due. The configuration is
-    /// that of [`new`](Heartbeats::new), which is kept once for all connections.
+    /// Acts on the deadlines that have passed; returns the time to live for the PING to send now, if one is due. The
+    /// configuration is that of [`new`](Heartbeats::new), which is kept once for all connections.
     pub(super) fn expire(
         &mut self,
         config: Option<Heartbeat>,

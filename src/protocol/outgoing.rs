@@ -48,8 +48,8 @@ impl Outgoing {
         }
     }
 
-    /// Queues a PONG. Where the peer asks faster than it reads the newest takes the place of the one before. Returns true when the
-    /// last place has just been taken.
+    /// Queues a PONG. Where the peer asks faster than it reads the newest takes the place of the one before. Returns
+    /// true when the last place has just been taken.
     pub(super) fn pong(&mut self, pong: &[u8]) -> bool {
         let answers = self.answers.get_or_insert_default();
         let new = answers.pongs < MAX_PONGS;

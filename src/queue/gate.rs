@@ -1,5 +1,5 @@
-//! A lock for critical sections of nanoseconds that is taken once per message. Against `std::sync::Mutex` it saves one of two
-//! locked instructions, and a waiter a system call: measured, a third of what a small send or receive costs.
+//! A lock for critical sections of nanoseconds that is taken once per message. Against `std::sync::Mutex` it saves one
+//! of two locked instructions, and a waiter a system call: measured, a third of what a small send or receive costs.
 #![expect(unsafe_code, reason = "a lock hands out access to what it guards")]
 
 use bytes::Bytes;
@@ -20,12 +20,13 @@ pub(crate) struct Gate<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the value is reached only through a `Pass`, of which there is one at a time, so sharing the gate between threads
-// moves exclusive access to the value between them: `T: Send` is what that takes.
+// SAFETY: the value is reached only through a `Pass`, of which there is one at a time, so sharing the gate between
+// threads moves exclusive access to the value between them: `T: Send` is what that takes.
 unsafe impl<T: Send> Sync for Gate<T> {}
 
-/// What a [`Gate`] guards. A body may have an owner of the application's own, whose drop may use the socket, or take a lock that a thread
-/// holds which waits for this gate. So bodies that are taken out of the value are laid aside in it, and go once the gate is open.
+/// What a [`Gate`] guards. A body may have an owner of the application's own, whose drop may use the socket, or take a
+/// lock that a thread holds which waits for this gate. So bodies that are taken out of the value are laid aside in it,
+/// and go once the gate is open.
 pub(crate) trait Guarded {
     /// Whether something is laid aside: asked each time the gate is let go.
     fn has_remains(&self) -> bool {
@@ -161,7 +162,8 @@ impl<T: Guarded> Deref for Pass<'_, T> {
 
     #[inline(always)]
     fn deref(&self) -> &T {
-        // SAFETY: this pass holds the gate: `lock` returned it after winning `held`, and nobody else wins it before the drop.
+        // SAFETY: this pass holds the gate: `lock` returned it after winning `held`, and nobody else wins it before the
+        // drop.
         unsafe { &*self.gate.value.get() }
     }
 }

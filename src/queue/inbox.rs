@@ -1,8 +1,9 @@
 //! What came from one peer and waits for the application: checked wire form, sliced into messages by whoever receives.
 //!
-//! A message shares the piece it is sliced from, and may be kept for as long as the application likes. So each piece is counted as [`Pinned`] from
-//! its first message on until its last is gone, or, where there is too much of that already, all its messages are copied. Both are decided once
-//! for a piece. Not counted are short pieces and those that inproc senders fill again, until the application is seen to keep a message of one.
+//! A message shares the piece it is sliced from, and may be kept for as long as the application likes. So each piece is
+//! counted as [`Pinned`] from its first message on until its last is gone, or, where there is too much of that already,
+//! all its messages are copied. Both are decided once for a piece. Not counted are short pieces and those that inproc
+//! senders fill again, until the application is seen to keep a message of one.
 
 use super::{PIECE, READ_BUFFER, SHARED_READ, push_sparing};
 use crate::budget::{Account, Pinned};
@@ -146,8 +147,8 @@ impl Inbox {
         }
     }
 
-    /// The next message if it is one short frame, with enough behind it for a copy of fixed size. What is returned is the start
-    /// of its body and its length.
+    /// The next message if it is one short frame, with enough behind it for a copy of fixed size. What is returned is
+    /// the start of its body and its length.
     #[inline(always)]
     fn next_short(&mut self) -> Option<(&[u8; INLINE], u8)> {
         let &[flags, len] = self.current.get(self.at..)?.first_chunk::<2>()?;
@@ -230,7 +231,8 @@ impl Inbox {
         }
     }
 
-    /// Looks whether the application still has a message of the piece that is read, if that is not counted. From the first time on all are.
+    /// Looks whether the application still has a message of the piece that is read, if that is not counted. From the
+    /// first time on all are.
     pub(crate) fn note_keeping(&self) {
         let Some(account) = &self.account else { return };
         let could_pin = self.current.len() >= WORTH_COUNTING && !self.is_counted && self.copied == COPIED;

@@ -36,21 +36,23 @@ pub(crate) const COPY_LIMIT: usize = 8 * 1024;
 /// Bodies that have to be copied anyway, because the caller keeps them, go beside their header up to this size.
 pub(crate) const BORROWED_COPY_LIMIT: usize = 32 * 1024;
 
-/// The size of a full piece: large enough for one system call to carry a thousand small messages, small enough to stay in
-/// the second-level cache until it is written.
+/// The size of a full piece: large enough for one system call to carry a thousand small messages, small enough to stay
+/// in the second-level cache until it is written.
 pub(crate) const PIECE: usize = 64 * 1024;
 
 /// The size of a read buffer. Larger ones leave the second-level cache before the application gets to them.
 pub(crate) const READ_BUFFER: usize = 256 * 1024;
 
-/// What one read brought is copied out of its read buffer if it is shorter, so that it does not pin the whole buffer while it waits.
+/// What one read brought is copied out of its read buffer if it is shorter, so that it does not pin the whole buffer
+/// while it waits.
 pub(crate) const SHARED_READ: usize = 32 * 1024;
 
 /// How many octets a flusher takes at once. They count as queued until they are written.
 pub(crate) const BATCH: usize = 256 * 1024;
 
-/// Appends to a list of which most connections use one place at a time. Its first memory holds one item where `push_back` would take
-/// room for four, because thousands of connections that are mostly quiet keep it; from there it grows as ever.
+/// Appends to a list of which most connections use one place at a time. Its first memory holds one item where
+/// `push_back` would take room for four, because thousands of connections that are mostly quiet keep it; from there it
+/// grows as ever.
 #[inline]
 fn push_sparing<T>(list: &mut VecDeque<T>, item: T) {
     if list.capacity() == 0 {

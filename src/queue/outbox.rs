@@ -181,8 +181,8 @@ impl Outbox {
         self.bytes
     }
 
-    /// Octets that are held here: those that wait, and what a flusher had or has in hand, as it was when it took that. Changes of
-    /// subscriptions count with what they take in memory, which is a multiple of their octets.
+    /// Octets that are held here: those that wait, and what a flusher had or has in hand, as it was when it took that.
+    /// Changes of subscriptions count with what they take in memory, which is a multiple of their octets.
     #[inline(always)]
     pub(crate) fn held_bytes(&self) -> usize {
         self.bytes + self.batch_bytes + self.changes.beside
@@ -247,8 +247,8 @@ impl Outbox {
         self.greetings > 0
     }
 
-    /// Appends a message that a publisher encoded once for many: as an extent where its neighbour was queued too, else as
-    /// a copy, because a hundred tiny extents cost more to write than they save.
+    /// Appends a message that a publisher encoded once for many: as an extent where its neighbour was queued too, else
+    /// as a copy, because a hundred tiny extents cost more to write than they save.
     pub(crate) fn push_extent(&mut self, extent: &Extent, pool: &mut Pool) {
         let adjacent = self.last.precedes(extent);
         self.last = extent.mark();
@@ -267,8 +267,9 @@ impl Outbox {
         self.bytes += extent.len();
     }
 
-    /// Queues commands that tell a new connection of subscriptions, exempt from marks. Where `rest` is left of the replay, or was left
-    /// before, they come before all that was queued since it began, and that does not leave before the last step.
+    /// Queues commands that tell a new connection of subscriptions, exempt from marks. Where `rest` is left of the
+    /// replay, or was left before, they come before all that was queued since it began, and that does not leave before
+    /// the last step.
     pub(crate) fn push_replay(&mut self, commands: &[u8], rest: Option<Replay>) {
         self.seal();
         self.bytes += commands.len();
@@ -303,8 +304,8 @@ impl Outbox {
         self.replay.as_deref_mut().filter(|_| is_written)
     }
 
-    /// The subscription at a place changes, and [`push_change`](Outbox::push_change) is next. Returns true if it belongs to the replay under
-    /// way and would not be found by it any more, so that it is to be told at once.
+    /// The subscription at a place changes, and [`push_change`](Outbox::push_change) is next. Returns true if it
+    /// belongs to the replay under way and would not be found by it any more, so that it is to be told at once.
     pub(crate) fn owes(&mut self, place: Option<u32>, kind: ChangeKind) -> bool {
         self.replay.as_mut().zip(place).is_some_and(|(replay, place)| replay.note(place, kind))
     }
@@ -323,9 +324,9 @@ impl Outbox {
         self.push_replay(command, None);
     }
 
-    /// Appends a change of a subscription, in order with the messages and exempt from marks. What it takes back of those behind the
-    /// last message goes. Where all changes together are many, they give up their order among the messages, and only as many are
-    /// kept as lead to the same subscriptions.
+    /// Appends a change of a subscription, in order with the messages and exempt from marks. What it takes back of
+    /// those behind the last message goes. Where all changes together are many, they give up their order among the
+    /// messages, and only as many are kept as lead to the same subscriptions.
     pub(crate) fn push_change(&mut self, change: Change) {
         self.part();
         let before = self.sealed.back().and_then(Piece::change_load);
@@ -370,8 +371,8 @@ impl Outbox {
         self.change_limit = 2 * self.changes.total();
     }
 
-    /// Puts a piece behind the others. A few messages join those before them. What was put in front for a new connection is counted by
-    /// pieces, and stays by itself.
+    /// Puts a piece behind the others. A few messages join those before them. What was put in front for a new
+    /// connection is counted by pieces, and stays by itself.
     fn append(&mut self, piece: Piece) {
         let back = self.sealed.back_mut().filter(|_| self.greetings == 0 && piece.may_join());
         match back.is_some_and(|back| back.join(piece.as_slice(), piece.messages)) {
@@ -380,8 +381,9 @@ impl Outbox {
         }
     }
 
-    /// Seals the tail for a change that is to follow. Where changes stand between all messages, each message would have a piece, and a buffer
-    /// that is mostly empty, for itself: a few are copied, and join those before them if nothing is left in between.
+    /// Seals the tail for a change that is to follow. Where changes stand between all messages, each message would have
+    /// a piece, and a buffer that is mostly empty, for itself: a few are copied, and join those before them if nothing
+    /// is left in between.
     fn part(&mut self) {
         if self.tail.len() > piece::FEW {
             self.seal();
@@ -392,8 +394,9 @@ impl Outbox {
         }
     }
 
-    /// Puts what `next` gives, which is the connection's own, before all that waits: answers to a PING do not queue behind data.
-    /// There is one such piece at a time. Until it is written `next` is not asked, and [`take_call`](Outbox::take_call) says so after.
+    /// Puts what `next` gives, which is the connection's own, before all that waits: answers to a PING do not queue
+    /// behind data. There is one such piece at a time. Until it is written `next` is not asked, and
+    /// [`take_call`](Outbox::take_call) says so after.
     pub(crate) fn push_urgent(&mut self, next: &mut dyn FnMut() -> Option<Bytes>) {
         if self.is_urgent_unsent() {
             self.urgent = Urgent::Awaited;
@@ -422,8 +425,8 @@ impl Outbox {
         self.urgent != Urgent::Written && (self.flushing || queued())
     }
 
-    /// Hands up to one batch to a flusher, which must bring it back with [`finish`](Outbox::finish). `None` when there is nothing to write
-    /// or someone is writing already.
+    /// Hands up to one batch to a flusher, which must bring it back with [`finish`](Outbox::finish). `None` when there
+    /// is nothing to write or someone is writing already.
     pub(crate) fn begin(&mut self) -> Option<Batch> {
         if self.flushing || !self.has_work() || (self.held && !self.may_pass_held()) {
             return None;
@@ -462,8 +465,8 @@ impl Outbox {
         Some(batch)
     }
 
-    /// A message bypasses the queue, which must be idle: its sender writes it from where it is. The batch comes back with
-    /// [`finish`](Outbox::finish) as well, after [`note_bypass`](Batch::note_bypass).
+    /// A message bypasses the queue, which must be idle: its sender writes it from where it is. The batch comes back
+    /// with [`finish`](Outbox::finish) as well, after [`note_bypass`](Batch::note_bypass).
     pub(crate) fn bypass(&mut self) -> Batch {
         self.flushing = true;
         self.in_flight += 1;
@@ -508,9 +511,9 @@ impl Outbox {
         settled
     }
 
-    /// Forgets the connection: commands and what the kernel took whole are gone; a message that was not written whole goes
-    /// to the front again. Says how many messages had been written without being counted yet, and how many had been counted that the
-    /// peer never read. What a flusher has out takes its place when it comes back.
+    /// Forgets the connection: commands and what the kernel took whole are gone; a message that was not written whole
+    /// goes to the front again. Says how many messages had been written without being counted yet, and how many had
+    /// been counted that the peer never read. What a flusher has out takes its place when it comes back.
     pub(crate) fn lose(&mut self, lost: Lost, pool: &mut Pool) -> Settled {
         self.held = false;
         self.seal();
@@ -538,13 +541,14 @@ impl Outbox {
         self.lose(Lost::default(), &mut Pool::new()).written
     }
 
-    /// Puts what was not written whole of the batch back in front, behind what the next connection is sent first and the commands
-    /// before that, which may be there already. Says how many messages were written and not counted, and how many counted as written
-    /// were not read.
+    /// Puts what was not written whole of the batch back in front, behind what the next connection is sent first and
+    /// the commands before that, which may be there already. Says how many messages were written and not counted, and
+    /// how many counted as written were not read.
     fn requeue(&mut self, lost: Lost, pool: &mut Pool) -> (usize, usize) {
         pool.hold(self.batch.pieces.iter().chain(self.sent.pieces()));
         let recalled = self.sent.recall(self.batch.begun(), lost.unacknowledged, &mut self.batch);
-        // A long subscription may be what the peer did not read, and then nothing is doubtful of the messages behind it.
+        // A long subscription may be what the peer did not read, and then nothing is doubtful of the messages behind
+        // it.
         let begins_with_message = self.batch.pieces.front().is_some_and(|piece| !piece.is_control());
         let Rewound { messages: written, begun } = self.batch.rewind();
         let first = self.batch.pieces.iter_mut().find(|piece| !piece.is_control());
@@ -776,8 +780,8 @@ impl Outbox {
         self.bytes += size + body.len();
     }
 
-    /// Makes room for `octets` more in the tail: an outbox that is rarely used starts small, one that is filled faster than
-    /// flushed gets full-size buffers.
+    /// Makes room for `octets` more in the tail: an outbox that is rarely used starts small, one that is filled faster
+    /// than flushed gets full-size buffers.
     #[cold]
     fn room(&mut self, octets: usize, pool: &mut Pool) {
         if self.tail.len() + octets > PIECE && !self.tail.is_empty() {
@@ -873,8 +877,8 @@ impl Batch {
         left - self.offset.min(left)
     }
 
-    /// So many octets are written of the message that bypassed the queue. Unless that is all, it waits here from now on, whole, as it
-    /// may have to go out again.
+    /// So many octets are written of the message that bypassed the queue. Unless that is all, it waits here from now
+    /// on, whole, as it may have to go out again.
     pub(crate) fn note_bypass(&mut self, header: &[u8], body: &[u8], written: usize) {
         if written >= header.len() + body.len() {
             self.written += 1;
@@ -955,7 +959,8 @@ impl Batch {
         self.pieces.iter().take(self.index).map(Piece::len).sum::<usize>() + self.offset
     }
 
-    /// Messages that were written before are to be written again, before all of this, of which nothing counts as written any more.
+    /// Messages that were written before are to be written again, before all of this, of which nothing counts as
+    /// written any more.
     pub(super) fn put_in_front(&mut self, mut pieces: VecDeque<Piece>) {
         pieces.append(&mut self.pieces);
         self.pieces = pieces;

@@ -1,9 +1,9 @@
 //! What was written to a stream last, kept while the peer's system may not have it.
 //!
-//! A long message fits into the system's send buffer although the peer refuses it. When the peer then ends the connection, the
-//! message has been counted as written, and what was written behind it is gone with it. The system says how many of the octets
-//! written it has had no acknowledgement for: a message that lacks many of them was not read by the peer, so it can go out again
-//! without being received twice.
+//! A long message fits into the system's send buffer although the peer refuses it. When the peer then ends the
+//! connection, the message has been counted as written, and what was written behind it is gone with it. The system says
+//! how many of the octets written it has had no acknowledgement for: a message that lacks many of them was not read by
+//! the peer, so it can go out again without being received twice.
 
 use super::outbox::{Batch, Pool};
 use super::piece::{Piece, Walk};
@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 
 /// Messages from about this size on are kept, in one frame or many, and what is written behind them.
 pub(crate) const KEPT: usize = 512 * 1024;
-/// A message of which this many octets are not acknowledged was not read: systems put acknowledgements off, but by a few segments at
-/// most once their application has read what came.
+/// A message of which this many octets are not acknowledged was not read: systems put acknowledgements off, but by a
+/// few segments at most once their application has read what came.
 const MARGIN: usize = 256 * 1024;
 
 /// See the module. It holds no more than the system's send buffer does.
@@ -64,8 +64,9 @@ impl Sent {
         }
     }
 
-    /// The connection is gone, and the peer's system lacked the last `missing` octets of these and `begun` more. Puts what was not
-    /// read, from the first such message on, in front of what is to be written; how many messages those were.
+    /// The connection is gone, and the peer's system lacked the last `missing` octets of these and `begun` more. Puts
+    /// what was not read, from the first such message on, in front of what is to be written; how many messages those
+    /// were.
     pub(crate) fn recall(&mut self, begun: usize, missing: usize, batch: &mut Batch) -> usize {
         let Some(kept) = self.0.take() else { return 0 };
         let Kept { mut pieces, octets } = *kept;

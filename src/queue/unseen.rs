@@ -1,15 +1,16 @@
-//! What an XPUB's application has not seen yet: changes of subscriptions, and the messages that XSUBs sent, in the order in which they
-//! came from all peers.
+//! What an XPUB's application has not seen yet: changes of subscriptions, and the messages that XSUBs sent, in the
+//! order in which they came from all peers.
 //!
-//! A subscription is applied when it is read, and the application may never receive, so changes cannot wait in the link for it. Up
-//! to the mark each change has an entry of its own. From then on, until all of those are seen, a topic has one entry, which shows its
-//! newest state. A topic that is as the application knows it has none, as it came and went, or went and came again:
-//! an application that counts would count such a subscription twice. Where every subscription is shown, so is this one.
-//! So the entries beyond the mark are bounded by the subscriptions that peers have and by those that the application
-//! has seen.
+//! A subscription is applied when it is read, and the application may never receive, so changes cannot wait in the link
+//! for it. Up to the mark each change has an entry of its own. From then on, until all of those are seen, a topic has
+//! one entry, which shows its newest state. A topic that is as the application knows it has none, as it came and went,
+//! or went and came again: an application that counts would count such a subscription twice. Where every subscription
+//! is shown, so is this one. So the entries beyond the mark are bounded by the subscriptions that peers have and by
+//! those that the application has seen.
 //!
-//! No step takes longer than its topic is long, however many there are: the gate is held meanwhile. So the newest states of each
-//! peer's topics have a queue of their own, which goes with the peer, and no receive has to step over what is left of it.
+//! No step takes longer than its topic is long, however many there are: the gate is held meanwhile. So the newest
+//! states of each peer's topics have a queue of their own, which goes with the peer, and no receive has to step over
+//! what is left of it.
 
 use super::credit::Marks;
 use super::numbers::Numbers;
@@ -23,7 +24,8 @@ use std::ops::ControlFlow;
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Unseen {
-    /// Messages, and the changes that have an entry each, by number. Entries of all sorts are shown in the order of their numbers.
+    /// Messages, and the changes that have an entry each, by number. Entries of all sorts are shown in the order of
+    /// their numbers.
     entries: BTreeMap<u64, Entry>,
     next: u64,
     /// The changes among these.
@@ -135,7 +137,8 @@ impl Unseen {
         self.add(Entry::Message(Box::new(message)));
     }
 
-    /// A subscription has changed. At a mark, and where memory is `short`, it is merged with what is unseen of its topic.
+    /// A subscription has changed. At a mark, and where memory is `short`, it is merged with what is unseen of its
+    /// topic.
     pub(crate) fn change(&mut self, change: &Change<'_>, detail: Detail, marks: Marks, short: bool) {
         if short || self.newest > 0 || marks.are_reached_by(self.each) {
             return self.merge_change(change, detail);

@@ -16,15 +16,16 @@ use crate::message::{IntoMessage, Message};
 use std::ops::Deref;
 use std::time::Duration;
 
-/// A socket of a kind known at run time only. It has the verbs of all kinds; those that its kind lacks fail with `NotSupported`,
-/// before they do or take anything.
+/// A socket of a kind known at run time only. It has the verbs of all kinds; those that its kind lacks fail with
+/// `NotSupported`, before they do or take anything.
 ///
 /// It differs from the typed sockets in this:
-/// * A ROUTER receives the sender's routing id as the first frame of the message, and `send` sends to the routing id that stands
-///   there. So one frame alone is [`Unacceptable`](SendFailure::Unacceptable) to `send`, and [`recv_into`](AnySocket::recv_into)
-///   is not for it. [`send_to`](AnySocket::send_to) and [`reserve_to`](AnySocket::reserve_to) name the peer beside the message, as
-///   [`Router`](crate::Router) does.
-/// * A publisher reserves room for a topic by `reserve_to`, which is `reserve` of [`Pub`](crate::Pub) and [`XPub`](crate::XPub).
+/// * A ROUTER receives the sender's routing id as the first frame of the message, and `send` sends to the routing id
+///   that stands there. So one frame alone is [`Unacceptable`](SendFailure::Unacceptable) to `send`, and
+///   [`recv_into`](AnySocket::recv_into) is not for it. [`send_to`](AnySocket::send_to) and
+///   [`reserve_to`](AnySocket::reserve_to) name the peer beside the message, as [`Router`](crate::Router) does.
+/// * A publisher reserves room for a topic by `reserve_to`, which is `reserve` of [`Pub`](crate::Pub) and
+///   [`XPub`](crate::XPub).
 /// * [`topic_count`](AnySocket::topic_count) returns a `Result`, to say `NotSupported`.
 ///
 /// # Examples
@@ -100,7 +101,8 @@ impl AnySocket {
         Ok(sent)
     }
 
-    /// ROUTER: connects to an endpoint whose peer is known here by `id`; see [`Router::connect_as`](crate::Router::connect_as).
+    /// ROUTER: connects to an endpoint whose peer is known here by `id`; see
+    /// [`Router::connect_as`](crate::Router::connect_as).
     ///
     /// # Errors
     /// [`Error::NotSupported`] for other kinds; otherwise as there.
@@ -108,9 +110,8 @@ impl AnySocket {
         self.0.core.connect_as(endpoint.as_ref(), id.as_ref())
     }
 
-    /// ROUTER: sends a message to a peer, named by its routing id or its [`PeerId`](crate::PeerId), which does not stand in front of the
-    /// message then. Waits as
-    /// [`Router::send_to`](crate::Router::send_to) does.
+    /// ROUTER: sends a message to a peer, named by its routing id or its [`PeerId`](crate::PeerId), which does not
+    /// stand in front of the message then. Waits as [`Router::send_to`](crate::Router::send_to) does.
     ///
     /// # Errors
     /// [`SendFailure::NotSupported`] for other kinds; otherwise as there. The message is handed back.
@@ -179,8 +180,8 @@ impl AnySocket {
         self.0.core.reserve(None, Wait::For(timeout))
     }
 
-    /// ROUTER, PUB and XPUB: reserves room for one message with the peer of that routing id, or with everybody who gets a message
-    /// on that topic. A routing id is not repeated in front of the message then.
+    /// ROUTER, PUB and XPUB: reserves room for one message with the peer of that routing id, or with everybody who gets
+    /// a message on that topic. A routing id is not repeated in front of the message then.
     ///
     /// # Errors
     /// [`SendFailure::NotSupported`] for other kinds; otherwise as `send`.
@@ -237,12 +238,13 @@ impl AnySocket {
     /// Receives the next message into `buffer` and says how many octets it has, waiting for one (at most the option
     /// `receive_timeout`). What the buffer has beyond that stays as it is.
     ///
-    /// It is for messages of one frame that fit. Another one is handed back whole by the error, and the buffer stays as it is.
+    /// It is for messages of one frame that fit. Another one is handed back whole by the error, and the buffer stays as
+    /// it is.
     ///
     /// # Errors
     /// [`TooLong`](RecvIntoError::TooLong) and [`SeveralFrames`](RecvIntoError::SeveralFrames) hand the message back;
-    /// [`Receive`](RecvIntoError::Receive) says why there is none. [`RecvError::NotSupported`]: PUSH and PUB do not receive, and a
-    /// ROUTER receives nothing in this way, as the routing id makes its messages ones of several frames.
+    /// [`Receive`](RecvIntoError::Receive) says why there is none. [`RecvError::NotSupported`]: PUSH and PUB do not
+    /// receive, and a ROUTER receives nothing in this way, as the routing id makes its messages ones of several frames.
     pub fn recv_into(&self, buffer: &mut [u8]) -> Result<usize, RecvIntoError> {
         self.recv_into_by(buffer, Wait::Option)
     }
@@ -263,8 +265,8 @@ impl AnySocket {
         self.recv_into_by(buffer, Wait::For(timeout))
     }
 
-    /// Receives at least one message and at most `max`: waits for the first as `recv` does, and takes along what else is there. With a `max` of 0 it
-    /// returns none, at once.
+    /// Receives at least one message and at most `max`: waits for the first as `recv` does, and takes along what else
+    /// is there. With a `max` of 0 it returns none, at once.
     ///
     /// # Errors
     /// As `recv`.
@@ -279,12 +281,14 @@ impl AnySocket {
         }
     }
 
-    /// The messages as they come, each a `Result`: an error ends it only where nothing will ever come any more. See [`Received`].
+    /// The messages as they come, each a `Result`: an error ends it only where nothing will ever come any more. See
+    /// [`Received`].
     pub fn iter(&self) -> Received<'_> {
         Received::new(&self.0, |socket| recv_by(socket, Wait::Option))
     }
 
-    /// REQ: sends a request and waits for its reply, at most `timeout` for both; see [`Req::request`](crate::Req::request).
+    /// REQ: sends a request and waits for its reply, at most `timeout` for both; see
+    /// [`Req::request`](crate::Req::request).
     ///
     /// # Errors
     /// [`RequestError`] says how far it came. Other kinds send nothing: [`RequestError::Send`] with
@@ -312,8 +316,8 @@ impl AnySocket {
         self.request_with_retries(message, timeout, 0)
     }
 
-    /// As [`request`](AnySocket::request), sending the request again up to `retries` times, each with a `timeout` of its own; see
-    /// [`Req::request_with_retries`](crate::Req::request_with_retries).
+    /// As [`request`](AnySocket::request), sending the request again up to `retries` times, each with a `timeout` of
+    /// its own; see [`Req::request_with_retries`](crate::Req::request_with_retries).
     ///
     /// # Errors
     /// [`RequestError`] of the last attempt; otherwise as `request`.
@@ -348,7 +352,8 @@ impl AnySocket {
         self.0.core.unsubscribe(topic.as_ref(), self.0.core.switch().verbose_unsubscribe)
     }
 
-    /// XPUB with the option `manual`: subscribes the peer whose request was received last to `topic`. `false` if that peer is gone.
+    /// XPUB with the option `manual`: subscribes the peer whose request was received last to `topic`. `false` if that
+    /// peer is gone.
     ///
     /// # Errors
     /// [`Error::NotSupported`] for other kinds; [`Error::Option`] without `manual`;
@@ -358,8 +363,8 @@ impl AnySocket {
         self.0.core.subscribe_last(topic.as_ref(), true)
     }
 
-    /// XPUB with the option `manual`: ends a subscription of the peer whose request was received last. `false` if that peer is
-    /// gone.
+    /// XPUB with the option `manual`: ends a subscription of the peer whose request was received last. `false` if that
+    /// peer is gone.
     ///
     /// # Errors
     /// [`Error::NotSupported`] for other kinds; [`Error::Option`] without `manual`;
@@ -369,8 +374,8 @@ impl AnySocket {
         self.0.core.subscribe_last(topic.as_ref(), false)
     }
 
-    /// SUB and XSUB: how many different topics it is subscribed to. PUB and XPUB: how many are subscribed to. 0 in a forked child.
-    /// (libzmq: `ZMQ_TOPICS_COUNT`.)
+    /// SUB and XSUB: how many different topics it is subscribed to. PUB and XPUB: how many are subscribed to. 0 in a
+    /// forked child. (libzmq: `ZMQ_TOPICS_COUNT`.)
     ///
     /// # Errors
     /// [`Error::NotSupported`] for other kinds.

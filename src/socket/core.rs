@@ -69,7 +69,8 @@ pub(crate) struct Core {
     pub(super) received: Arc<Account>,
     /// How often a peer's routing id was set, under the send gate.
     pub(super) renamings: AtomicU64,
-    /// Changes of options, one at a time: what hot paths read is copied from a snapshot, of which the newest must come last.
+    /// Changes of options, one at a time: what hot paths read is copied from a snapshot, of which the newest must come
+    /// last.
     setting: Mutex<()>,
     /// Whole exchanges of `request`, one at a time.
     pub(super) exchanges: Line,
@@ -104,7 +105,8 @@ pub(super) struct Endpoints {
     pub(super) connected: BTreeMap<EndpointId, String>,
     /// What was given to `bind`, where a wildcard may have become something else.
     pub(super) given: BTreeMap<EndpointId, String>,
-    /// The routing id a ROUTER gives the peers of a connecting endpoint that is `immediate`, and so has none in advance.
+    /// The routing id a ROUTER gives the peers of a connecting endpoint that is `immediate`, and so has none in
+    /// advance.
     pub(super) assigned: BTreeMap<EndpointId, Bytes>,
     pub(super) tokens: Tokens,
     /// Whoever unbinds or closes also closes these.
@@ -382,7 +384,8 @@ impl Core {
         fork_generation() != self.generation
     }
 
-    /// Tells everybody who waits for something that it may be there: those on the list, and one that waits in the driver's seat.
+    /// Tells everybody who waits for something that it may be there: those on the list, and one that waits in the
+    /// driver's seat.
     pub(super) fn tell_waiters(&self, interest: Interest) {
         self.waiters.notify(interest, usize::MAX);
         self.wake_driver(interest);
@@ -481,7 +484,8 @@ impl Core {
         }
     }
 
-    /// Whether what is waited for is the answer to what was sent last, as far as that can be told, and may be looked for.
+    /// Whether what is waited for is the answer to what was sent last, as far as that can be told, and may be looked
+    /// for.
     fn expects_answer(&self) -> bool {
         self.next.load(Ordering::Relaxed) == Next::Unknown as u8 && self.switch().adaptive_spin
     }
@@ -581,7 +585,8 @@ impl Core {
         })
     }
 
-    /// What an error names beside the reason: the routing id that no peer has, or why there was no room, or no peer in time.
+    /// What an error names beside the reason: the routing id that no peer has, or why there was no room, or no peer in
+    /// time.
     pub(super) fn what_is_missing(&self, reason: SendFailure, id: Option<&[u8]>) -> Option<Missing> {
         match reason {
             SendFailure::TimedOut => self.why_no_room(true),
@@ -837,8 +842,8 @@ impl Core {
 
     // ----- closing -----
 
-    /// Lets no further call in. All sockets of a context are barred before the first one parts from its peers, so that none
-    /// sees another go.
+    /// Lets no further call in. All sockets of a context are barred before the first one parts from its peers, so that
+    /// none sees another go.
     pub(crate) fn bar(&self) {
         if !self.is_forked() && !self.closed.swap(true, Ordering::AcqRel) {
             self.lock_send().closed = true;
@@ -911,10 +916,11 @@ impl Core {
 
     // ----- subscriptions upstream -----
 
-    /// Begins to tell all subscriptions to a peer that is new or back, with both locks held in their order. Returns true if some are
-    /// left for now, which [`replay`](Core::replay) is to tell it. Those that the peer does not accept are left out, with one event for all of them
-    /// in `unfit` at the end: the peer would end the connection over each, again and again. Where it is not known what the peer accepts
-    /// (`is_foreign`), one over which it does so is looked for.
+    /// Begins to tell all subscriptions to a peer that is new or back, with both locks held in their order. Returns
+    /// true if some are left for now, which [`replay`](Core::replay) is to tell it. Those that the peer does not accept
+    /// are left out, with one event for all of them in `unfit` at the end: the peer would end the connection over each,
+    /// again and again. Where it is not known what the peer accepts (`is_foreign`), one over which it does so is looked
+    /// for.
     pub(super) fn begin_replay(
         &self,
         reader: &mut Reader,
@@ -932,8 +938,8 @@ impl Core {
         !go_on_replaying(reader, side, peer, replay, unfit)
     }
 
-    /// Tells a peer more of the subscriptions that it has not been told yet, for a moment. Returns true if none is left for now, and the
-    /// memory of those that were cancelled meanwhile is given back.
+    /// Tells a peer more of the subscriptions that it has not been told yet, for a moment. Returns true if none is left
+    /// for now, and the memory of those that were cancelled meanwhile is given back.
     pub(super) fn replay(&self, peer: PeerId) -> bool {
         let mut unfit = Vec::new();
         let mut reader = self.lock_recv();
@@ -957,8 +963,8 @@ impl Core {
         }
     }
 
-    /// Has everybody upstream told of a change of our subscriptions. `place` is where the topic is, or was until now. Returns an event for
-    /// each peer that does not accept so long a topic.
+    /// Has everybody upstream told of a change of our subscriptions. `place` is where the topic is, or was until now.
+    /// Returns an event for each peer that does not accept so long a topic.
     pub(super) fn tell_upstream(
         &self,
         side: &mut SendSide,
@@ -1021,8 +1027,8 @@ fn form(peer: &Peer) -> Option<u8> {
     }
 }
 
-/// Tells a peer what is left of a replay, for a moment. Returns true if that was all, or all for now. What the peer does not accept is left out, and told
-/// of in `unfit` then.
+/// Tells a peer what is left of a replay, for a moment. Returns true if that was all, or all for now. What the peer
+/// does not accept is left out, and told of in `unfit` then.
 fn go_on_replaying(
     reader: &Reader,
     side: &mut SendSide,

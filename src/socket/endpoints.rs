@@ -100,8 +100,8 @@ impl Core {
         Ok(bound)
     }
 
-    /// Connects to an endpoint; the connection is made, and kept, in the background. The peer is known by the routing id that was
-    /// set for the next one, if any.
+    /// Connects to an endpoint; the connection is made, and kept, in the background. The peer is known by the routing
+    /// id that was set for the next one, if any.
     pub(super) fn connect(self: &Arc<Core>, text: &str) -> Result<Endpoint, Error> {
         self.connect_under(text, None)
     }
@@ -159,13 +159,14 @@ impl Core {
         Ok(endpoint)
     }
 
-    /// Returns true for kinds of which a second connection to the same endpoint would only double what arrives, or whose turn it is.
+    /// Returns true for kinds of which a second connection to the same endpoint would only double what arrives, or
+    /// whose turn it is.
     pub(super) fn connects_once(&self) -> bool {
         matches!(self.kind, SocketKind::Dealer | SocketKind::Sub | SocketKind::Pub | SocketKind::Req)
     }
 
-    /// Whether a new endpoint is `immediate`, and by which routing id its peer is known: the one given, or the option's, which is
-    /// for one endpoint.
+    /// Whether a new endpoint is `immediate`, and by which routing id its peer is known: the one given, or the
+    /// option's, which is for one endpoint.
     pub(super) fn next_routing_id(&self, given: Option<Bytes>) -> (bool, Bytes) {
         let mut options = self.lock_options();
         let assigned = given.unwrap_or_else(|| std::mem::take(&mut options.connect_routing_id));
@@ -185,8 +186,8 @@ impl Core {
     fn make_peer(&self, id: EndpointId, name: &Arc<str>, assigned_id: Bytes) -> Result<PeerId, &'static str> {
         let mut side = self.lock_send();
         let peer = side.insert(About::new(id, Arc::clone(name), assigned_id.clone()), Role::Connected);
-        // A ROUTER cannot address a peer whose id it does not know: it waits for the peer to say it, unless it assigns one itself.
-        // A PUB learns of subscriptions later in any case.
+        // A ROUTER cannot address a peer whose id it does not know: it waits for the peer to say it, unless it assigns
+        // one itself. A PUB learns of subscriptions later in any case.
         let waits = self.kind == SocketKind::Router && assigned_id.is_empty();
         if !waits {
             if let Err(reason) = self.place(&mut side, peer, &assigned_id) {

@@ -107,7 +107,8 @@ macro_rules! sends {
             /// Sends messages in order and says how many; waits as `send` does.
             ///
             /// # Errors
-            /// The first failure, with its message; those before it were sent. Pass `iterator.by_ref()` to keep those after it.
+            /// The first failure, with its message; those before it were sent. Pass `iterator.by_ref()` to keep those
+            /// after it.
             pub fn send_many<M: IntoMessage>(&self, messages: impl IntoIterator<Item = M>) -> Result<usize, SendError> {
                 let mut sent = 0;
                 for message in messages {
@@ -199,16 +200,16 @@ macro_rules! receives {
                 self.0.core.recv(Wait::For(timeout))
             }
 
-            /// Receives the next message into `buffer` and says how many octets it has, waiting for one (at most the option
-            /// `receive_timeout`). What the buffer has beyond that stays as it is.
+            /// Receives the next message into `buffer` and says how many octets it has, waiting for one (at most the
+            /// option `receive_timeout`). What the buffer has beyond that stays as it is.
             ///
-            /// It is for messages of one frame that fit. Another one is handed back whole by the error, and the buffer stays as it
-            /// is. Who wants to know the sender as well takes [`recv`](Self::recv), which allocates nothing for a short message
-            /// either.
+            /// It is for messages of one frame that fit. Another one is handed back whole by the error, and the buffer
+            /// stays as it is. Who wants to know the sender as well takes [`recv`](Self::recv), which allocates nothing
+            /// for a short message either.
             ///
             /// # Errors
-            /// [`TooLong`](RecvIntoError::TooLong) and [`SeveralFrames`](RecvIntoError::SeveralFrames) hand the message back;
-            /// [`Receive`](RecvIntoError::Receive) says why there is none.
+            /// [`TooLong`](RecvIntoError::TooLong) and [`SeveralFrames`](RecvIntoError::SeveralFrames) hand the message
+            /// back; [`Receive`](RecvIntoError::Receive) says why there is none.
             #[inline]
             pub fn recv_into(&self, buffer: &mut [u8]) -> Result<usize, RecvIntoError> {
                 self.0.core.recv_into(buffer, Wait::Option)
@@ -231,8 +232,8 @@ macro_rules! receives {
                 self.0.core.recv_into(buffer, Wait::For(timeout))
             }
 
-            /// Receives at least one message and at most `max`: waits for the first as `recv` does, and takes along what else is there. With a `max` of 0 it
-            /// returns none, at once.
+            /// Receives at least one message and at most `max`: waits for the first as `recv` does, and takes along
+            /// what else is there. With a `max` of 0 it returns none, at once.
             ///
             /// # Errors
             /// As `recv`.
@@ -240,7 +241,8 @@ macro_rules! receives {
                 self.0.core.recv_many(max, Wait::Option)
             }
 
-            /// The messages as they come, each a `Result`: an error ends it only where nothing will ever come any more. See [`Received`].
+            /// The messages as they come, each a `Result`: an error ends it only where nothing will ever come any more.
+            /// See [`Received`].
             pub fn iter(&self) -> Received<'_> {
                 Received::new(&self.0, |socket| socket.core.recv(Wait::Option))
             }
@@ -261,8 +263,8 @@ macro_rules! receives {
 macro_rules! publishes {
     ($name:ident) => {
         impl $name {
-            /// Waits until at least `count` peers have subscribed to something: then the first message is not lost on them. A
-            /// peer that subscribes to several topics may still be on its way with the others.
+            /// Waits until at least `count` peers have subscribed to something: then the first message is not lost on
+            /// them. A peer that subscribes to several topics may still be on its way with the others.
             ///
             /// # Errors
             /// [`Error::TimedOut`] says how many there are; [those of every call](Error#those-of-every-call).
@@ -270,7 +272,8 @@ macro_rules! publishes {
                 self.0.core.wait_for_subscribers(count, timeout)
             }
 
-            /// Waits until at least `count` peers would get a message on `topic`, at most `timeout`: then it is not lost on them.
+            /// Waits until at least `count` peers would get a message on `topic`, at most `timeout`: then it is not
+            /// lost on them.
             ///
             /// # Errors
             /// [`Error::TimedOut`] says how many there are; [those of every call](Error#those-of-every-call).
@@ -309,8 +312,9 @@ macro_rules! publishes {
             /// Reserves room with everybody who gets a message on that topic, for one that is not made yet;
             /// [`Reservation::send`] sends it to them.
             ///
-            /// Who gets it is decided now: not whoever subscribes later, and, as with `send`, not who is at its mark now; that is
-            /// counted when the message is sent. With the option `nodrop` it waits for those (at most the option `send_timeout`).
+            /// Who gets it is decided now: not whoever subscribes later, and, as with `send`, not who is at its mark
+            /// now; that is counted when the message is sent. With the option `nodrop` it waits for those (at most the
+            /// option `send_timeout`).
             ///
             /// # Errors
             /// As `send`.
@@ -381,8 +385,8 @@ reserves!(Pair, Pair);
 receives!(Pair);
 
 face! {
-    /// Publishes to whoever has subscribed to a prefix of the first frame (RFC 29). Never blocks: a subscriber at its mark
-    /// misses messages, which is counted, unless the option `nodrop` is on.
+    /// Publishes to whoever has subscribed to a prefix of the first frame (RFC 29). Never blocks: a subscriber at its
+    /// mark misses messages, which is counted, unless the option `nodrop` is on.
     ///
     /// # Examples
     /// ```
@@ -432,8 +436,8 @@ face! {
 receives!(Sub);
 
 impl Sub {
-    /// Wants messages whose first frame begins with `topic`; the empty topic is a prefix of all. Subscriptions count: each
-    /// needs its own [`unsubscribe`](Sub::unsubscribe). Does not wait for publishers to learn of it.
+    /// Wants messages whose first frame begins with `topic`; the empty topic is a prefix of all. Subscriptions count:
+    /// each needs its own [`unsubscribe`](Sub::unsubscribe). Does not wait for publishers to learn of it.
     ///
     /// # Errors
     /// [Those of every call](Error#those-of-every-call).
@@ -461,9 +465,10 @@ impl Sub {
 face! {
     /// Asks one question at a time and waits for its answer (RFC 28).
     ///
-    /// `send` and `recv` alternate strictly; [`request`](Req::request) does both. Threads may share a REQ: whole exchanges of `request`
-    /// take turns. Plain `send` and `recv` of several threads see one lockstep: a send while a reply is outstanding fails
-    /// with [`WrongState`](crate::SendFailure::WrongState), and so does a receive with nothing asked.
+    /// `send` and `recv` alternate strictly; [`request`](Req::request) does both. Threads may share a REQ: whole
+    /// exchanges of `request` take turns. Plain `send` and `recv` of several threads see one lockstep: a send while a
+    /// reply is outstanding fails with [`WrongState`](crate::SendFailure::WrongState), and so does a receive with
+    /// nothing asked.
     ///
     /// # Examples
     /// ```
@@ -495,15 +500,16 @@ reserves!(
 receives!(Req);
 
 impl Req {
-    /// Sends a request and waits for its reply, at most `timeout` for both, a handshake that is not done yet included. When that
-    /// runs out the request is given up and the socket is ready for the next one.
+    /// Sends a request and waits for its reply, at most `timeout` for both, a handshake that is not done yet included.
+    /// When that runs out the request is given up and the socket is ready for the next one.
     ///
-    /// A reply that comes too late is not taken for that of a later request: a REP is sent a number that it returns, and to any other
-    /// server the connection is replaced. A REQ with a `routing_id` of its own, or one that ROUTERs connect to, wants the option
-    /// `correlate` for that; see the guide on [requests](crate::guide::requests).
+    /// A reply that comes too late is not taken for that of a later request: a REP is sent a number that it returns,
+    /// and to any other server the connection is replaced. A REQ with a `routing_id` of its own, or one that ROUTERs
+    /// connect to, wants the option `correlate` for that; see the guide on [requests](crate::guide::requests).
     ///
-    /// Calls of several threads take turns, in the order in which they came. Waiting for one's turn counts against the time: where it is over
-    /// before that, the error is [`RequestError::Send`] with `TimedOut`, and says that another request is under way.
+    /// Calls of several threads take turns, in the order in which they came. Waiting for one's turn counts against the
+    /// time: where it is over before that, the error is [`RequestError::Send`] with `TimedOut`, and says that another
+    /// request is under way.
     ///
     /// # Errors
     /// [`RequestError`] says how far it came.
@@ -511,9 +517,9 @@ impl Req {
         self.0.core.request(message.into_message(), timeout, 0)
     }
 
-    /// As [`request`](Req::request), trying again up to `retries` times, each with a `timeout` of its own (the lazy-pirate pattern), where
-    /// no answer came or the request could not be sent in time. The server may see the request more than once; the reply to an
-    /// earlier attempt counts where it carries the number.
+    /// As [`request`](Req::request), trying again up to `retries` times, each with a `timeout` of its own (the
+    /// lazy-pirate pattern), where no answer came or the request could not be sent in time. The server may see the
+    /// request more than once; the reply to an earlier attempt counts where it carries the number.
     ///
     /// # Errors
     /// [`RequestError`] of the last attempt.
@@ -530,9 +536,9 @@ impl Req {
 face! {
     /// Answers one question at a time (RFC 28).
     ///
-    /// `recv` and `send` alternate strictly. Threads that share a REP see one lockstep: a receive before the last request is
-    /// answered fails with [`WrongState`](RecvError::WrongState), whoever received that request; several workers want a
-    /// [`Router`] instead. A reply to a peer that is gone is dropped and counted.
+    /// `recv` and `send` alternate strictly. Threads that share a REP see one lockstep: a receive before the last
+    /// request is answered fails with [`WrongState`](RecvError::WrongState), whoever received that request; several
+    /// workers want a [`Router`] instead. A reply to a peer that is gone is dropped and counted.
     ///
     /// # Examples
     /// ```
@@ -599,9 +605,9 @@ face! {
 }
 
 impl Router {
-    /// Connects to an endpoint whose peer is known here by `id`, whatever it announces: it can be sent to at once. The option
-    /// [`connect_routing_id`](crate::Options::connect_routing_id) does the same for whichever `connect` comes next; this names the
-    /// endpoint. An empty id leaves it to the peer.
+    /// Connects to an endpoint whose peer is known here by `id`, whatever it announces: it can be sent to at once. The
+    /// option [`connect_routing_id`](crate::Options::connect_routing_id) does the same for whichever `connect` comes
+    /// next; this names the endpoint. An empty id leaves it to the peer.
     ///
     /// Returns at once, as [`connect`](Socket::connect) does.
     ///
@@ -625,11 +631,12 @@ impl Router {
 
     /// Sends a message to a peer, named by its routing id or by the [`PeerId`](crate::PeerId) that its messages carry.
     ///
-    /// Without the option `mandatory` it never waits: a message for an unknown id or a full peer is dropped and counted. With
-    /// it, an unknown id fails and a full peer is waited for (at most the option `send_timeout`).
+    /// Without the option `mandatory` it never waits: a message for an unknown id or a full peer is dropped and
+    /// counted. With it, an unknown id fails and a full peer is waited for (at most the option `send_timeout`).
     ///
     /// # Errors
-    /// [`Unroutable`](crate::SendFailure::Unroutable) with `mandatory`; [`SendFailure`](crate::SendFailure) says what else.
+    /// [`Unroutable`](crate::SendFailure::Unroutable) with `mandatory`; [`SendFailure`](crate::SendFailure) says what
+    /// else.
     ///
     /// # Examples
     /// ```
@@ -704,10 +711,12 @@ impl Router {
         Ok(sent)
     }
 
-    /// Reserves room for one message with a peer, named as to [`send_to`](Router::send_to); [`Reservation::send`] fills it.
+    /// Reserves room for one message with a peer, named as to [`send_to`](Router::send_to); [`Reservation::send`] fills
+    /// it.
     ///
-    /// With the option `mandatory` it waits for room (at most the option `send_timeout`). Without, it never waits: where there is no such
-    /// peer, or no room, [`Reservation::peer`] is `None`, and the message will be dropped and counted.
+    /// With the option `mandatory` it waits for room (at most the option `send_timeout`). Without, it never waits:
+    /// where there is no such peer, or no room, [`Reservation::peer`] is `None`, and the message will be dropped and
+    /// counted.
     ///
     /// # Errors
     /// As [`send_to`](Router::send_to).
@@ -744,7 +753,8 @@ impl Router {
         self.0.core.reserve_to(id.recipient().0, Wait::For(timeout))
     }
 
-    /// Receives the next message and the routing id of its sender, waiting for one (at most the option `receive_timeout`).
+    /// Receives the next message and the routing id of its sender, waiting for one (at most the option
+    /// `receive_timeout`).
     ///
     /// # Errors
     /// [`RecvError`] says why there is none.
@@ -770,12 +780,12 @@ impl Router {
         self.0.core.recv_routed(Wait::For(timeout))
     }
 
-    /// Receives the next message into `buffer`, and says who sent it and how many octets it has; waits for one (at most the option
-    /// `receive_timeout`). What the buffer has beyond that stays as it is.
+    /// Receives the next message into `buffer`, and says who sent it and how many octets it has; waits for one (at most
+    /// the option `receive_timeout`). What the buffer has beyond that stays as it is.
     ///
-    /// It is for messages of one frame that fit. Another one is handed back whole by the error, with the routing id of its sender,
-    /// and the buffer stays as it is. The routing id is not in the buffer. What a REQ sends begins with an empty frame and so has
-    /// two.
+    /// It is for messages of one frame that fit. Another one is handed back whole by the error, with the routing id of
+    /// its sender, and the buffer stays as it is. The routing id is not in the buffer. What a REQ sends begins with an
+    /// empty frame and so has two.
     ///
     /// # Errors
     /// [`TooLong`](RecvIntoError::TooLong) and [`SeveralFrames`](RecvIntoError::SeveralFrames) hand the message back;
@@ -818,8 +828,8 @@ impl Router {
         self.0.core.recv_routed_into(buffer, Wait::For(timeout))
     }
 
-    /// Receives at least one message and at most `max`: waits for the first as `recv` does, and takes along what else is there. With a `max` of 0 it
-    /// returns none, at once.
+    /// Receives at least one message and at most `max`: waits for the first as `recv` does, and takes along what else
+    /// is there. With a `max` of 0 it returns none, at once.
     ///
     /// # Errors
     /// As `recv`.
@@ -827,7 +837,8 @@ impl Router {
         self.0.core.recv_many_routed(max, Wait::Option)
     }
 
-    /// The messages as they come, each a `Result`: an error ends it only where nothing will ever come any more. See [`Received`].
+    /// The messages as they come, each a `Result`: an error ends it only where nothing will ever come any more. See
+    /// [`Received`].
     pub fn iter(&self) -> Received<'_, (RoutingId, Message)> {
         Received::new(&self.0, |socket| socket.core.recv_routed(Wait::Option))
     }
@@ -846,14 +857,16 @@ face! {
     /// Distributes messages to its peers in turn (RFC 30). Never drops: it waits when every peer is at its mark.
     ///
     /// # Who gets how much
-    /// Messages are dealt out as they are sent, to the peers that are there at that moment and below their marks. So **the first worker to
-    /// come takes all** that is sent before the second one, and **a slow worker gets as much as a quick one**, until it is at its mark
-    /// (the option `send_mark`, 16,384 messages, and what the kernel and its own `receive_mark` hold). libzmq does the same.
-    /// A worker for which 4 MiB wait is passed over while others have fewer.
+    /// Messages are dealt out as they are sent, to the peers that are there at that moment and below their marks. So
+    /// **the first worker to come takes all** that is sent before the second one, and **a slow worker gets as much as a
+    /// quick one**, until it is at its mark (the option `send_mark`, 16,384 messages, and what the kernel and its own
+    /// `receive_mark` hold). libzmq does the same. A worker for which 4 MiB wait is passed over while others have
+    /// fewer.
     /// * [`wait_for_peers`](Socket::wait_for_peers) waits until the workers are there, as below.
     /// * Low marks at both ends keep less work with slow workers, and cost throughput.
     /// * Work that shall go to whoever is idle is not dealt out but asked for: with ROUTER and DEALER, as
-    ///   [`examples/idle_workers.rs`](https://github.com/wiremesh/wiremesh/blob/main/examples/idle_workers.rs) shows in under 60 lines.
+    ///   [`examples/idle_workers.rs`](https://github.com/wiremesh/wiremesh/blob/main/examples/idle_workers.rs) shows in
+    ///   under 60 lines.
     ///
     /// # Examples
     /// ```
@@ -915,9 +928,9 @@ receives!(Pull);
 face! {
     /// A PUB that shows its application the subscriptions, and what else subscribers send upstream (RFC 29).
     ///
-    /// A received message whose first octet is 1 is a subscription to the topic that follows, one with 0 a cancellation. By default
-    /// only the first subscription of each topic is shown, and its last cancellation: a second subscriber to the same topic brings no message.
-    /// These options show more, or leave more to the application:
+    /// A received message whose first octet is 1 is a subscription to the topic that follows, one with 0 a
+    /// cancellation. By default only the first subscription of each topic is shown, and its last cancellation: a second
+    /// subscriber to the same topic brings no message. These options show more, or leave more to the application:
     ///
     /// | option | what it does |
     /// |---|---|
@@ -973,7 +986,8 @@ receives!(XPub);
 publishes!(XPub);
 
 impl XPub {
-    /// With the option `manual`: subscribes the peer whose request was received last to `topic`. `false` if that peer is gone.
+    /// With the option `manual`: subscribes the peer whose request was received last to `topic`. `false` if that peer
+    /// is gone.
     ///
     /// # Errors
     /// [`Error::Option`] without `manual`; [those of every call](Error#those-of-every-call).
@@ -981,7 +995,8 @@ impl XPub {
         self.0.core.subscribe_last(topic.as_ref(), true)
     }
 
-    /// With the option `manual`: ends a subscription of the peer whose request was received last. `false` if that peer is gone.
+    /// With the option `manual`: ends a subscription of the peer whose request was received last. `false` if that peer
+    /// is gone.
     ///
     /// # Errors
     /// [`Error::Option`] without `manual`; [those of every call](Error#those-of-every-call).
@@ -993,8 +1008,8 @@ impl XPub {
 face! {
     /// A SUB whose subscriptions are messages, and which may send others upstream (RFC 29).
     ///
-    /// Sending a message whose first octet is 1 subscribes to the topic that follows, one with 0 takes that back. It does not
-    /// filter what it receives: publishers do.
+    /// Sending a message whose first octet is 1 subscribes to the topic that follows, one with 0 takes that back. It
+    /// does not filter what it receives: publishers do.
     ///
     /// # Examples
     /// ```
@@ -1016,8 +1031,8 @@ face! {
 receives!(XSub);
 
 impl XSub {
-    /// Sends a message upstream: a subscription if its first octet is 1, a cancellation if it is 0, anything else for XPUBs to
-    /// receive. Never waits: what a publisher has no room for is dropped and counted, subscriptions excepted.
+    /// Sends a message upstream: a subscription if its first octet is 1, a cancellation if it is 0, anything else for
+    /// XPUBs to receive. Never waits: what a publisher has no room for is dropped and counted, subscriptions excepted.
     ///
     /// # Errors
     /// [`SendFailure`](crate::SendFailure) says why; the message is handed back.

@@ -37,8 +37,9 @@ impl Host for Core {
             return Err(TOO_MUCH_TO_KEEP);
         }
         let handover = self.switch().handover;
-        // Only `place`, under the gate, gives a place away. So of two that come at once one gets in. The other is refused after it
-        // was told that we are ready, if our word to the first was not written at once, or if the place went to an inproc peer.
+        // Only `place`, under the gate, gives a place away. So of two that come at once one gets in. The other is
+        // refused after it was told that we are ready, if our word to the first was not written at once, or if the
+        // place went to an inproc peer.
         match &self.lock_send().routing {
             Routing::Balance(balance) if self.kind == SocketKind::Pair && !balance.peers().is_empty() => {
                 Err(PAIR_TAKEN)

@@ -56,7 +56,8 @@ impl Core {
             let Some(id) = self.allot_inproc(&side, &endpoint) else { return Ok(endpoint) };
             let (immediate, assigned_id) = self.next_routing_id(given);
             let peer = side.insert(about(id, &endpoint, assigned_id.clone()), Role::Connected);
-            // A ROUTER cannot address a peer whose id it does not know, nor a socket under `immediate` a peer that is not there yet.
+            // A ROUTER cannot address a peer whose id it does not know, nor a socket under `immediate` a peer that is
+            // not there yet.
             let waits = immediate || (self.kind == crate::SocketKind::Router && assigned_id.is_empty());
             let placed = if waits { Ok(None) } else { self.place(&mut side, peer, &assigned_id) };
             if let Err(reason) = placed {
@@ -87,8 +88,8 @@ impl Core {
         Err(Error::InvalidEndpoint { endpoint: endpoint.to_string(), reason: refused.into_owned() })
     }
 
-    /// Notes an endpoint that is being connected, with the gate held over its peer as well; `None` if once is enough, and the peer of
-    /// an earlier call is there, or waits for its binder.
+    /// Notes an endpoint that is being connected, with the gate held over its peer as well; `None` if once is enough,
+    /// and the peer of an earlier call is there, or waits for its binder.
     fn allot_inproc(&self, side: &SendSide, endpoint: &Endpoint) -> Option<EndpointId> {
         let mut endpoints = self.lock_endpoints();
         let lives = |id: EndpointId| side.peers.iter().any(|(_, peer)| peer.about.endpoint_id == id);
@@ -319,7 +320,8 @@ impl Core {
         Ok(Linked { peer, unfit, replaced, replays })
     }
 
-    /// What follows a new link once both ends stand: a peer whose routing id was taken goes, and what waited is fetched.
+    /// What follows a new link once both ends stand: a peer whose routing id was taken goes, and what waited is
+    /// fetched.
     fn settle(&self, linked: Linked) {
         if let Some(old) = linked.replaced {
             self.oust(old);
@@ -426,8 +428,8 @@ mod tests {
     use super::*;
     use crate::{AnySocket, Context, SocketKind};
 
-    /// Of what a socket sends that is bound: one piece when its own end of a link stands and the other end does not, and
-    /// one when both do. `arrives` is asked for each.
+    /// Of what a socket sends that is bound: one piece when its own end of a link stands and the other end does not,
+    /// and one when both do. `arrives` is asked for each.
     fn all_reaches_the_other_end(
         kinds: (SocketKind, SocketKind),
         send: fn(&AnySocket, usize),

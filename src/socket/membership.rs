@@ -55,8 +55,9 @@ impl About {
 }
 
 impl Peer {
-    /// How many octets a subscription takes where the peer does not accept so long a topic. A command may be as long as any topic in it; a
-    /// topic that travels in a message counts against the peer's limit on messages. Over inproc nothing travels.
+    /// How many octets a subscription takes where the peer does not accept so long a topic. A command may be as long as
+    /// any topic in it; a topic that travels in a message counts against the peer's limit on messages. Over inproc
+    /// nothing travels.
     pub(super) fn refused_size(&self, topic: &[u8]) -> Option<usize> {
         if topic.len() < self.largest.octets || !matches!(self.wire, Wire::Stream(_)) {
             return None;
@@ -174,8 +175,8 @@ impl Core {
         Ok((About { immediate, ..About::new(id, Arc::clone(&newcomer.endpoint), assigned_id) }, role))
     }
 
-    /// Returns true if another server answers at the address a ROUTER has connected to: it announces another routing id, so
-    /// what waits for the one before is not for it.
+    /// Returns true if another server answers at the address a ROUTER has connected to: it announces another routing
+    /// id, so what waits for the one before is not for it.
     fn is_stranger(&self, side: &SendSide, peer: PeerId, identity: &Bytes) -> bool {
         self.kind == SocketKind::Router
             && self.profile.new_identity_is_new_peer()
@@ -242,7 +243,8 @@ impl Core {
         Ok(replaced)
     }
 
-    /// Another peer is to have the routing id of this one: what it sent before stays readable, under an id that leads nowhere else.
+    /// Another peer is to have the routing id of this one: what it sent before stays readable, under an id that leads
+    /// nowhere else.
     pub(super) fn give_other_id(&self, routes: &mut Routes, old: &mut Peer) {
         let slot = old.id.slot();
         routes.release(slot, &old.routing_id);
@@ -261,8 +263,8 @@ impl Core {
 
     // ----- messages that a peer does not take -----
 
-    /// Remembers the largest message a peer accepts, by what it has announced, and drops what waits for it in vain. A message that its
-    /// last connections were cut in is held back for a while.
+    /// Remembers the largest message a peer accepts, by what it has announced, and drops what waits for it in vain. A
+    /// message that its last connections were cut in is held back for a while.
     fn note_limit(&self, side: &mut SendSide, peer: PeerId, announced: Option<Announcement>) -> Vec<Event> {
         let gives_up = self.gives_up_after().is_some();
         let SendSide { peers, dialed, .. } = &mut *side;
@@ -337,8 +339,8 @@ impl Core {
 
     // ----- leaving -----
 
-    /// The connection of a peer is gone, and its endpoint will connect again: what waits for it stays. Returns true if it has topics
-    /// left, which [`withdraw`](Core::withdraw) is to take from it before it is back.
+    /// The connection of a peer is gone, and its endpoint will connect again: what waits for it stays. Returns true if
+    /// it has topics left, which [`withdraw`](Core::withdraw) is to take from it before it is back.
     pub(super) fn await_return(&self, peer: PeerId, lost: Lost) -> bool {
         let (was_up, given_up, has_topics) = {
             let mut side = self.lock_send();
@@ -373,8 +375,8 @@ impl Core {
         has_topics
     }
 
-    /// Takes a peer out of the pattern, with the lock held: it gets nothing new. Returns true if it has topics left, which
-    /// [`withdraw`](Core::withdraw) is to take from it. Until then it is not heard.
+    /// Takes a peer out of the pattern, with the lock held: it gets nothing new. Returns true if it has topics left,
+    /// which [`withdraw`](Core::withdraw) is to take from it. Until then it is not heard.
     pub(super) fn unplace(&self, side: &mut SendSide, peer: PeerId) -> bool {
         let slot = peer.slot();
         let SendSide { routing, peers, .. } = &mut *side;
@@ -402,8 +404,8 @@ impl Core {
         false
     }
 
-    /// Takes topics from a peer that has left the pattern, for a moment; an XPUB shows what follows from that. Returns true if none is
-    /// left, and then the peer may be heard again.
+    /// Takes topics from a peer that has left the pattern, for a moment; an XPUB shows what follows from that. Returns
+    /// true if none is left, and then the peer may be heard again.
     fn take_topics(&self, side: &mut SendSide, peer: PeerId) -> bool {
         let Routing::Publish(publisher) = &mut side.routing else { return true };
         let mut slice = Slice::begin();
@@ -421,8 +423,8 @@ impl Core {
         done
     }
 
-    /// Takes more topics from a peer that has left the pattern, for a moment. Returns true if none is left. A peer may have very many,
-    /// and whoever sends waits for the gate, so this is called again and again until then.
+    /// Takes more topics from a peer that has left the pattern, for a moment. Returns true if none is left. A peer may
+    /// have very many, and whoever sends waits for the gate, so this is called again and again until then.
     pub(super) fn withdraw(&self, peer: PeerId) -> bool {
         let mut side = self.lock_send();
         if !side.is_leaving(peer) {
@@ -457,7 +459,8 @@ impl Core {
         }
     }
 
-    /// A peer is gone for good. Returns true if it has topics left, which [`withdraw`](Core::withdraw) is to take from it.
+    /// A peer is gone for good. Returns true if it has topics left, which [`withdraw`](Core::withdraw) is to take from
+    /// it.
     pub(super) fn begin_dismissal(&self, peer: PeerId, linger: bool) -> bool {
         let (was_up, again, has_topics) = {
             let mut side = self.lock_send();
@@ -478,7 +481,8 @@ impl Core {
         }
         self.reveal();
         if !has_topics {
-            // All that is to come from the peer has come when it is buried: what came later would have a source that never goes.
+            // All that is to come from the peer has come when it is buried: what came later would have a source that
+            // never goes.
             self.bury(peer);
         }
         self.tell_waiters(Interest::CHANGE);
@@ -494,5 +498,6 @@ pub(super) fn memory_of(properties: &[(String, Bytes)]) -> usize {
     properties.iter().map(|(name, value)| PROPERTY + name.len() + value.len()).sum()
 }
 
-/// What a property takes beside the octets of its name and its value: its place in the list, and the name's in the heap.
+/// What a property takes beside the octets of its name and its value: its place in the list, and the name's in the
+/// heap.
 const PROPERTY: usize = size_of::<(String, Bytes)>() + 16;

@@ -1,5 +1,5 @@
-//! Sockets: what they all do once ([`Socket`]), their typed faces with only the legal verbs, and [`AnySocket`] typed at run
-//! time.
+//! Sockets: what they all do once ([`Socket`]), their typed faces with only the legal verbs, and [`AnySocket`] typed at
+//! run time.
 
 mod any;
 mod buffer;
@@ -60,8 +60,8 @@ use std::time::Duration;
 /// What every socket does, whatever its pattern. The typed sockets, such as [`Push`] or [`Sub`], and [`AnySocket`] all
 /// dereference to it.
 ///
-/// A socket is `Send + Sync`; every method takes `&self` and may be called from any thread. Dropping it closes it, which
-/// never blocks; see [`Context`] for what happens to messages that are still queued.
+/// A socket is `Send + Sync`; every method takes `&self` and may be called from any thread. Dropping it closes it,
+/// which never blocks; see [`Context`] for what happens to messages that are still queued.
 #[doc(alias = "zmq_socket")]
 pub struct Socket {
     core: Arc<Core>,
@@ -89,11 +89,12 @@ impl Socket {
         &self.context
     }
 
-    /// Binds an endpoint: peers can connect to it when this returns. The result names what a wildcard became, so binding
-    /// `tcp://127.0.0.1:*` yields `tcp://127.0.0.1:49152` or the like. A socket may have any number of endpoints.
+    /// Binds an endpoint: peers can connect to it when this returns. The result names what a wildcard became, so
+    /// binding `tcp://127.0.0.1:*` yields `tcp://127.0.0.1:49152` or the like. A socket may have any number of
+    /// endpoints.
     ///
-    /// Forms: `tcp://host:port` with `*` for every address and `*` or `0` for a free port; `ipc://path`, `ipc://@abstract`,
-    /// `ipc://*`; `inproc://name`.
+    /// Forms: `tcp://host:port` with `*` for every address and `*` or `0` for a free port; `ipc://path`,
+    /// `ipc://@abstract`, `ipc://*`; `inproc://name`.
     ///
     /// Blocks only to look up a host or interface name.
     ///
@@ -110,20 +111,21 @@ impl Socket {
     ///
     /// Connecting DEALER, SUB, PUB or REQ again to the same endpoint does nothing; other kinds get one more connection.
     ///
-    /// If the endpoint was disconnected before and has something left to deliver, the new connection waits for that, so that the
-    /// receiver gets all of it in order. It waits as long as nobody is there. A peer of this library is waited for until it has taken
-    /// everything, or nothing for five seconds. It does not wait for another peer, nor where the option `announce` is off. See the guide on [failures](crate::guide::failures).
+    /// If the endpoint was disconnected before and has something left to deliver, the new connection waits for that, so
+    /// that the receiver gets all of it in order. It waits as long as nobody is there. A peer of this library is waited
+    /// for until it has taken everything, or nothing for five seconds. It does not wait for another peer, nor where the
+    /// option `announce` is off. See the guide on [failures](crate::guide::failures).
     ///
     /// # Errors
-    /// [`Error::InvalidEndpoint`], [`Error::UnknownScheme`], [`Error::System`]; [those of every call](Error#those-of-every-call).
-    /// That nobody is there is not an error; a [`Monitor`] tells.
+    /// [`Error::InvalidEndpoint`], [`Error::UnknownScheme`], [`Error::System`]; [those of every
+    /// call](Error#those-of-every-call). That nobody is there is not an error; a [`Monitor`] tells.
     #[doc(alias = "zmq_connect")]
     pub fn connect(&self, endpoint: impl AsRef<str>) -> Result<Endpoint, Error> {
         self.core.connect(endpoint.as_ref())
     }
 
-    /// Stops listening at an endpoint, given as to `bind` or as returned by it, and closes the connections accepted there once
-    /// what is queued for them is written, within the linger time. An inproc binder keeps its peers.
+    /// Stops listening at an endpoint, given as to `bind` or as returned by it, and closes the connections accepted
+    /// there once what is queued for them is written, within the linger time. An inproc binder keeps its peers.
     ///
     /// # Errors
     /// [`Error::NoSuchEndpoint`] lists what the socket is bound to; [`Error::InvalidEndpoint`];
@@ -133,9 +135,9 @@ impl Socket {
         self.core.unbind(endpoint.as_ref())
     }
 
-    /// Closes the connection to an endpoint once what is queued for it is written, within the linger time. If the endpoint is
-    /// connected again meanwhile, that waits for it; see [`connect`](Socket::connect). Over inproc the binder has what was queued when
-    /// this returns; if nobody has bound the name, it is dropped and counted.
+    /// Closes the connection to an endpoint once what is queued for it is written, within the linger time. If the
+    /// endpoint is connected again meanwhile, that waits for it; see [`connect`](Socket::connect). Over inproc the
+    /// binder has what was queued when this returns; if nobody has bound the name, it is dropped and counted.
     ///
     /// # Errors
     /// [`Error::NoSuchEndpoint`] lists what the socket is connected to; [`Error::InvalidEndpoint`];
@@ -145,14 +147,15 @@ impl Socket {
         self.core.disconnect(endpoint.as_ref())
     }
 
-    /// Takes over a tcp listener that is bound already, for example one handed down by a service manager. It is made non-blocking
-    /// and close-on-exec.
+    /// Takes over a tcp listener that is bound already, for example one handed down by a service manager. It is made
+    /// non-blocking and close-on-exec.
     ///
     /// The options of a link do not apply to it, nor to what it accepts: `tcp_keepalive` with `tcp_keepalive_idle`,
-    /// `tcp_keepalive_interval` and `tcp_keepalive_count`, `tcp_max_retransmit`, `tcp_congestion_control`, `send_buffer`,
-    /// `receive_buffer`, `type_of_service`, `priority`, `busy_poll`, `bind_to_device`, `backlog`, `ipv6`. Set them on the listener
-    /// before; what an accepted connection inherits of it is the system's affair. `TCP_NODELAY` is on all the same, and all other
-    /// options apply, such as the marks, `half_open_limit`, `handshake_timeout` and the heartbeat.
+    /// `tcp_keepalive_interval` and `tcp_keepalive_count`, `tcp_max_retransmit`, `tcp_congestion_control`,
+    /// `send_buffer`, `receive_buffer`, `type_of_service`, `priority`, `busy_poll`, `bind_to_device`, `backlog`,
+    /// `ipv6`. Set them on the listener before; what an accepted connection inherits of it is the system's affair.
+    /// `TCP_NODELAY` is on all the same, and all other options apply, such as the marks, `half_open_limit`,
+    /// `handshake_timeout` and the heartbeat.
     ///
     /// # Errors
     /// [`Error::System`]; [those of every call](Error#those-of-every-call). The listener is closed then.
@@ -179,8 +182,8 @@ impl Socket {
         self.core.list_endpoints(|endpoints| &endpoints.bound)
     }
 
-    /// All its endpoints, those it listens at first: whether each is connected, and if not, how often that was tried and what the last
-    /// attempt came to. None in a forked child.
+    /// All its endpoints, those it listens at first: whether each is connected, and if not, how often that was tried
+    /// and what the last attempt came to. None in a forked child.
     ///
     /// # Examples
     /// ```
@@ -199,8 +202,8 @@ impl Socket {
         self.core.endpoint_infos()
     }
 
-    /// The endpoints given to `connect`, whether a connection is up or not: [`endpoints`](Socket::endpoints) tells that. None in a forked
-    /// child.
+    /// The endpoints given to `connect`, whether a connection is up or not: [`endpoints`](Socket::endpoints) tells
+    /// that. None in a forked child.
     pub fn connected(&self) -> Vec<String> {
         self.core.list_endpoints(|endpoints| &endpoints.connected)
     }
@@ -208,12 +211,14 @@ impl Socket {
     /// Waits until at least `count` peers are connected and past their handshake, at most `timeout`.
     ///
     /// # Errors
-    /// [`Error::TimedOut`] says how many there are, and what keeps the others away; [those of every call](Error#those-of-every-call).
+    /// [`Error::TimedOut`] says how many there are, and what keeps the others away; [those of every
+    /// call](Error#those-of-every-call).
     pub fn wait_for_peers(&self, count: usize, timeout: Duration) -> Result<(), Error> {
         self.core.wait_for("peers", timeout, || self.core.connections(), count)
     }
 
-    /// Waits until everything accepted so far is in the kernel, or in the hands of an inproc receiver, at most `timeout`.
+    /// Waits until everything accepted so far is in the kernel, or in the hands of an inproc receiver, at most
+    /// `timeout`.
     ///
     /// # Errors
     /// [`Error::TimedOut`] says what is left; [those of every call](Error#those-of-every-call).
@@ -221,15 +226,15 @@ impl Socket {
         self.core.flush_all(timeout)
     }
 
-    /// Closes the socket. Never blocks: blocked calls return within 50 ms with `Closed`, later ones at once, and what was
-    /// accepted is delivered in the background within the linger time. Dropping the socket does the same.
+    /// Closes the socket. Never blocks: blocked calls return within 50 ms with `Closed`, later ones at once, and what
+    /// was accepted is delivered in the background within the linger time. Dropping the socket does the same.
     #[doc(alias = "zmq_close")]
     pub fn close(&self) {
         self.core.close();
     }
 
-    /// A handle that can close the socket and does not keep it: for handlers that outlive their program's use of it, as that of
-    /// Ctrl-C.
+    /// A handle that can close the socket and does not keep it: for handlers that outlive their program's use of it, as
+    /// that of Ctrl-C.
     ///
     /// A handler that holds the socket itself would keep it, and its context, until the process ends.
     ///
@@ -259,8 +264,8 @@ impl Socket {
     /// [table](crate::options::table).
     ///
     /// # Errors
-    /// [`Error::Option`] when the value is not allowed, the option means nothing to this kind of socket, or it cannot change any
-    /// more; [those of every call](Error#those-of-every-call).
+    /// [`Error::Option`] when the value is not allowed, the option means nothing to this kind of socket, or it cannot
+    /// change any more; [those of every call](Error#those-of-every-call).
     #[doc(alias = "zmq_setsockopt")]
     pub fn set(&self, setting: Setting) -> Result<(), Error> {
         self.core.set(setting)
@@ -278,12 +283,14 @@ impl Socket {
         self.core.peer_info(peer)
     }
 
-    /// What is known of all peers, those of connecting endpoints that are not connected included. Nothing in a forked child.
+    /// What is known of all peers, those of connecting endpoints that are not connected included. Nothing in a forked
+    /// child.
     pub fn peers(&self) -> Vec<PeerInfo> {
         self.core.peer_ids().into_iter().filter_map(|peer| self.core.peer_info(peer)).collect()
     }
 
-    /// The socket's counters. They are consistent: the accounting law holds in every snapshot. All zero in a forked child.
+    /// The socket's counters. They are consistent: the accounting law holds in every snapshot. All zero in a forked
+    /// child.
     #[doc(alias("ZMQ_EVENT_PIPES_STATS", "zmq_socket_monitor_pipes_stats"))]
     pub fn stats(&self) -> Stats {
         self.core.stats()
@@ -298,8 +305,9 @@ impl Socket {
 
 /// Closes a socket from elsewhere without keeping it: see [`Socket::closer`].
 ///
-/// It works on any thread, and so in handlers that have one, such as those of the crates `ctrlc` and `signal-hook`'s iterator. It is
-/// **not async-signal-safe**: a handler installed with `sigaction` must not call it, but tell a thread, for example through a pipe.
+/// It works on any thread, and so in handlers that have one, such as those of the crates `ctrlc` and `signal-hook`'s
+/// iterator. It is **not async-signal-safe**: a handler installed with `sigaction` must not call it, but tell a thread,
+/// for example through a pipe.
 #[derive(Clone)]
 pub struct Closer {
     core: Weak<Core>,
@@ -325,7 +333,8 @@ impl fmt::Debug for Closer {
     }
 }
 
-/// Panics of the code that runs for a socket are contained, and no lock of it is left in a state that others could not go on from.
+/// Panics of the code that runs for a socket are contained, and no lock of it is left in a state that others could not
+/// go on from.
 impl std::panic::UnwindSafe for Core {}
 
 impl std::panic::RefUnwindSafe for Core {}
@@ -413,7 +422,8 @@ impl<S: Face> Builder<S> {
     /// Makes the socket.
     ///
     /// # Errors
-    /// [`Error::Option`] for the first option whose value is not allowed, or which means nothing to this kind of socket.
+    /// [`Error::Option`] for the first option whose value is not allowed, or which means nothing to this kind of
+    /// socket.
     pub fn build(self) -> Result<S, Error> {
         match self.wrong {
             Some(error) => Err(error),

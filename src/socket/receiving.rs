@@ -1,5 +1,5 @@
-//! The receiving half of a socket: what drivers bring lands among the arrivals; whoever receives collects it into inboxes and
-//! takes whole messages from them in turn (fair queueing, RFC 28 and 30).
+//! The receiving half of a socket: what drivers bring lands among the arrivals; whoever receives collects it into
+//! inboxes and takes whole messages from them in turn (fair queueing, RFC 28 and 30).
 
 use super::core::{Core, Next, Quickness};
 use super::remains::let_go;
@@ -74,7 +74,8 @@ impl Arrival {
     }
 }
 
-/// The newest message of a conflated peer, and what the context's budget counts of it. That stops no link, as another message only replaces it.
+/// The newest message of a conflated peer, and what the context's budget counts of it. That stops no link, as another
+/// message only replaces it.
 struct Newest {
     message: Message,
     charge: Charge,
@@ -329,7 +330,8 @@ impl Reader {
         }
     }
 
-    /// A peer that had that token has it no longer: whoever had it before, and comes before this one, is found by it again.
+    /// A peer that had that token has it no longer: whoever had it before, and comes before this one, is found by it
+    /// again.
     fn give_back(&mut self, peer: PeerId, token: Token, behind: Option<PeerId>) {
         if self.by_token.get(&token) != Some(&peer) {
             return;
@@ -344,8 +346,8 @@ impl Reader {
         };
     }
 
-    /// A peer has that token. If it has not had it before, and one that is gone had, it has come back: what that one left unread comes
-    /// before what this one sends.
+    /// A peer has that token. If it has not had it before, and one that is gone had, it has come back: what that one
+    /// left unread comes before what this one sends.
     pub(super) fn recognise(&mut self, peer: PeerId, token: Token) {
         let source = self.source(peer);
         let (behind, active) = (source.behind, source.active);
@@ -402,7 +404,8 @@ impl Reader {
 
     /// A peer is gone: its source goes now if it is read, else once it is. Whether it is gone.
     ///
-    /// One that has nothing unread goes also where it would wait for another one's messages: nobody may ever read those.
+    /// One that has nothing unread goes also where it would wait for another one's messages: nobody may ever read
+    /// those.
     fn bury(&mut self, peer: PeerId, routing_id: Bytes) -> bool {
         let Some(key) = self.places.get(&peer).copied() else { return true };
         let Some(source) = self.sources.get_mut(key) else { return true };
@@ -509,8 +512,8 @@ impl Core {
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the application takes messages at such a pace that it will be back for more, and read them itself, within two
-    /// milliseconds. The caches are warm then where the messages are used, and a thread is saved.
+    /// Whether the application takes messages at such a pace that it will be back for more, and read them itself,
+    /// within two milliseconds. The caches are warm then where the messages are used, and a thread is saved.
     pub(super) fn is_at_it(&self) -> bool {
         if !self.kind.receives() {
             return false;
@@ -522,8 +525,8 @@ impl Core {
             (self.lock_arrivals().brought.saturating_sub(taken), reader.appetite.per_milli, reader.has_inproc)
         };
         !inproc && pace >= Appetite::QUICK && unread <= 2 * pace && !self.is_closed() && {
-            // What a flusher left may wait for the kernel to take it, and only a driver would hear of that. What is new is written at
-            // the next visit.
+            // What a flusher left may wait for the kernel to take it, and only a driver would hear of that. What is new
+            // is written at the next visit.
             let side = self.lock_send();
             let Counts { accepted, written, dropped, .. } = side.counts;
             let new = side.dirty.iter().filter_map(|id| side.peer(*id)).filter(|peer| peer.dirty);
@@ -559,8 +562,8 @@ impl Core {
         self.land(peer, messages, bytes, |arrivals| arrivals.items.push(item));
     }
 
-    /// Adds to the arrivals. What comes from a peer that is gone, or whose connection is being replaced, is thrown away; so is what comes
-    /// to a kind on which nobody receives. Returns true if it was added.
+    /// Adds to the arrivals. What comes from a peer that is gone, or whose connection is being replaced, is thrown
+    /// away; so is what comes to a kind on which nobody receives. Returns true if it was added.
     fn land(&self, peer: PeerId, messages: usize, bytes: usize, add: impl FnOnce(&mut Arrivals)) -> bool {
         let marks = self.receive_marks();
         let mut arrivals = self.lock_arrivals();
@@ -704,8 +707,8 @@ impl Core {
         }
     }
 
-    /// Begins to show changes of subscriptions. The send gate is held, so that changes are shown in the order in which they were
-    /// applied.
+    /// Begins to show changes of subscriptions. The send gate is held, so that changes are shown in the order in which
+    /// they were applied.
     pub(super) fn shows(&self) -> Shows<'_> {
         let (marks, short) = (self.receive_marks(), self.received.is_stopped());
         Shows { core: self, arrivals: self.lock_arrivals(), marks, short }
@@ -761,8 +764,8 @@ impl Core {
 
     /// Takes all that waits in the outbox of an inproc peer of another socket, and gives it credit for what was read.
     ///
-    /// Whoever finds nothing is told of the next message; whoever finds something has to come back. `spent` is a buffer that
-    /// can be filled again. `notice` is how the next message is heard of, if it is not known to be already.
+    /// Whoever finds nothing is told of the next message; whoever finds something has to come back. `spent` is a buffer
+    /// that can be filled again. `notice` is how the next message is heard of, if it is not known to be already.
     pub(super) fn hand_over(
         &self,
         to: PeerId,
@@ -877,8 +880,8 @@ impl Core {
         }
     }
 
-    /// Fetches what an inproc peer has for us; whether that was something. As long as it is, the peer need not tell us of more:
-    /// somebody comes back.
+    /// Fetches what an inproc peer has for us; whether that was something. As long as it is, the peer need not tell us
+    /// of more: somebody comes back.
     fn fetch(&self, source: &mut Source) -> bool {
         let peer = source.peer;
         let Some(Fellow { core, there, .. }) = source.inproc.as_deref() else { return false };
@@ -905,8 +908,8 @@ impl Core {
             self.context.attend();
         }
         if some && !self.waiters.is_empty() {
-            // One message is for the caller, who may never come back: one of those who wait is to come back instead. Whoever joins
-            // them from now on asks for the gate that is held here, and finds the peer in the ring.
+            // One message is for the caller, who may never come back: one of those who wait is to come back instead.
+            // Whoever joins them from now on asks for the gate that is held here, and finds the peer in the ring.
             self.waiters.notify(Interest::MESSAGE, messages);
         }
         if self.conflate {
@@ -926,8 +929,8 @@ impl Core {
         some
     }
 
-    /// The inbox of an inproc peer is read: looks whether the peer has put something in its outbox since. A moment's patience
-    /// lets a busy sender gather a batch, instead of both of us going through the gate for every message.
+    /// The inbox of an inproc peer is read: looks whether the peer has put something in its outbox since. A moment's
+    /// patience lets a busy sender gather a batch, instead of both of us going through the gate for every message.
     #[inline(never)]
     fn refill(&self, source: &mut Source) -> bool {
         if source.inproc.is_none() {
@@ -939,9 +942,9 @@ impl Core {
         self.fetch(source)
     }
 
-    /// The next message if it is of one frame, nothing has arrived since the last look, no credit is due, and the pattern takes
-    /// it as it is or filters it: what most receives are. It comes as its parts, so that it is put together where the caller
-    /// wants it: every move of a message costs as much as all of this.
+    /// The next message if it is of one frame, nothing has arrived since the last look, no credit is due, and the
+    /// pattern takes it as it is or filters it: what most receives are. It comes as its parts, so that it is put
+    /// together where the caller wants it: every move of a message costs as much as all of this.
     #[inline(always)]
     pub(super) fn take_quick<'r>(&self, reader: &'r mut Reader) -> Option<(Quick<'r>, PeerId)> {
         if self.quick == Quickness::None {
@@ -996,8 +999,8 @@ impl Core {
         Some((message, peer, known))
     }
 
-    /// The next message the pattern lets through, if one is there. Of those that it refuses one look steps over so many at most: a peer that
-    /// sends such without end keeps nobody here.
+    /// The next message the pattern lets through, if one is there. Of those that it refuses one look steps over so many
+    /// at most: a peer that sends such without end keeps nobody here.
     pub(super) fn take(&self, reader: &mut Reader) -> Option<Message> {
         let mut refused = 0;
         loop {
@@ -1245,7 +1248,8 @@ impl Core {
         }
     }
 
-    /// An inproc peer is attached. What comes from it is counted in the context's budget where it came from, until the peer is gone.
+    /// An inproc peer is attached. What comes from it is counted in the context's budget where it came from, until the
+    /// peer is gone.
     pub(super) fn open_inproc_flow(&self, peer: PeerId) {
         self.open_flow(peer);
         if let Some(flow) = self.lock_arrivals().flows.get_mut(&peer) {
@@ -1354,7 +1358,8 @@ impl Shows<'_> {
         }
     }
 
-    /// Lets what is hidden of a peer that has left go, as long as `goes_on` says so after each. Returns true if nothing is left.
+    /// Lets what is hidden of a peer that has left go, as long as `goes_on` says so after each. Returns true if nothing
+    /// is left.
     pub(super) fn drop_hidden(&mut self, peer: PeerId, goes_on: impl FnMut() -> ControlFlow<()>) -> bool {
         self.arrivals.unseen.drop_hidden(peer, goes_on)
     }
@@ -1374,16 +1379,18 @@ const TOPIC_OCTETS: usize = 64 << 20;
 /// What a peer that is gone takes beside what it has left unread, about. Any number of peers may come one after the
 /// other, leave an octet and go.
 const LEFT: usize = 1024;
-/// One look for a message skips at most this many that the pattern refuses. A call that does not wait looks four times, which takes about a
-/// millisecond.
+/// One look for a message skips at most this many that the pattern refuses. A call that does not wait looks four times,
+/// which takes about a millisecond.
 pub(super) const MOST_REFUSED: u32 = 4 * 1024;
 /// How many pauses of the processor a receiver gives an inproc sender to gather more: about a microsecond.
 const GATHER: usize = 20;
 
-/// The newest message up to this size is given memory of its own. A longer one has it, or fills much of what it was read into.
+/// The newest message up to this size is given memory of its own. A longer one has it, or fills much of what it was
+/// read into.
 const LONGEST_DETACHED: usize = 64 * 1024;
 
-/// A chunk that fills little of its read buffer is copied to size, so that it does not pin the whole buffer while it waits.
+/// A chunk that fills little of its read buffer is copied to size, so that it does not pin the whole buffer while it
+/// waits.
 fn fit(wire: Bytes) -> Bytes {
     if wire.len() < SHARED_READ { Bytes::copy_from_slice(&wire) } else { wire }
 }

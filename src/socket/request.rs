@@ -25,11 +25,12 @@ pub enum RequestError {
     /// No reply came.
     #[error("no reply: {0}")]
     Receive(RecvError),
-    /// The request was sent, no reply came in time, and no peer is connected any more: how many there are and what keeps them away.
+    /// The request was sent, no reply came in time, and no peer is connected any more: how many there are and what
+    /// keeps them away.
     #[error("no reply in time: {0}")]
     ServerGone(Box<str>),
-    /// A reply came that does not carry the number of the request, though the server ought to send back what stands before the empty
-    /// frame (RFC 28): whose it is cannot be known. Such a server can be asked with `send` and `recv`.
+    /// A reply came that does not carry the number of the request, though the server ought to send back what stands
+    /// before the empty frame (RFC 28): whose it is cannot be known. Such a server can be asked with `send` and `recv`.
     #[error("the peer's reply does not carry the number of the request")]
     Unnumbered,
 }
@@ -59,7 +60,8 @@ impl From<RequestError> for std::io::Error {
 }
 
 impl RequestError {
-    /// Whether the time was over before there was a reply: nobody was there to be asked, or whoever was asked did not answer.
+    /// Whether the time was over before there was a reply: nobody was there to be asked, or whoever was asked did not
+    /// answer.
     pub fn is_timed_out(&self) -> bool {
         match self {
             RequestError::Send(error) => error.reason == SendFailure::TimedOut,
@@ -125,7 +127,8 @@ impl Core {
         }
         let asked = self.await_room(Wait::For(rest()), || self.ask(message, *again));
         asked.map_err(|reason| match (reason, self.what_is_missing(reason, None)) {
-            // It was sent before: what cannot be repeated may have been done. The connection may be gone only because it was replaced.
+            // It was sent before: what cannot be repeated may have been done. The connection may be gone only because
+            // it was replaced.
             (SendFailure::TimedOut, Some(why)) if *again && self.is_refused() => RequestError::ServerGone(why.into()),
             (SendFailure::TimedOut, _) if *again => RequestError::Receive(RecvError::TimedOut),
             (reason, missing) => RequestError::Send(SendError { reason, message: message.clone(), missing }),
@@ -166,7 +169,8 @@ impl Core {
         if let Some(refused) = Size::refused_by_all([(size, side.largest)].into_iter()) {
             return Err(refused);
         }
-        // A REP sends back what stands before the delimiter. Servers behind a ROUTER unpack what they know, and it is left as it is.
+        // A REP sends back what stands before the delimiter. Servers behind a ROUTER unpack what they know, and it is
+        // left as it is.
         let is_numbered = |peer: &Peer| self.correlate || peer.about.kind == Some(SocketKind::Rep);
         // What stands in front of the request counts against the peer's limit as well.
         let size = |peer: &Peer| size.behind(if is_numbered(peer) { NUMBER_AND_DELIMITER } else { DELIMITER });
@@ -191,8 +195,8 @@ impl Core {
         }
     }
 
-    /// Gives up an attempt that was not answered: what is unsent of it is not sent later. Unless the reply carries a number the
-    /// connection is replaced, because a late reply must not pass for the next one's.
+    /// Gives up an attempt that was not answered: what is unsent of it is not sent later. Unless the reply carries a
+    /// number the connection is replaced, because a late reply must not pass for the next one's.
     fn give_up(&self) {
         let asked = match &mut self.lock_send().routing {
             Routing::Request(_, requests) => requests.give_up_attempt(),

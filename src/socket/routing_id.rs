@@ -11,15 +11,16 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-/// What a ROUTER knows a peer by: 1 to 255 octets, chosen by the peer, or generated (then five octets, the first zero). Peers of other libraries may choose
-/// one that begins with zero as well; no peer gets one that is in use, unless the option `handover` is on.
+/// What a ROUTER knows a peer by: 1 to 255 octets, chosen by the peer, or generated (then five octets, the first zero).
+/// Peers of other libraries may choose one that begins with zero as well; no peer gets one that is in use, unless the
+/// option `handover` is on.
 ///
 /// It can be the key of a map that is asked by `&[u8]`.
 #[derive(Clone)]
 pub struct RoutingId(Octets);
 
-/// Short ones are kept in place: a clone, which comes with each message, touches nothing that is shared. A clone of a long one copies
-/// nothing.
+/// Short ones are kept in place: a clone, which comes with each message, touches nothing that is shared. A clone of a
+/// long one copies nothing.
 #[derive(Clone)]
 enum Octets {
     Short([u8; SHORT], u8),
@@ -211,7 +212,8 @@ pub(super) fn named(id: &[u8]) -> Box<str> {
     }
 }
 
-/// Whom a ROUTER sends to: a routing id, given as whatever is octets, or a peer by the [`PeerId`] that its messages carry.
+/// Whom a ROUTER sends to: a routing id, given as whatever is octets, or a peer by the [`PeerId`] that its messages
+/// carry.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` names no peer",
     label = "neither a routing id nor a `PeerId`",

@@ -38,8 +38,8 @@ use wiremesh_transports::Stream;
 /// Everything a send needs.
 pub(crate) struct SendSide {
     pub(super) peers: Slab<Peer>,
-    /// The peer of each endpoint that connects, the last one where there was another before. It is found without a walk over all peers,
-    /// of which very many may be left of endpoints that were closed.
+    /// The peer of each endpoint that connects, the last one where there was another before. It is found without a walk
+    /// over all peers, of which very many may be left of endpoints that were closed.
     pub(super) dialed: HashMap<EndpointId, PeerId>,
     pub(super) routing: Routing,
     pub(super) pool: Pool,
@@ -137,8 +137,8 @@ pub(super) struct Peer {
     pub(super) lingered: bool,
     /// The minor version of its protocol: which form of subscription it is sent.
     pub(super) minor: u8,
-    /// Messages that count against its mark beside those that wait: for inproc, what the receiver has in hand and its application
-    /// has not read; and the places that are reserved.
+    /// Messages that count against its mark beside those that wait: for inproc, what the receiver has in hand and its
+    /// application has not read; and the places that are reserved.
     pub(super) beside: usize,
     /// How many of these are reserved.
     pub(super) reserved: usize,
@@ -245,11 +245,12 @@ pub(crate) enum Recipient<'a> {
     Peer(PeerId),
 }
 
-/// So many messages, or octets, that wait for the caller's next visit are worth a write of their own: their receiver is to have work, too.
+/// So many messages, or octets, that wait for the caller's next visit are worth a write of their own: their receiver is
+/// to have work, too.
 const HANDFUL: usize = 128;
 const HANDFUL_BYTES: usize = 32 * 1024;
-/// Steps in which the octets held for a peer are counted, so that not every small message pays for it: so many at least, or this share
-/// of what is counted.
+/// Steps in which the octets held for a peer are counted, so that not every small message pays for it: so many at
+/// least, or this share of what is counted.
 const CHARGE: usize = 16 * 1024;
 const CHARGE_SHARE: usize = 64;
 /// What a REQ puts in front: an empty frame, and before it the request number if there is one.
@@ -681,8 +682,8 @@ impl Peer {
         }
     }
 
-    /// As [`charge`](Peer::charge), where it may be less. Others may go on because of that: the context is to be attended to once no lock
-    /// is held.
+    /// As [`charge`](Peer::charge), where it may be less. Others may go on because of that: the context is to be
+    /// attended to once no lock is held.
     #[inline(always)]
     pub(super) fn recharge(&mut self) {
         let held = self.held();
@@ -741,7 +742,8 @@ impl Peer {
                     return After::Nothing;
                 }
                 dirty.push(self.id);
-                // A caller that comes back for what it has not received yet flushes what it has sent by then, all at once.
+                // A caller that comes back for what it has not received yet flushes what it has sent by then, all at
+                // once.
                 let few = self.outbox.waiting_bytes() < HANDFUL_BYTES;
                 self.deferred = few && next == Next::Receive as u8 && core.port.awaits_caller();
                 if self.deferred { After::Nothing } else { After::Ring }
@@ -756,7 +758,8 @@ impl Peer {
         }
     }
 
-    /// Leaves what waits to whoever drives, to be written at once rather than at a caller's next visit; somebody is to be rung for it.
+    /// Leaves what waits to whoever drives, to be written at once rather than at a caller's next visit; somebody is to
+    /// be rung for it.
     fn leave_to_driver(&mut self, dirty: &mut Vec<PeerId>) {
         self.deferred = false;
         if !std::mem::replace(&mut self.dirty, true) {
@@ -921,7 +924,8 @@ impl Core {
                 let octets = request.envelope.iter().map(Bytes::len).sum();
                 let size = size.behind(Size { octets, frames: request.envelope.len() });
                 match side.peers.get_mut(asker.key()).filter(|peer| !peer.condemned) {
-                    // A REQ that counts its requests asks again by itself. Another can only wait for what its new connection brings.
+                    // A REQ that counts its requests asks again by itself. Another can only wait for what its new
+                    // connection brings.
                     Some(peer)
                         if request.is_cut && request.is_numbered() && peer.about.kind == Some(SocketKind::Req) =>
                     {
@@ -1023,7 +1027,8 @@ impl Core {
         self.distribute(guard, payload, nodrop)
     }
 
-    /// Encodes a message once and queues it for everybody `matched`; who has no room misses it, unless it is `reserved`.
+    /// Encodes a message once and queues it for everybody `matched`; who has no room misses it, unless it is
+    /// `reserved`.
     #[inline(always)]
     pub(super) fn distribute(
         &self,
@@ -1135,7 +1140,8 @@ impl Core {
         self.follow(if follow_up.ring { After::Ring } else { After::Nothing });
     }
 
-    /// What may have been the answer is on its way: the next message is none. Known once all peers of one message have been asked.
+    /// What may have been the answer is on its way: the next message is none. Known once all peers of one message have
+    /// been asked.
     pub(super) fn note_answered(&self) {
         if self.next.load(Ordering::Relaxed) == Next::Answer as u8 {
             self.next.store(Next::Unknown as u8, Ordering::Relaxed);
@@ -1144,8 +1150,8 @@ impl Core {
 }
 
 impl FollowUp {
-    /// Adds what is to follow the push to one more peer. The sender writes to the first that asks for it; for the others it would be
-    /// too long a wait in a row, and a driver is rung.
+    /// Adds what is to follow the push to one more peer. The sender writes to the first that asks for it; for the
+    /// others it would be too long a wait in a row, and a driver is rung.
     #[inline(always)]
     fn add(&mut self, after: After, peer: &mut Peer, dirty: &mut Vec<PeerId>) {
         match after {
@@ -1194,7 +1200,8 @@ mod tests {
     /// In the first round a driver may be busy with the connections, and see what nobody called it for.
     const ROUNDS: usize = 10;
 
-    /// Queues a message for every peer as a sender does that is expected to receive again, so that no driver is called for it.
+    /// Queues a message for every peer as a sender does that is expected to receive again, so that no driver is called
+    /// for it.
     fn defer(core: &Core, body: &[u8]) {
         let mut guard = core.lock_send();
         let side = &mut *guard;

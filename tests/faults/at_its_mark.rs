@@ -1,4 +1,5 @@
-//! An XPUB whose application does not receive hears of subscriptions all the same, and what it has to show stays bounded.
+//! An XPUB whose application does not receive hears of subscriptions all the same, and what it has to show stays
+//! bounded.
 
 use crate::support::child::{self, Process};
 use crate::support::raw::{self, Raw};

@@ -37,7 +37,8 @@ impl Drop for Hook {
     }
 }
 
-/// Sends so many hooks that drop on the same socket, as far as there is room; returns how many are gone, and how many there are.
+/// Sends so many hooks that drop on the same socket, as far as there is room; returns how many are gone, and how many
+/// there are.
 fn send_hooks(socket: &Arc<AnySocket>, count: usize) -> Arc<AtomicUsize> {
     send_hooks_about(socket, socket, count)
 }

@@ -152,8 +152,8 @@ fn a_late_answer_of_a_router_that_was_asked_beside_a_rep_is_not_taken_for_the_ne
         while req.request("who?", PATIENCE).unwrap().frame(1) != Some(b"router") {}
         let answer = req.request_with_retries("first", Duration::from_secs(1), 1).unwrap();
         assert_eq!(answer.frame(1), Some(&b"rep"[..]));
-        // They go on in turn, but over inproc, where the other server is a newcomer now. It answers the first question only
-        // when the third is asked.
+        // They go on in turn, but over inproc, where the other server is a newcomer now. It answers the first question
+        // only when the third is asked.
         let answer = req.request_with_retries("second", Duration::from_secs(1), 9).unwrap();
         assert_eq!(answer.first(), b"second", "{over:?}");
         let accepted = req.stats().accepted;
@@ -264,8 +264,8 @@ fn a_request_waits_for_its_server_within_its_time() {
     assert_eq!(req.request_with_retries("somebody?", PATIENCE, 0).unwrap(), "somebody?");
 }
 
-/// The connection to a ROUTER is replaced by us after each attempt that was not answered. Nobody was lost by that, so the next attempt
-/// need not wait as after an outage.
+/// The connection to a ROUTER is replaced by us after each attempt that was not answered. Nobody was lost by that, so
+/// the next attempt need not wait as after an outage.
 #[test]
 fn attempts_over_a_connection_that_we_replaced_follow_each_other_within_their_patience() {
     const PATIENCE_OF_ONE: Duration = Duration::from_millis(200);

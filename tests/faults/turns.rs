@@ -33,8 +33,8 @@ impl Beside {
         Beside { push, reader }
     }
 
-    /// How long a flush takes. A burst is not written by its sender, who then does not wait for it in a call of the socket: the engine
-    /// flushes.
+    /// How long a flush takes. A burst is not written by its sender, who then does not wait for it in a call of the
+    /// socket: the engine flushes.
     fn flush(&self) -> Duration {
         thread::sleep(Duration::from_millis(1));
         for _ in 0..20 {
@@ -91,7 +91,8 @@ pub(crate) fn idler(arguments: &[&str]) {
     burner(arguments);
 }
 
-/// Whether a socket's flush waits no more than three times as long beside four hostile processes as beside four that compute.
+/// Whether a socket's flush waits no more than three times as long beside four hostile processes as beside four that
+/// compute.
 fn is_fair(context: &Context, flooded: &Socket, endpoint: &Endpoint, flood: &str) -> bool {
     eventually(PATIENCE, "nothing is left of a flood before", || flooded.stats().connections == 0);
     // Who wakes on a processor that sleeps waits for that as well, and beside those that compute none does.
@@ -215,8 +216,8 @@ fn until(mut is_over: impl FnMut() -> bool, mut once: impl FnMut() -> Duration) 
     Looks { count, worst, whole: begin.elapsed() }
 }
 
-/// Whether in one of a few runs nothing took more than so small a part of the whole. What is one step keeps what is beside it waiting as
-/// long as it takes itself. A run that was over before it was looked at as often says nothing.
+/// Whether in one of a few runs nothing took more than so small a part of the whole. What is one step keeps what is
+/// beside it waiting as long as it takes itself. A run that was over before it was looked at as often says nothing.
 fn is_in_steps(what: &str, part: u32, mut run: impl FnMut() -> Looks) {
     let mut is_fair = || {
         let Looks { count, worst, whole } = run();
@@ -634,8 +635,8 @@ fn read_frame(peer: &mut impl Read) -> (u8, Vec<u8>) {
     (header[0], body)
 }
 
-/// Reads what a subscriber says, up to a message `over`: the topics that are wanted then. Nothing is said that is said already, and what
-/// a message names is wanted when it comes.
+/// Reads what a subscriber says, up to a message `over`: the topics that are wanted then. Nothing is said that is said
+/// already, and what a message names is wanted when it comes.
 fn follow(mut peer: impl Read) -> BTreeSet<String> {
     let mut wanted = BTreeSet::new();
     loop {
@@ -708,7 +709,8 @@ fn wants_many(kind: SocketKind, context: &Context) -> (AnySocket, BTreeSet<Strin
     (subscriber, wanted)
 }
 
-/// So many times: wants something new and says so in a message, or no more, and wants something no more that it has long wanted.
+/// So many times: wants something new and says so in a message, or no more, and wants something no more that it has
+/// long wanted.
 fn change_all(subscriber: &AnySocket, wanted: &mut BTreeSet<String>, times: usize) {
     for number in 0..times {
         // Some come before the others in the order of their octets, some among them, and some behind.

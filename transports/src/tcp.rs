@@ -24,8 +24,8 @@ use address::{Destination, Host, Place};
 /// * To bind, the host is an IPv4 address, an IPv6 address in brackets (`[::1]`, with a zone `[fe80::1%eth0]`), `*` for
 ///   every interface, the name of an interface, or a host name; port `0` or `*` lets the system choose. An interface
 ///   name binds the interface's first address, IPv4 first; so does a host name.
-/// * To connect, the host is an address or a host name and the port is not 0. In front may stand a source, `src;host:port`
-///   or `src:port;host:port`, where `src` is an address, `*` or the name of an interface.
+/// * To connect, the host is an address or a host name and the port is not 0. In front may stand a source,
+///   `src;host:port` or `src:port;host:port`, where `src` is an address, `*` or the name of an interface.
 ///
 /// Addresses `0.0.0.0` and `[::]` connect to this host.
 ///

@@ -1,8 +1,8 @@
 //! `cargo xtask bench`: wiremesh beside its rivals and the bare socket.
 //!
 //! Builds the programs of `benches/compare` one by one, runs them in alternating order, prints a table and writes
-//! `target/bench/report.md` and `target/bench/report.json`. A rival that does not build, hangs or loses messages is reported
-//! and does not stop the rest.
+//! `target/bench/report.md` and `target/bench/report.json`. A rival that does not build, hangs or loses messages is
+//! reported and does not stop the rest.
 
 mod cases;
 mod distance;

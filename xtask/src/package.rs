@@ -10,8 +10,8 @@ const TRANSPORTS: [&str; 2] = ["--package", "wiremesh-transports"];
 
 /// Packs both crates and builds each from its package alone.
 ///
-/// Cargo unpacks the packed `wiremesh-transports` into its own home, under a name made of the target directory and the version, and believes
-/// what it finds there from an earlier run. So each content has a target directory of its own.
+/// Cargo unpacks the packed `wiremesh-transports` into its own home, under a name made of the target directory and the
+/// version, and believes what it finds there from an earlier run. So each content has a target directory of its own.
 ///
 /// # Errors
 /// Cargo cannot be started, cannot pack `wiremesh-transports`, or the package cannot be read.

@@ -1,9 +1,9 @@
 //! `cargo xtask peers`: wiremesh in conversation with other implementations, each pattern, either side binding.
 //!
-//! Whoever takes part is a program that plays the roles of `benches/compare/harness`: the subjects of the bench, and in other languages those
-//! of `tests/peers`. Each receiver sees to it that all messages come whole and in order. Wiremesh plays with each of its habits: it
-//! announces what it is in READY, or does not. The first conversation that fails ends the run; a peer that cannot be fetched or built is
-//! reported as not proven.
+//! Whoever takes part is a program that plays the roles of `benches/compare/harness`: the subjects of the bench, and in
+//! other languages those of `tests/peers`. Each receiver sees to it that all messages come whole and in order. Wiremesh
+//! plays with each of its habits: it announces what it is in READY, or does not. The first conversation that fails ends
+//! the run; a peer that cannot be fetched or built is reported as not proven.
 
 mod others;
 
@@ -249,7 +249,8 @@ impl Talk<'_> {
     }
 }
 
-/// A tcp endpoint that nobody else binds meanwhile: on Linux it has a loopback address of its own, from which no connection goes out.
+/// A tcp endpoint that nobody else binds meanwhile: on Linux it has a loopback address of its own, from which no
+/// connection goes out.
 fn endpoint() -> Result<String, String> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);

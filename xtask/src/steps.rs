@@ -166,7 +166,8 @@ const PEERS: &str = "peers";
 /// The steps that only `--full` has.
 pub(crate) const FULL_ONLY: [&str; 2] = [PLANTED, PEERS];
 
-/// The rivals of the bench are not checked: building them takes longer than all else, and `cargo xtask bench` says what does not build.
+/// The rivals of the bench are not checked: building them takes longer than all else, and `cargo xtask bench` says what
+/// does not build.
 fn outside(workspace: &Workspace, _: &Options) -> Result<Ended, String> {
     let target = workspace.target.join("outside");
     // Checking links nothing, so that libFuzzer's runtime need not be compiled: any path will do.

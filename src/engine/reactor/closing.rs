@@ -1,5 +1,5 @@
-//! The end of an endpoint or of the socket: what has been accepted still goes out within the linger time, and each connection stays
-//! until its peer's system has taken everything.
+//! The end of an endpoint or of the socket: what has been accepted still goes out within the linger time, and each
+//! connection stays until its peer's system has taken everything.
 
 use super::{Loss, Reactor, Stint, Timer};
 use crate::engine::contain::contain;
@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 use std::vec;
 
 impl Reactor {
-    /// Closes an endpoint, or all of them: what waits for their peers still goes out, as long as `linger` allows. Each connection and
-    /// each dialer is looked at once, when this round has read what has come, or in a later turn if they are many. From then on only
-    /// those are looked at that something happens to.
+    /// Closes an endpoint, or all of them: what waits for their peers still goes out, as long as `linger` allows. Each
+    /// connection and each dialer is looked at once, when this round has read what has come, or in a later turn if they
+    /// are many. From then on only those are looked at that something happens to.
     pub(super) fn end(&mut self, host: &dyn Host, scope: Option<EndpointId>, linger: Linger) {
         let lingering = Lingering::new(linger, Instant::now());
         match scope.map(|id| self.endpoints.get(&id).copied()) {
@@ -118,8 +118,8 @@ impl Reactor {
         true
     }
 
-    /// What belongs to an endpoint, or to the socket; `None` if the endpoint has ended by itself. A connection that a dialer makes later
-    /// is born closing.
+    /// What belongs to an endpoint, or to the socket; `None` if the endpoint has ended by itself. A connection that a
+    /// dialer makes later is born closing.
     fn parts_of(&self, scope: Option<EndpointId>) -> Option<Members> {
         let origin = scope.map(|id| self.endpoints.get(&id).copied());
         let (links, dialers) = match origin {
@@ -163,8 +163,8 @@ impl Reactor {
         self.list(key);
     }
 
-    /// Closes a connection of an endpoint that ends if all is written. Asked when the end begins, when the connection comes up and
-    /// whenever its outbox has become empty.
+    /// Closes a connection of an endpoint that ends if all is written. Asked when the end begins, when the connection
+    /// comes up and whenever its outbox has become empty.
     pub(super) fn settle_link(&mut self, host: &dyn Host, key: Key, now: Instant) {
         let unattended = self.is_unattended();
         let Some(link) = self.links.get_mut(key) else { return };
@@ -218,8 +218,8 @@ impl Reactor {
         self.links.iter().filter(|(_, link)| link.origin == origin).map(|(key, _)| key).collect()
     }
 
-    /// A look at what has been delivered of an endpoint that ends, or of the socket: gives up if it has lingered long enough, else says
-    /// when to look again.
+    /// A look at what has been delivered of an endpoint that ends, or of the socket: gives up if it has lingered long
+    /// enough, else says when to look again.
     pub(super) fn look_at_linger(&mut self, host: &dyn Host, scope: Option<EndpointId>, now: Instant) {
         let progress = match scope.map(|id| self.endpoints.get(&id).copied()) {
             None => host.progress_of(None),
@@ -306,8 +306,8 @@ impl Reactor {
         makes_way
     }
 
-    /// Our side is shut down: the connection goes once the peer's system has taken everything, or the peer has gone. What the
-    /// peer sends stays with it meanwhile, unless it takes nothing either: it may be waiting for us.
+    /// Our side is shut down: the connection goes once the peer's system has taken everything, or the peer has gone.
+    /// What the peer sends stays with it meanwhile, unless it takes nothing either: it may be waiting for us.
     pub(super) fn drain(&mut self, host: &dyn Host, key: Key) {
         let Some(link) = self.links.get_mut(key) else { return };
         let over = link.ended || link.stream.unsent() == 0;

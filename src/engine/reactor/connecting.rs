@@ -1,5 +1,5 @@
-//! The way of a connecting endpoint: its name is looked up, the addresses are tried, and after a failure or a loss it waits for the
-//! next round.
+//! The way of a connecting endpoint: its name is looked up, the addresses are tried, and after a failure or a loss it
+//! waits for the next round.
 
 use super::closing::{Linger, Lingering};
 use super::{Loss, Reactor, Ready, Timer, token};
@@ -32,8 +32,8 @@ impl Reactor {
         }
     }
 
-    /// The dialer behind which a new one with that token has to wait, if the endpoint it is used after has one still. If that went
-    /// before its own turn came, the one it waited for may be there yet.
+    /// The dialer behind which a new one with that token has to wait, if the endpoint it is used after has one still.
+    /// If that went before its own turn came, the one it waited for may be there yet.
     fn predecessor(&self, before: EndpointId, token: Option<Token>) -> Option<Key> {
         match self.endpoints.get(&before) {
             Some(Origin::Dialer(key)) => Some(*key),
@@ -53,8 +53,8 @@ impl Reactor {
         }
     }
 
-    /// The application connects again and so wants an attempt now. It is the turn of the first in the line, which does not wait for its next round, nor
-    /// for an answer to an old attempt, if it would make another one.
+    /// The application connects again and so wants an attempt now. It is the turn of the first in the line, which does
+    /// not wait for its next round, nor for an answer to an old attempt, if it would make another one.
     fn hurry(&mut self, host: &dyn Host, first: Key) {
         let Some(dialer) = self.dialers.get(first) else { return };
         if let (Dialing::Linked(link), Some(_)) = (dialer.state, dialer.settings.reconnect_interval) {
@@ -74,8 +74,8 @@ impl Reactor {
         }
     }
 
-    /// Since when an endpoint is not late that waits for another one: as long as the one whose turn it is gets something delivered, those
-    /// behind it are not, whatever its own linger says. `None` if it waits for nobody.
+    /// Since when an endpoint is not late that waits for another one: as long as the one whose turn it is gets
+    /// something delivered, those behind it are not, whatever its own linger says. `None` if it waits for nobody.
     pub(super) fn moved_in_line(&mut self, host: &dyn Host, id: EndpointId, now: Instant) -> Option<Instant> {
         let Origin::Dialer(key) = *self.endpoints.get(&id)? else { return None };
         let first = self.lines.first(key).filter(|first| *first != key)?;
@@ -85,8 +85,8 @@ impl Reactor {
         Some(lingering.since)
     }
 
-    /// A look at the endpoint that one waits for, if any: whether it may begin. It does not as long as that one waits itself, as nobody is
-    /// at its address, and as it gets something delivered to one of our ends.
+    /// A look at the endpoint that one waits for, if any: whether it may begin. It does not as long as that one waits
+    /// itself, as nobody is at its address, and as it gets something delivered to one of our ends.
     pub(super) fn has_turn(&mut self, host: &dyn Host, key: Key, now: Instant) -> bool {
         let Some(before) = self.lines.before(key) else { return true };
         // A peer that does not know us by our token need not see one end before the other begins.
@@ -98,7 +98,8 @@ impl Reactor {
         may_begin
     }
 
-    /// Whether an endpoint has waited long enough while the one before it delivered nothing. If not, it is looked at again, or told.
+    /// Whether an endpoint has waited long enough while the one before it delivered nothing. If not, it is looked at
+    /// again, or told.
     fn is_patience_over(&mut self, host: &dyn Host, before: Key, key: Key, now: Instant) -> bool {
         let is_second = self.lines.before(before).is_none();
         let runs = is_second && self.may_find_somebody(before, key, now);
@@ -120,8 +121,8 @@ impl Reactor {
         false
     }
 
-    /// Whether the second in a line may find somebody if it begins: somebody is at the address of the first, or it is reached in another
-    /// way.
+    /// Whether the second in a line may find somebody if it begins: somebody is at the address of the first, or it is
+    /// reached in another way.
     fn may_find_somebody(&self, first: Key, second: Key, now: Instant) -> bool {
         let (Some(before), Some(dialer)) = (self.dialers.get(first), self.dialers.get(second)) else { return true };
         before.answered && !self.hangs(first, now) || dialer.takes_another_way(before)
@@ -154,7 +155,8 @@ impl Reactor {
         }
     }
 
-    /// Has an endpoint that waits for its turn look at that moment whether it has come, by a timer, so that a row of them takes no stack.
+    /// Has an endpoint that waits for its turn look at that moment whether it has come, by a timer, so that a row of
+    /// them takes no stack.
     fn look_at_turn(&mut self, key: Key, at: Instant) {
         let Some(dialer) = self.dialers.get_mut(key) else { return };
         dialer.state = Dialing::Waiting(at);
@@ -162,7 +164,8 @@ impl Reactor {
         self.forget_stale_timers();
     }
 
-    /// Something happened to an endpoint that the one that waits for it is to know: that may be second now, or its patience may run.
+    /// Something happened to an endpoint that the one that waits for it is to know: that may be second now, or its
+    /// patience may run.
     fn tell_next(&mut self, key: Key, now: Instant) {
         let waits = |next: &Key| self.dialers.get(*next).is_some_and(|next| next.state == Dialing::InLine);
         if let Some(next) = self.lines.next(key).filter(waits) {
@@ -178,7 +181,8 @@ impl Reactor {
         }
     }
 
-    /// The peer of an endpoint is none of ours. It does not know us by our token, and need not see one end before the other begins.
+    /// The peer of an endpoint is none of ours. It does not know us by our token, and need not see one end before the
+    /// other begins.
     pub(super) fn let_next_begin(&mut self, host: &dyn Host, key: Key, now: Instant) {
         if let Some(next) = self.lines.next(key) {
             self.begin_beside(host, next, now);
@@ -348,8 +352,8 @@ impl Reactor {
         }
     }
 
-    /// The round of attempts failed, or the connection was lost: waits for the next round. `false` if there is none, and the endpoint is
-    /// given up.
+    /// The round of attempts failed, or the connection was lost: waits for the next round. `false` if there is none,
+    /// and the endpoint is given up.
     pub(super) fn retry(&mut self, host: &dyn Host, key: Key, cause: Cause) -> bool {
         let random = self.jitter.next();
         let Some(dialer) = self.dialers.get_mut(key) else { return true };

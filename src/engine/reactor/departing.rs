@@ -1,7 +1,8 @@
-//! Peers of a publisher that are gone: from the moment they are, nothing is sent to them, but they may have very many topics, which are
-//! taken from them a few at a time, turn by turn. So neither senders nor other sockets wait for that.
+//! Peers of a publisher that are gone: from the moment they are, nothing is sent to them, but they may have very many
+//! topics, which are taken from them a few at a time, turn by turn. So neither senders nor other sockets wait for that.
 //!
-//! A peer that comes back meanwhile is not heard before that is done: what it wants now would be mixed up with what it wanted then.
+//! A peer that comes back meanwhile is not heard before that is done: what it wants now would be mixed up with what it
+//! wanted then.
 
 use super::{Reactor, Stint};
 use crate::engine::dialer::Dialing;

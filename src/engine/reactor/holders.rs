@@ -1,5 +1,5 @@
-//! Links within a long message: what they hold of it counts in the context's budget. In a shortage one of them is read on, so that its
-//! message is once whole, the others wait, and those that hold too much for too long go.
+//! Links within a long message: what they hold of it counts in the context's budget. In a shortage one of them is read
+//! on, so that its message is once whole, the others wait, and those that hold too much for too long go.
 
 use super::{Loss, Reactor, Timer};
 use crate::budget::Unfinished;
@@ -42,9 +42,10 @@ impl Reactor {
         host.attend();
     }
 
-    /// A look at links within a long message. Nobody can take an unfinished message out of the budget by reading it, so a shortage
-    /// that such messages make would never end. Therefore those that bring nothing, although they are not kept from it, go, the largest
-    /// first. While what has been received and not read makes the shortage, none goes, and another is read on instead.
+    /// A look at links within a long message. Nobody can take an unfinished message out of the budget by reading it, so
+    /// a shortage that such messages make would never end. Therefore those that bring nothing, although they are not
+    /// kept from it, go, the largest first. While what has been received and not read makes the shortage, none goes,
+    /// and another is read on instead.
     pub(super) fn relieve(&mut self, host: &dyn Host, now: Instant) {
         self.watched = self.holders > 0;
         if !self.watched {
@@ -88,8 +89,8 @@ impl Reactor {
         }
     }
 
-    /// Lets links be read again for which the budget has room, and one in any case: the one that holds most, as it is likely to be whole
-    /// first.
+    /// Lets links be read again for which the budget has room, and one in any case: the one that holds most, as it is
+    /// likely to be whole first.
     pub(super) fn feed_starved(&mut self, host: &dyn Host) {
         if self.holders == 0 {
             return;

@@ -1,5 +1,5 @@
-//! What a readable link does: how much a turn reads, where to, and what is handed on; when nobody receives any more, what is thrown
-//! away. Where the rest of a message stays until more of it comes.
+//! What a readable link does: how much a turn reads, where to, and what is handed on; when nobody receives any more,
+//! what is thrown away. Where the rest of a message stays until more of it comes.
 
 use super::holders::is_starved;
 use super::{Loss, Reactor, Ready, Stint, token};
@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 use wiremesh_transports::read_into;
 
 impl Reactor {
-    /// Reads and delivers until the stream would block, the receive mark is reached or the budget of this turn is used up.
+    /// Reads and delivers until the stream would block, the receive mark is reached or the budget of this turn is used
+    /// up.
     pub(super) fn read(&mut self, host: &dyn Host, key: Key, now: Instant, budget: usize, stint: &mut Stint) -> usize {
         let mut octets = 0;
         let mut buffer = spares::take_buffer();
@@ -130,8 +131,8 @@ impl Reactor {
             if link.undigested {
                 break Ok(());
             }
-            // A short read of a stream says that it is empty, and saves the read that would say so; not at its end, which
-            // would then be waited for in vain.
+            // A short read of a stream says that it is empty, and saves the read that would say so; not at its end,
+            // which would then be waited for in vain.
             if got < asked && !link.ended && !link.stream.has_buffered() {
                 link.readable = false;
                 break Ok(());
@@ -259,7 +260,8 @@ impl Reactor {
         Ok(found)
     }
 
-    /// Throws away what the peer of a link that ends has sent, up to a budget, if it waits for that; whether the stream is over.
+    /// Throws away what the peer of a link that ends has sent, up to a budget, if it waits for that; whether the stream
+    /// is over.
     pub(super) fn discard(&mut self, host: &dyn Host, key: Key) -> bool {
         let Some(link) = self.links.get_mut(key) else { return false };
         link.readable = false;
@@ -308,8 +310,8 @@ enum Sort {
 }
 
 impl Sort {
-    /// How long a link is not read after its octets took so long. Messages have their marks; a flood of anything else would take all
-    /// of a processor, and is held back by its own kernel instead.
+    /// How long a link is not read after its octets took so long. Messages have their marks; a flood of anything else
+    /// would take all of a processor, and is held back by its own kernel instead.
     fn rest_after(self, took: Duration) -> Option<Duration> {
         match self {
             Sort::Messages => None,
@@ -319,11 +321,12 @@ impl Sort {
     }
 }
 
-/// How much is read from a link at once: less where what comes from it takes long to digest, so that a turn is not much longer than
-/// its time.
+/// How much is read from a link at once: less where what comes from it takes long to digest, so that a turn is not much
+/// longer than its time.
 ///
-/// Messages that are kept as they came are only counted, which takes less than 3 ns a frame. They are read in the largest gulps whatever
-/// the clock says: where it shows more, the thread has lost its processor, or each instruction is being watched.
+/// Messages that are kept as they came are only counted, which takes less than 3 ns a frame. They are read in the
+/// largest gulps whatever the clock says: where it shows more, the thread has lost its processor, or each instruction
+/// is being watched.
 #[derive(Debug)]
 pub(crate) struct Gulp(usize);
 
@@ -369,8 +372,8 @@ fn remember_body(body: &Bytes, now: Instant) -> bool {
     large
 }
 
-/// Gives a large body that has just begun the buffer of an earlier one: fresh memory costs more than what is read into it. One of more than
-/// twice its size would be pinned by it if the application keeps the message.
+/// Gives a large body that has just begun the buffer of an earlier one: fresh memory costs more than what is read into
+/// it. One of more than twice its size would be pinned by it if the application keeps the message.
 fn reuse_body(buffer: &mut BytesMut, wanted: usize) {
     let room = buffer.len() + wanted;
     if buffer.capacity() >= room || buffer.len() > READ_BUFFER || !REUSED_BODIES.contains(&room) {

@@ -1,5 +1,5 @@
-//! Peers of a subscriber that are new or back are told all its subscriptions. There may be very many, so that this goes on turn by turn,
-//! and neither callers nor other sockets wait for it.
+//! Peers of a subscriber that are new or back are told all its subscriptions. There may be very many, so that this goes
+//! on turn by turn, and neither callers nor other sockets wait for it.
 
 use super::{Reactor, Stint};
 use crate::engine::Host;

@@ -1,10 +1,10 @@
 //! A peer comes back while its old connection is still here, with messages that nobody has read yet.
 //!
-//! Its token tells that it is the same. The new link waits, without our READY and so without a message, until the old one is read to
-//! its end. If that does not come, because only the way in between was lost, the old link is read until it has no more, and asked
-//! whether its peer is still there. If nobody answers, it is closed. If somebody does, they are two peers of one token, as after a
-//! virtual machine was cloned, and both stay. An old link that is not read any more, because its endpoint was closed, keeps nobody
-//! waiting: what has come over it is all that comes.
+//! Its token tells that it is the same. The new link waits, without our READY and so without a message, until the old
+//! one is read to its end. If that does not come, because only the way in between was lost, the old link is read until
+//! it has no more, and asked whether its peer is still there. If nobody answers, it is closed. If somebody does, they
+//! are two peers of one token, as after a virtual machine was cloned, and both stay. An old link that is not read any
+//! more, because its endpoint was closed, keeps nobody waiting: what has come over it is all that comes.
 
 use super::{FULL, Loss, Reactor, SPARE};
 use crate::engine::link::{LastWords, Link, Origin, State};
@@ -16,7 +16,8 @@ use crate::slab::Key;
 use std::time::{Duration, Instant};
 
 impl Reactor {
-    /// The peer of an accepted link is ready. Returns true if it has to wait, because another link of the same peer is still here.
+    /// The peer of an accepted link is ready. Returns true if it has to wait, because another link of the same peer is
+    /// still here.
     pub(super) fn meets_itself(&mut self, host: &dyn Host, key: Key, peer: &PeerDescription) -> bool {
         let Some(announced) = peer.announced else { return false };
         let Some(old) = self.by_token.get(&announced.token).copied() else { return false };
@@ -45,9 +46,10 @@ impl Reactor {
         true
     }
 
-    /// A link whose endpoint was closed has written all there was, and is not read any more: its peer leaves the socket, so that what came
-    /// over the link is read before what comes over the next one. The link itself stays until the peer's system has taken everything.
-    /// The newcomer may be a clone of that peer, which is still to get it. Returns true if it is such a link.
+    /// A link whose endpoint was closed has written all there was, and is not read any more: its peer leaves the
+    /// socket, so that what came over the link is read before what comes over the next one. The link itself stays until
+    /// the peer's system has taken everything. The newcomer may be a clone of that peer, which is still to get it.
+    /// Returns true if it is such a link.
     fn leave_if_drained(&mut self, host: &dyn Host, key: Key) -> bool {
         let Some(link) = self.links.get_mut(key).filter(|link| matches!(link.state, State::Draining)) else {
             return false;
@@ -128,8 +130,8 @@ impl Reactor {
         }
     }
 
-    /// Finds the peer of an accepted link a place, and says READY to it. It is refused without a word: after an ERROR it would not come
-    /// back, and the place may be free soon. Only our own ends know an ERROR that passes.
+    /// Finds the peer of an accepted link a place, and says READY to it. It is refused without a word: after an ERROR
+    /// it would not come back, and the place may be free soon. Only our own ends know an ERROR that passes.
     pub(super) fn admit(&mut self, host: &dyn Host, key: Key, peer: &PeerDescription) -> Result<(), Loss> {
         if self.has_ended(key) {
             return Err(Loss::Local(Cause::Local));
@@ -151,8 +153,8 @@ impl Reactor {
         Ok(())
     }
 
-    /// The peer of an accepted link seems to wait for our READY, which it gets if there is a place: this is taken at once, as the peer sends
-    /// from then on. Otherwise it has to say first who it is, within its time.
+    /// The peer of an accepted link seems to wait for our READY, which it gets if there is a place: this is taken at
+    /// once, as the peer sends from then on. Otherwise it has to say first who it is, within its time.
     pub(super) fn admit_unready(&mut self, key: Key, now: Instant) {
         if self.has_ended(key) {
             return;
@@ -166,8 +168,8 @@ impl Reactor {
         }
     }
 
-    /// Closes a link that has a place because its peer waited for our READY, and whose peer has not become ready in the time for that:
-    /// else peers could keep places by silence. Returns true if there was one.
+    /// Closes a link that has a place because its peer waited for our READY, and whose peer has not become ready in the
+    /// time for that: else peers could keep places by silence. Returns true if there was one.
     pub(super) fn oust_unready(&mut self, host: &dyn Host) -> bool {
         let is_late = |link: &Link| {
             link.admitted && link.spare.is_none() && !link.readable && matches!(link.state, State::Handshaking)
@@ -181,8 +183,8 @@ impl Reactor {
         late.is_some()
     }
 
-    /// Sees to a place among at most `most` connections. Where there is none, a newcomer that takes over the routing id of an accepted peer takes
-    /// the place of that as well.
+    /// Sees to a place among at most `most` connections. Where there is none, a newcomer that takes over the routing id
+    /// of an accepted peer takes the place of that as well.
     fn make_place(&mut self, host: &dyn Host, newcomer: &PeerDescription, most: usize) -> Result<(), &'static str> {
         if self.admitted < most {
             return Ok(());
@@ -200,8 +202,9 @@ impl Reactor {
         if self.admitted < most || self.oust_unready(host) { Ok(()) } else { Err(FULL) }
     }
 
-    /// Whether the endpoint of a link is closed, or the socket. An end looks at one link after the other, so that its step for this one
-    /// may be still to come. What a peer sent that is told meanwhile that we are ready would reach nobody.
+    /// Whether the endpoint of a link is closed, or the socket. An end looks at one link after the other, so that its
+    /// step for this one may be still to come. What a peer sent that is told meanwhile that we are ready would reach
+    /// nobody.
     pub(super) fn has_ended(&self, key: Key) -> bool {
         let is_closed = |link: &Link| match link.origin {
             Origin::Dialer(dialer) => self.dialers.get(dialer).is_none_or(|dialer| dialer.closing),

@@ -1,5 +1,5 @@
-//! A growable array that never moves what it holds to grow, so that the millionth topic costs no more than the first, and
-//! no more than one chunk of it is ever unused.
+//! A growable array that never moves what it holds to grow, so that the millionth topic costs no more than the first,
+//! and no more than one chunk of it is ever unused.
 
 /// Items in one chunk. Only a first chunk may be smaller, so that a set with one subscription stays small.
 const CHUNK: usize = 1024;
@@ -46,7 +46,8 @@ impl<T> Arena<T> {
         self.chunks.shrink_to_fit();
     }
 
-    /// Drops the chunks that hold no item before number `len`: as [`truncate`](Self::truncate), but for the rest of one chunk, and quick.
+    /// Drops the chunks that hold no item before number `len`: as [`truncate`](Self::truncate), but for the rest of one
+    /// chunk, and quick.
     pub(super) fn truncate_roughly(&mut self, len: u32) {
         self.chunks.truncate((len as usize).div_ceil(CHUNK));
     }

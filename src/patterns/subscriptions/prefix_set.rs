@@ -1,5 +1,5 @@
-//! What a subscriber asked for: prefixes, each with the number of times it was asked for (SUB and XSUB). Says what to send
-//! upstream, what to replay after a reconnect and whether a received message is wanted.
+//! What a subscriber asked for: prefixes, each with the number of times it was asked for (SUB and XSUB). Says what to
+//! send upstream, what to replay after a reconnect and whether a received message is wanted.
 
 use super::tree::{Tree, Value};
 use std::ops::ControlFlow;
@@ -73,8 +73,8 @@ impl PrefixSet {
         self.tree.prefixes(topic, |_| ControlFlow::Break(())).is_break()
     }
 
-    /// Gives back a little of the memory that was not while prefixes were kept in their places. Returns true if nothing of it is left, or they
-    /// are kept again.
+    /// Gives back a little of the memory that was not while prefixes were kept in their places. Returns true if nothing
+    /// of it is left, or they are kept again.
     pub fn tidy(&mut self) -> bool {
         if self.is_still() {
             return true;
@@ -83,8 +83,8 @@ impl PrefixSet {
         !self.tree.is_compacting()
     }
 
-    /// Keeps prefixes in their places. What is removed meanwhile leaves its memory to others, which is given back with later removals, or
-    /// by [`tidy`](Self::tidy).
+    /// Keeps prefixes in their places. What is removed meanwhile leaves its memory to others, which is given back with
+    /// later removals, or by [`tidy`](Self::tidy).
     pub fn hold_still(&mut self) -> Still {
         let kept = self.still.upgrade().unwrap_or_default();
         self.still = Arc::downgrade(&kept);
@@ -105,8 +105,8 @@ impl PrefixSet {
         self.tree.places()
     }
 
-    /// Calls `visit` with each place from one on and the prefix there, if there is one, until it breaks. Where none was removed the
-    /// prefixes are in the order in which they were inserted.
+    /// Calls `visit` with each place from one on and the prefix there, if there is one, until it breaks. Where none was
+    /// removed the prefixes are in the order in which they were inserted.
     pub fn for_each_from(&self, place: u32, mut visit: impl FnMut(u32, Option<&[u8]>) -> ControlFlow<()>) {
         let mut text = Vec::new();
         self.tree.each_from(place, |place, is_there| {

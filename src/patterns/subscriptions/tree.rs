@@ -1,8 +1,9 @@
-//! A radix tree over octet strings: the one structure under both [sets](super). Its depth and the cost of every operation are
-//! bounded by the length of the text in hand, whatever else peers put in, and nothing hashes what a peer chose.
+//! A radix tree over octet strings: the one structure under both [sets](super). Its depth and the cost of every
+//! operation are bounded by the length of the text in hand, whatever else peers put in, and nothing hashes what a peer
+//! chose.
 //!
-//! Nodes live in an [arena](super::arena) and name each other by number. So nothing recurses over a topic of 16 MiB, the
-//! drop included, and a topic's text needs no second copy: it is read off the labels on the way up from its node.
+//! Nodes live in an [arena](super::arena) and name each other by number. So nothing recurses over a topic of 16 MiB,
+//! the drop included, and a topic's text needs no second copy: it is read off the labels on the way up from its node.
 
 use super::arena::Arena;
 use super::children::{Children, NONE};
@@ -14,8 +15,8 @@ const ROOT: u32 = 0;
 
 /// Below this many nodes an arena is not worth compacting.
 const SMALL: u32 = 64;
-/// How many places one step of compacting looks at. There are at most four for each node in use when it begins, so it has ended
-/// before a fraction of these are cleared.
+/// How many places one step of compacting looks at. There are at most four for each node in use when it begins, so it
+/// has ended before a fraction of these are cleared.
 const STEP: usize = 32;
 /// How many places are looked at for one that is free while compacting.
 const LOOKS: usize = 16;
@@ -30,7 +31,8 @@ pub(super) trait Value: Default {
 #[derive(Debug)]
 pub(super) struct Tree<V> {
     nodes: Arena<Node<V>>,
-    /// Head of the list of released nodes, linked through `parent`. While compacting, only those before the hole are in it.
+    /// Head of the list of released nodes, linked through `parent`. While compacting, only those before the hole are in
+    /// it.
     released: u32,
     released_count: u32,
     compaction: Option<Compaction>,
@@ -65,8 +67,8 @@ impl<V: Value> Tree<V> {
         self.nodes.into_chunks().flatten().map(drop)
     }
 
-    /// The node for `text`, made if need be. A node that was made, or was vacant, must be given a value before anything else
-    /// happens to the tree.
+    /// The node for `text`, made if need be. A node that was made, or was vacant, must be given a value before anything
+    /// else happens to the tree.
     pub(super) fn make(&mut self, text: &[u8]) -> u32 {
         let mut at = ROOT;
         let mut rest = text;
@@ -80,8 +82,8 @@ impl<V: Value> Tree<V> {
         }
     }
 
-    /// Takes a node whose value has become vacant out of the tree, with what it alone kept there. The numbers of other nodes
-    /// stay as they are.
+    /// Takes a node whose value has become vacant out of the tree, with what it alone kept there. The numbers of other
+    /// nodes stay as they are.
     pub(super) fn clear(&mut self, node: u32) {
         let mut at = node;
         while at != ROOT && self.nodes.get(at).value.is_vacant() {
@@ -98,11 +100,12 @@ impl<V: Value> Tree<V> {
         }
     }
 
-    /// Gives memory back, a little at each call, when most of it is unused; `moved` hears the value and the new number of each node that
-    /// had to move.
+    /// Gives memory back, a little at each call, when most of it is unused; `moved` hears the value and the new number
+    /// of each node that had to move.
     ///
-    /// At least three nodes are released for each one moved, so this adds a constant to the cost of [`clear`](Self::clear), also for
-    /// a node that many peers point to. As it goes on over many calls, none of them takes long.
+    /// At least three nodes are released for each one moved, so this adds a constant to the cost of
+    /// [`clear`](Self::clear), also for a node that many peers point to. As it goes on over many calls, none of them
+    /// takes long.
     pub(super) fn compact(&mut self, mut moved: impl FnMut(&V, u32)) {
         let len = self.nodes.len();
         if len > SMALL && len - self.released_count == 1 {

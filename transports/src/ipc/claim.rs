@@ -183,13 +183,13 @@ impl FreshFolder {
         Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("no free name for a folder in {base:?}")))
     }
 
-    /// The folder of a path that `*` has become before, made anew: it went with the listener, and its owner may want the same path again.
-    /// `None` for any other path, and where the folder is there.
+    /// The folder of a path that `*` has become before, made anew: it went with the listener, and its owner may want
+    /// the same path again. `None` for any other path, and where the folder is there.
     ///
     /// # Errors
     ///
-    /// If something is there by that name that is no such folder: in a place where everybody may make one, whoever did could put another
-    /// socket in the place of ours.
+    /// If something is there by that name that is no such folder: in a place where everybody may make one, whoever did
+    /// could put another socket in the place of ours.
     pub(super) fn again(path: &str) -> io::Result<Option<Self>> {
         let path = Path::new(path);
         let folder = path.parent().filter(|_| path.file_name().is_some_and(|name| name == SOCKET));

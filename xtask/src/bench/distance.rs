@@ -1,8 +1,8 @@
 //! How far apart the two cores were while something was measured, and which pairs may be compared.
 //!
-//! Two threads on two cores take 50 to 90 ns for a round trip of one cache line where the cores share a cache, and 290 to 340 ns where they
-//! do not. A virtual machine changes between the two by itself, and rows differ up to fivefold between them. So a pair counts only if
-//! both of its measurements saw the same.
+//! Two threads on two cores take 50 to 90 ns for a round trip of one cache line where the cores share a cache, and 290
+//! to 340 ns where they do not. A virtual machine changes between the two by itself, and rows differ up to fivefold
+//! between them. So a pair counts only if both of its measurements saw the same.
 
 use std::path::Path;
 use std::process::Command;

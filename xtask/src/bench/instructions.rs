@@ -1,7 +1,7 @@
 //! `--instructions`: instructions per message of the sending and of the receiving process, by callgrind.
 //!
-//! One of the two processes runs under callgrind, once with few and once with more messages; the difference divided by the
-//! additional messages is what a message costs, start and handshake left out. All threads of the process count.
+//! One of the two processes runs under callgrind, once with few and once with more messages; the difference divided by
+//! the additional messages is what a message costs, start and handshake left out. All threads of the process count.
 
 use std::path::Path;
 use std::process::Command;

@@ -83,8 +83,8 @@ fn build_one(manifest: &Path, target_dir: &Path, name: &str, tools: Option<&Path
     Err(cause.unwrap_or("cargo gave no reason").to_owned())
 }
 
-/// NNG is built with cmake. Where there is none, the Python package of the same name, which carries the program, is put into a
-/// private environment below `target_dir`; where that fails too, NNG is reported as not built.
+/// NNG is built with cmake. Where there is none, the Python package of the same name, which carries the program, is put
+/// into a private environment below `target_dir`; where that fails too, NNG is reported as not built.
 fn cmake(target_dir: &Path) -> Option<PathBuf> {
     if Command::new("cmake").arg("--version").output().is_ok_and(|output| output.status.success()) {
         return None;

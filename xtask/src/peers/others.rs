@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The npm package `zeromq`: libzmq as node has it. Its release and that of each package it needs stand in the lock file, with checksums.
+/// The npm package `zeromq`: libzmq as node has it. Its release and that of each package it needs stand in the lock
+/// file, with checksums.
 pub(super) fn node(workspace: &Workspace) -> Result<Program, String> {
     let folder = workspace.target.join("peers/node");
     for name in ["package.json", "package-lock.json", "peer.js"] {

@@ -77,11 +77,11 @@ pub fn sharpen_sleep() {
     }
 }
 
-/// Keeps the calling thread on one core. Left alone, the scheduler sometimes puts both ends of a ping-pong on one core, where a
-/// round trip costs a twentieth of one between cores: no two figures could be compared.
+/// Keeps the calling thread on one core. Left alone, the scheduler sometimes puts both ends of a ping-pong on one core,
+/// where a round trip costs a twentieth of one between cores: no two figures could be compared.
 pub fn stay_on(core: usize) {
-    // SAFETY: the set is a plain bit field, all zeroes is the empty one; `CPU_SET` ignores cores it has no bit for. Where
-    // there is no such core the call fails and the thread stays free.
+    // SAFETY: the set is a plain bit field, all zeroes is the empty one; `CPU_SET` ignores cores it has no bit for.
+    // Where there is no such core the call fails and the thread stays free.
     unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         if core < libc::CPU_SETSIZE as usize {

@@ -1,7 +1,7 @@
 //! How far apart two cores are: the time of a round trip of one cache line between them.
 //!
-//! Virtual machines are moved between physical cores, and figures of two threads that talk to each other differ up to fivefold between cores
-//! that share a cache and cores that do not.
+//! Virtual machines are moved between physical cores, and figures of two threads that talk to each other differ up to
+//! fivefold between cores that share a cache and cores that do not.
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use crate::clock::stay_on;
 
-/// Round trips timed together, and how often: a few milliseconds in all, and a batch that was interrupted does not count.
+/// Round trips timed together, and how often: a few milliseconds in all, and a batch that was interrupted does not
+/// count.
 const TRIPS: u32 = 1000;
 const BATCHES: u32 = 15;
 
@@ -17,7 +18,8 @@ const BATCHES: u32 = 15;
 #[repr(align(128))]
 struct Line(AtomicU32);
 
-/// Nanoseconds of a round trip between the first two cores, the median of several batches; nothing where there is one core only.
+/// Nanoseconds of a round trip between the first two cores, the median of several batches; nothing where there is one
+/// core only.
 pub fn round_trip_nanos() -> Option<f64> {
     if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
         return None;

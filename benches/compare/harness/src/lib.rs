@@ -1,14 +1,14 @@
 //! What every subject of the comparison shares, so that timing and checking are said once.
 //!
-//! A subject is a program that plays one *role* of one measurement: it opens its library's sockets as [`Job`] says and hands
-//! closures that send or receive one message to the loops of [`play`]. The loops build every message from a caller's buffer,
-//! check every message received by length and sequence number, and print the figures.
+//! A subject is a program that plays one *role* of one measurement: it opens its library's sockets as [`Job`] says and
+//! hands closures that send or receive one message to the loops of [`play`]. The loops build every message from a
+//! caller's buffer, check every message received by length and sequence number, and print the figures.
 //!
-//! The loops are async so that asynchronous libraries are not slowed by a blocking call per message; blocking libraries pass
-//! closures that never wait and run the same loops under [`block_on`].
+//! The loops are async so that asynchronous libraries are not slowed by a blocking call per message; blocking libraries
+//! pass closures that never wait and run the same loops under [`block_on`].
 //!
-//! Command line: `key=value` words, see [`Job`]. Standard output: one JSON object a line, see [`control`]. Standard input: the
-//! driver's words `go` and, by closing it, `stop`.
+//! Command line: `key=value` words, see [`Job`]. Standard output: one JSON object a line, see [`control`]. Standard
+//! input: the driver's words `go` and, by closing it, `stop`.
 
 pub mod check;
 pub mod clock;

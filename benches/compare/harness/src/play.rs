@@ -173,8 +173,8 @@ pub async fn report_receivers(check: &RefCell<Check>) -> Outcome {
     Ok(())
 }
 
-/// ROUTER: echoes `count` messages through `serve`, which receives one message and sends it back to its sender, returning
-/// the length of its body.
+/// ROUTER: echoes `count` messages through `serve`, which receives one message and sends it back to its sender,
+/// returning the length of its body.
 pub async fn router(job: &Job, mut serve: impl AsyncFnMut() -> Outcome<usize>) -> Outcome {
     control::bound();
     let start = Mark::now();
@@ -218,8 +218,8 @@ fn percentile(sorted: &[u64], part: f64) -> f64 {
     sorted.get(at).map_or(0.0, |nanos| *nanos as f64 / 1000.0)
 }
 
-/// Sleeps until the next message is due; after a late wake-up everything due goes out at once. With a tick it sleeps to the
-/// end of the tick, and all messages due by then go out together.
+/// Sleeps until the next message is due; after a late wake-up everything due goes out at once. With a tick it sleeps to
+/// the end of the tick, and all messages due by then go out together.
 struct Pacer {
     start: Instant,
     rate: u64,

@@ -1,4 +1,5 @@
-//! Just enough ZMTP 3.0 to be one of thousands of idle DEALER connections without costing a descriptor or a thread more.
+//! Just enough ZMTP 3.0 to be one of thousands of idle DEALER connections without costing a descriptor or a thread
+//! more.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

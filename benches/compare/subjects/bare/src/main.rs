@@ -1,7 +1,8 @@
 //! The bare socket: blocking loops over `std::net` and Unix sockets, no framing.
 //!
-//! Throughput: one write per payload above 64 KiB, else writes of 64 KiB; the reader reuses one buffer of 1 MiB. Round trip:
-//! blocking ping-pong. Paced: one write per message. It also plays the idle connections of the memory measurement.
+//! Throughput: one write per payload above 64 KiB, else writes of 64 KiB; the reader reuses one buffer of 1 MiB. Round
+//! trip: blocking ping-pong. Paced: one write per message. It also plays the idle connections of the memory
+//! measurement.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

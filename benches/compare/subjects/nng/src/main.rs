@@ -1,4 +1,5 @@
-//! NNG through a thin layer over its C API: `nng_send` from a buffer, `nng_recvmsg`. Buffers of 4,096 messages each way.
+//! NNG through a thin layer over its C API: `nng_send` from a buffer, `nng_recvmsg`. Buffers of 4,096 messages each
+//! way.
 
 mod socket;
 

@@ -1,5 +1,6 @@
-//! omq-tokio at its best documented settings: a context with one I/O thread of its own and blocking sockets with the throughput
-//! profile; for round trips the exclusive socket over tcp and the latency profile over ipc, which exclusive sockets lack.
+//! omq-tokio at its best documented settings: a context with one I/O thread of its own and blocking sockets with the
+//! throughput profile; for round trips the exclusive socket over tcp and the latency profile over ipc, which exclusive
+//! sockets lack.
 
 mod round_trip;
 

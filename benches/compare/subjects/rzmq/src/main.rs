@@ -1,6 +1,7 @@
-//! rzmq on tokio: this thread runs the caller, one worker the library's actors. `mode=ring` uses its io_uring backend with one
-//! ring worker over tcp, `mode=cork` that with TCP_CORK; with one connection both were slower than plain tokio. `mode=undelimited` keeps its
-//! DEALER from putting an empty frame in front of each message, and its ROUTER from expecting one, as no other implementation does.
+//! rzmq on tokio: this thread runs the caller, one worker the library's actors. `mode=ring` uses its io_uring backend
+//! with one ring worker over tcp, `mode=cork` that with TCP_CORK; with one connection both were slower than plain
+//! tokio. `mode=undelimited` keeps its DEALER from putting an empty frame in front of each message, and its ROUTER from
+//! expecting one, as no other implementation does.
 
 use std::cell::RefCell;
 

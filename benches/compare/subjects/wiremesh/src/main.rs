@@ -1,5 +1,6 @@
-//! wiremesh with default options. `spin=` sets the option of that name, `threads=` shares one PUSH among that many threads. With `mode=plain`
-//! a socket does not tell its peers that it is of this library, with `mode=libzmq` it has the habits of that one.
+//! wiremesh with default options. `spin=` sets the option of that name, `threads=` shares one PUSH among that many
+//! threads. With `mode=plain` a socket does not tell its peers that it is of this library, with `mode=libzmq` it has
+//! the habits of that one.
 
 mod many;
 

@@ -1,5 +1,6 @@
-//! zmq.rs (`zeromq`) on a tokio runtime of one thread, which was quicker and cheaper than `mode=multi`: this thread for the
-//! caller and one worker for the library's tasks. `mode=lossy` has its PUB and SUB for whoever publishes at a rate at which it drops nothing.
+//! zmq.rs (`zeromq`) on a tokio runtime of one thread, which was quicker and cheaper than `mode=multi`: this thread for
+//! the caller and one worker for the library's tasks. `mode=lossy` has its PUB and SUB for whoever publishes at a rate
+//! at which it drops nothing.
 
 use std::cell::RefCell;
 
