@@ -281,7 +281,7 @@ impl fmt::Display for Why<'_> {
             Some(missing) if *reason == SendFailure::TimedOut && missing.is_every_peer() => {
                 write!(f, "no peer was there in time ({missing})")
             }
-            // Whoever did not wait is told only of a socket that waiting would not help.
+            // A call that does not wait says so only where waiting would not help either.
             Some(missing) if *reason == SendFailure::WouldBlock && missing.is_every_peer() => {
                 write!(f, "no peer can be there before `bind` or `connect` is called ({missing})")
             }

@@ -106,7 +106,7 @@ impl Lease {
         self.state.load(Ordering::SeqCst) == LEASED
     }
 
-    /// Returns true if no caller has the seat: whoever wakes the reactor's poll calls the engine.
+    /// Returns true if no caller has the seat, so that a wake of the reactor's poll is a call for the engine.
     pub(crate) fn is_left_to_the_engine(&self) -> bool {
         self.state.load(Ordering::SeqCst) == ENGINE
     }

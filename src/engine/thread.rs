@@ -403,7 +403,8 @@ impl Worker {
     /// `leased`.
     fn take_calls(&self, leased: &mut BTreeSet<usize>) -> Option<Vec<usize>> {
         let mut inbox = self.lock();
-        // Whoever calls through the inbox does so under its lock, and is in what is taken here or calls again.
+        // A call through the inbox is made under its lock: either it is among those taken here, or it sets the flag
+        // again.
         self.called.store(false, Ordering::Relaxed);
         inbox.rung = false;
         leased.extend(inbox.leased.drain(..));

@@ -4,8 +4,8 @@
 //! of it needs an engine thread.
 //!
 //! What was fetched and is not applied yet lies in the peer's inbox, and a part of it is taken out and applied within
-//! one hold of the reader gate. So whoever ends the link finds there what comes before the rest, and nothing is in
-//! anybody's hand.
+//! one hold of the reader gate. So the thread that ends the link finds there what comes before the rest, and no other
+//! thread holds any of it.
 
 use super::core::Core;
 use super::receiving::{Fellow, HandedOver, Reader};

@@ -107,7 +107,8 @@ impl Reactor {
                 if links.next().is_some_and(|key| self.make_way_step(host, key)) {
                     promise.keep_in_part();
                 }
-                // Kept with the step that gives the last one back: whoever waits for that would wait for another turn.
+                // The promise goes with the step that gives the last one back, as a thread that waits for it would else
+                // wait for another turn.
                 return links.len() > 0;
             }
             Stage::Leaving(unread) => {
