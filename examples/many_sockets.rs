@@ -1,8 +1,7 @@
 //! Receiving from many sockets at once.
 //!
 //! Shows: one socket may have many endpoints of mixed transports, which is all that most programs need; a thread for
-//! each socket, with a channel where the messages meet; and turns of `try_recv` in a loop that has other things to do
-//! as well.
+//! each socket, with a channel where the messages meet; and turns of `try_recv` in a loop that has other work too.
 //!
 //! Run it with `cargo run --example many_sockets`.
 
