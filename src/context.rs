@@ -26,7 +26,8 @@ use wiremesh_transports::{Registry, Transport};
 /// Closing a socket never blocks: what it has accepted is delivered in the background. Dropping the **last** handle of
 /// a context (sockets count as handles) waits while that delivery moves on, and gives up after five seconds without
 /// progress; [`ContextBuilder::drop_wait`] changes the time. So a program that sends and returns from `main` loses
-/// nothing as long as its peers are there.
+/// nothing as long as its peers are there. On an engine thread, as in code of a registered transport or in the drop of
+/// a body's owner, the drop does not wait, as that thread has to do the delivery: another thread waits.
 ///
 /// The end of the process, by a return from `main` or by `std::process::exit`, gives the shared context the same time
 /// whoever still holds its handles: statics, or threads that run on, whose calls then return `Closed`. A context of
@@ -149,7 +150,8 @@ impl Context {
 
     /// Shuts the context down and waits until everything accepted is delivered, at most `deadline`; then gives up and
     /// says what was not. Giving up takes two seconds more at most, in which connections that cannot be closed in order
-    /// are broken off; see the guide on the [life cycle](crate::guide::life_cycle).
+    /// are broken off; see the guide on the [life cycle](crate::guide::life_cycle). On an engine thread, as in code of
+    /// a registered transport, it waits in vain for what that thread has to deliver.
     #[doc(alias = "zmq_ctx_term")]
     #[doc(alias = "zmq_term")]
     #[doc(alias = "zmq_ctx_destroy")]
@@ -238,17 +240,35 @@ impl Drop for Handle {
         }
         inner.shut.store(true, Ordering::Release);
         inner.close_all();
-        inner.await_progress();
-        ending::report(inner, inner.live().iter().flat_map(|core| core.undelivered()));
-        for core in inner.live() {
-            core.cut_linger();
+        if !inner.engine.is_own_thread() {
+            inner.end();
+            return;
         }
-        inner.await_sockets(Some(Instant::now() + LAST_WORDS));
-        inner.engine.stop();
+        // An engine thread, in code of the application, would wait for what only it can deliver.
+        let ends = Arc::clone(inner);
+        let spawned = std::thread::Builder::new().name("wiremesh-end".to_owned()).spawn(move || ends.end());
+        if spawned.is_err() {
+            inner.give_up();
+        }
     }
 }
 
 impl Inner {
+    /// Waits as long as what was sent moves on, then gives up what is left of it.
+    fn end(&self) {
+        self.await_progress();
+        self.give_up();
+    }
+
+    fn give_up(&self) {
+        ending::report(self, self.live().iter().flat_map(|core| core.undelivered()));
+        for core in self.live() {
+            core.cut_linger();
+        }
+        self.await_sockets(Some(Instant::now() + LAST_WORDS));
+        self.engine.stop();
+    }
+
     pub(crate) fn generation(&self) -> u32 {
         self.generation
     }
