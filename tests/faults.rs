@@ -21,7 +21,7 @@
 //! | `turns.rs` | sockets that share an engine thread, and one is busy |
 //! | `upstream.rs` | what threads send upstream within a process, and its end |
 //! | `requests.rs` | an answer that came late was taken for another's |
-//! | `hooks.rs` | bodies whose drop uses the socket, where it lets them go unsent |
+//! | `hooks.rs` | bodies whose drop uses the socket, where it lets them go unsent or unreceived |
 //! | `names.rs` | names whose server does not answer |
 //! | `nobody_receives.rs` | what is sent to sockets on which nobody receives |
 //! | `order.rs` | order across reconnects, and the right moment to say READY |

@@ -94,6 +94,11 @@ impl Frame {
         Frame(Storage::several(frames))
     }
 
+    /// Whether its body lies in memory that others may share.
+    pub(super) fn is_shared(&self) -> bool {
+        self.0.is_shared()
+    }
+
     #[inline(always)]
     pub(super) fn is_several(&self) -> bool {
         self.0.is_several()

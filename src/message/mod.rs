@@ -171,6 +171,11 @@ impl Message {
         one.into_iter().chain(many.into_iter().flatten())
     }
 
+    /// The bodies that lie in memory which others may share, as those do that have an owner of the application's own.
+    pub(crate) fn into_shared(self) -> impl Iterator<Item = Bytes> {
+        self.into_frames().filter(Frame::is_shared).map(Frame::into_bytes)
+    }
+
     /// The message with memory of its own for exactly its bodies: those that are shared are copied. For messages that
     /// are kept for long while others that came with them are not. A received frame of more than 256 octets shares the
     /// memory of up to 256 KiB that were read at once, which is free only when all messages in it are dropped.

@@ -123,31 +123,36 @@ impl<P: Copy + Eq> Requests<P> {
     }
 
     /// The reply inside `message`, if it is one to the latest question; then the next one may be asked.
-    pub(crate) fn accept(&mut self, peer: P, mut message: Message) -> Option<Message> {
-        let awaiting = self.awaiting.as_mut()?;
+    ///
+    /// # Errors
+    /// What is none is handed back whole, as its bodies are not to be let go here.
+    pub(crate) fn accept(&mut self, peer: P, mut message: Message) -> Result<Message, Message> {
+        let Some(awaiting) = self.awaiting.as_mut() else { return Err(message) };
         let mut asked = awaiting.asked.iter().copied();
         let was_asked = asked.clone().any(|asked| asked.peer == peer);
-        let asked = asked.rfind(|asked| asked.peer == peer || awaiting.is_orphaned)?;
+        let Some(asked) = asked.rfind(|asked| asked.peer == peer || awaiting.is_orphaned) else { return Err(message) };
         if asked.is_numbered {
             let has_number = message.len() > 2 && message.first().len() == 4 && message.frame(1) == Some(&[]);
             if !has_number {
                 // Where a request without a number was given up this may be the reply to that one.
                 awaiting.is_unnumbered |= was_asked && !self.gave_up_bare;
-                return None;
+                return Err(message);
             }
-            if message.pop_front()? != self.number.to_ne_bytes()[..] {
-                return None;
+            if message.first() != self.number.to_ne_bytes() {
+                return Err(message);
             }
+            message.pop_front();
         }
-        if !message.pop_front()?.is_empty() {
-            return None;
+        if message.len() < 2 || !message.first().is_empty() {
+            return Err(message);
         }
+        message.pop_front();
         if awaiting.asked.len() > 1 {
             self.owing = awaiting.owing().filter(|other| *other != peer).collect();
             self.gave_up_bare |= !self.owing.is_empty();
         }
         self.awaiting = None;
-        Some(message)
+        Ok(message)
     }
 }
 
@@ -203,20 +208,18 @@ impl<P: Eq> Replies<P> {
         }
     }
 
-    /// The request inside `message`, whose envelope is kept for the reply; `None` when it has no empty delimiter, or
-    /// nothing behind it.
-    pub(crate) fn accept(&mut self, peer: P, mut message: Message) -> Option<Message> {
-        let mut envelope = Envelope::new();
-        loop {
-            let frame: Frame = message.pop_front()?;
-            let delimiter = frame.is_empty();
-            envelope.push(frame.into_bytes());
-            if delimiter {
-                break;
-            }
-        }
+    /// The request inside `message`, whose envelope is kept for the reply. There is none that waits for its own.
+    ///
+    /// # Errors
+    /// It has no empty delimiter, or nothing behind it, and is handed back whole, as its bodies are not to be let go
+    /// here.
+    pub(crate) fn accept(&mut self, peer: P, mut message: Message) -> Result<Message, Message> {
+        let delimiter = message.iter().position(<[u8]>::is_empty).filter(|place| place + 1 < message.len());
+        let Some(delimiter) = delimiter else { return Err(message) };
+        let frames = std::iter::from_fn(|| message.pop_front().map(Frame::into_bytes));
+        let envelope = frames.take(delimiter + 1).collect();
         self.pending = Some(Pending { peer, envelope, is_cut: false });
-        Some(message)
+        Ok(message)
     }
 }
 
@@ -241,9 +244,9 @@ mod tests {
         assert!(requests.may_send(false) && !requests.may_receive());
         assert_eq!(requests.ask(1, false)[..], [Bytes::new()]);
         assert!(!requests.may_send(false) && requests.may_send(true));
-        assert_eq!(requests.accept(2, message(&["", "late"])), None);
-        assert_eq!(requests.accept(1, message(&["x", "bad"])), None);
-        assert_eq!(requests.accept(1, message(&["", "yes"])), Some(message(&["yes"])));
+        assert!(requests.accept(2, message(&["", "late"])).is_err());
+        assert!(requests.accept(1, message(&["x", "bad"])).is_err());
+        assert_eq!(requests.accept(1, message(&["", "yes"])), Ok(message(&["yes"])));
         assert!(requests.may_send(false));
     }
 
@@ -252,12 +255,12 @@ mod tests {
         let mut requests = Requests::new(9);
         requests.ask(1, false);
         requests.detach(1);
-        assert_eq!(requests.accept(2, message(&["", "yes"])), Some(message(&["yes"])));
+        assert_eq!(requests.accept(2, message(&["", "yes"])), Ok(message(&["yes"])));
         let envelope = requests.ask(1, true);
         requests.detach(1);
-        assert_eq!(requests.accept(2, message(&["", "no"])), None);
+        assert!(requests.accept(2, message(&["", "no"])).is_err());
         assert!(!requests.is_unnumbered(), "it was not asked");
-        assert_eq!(requests.accept(2, reply(&envelope, "yes")), Some(message(&["yes"])));
+        assert_eq!(requests.accept(2, reply(&envelope, "yes")), Ok(message(&["yes"])));
     }
 
     #[test]
@@ -265,9 +268,9 @@ mod tests {
         let mut requests = Requests::new(9);
         let old = requests.ask(1, true);
         let new = requests.ask(1, true);
-        assert_eq!(requests.accept(1, reply(&old, "no")), None);
+        assert!(requests.accept(1, reply(&old, "no")).is_err());
         assert!(!requests.is_unnumbered());
-        assert_eq!(requests.accept(1, reply(&new, "ok")), Some(message(&["ok"])));
+        assert_eq!(requests.accept(1, reply(&new, "ok")), Ok(message(&["ok"])));
     }
 
     #[test]
@@ -275,9 +278,9 @@ mod tests {
         for without in [&["", "no"][..], &["no"], &["", ""], &["long number", "", "no"], &["four", "no"]] {
             let mut requests = Requests::new(9);
             requests.ask(1, true);
-            assert_eq!(requests.accept(2, message(without)), None);
+            assert!(requests.accept(2, message(without)).is_err());
             assert!(!requests.is_unnumbered(), "it was not asked");
-            assert_eq!(requests.accept(1, message(without)), None);
+            assert!(requests.accept(1, message(without)).is_err());
             assert!(requests.is_unnumbered(), "{without:?}");
             requests.ask(1, true);
             assert!(!requests.is_unnumbered(), "of another question");
@@ -289,9 +292,9 @@ mod tests {
         let mut requests = Requests::new(9);
         requests.ask(1, false);
         let envelope = requests.ask(1, true);
-        assert_eq!(requests.accept(1, message(&["", "late"])), None);
+        assert!(requests.accept(1, message(&["", "late"])).is_err());
         assert!(!requests.is_unnumbered());
-        assert_eq!(requests.accept(1, reply(&envelope, "yes")), Some(message(&["yes"])));
+        assert_eq!(requests.accept(1, reply(&envelope, "yes")), Ok(message(&["yes"])));
     }
 
     #[test]
@@ -300,13 +303,13 @@ mod tests {
         let envelope = requests.ask(1, true);
         assert_eq!(requests.give_up_attempt(), Some((1, true)));
         assert_eq!(requests.ask_again(2, true), envelope);
-        assert_eq!(requests.accept(3, reply(&envelope, "no")), None);
-        assert_eq!(requests.accept(1, reply(&envelope, "yes")), Some(message(&["yes"])));
+        assert!(requests.accept(3, reply(&envelope, "no")).is_err());
+        assert_eq!(requests.accept(1, reply(&envelope, "yes")), Ok(message(&["yes"])));
         requests.ask(1, false);
         assert_eq!(requests.give_up_attempt(), Some((1, false)));
         requests.ask_again(2, false);
-        assert_eq!(requests.accept(1, message(&["", "no"])), None);
-        assert_eq!(requests.accept(2, message(&["", "yes"])), Some(message(&["yes"])));
+        assert!(requests.accept(1, message(&["", "no"])).is_err());
+        assert_eq!(requests.accept(2, message(&["", "yes"])), Ok(message(&["yes"])));
     }
 
     #[test]
@@ -315,11 +318,11 @@ mod tests {
         let envelope = requests.ask(1, true);
         requests.ask_again(2, false);
         requests.ask_again(3, false);
-        assert_eq!(requests.accept(1, reply(&envelope, "yes")), Some(message(&["yes"])));
+        assert_eq!(requests.accept(1, reply(&envelope, "yes")), Ok(message(&["yes"])));
         assert_eq!(requests.take_owing()[..], [2, 3]);
         requests.ask(1, true);
         requests.ask_again(2, false);
-        assert_eq!(requests.accept(2, message(&["", "yes"])), Some(message(&["yes"])));
+        assert_eq!(requests.accept(2, message(&["", "yes"])), Ok(message(&["yes"])));
         assert!(requests.take_owing().is_empty(), "the other's reply would have a number");
         requests.ask(2, false);
         requests.abandon();
@@ -330,12 +333,12 @@ mod tests {
     fn a_rep_knows_whether_the_connection_of_a_request_is_gone() {
         let mut replies = Replies::default();
         for (gone, is_cut) in [(2, false), (1, true)] {
-            assert!(replies.accept(1, message(&["", "question"])).is_some());
+            assert!(replies.accept(1, message(&["", "question"])).is_ok());
             replies.detach(gone);
             let pending = replies.take().expect("a request");
             assert_eq!((pending.is_cut, pending.is_numbered()), (is_cut, false));
         }
-        assert!(replies.accept(1, message(&["1234", "", "question"])).is_some());
+        assert!(replies.accept(1, message(&["1234", "", "question"])).is_ok());
         assert!(replies.take().expect("a request").is_numbered());
     }
 }

@@ -2,6 +2,7 @@
 //! of two locked instructions, and a waiter a system call: measured, a third of what a small send or receive costs.
 #![expect(unsafe_code, reason = "a lock hands out access to what it guards")]
 
+use super::let_go;
 use bytes::Bytes;
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
@@ -35,11 +36,6 @@ pub(crate) trait Guarded {
 
     fn take_remains(&mut self) -> Vec<Bytes> {
         Vec::new()
-    }
-
-    /// Called with the gate open.
-    fn let_go(remains: Vec<Bytes>) {
-        drop(remains);
     }
 }
 
@@ -191,7 +187,7 @@ impl<T: Guarded> Pass<'_, T> {
     fn open_and_let_go(&mut self) {
         let remains = self.take_remains();
         self.gate.held.store(false, Ordering::Release);
-        T::let_go(remains);
+        remains.into_iter().for_each(let_go);
     }
 }
 

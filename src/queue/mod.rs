@@ -22,6 +22,7 @@ mod sift;
 pub(crate) mod unseen;
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What the intake is made of. It names it by this way, so that `tests/loom.rs` can put models of these in their place.
 mod sync {
@@ -49,6 +50,12 @@ pub(crate) const SHARED_READ: usize = 32 * 1024;
 
 /// How many octets a flusher takes at once. They count as queued until they are written.
 pub(crate) const BATCH: usize = 256 * 1024;
+
+/// Lets go what may be a body of the application's own. If that panics, it has gone all the same, and the thread that
+/// happens to do it is not to blame. Bodies go one at a time: a second panic while others are unwound aborts.
+pub(crate) fn let_go<T>(part: T) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(part)));
+}
 
 /// Appends to a list of which most connections use one place at a time. Its first memory holds one item where
 /// `push_back` would take room for four, because thousands of connections that are mostly quiet keep it; from there it

@@ -49,6 +49,11 @@ impl Pool {
         self.remains.extend(pieces.filter_map(Piece::body).cloned());
     }
 
+    /// Bodies that were received and are needed no longer. Shorter ones were copied on their way here.
+    pub(crate) fn lay_aside(&mut self, bodies: impl IntoIterator<Item = Bytes>) {
+        self.remains.extend(bodies.into_iter().filter(|body| body.len() > COPY_LIMIT));
+    }
+
     #[inline(always)]
     pub(crate) fn has_remains(&self) -> bool {
         !self.remains.is_empty()

@@ -1,9 +1,9 @@
 //! A piece of a queue: contiguous wire form, or one large body.
 
-use super::PIECE;
 use super::changes::{Changes, Load};
 use super::chunk::Extent;
 use super::doubt::Doubt;
+use super::{PIECE, let_go};
 use crate::message::size::Size;
 use crate::message::wire::Header;
 use bytes::Bytes;
@@ -211,11 +211,15 @@ impl Piece {
         }
     }
 
-    /// The buffer itself, to be filled again.
+    /// It is written: the buffer itself, to be filled again. Whoever wrote it holds no gate, and lets a body go here.
     pub(crate) fn into_buffer(self) -> Option<Vec<u8>> {
         match self.data {
             Data::Owned(bytes) => Some(bytes),
-            Data::Shared(_) | Data::Extent(_) | Data::Changes(_) => None,
+            Data::Shared(body) => {
+                let_go(body);
+                None
+            }
+            Data::Extent(_) | Data::Changes(_) => None,
         }
     }
 }

@@ -208,9 +208,15 @@ impl Unseen {
         })
     }
 
-    /// All there is, to be let go part by part.
+    /// All there is, to be let go part by part, each body by itself.
     pub(crate) fn into_parts(self) -> impl Iterator<Item = ()> {
-        let entries = self.entries.into_values().map(drop);
+        let entries = self.entries.into_values().flat_map(|entry| {
+            let message = match entry {
+                Entry::Message(message) => Some(message.into_frames()),
+                Entry::Each(..) => None,
+            };
+            message.into_iter().flatten().map(drop).chain([()])
+        });
         let newest = self.topics.into_values().flat_map(|topics| topics.entries.into_values());
         entries.chain(newest.chain(self.left.into_values().flatten()).map(drop))
     }

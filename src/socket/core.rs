@@ -710,8 +710,9 @@ impl Core {
         if self.is_closed() {
             return Err(self.why_ended());
         }
-        self.may_receive()?;
         let mut reader = self.lock_recv();
+        // Asked with the gate held: of two threads that receive at once the other one may have taken a request by now.
+        self.may_receive()?;
         let taken = take(&mut reader);
         if taken.is_none() && std::mem::take(&mut reader.is_cut_short) {
             drop(reader);

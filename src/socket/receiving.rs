@@ -2,7 +2,6 @@
 //! inboxes and takes whole messages from them in turn (fair queueing, RFC 28 and 30).
 
 use super::core::{Core, Next, Quickness};
-use super::remains::let_go;
 use super::routing_id::RoutingId;
 use super::sending::{Counts, Notice, Peer, Routing, Wire};
 use super::upstream::Applied;
@@ -16,12 +15,12 @@ use crate::message::Message;
 use crate::patterns::subscriptions::{PrefixSet, TOPIC};
 use crate::peer::PeerId;
 use crate::protocol::Token;
-use crate::queue::SHARED_READ;
 use crate::queue::credit::Marks;
 use crate::queue::gate::Pass;
 use crate::queue::inbox::{Inbox, Quick};
 use crate::queue::intake::{Intake, ReadGate};
 use crate::queue::unseen::{Change, Detail, Seen, Unseen};
+use crate::queue::{SHARED_READ, let_go};
 use crate::slab::{Key, Slab};
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -84,7 +83,25 @@ struct Newest {
 impl Newest {
     /// One that was read together with others has memory of its own from here on.
     fn new(message: Message, account: &Arc<Account>) -> Newest {
-        let message = if message.byte_len() <= LONGEST_DETACHED { message.detach() } else { message };
+        let message = if Newest::is_detached(&message) { message.detach() } else { message };
+        Newest::counted(message, account)
+    }
+
+    /// As [`new`](Newest::new), with the gate held: what the message shared until now is laid aside.
+    fn laying_aside(message: Message, account: &Arc<Account>, remains: &mut Vec<Bytes>) -> Newest {
+        if !Newest::is_detached(&message) {
+            return Newest::counted(message, account);
+        }
+        let own = message.clone().detach();
+        remains.extend(message.into_shared());
+        Newest::counted(own, account)
+    }
+
+    fn is_detached(message: &Message) -> bool {
+        message.byte_len() <= LONGEST_DETACHED
+    }
+
+    fn counted(message: Message, account: &Arc<Account>) -> Newest {
         let mut charge = Charge::new(account);
         charge.set(message.byte_len());
         Newest { message, charge }
@@ -171,7 +188,7 @@ pub(crate) struct Reader {
     has_inproc: bool,
     /// The last look for a message ended among messages that the pattern refuses: behind them there may be one.
     pub(super) is_cut_short: bool,
-    /// Bodies taken out, to go once the gate is open.
+    /// Bodies taken out, to go once the gate is open: see [`Guarded`](crate::queue::gate::Guarded).
     pub(super) remains: Vec<Bytes>,
 }
 
@@ -284,8 +301,22 @@ impl Reader {
     /// Whose turn it is.
     #[inline(always)]
     fn current(&mut self) -> Option<&mut Source> {
+        Some(self.current_and_remains()?.0)
+    }
+
+    /// Whose turn it is, and where bodies are laid aside.
+    #[inline(always)]
+    fn current_and_remains(&mut self) -> Option<(&mut Source, &mut Vec<Bytes>)> {
         let place = *self.ring.get(self.turn)?;
-        self.sources.at_mut(place)
+        Some((self.sources.at_mut(place)?, &mut self.remains))
+    }
+
+    /// A message goes to nobody: its bodies go once the gate is open. An owner of the application's own have only those
+    /// that come from a socket of this process.
+    fn lay_aside(&mut self, message: Message) {
+        if self.has_inproc {
+            self.remains.extend(message.into_shared());
+        }
     }
 
     /// Passes the turn on.
@@ -441,7 +472,9 @@ impl Reader {
         self.by_token = HashMap::new();
         self.ring.clear();
         self.turn = 0;
-        sources.into_tenants().flat_map(|source| source.inbox.into_pieces()).map(drop)
+        let newest = |newest: Box<Newest>| newest.message.into_shared();
+        let unread = move |source: Source| source.inbox.into_pieces().chain(source.newest.into_iter().flat_map(newest));
+        sources.into_tenants().flat_map(unread).map(drop)
     }
 }
 
@@ -834,6 +867,7 @@ impl Core {
             std::mem::swap(&mut arrivals.items, &mut items);
         }
         let mut replaces = false;
+        let mut remains = std::mem::take(&mut reader.remains);
         for item in items.drain(..) {
             let peer = match item {
                 Arrival::Wire(peer, wire) => {
@@ -856,12 +890,13 @@ impl Core {
                     if !reader.places.contains_key(&peer) {
                         continue;
                     }
-                    self.fetch(reader.source(peer));
+                    self.fetch(reader.source(peer), &mut remains);
                     peer
                 }
             };
             reader.activate(peer);
         }
+        reader.remains = remains;
         if items.capacity() <= 4096 {
             reader.scratch = items;
         }
@@ -875,14 +910,19 @@ impl Core {
     pub(super) fn fetch_last(&self, peer: PeerId) {
         let mut reader = self.lock_recv();
         self.collect(&mut reader);
-        if reader.places.contains_key(&peer) && self.fetch(reader.source(peer)) {
+        if !reader.places.contains_key(&peer) {
+            return;
+        }
+        let mut remains = std::mem::take(&mut reader.remains);
+        if self.fetch(reader.source(peer), &mut remains) {
             reader.activate(peer);
         }
+        reader.remains = remains;
     }
 
     /// Fetches what an inproc peer has for us; whether that was something. As long as it is, the peer need not tell us
-    /// of more: somebody comes back.
-    fn fetch(&self, source: &mut Source) -> bool {
+    /// of more: somebody comes back. What is conflated is laid aside.
+    fn fetch(&self, source: &mut Source, remains: &mut Vec<Bytes>) -> bool {
         let peer = source.peer;
         let Some(Fellow { core, there, .. }) = source.inproc.as_deref() else { return false };
         let (Some(core), there) = (core.upgrade(), *there) else { return false };
@@ -917,8 +957,14 @@ impl Core {
             for piece in pieces {
                 inbox.push(piece);
             }
-            if let Some(newest) = std::iter::from_fn(|| inbox.next(Some(peer))).last() {
-                source.newest = Some(Box::new(Newest::new(newest, &self.received)));
+            let mut newest = inbox.next(Some(peer));
+            while let Some(next) = inbox.next(Some(peer)) {
+                remains.extend(newest.replace(next).into_iter().flat_map(Message::into_shared));
+            }
+            if let Some(newest) = newest {
+                let newest = Newest::laying_aside(newest, &self.received, remains);
+                let before = source.newest.replace(Box::new(newest));
+                remains.extend(before.into_iter().flat_map(|before| before.message.into_shared()));
                 core.credit(there, inbox.taken, inbox.taken_bytes);
             }
             return some;
@@ -932,14 +978,14 @@ impl Core {
     /// The inbox of an inproc peer is read: looks whether the peer has put something in its outbox since. A moment's
     /// patience lets a busy sender gather a batch, instead of both of us going through the gate for every message.
     #[inline(never)]
-    fn refill(&self, source: &mut Source) -> bool {
+    fn refill(&self, source: &mut Source, remains: &mut Vec<Bytes>) -> bool {
         if source.inproc.is_none() {
             return false;
         }
         for _ in 0..GATHER {
             std::hint::spin_loop();
         }
-        self.fetch(source)
+        self.fetch(source, remains)
     }
 
     /// The next message if it is of one frame, nothing has arrived since the last look, no credit is due, and the
@@ -1008,7 +1054,7 @@ impl Core {
                 self.collect(reader);
             }
             let (step, step_bytes, alone) = (reader.step, reader.step_bytes, reader.ring.len() == 1);
-            let Some(source) = reader.current() else { return self.take_unseen(reader) };
+            let Some((source, remains)) = reader.current_and_remains() else { return self.take_unseen(reader) };
             let message = match source.inbox.next(Some(source.peer)) {
                 Some(message) => message,
                 None => match source.newest.take() {
@@ -1019,7 +1065,7 @@ impl Core {
                         message
                     }
                     None => {
-                        if self.refill(source) {
+                        if self.refill(source, remains) {
                             continue;
                         }
                         self.give_credit(source);
@@ -1169,30 +1215,41 @@ impl Core {
         self.context.attend();
     }
 
-    /// What the pattern makes of a received message; `None` discards it.
+    /// What the pattern makes of a received message; `None` discards it, and then it is laid aside.
     #[inline(always)]
     fn admit(&self, reader: &mut Reader, message: Message) -> Option<Message> {
         use SocketKind::*;
         match self.kind {
             Pull | Dealer | Pair | XSub | Router | XPub => Some(message),
-            Sub => (reader.filter.matches(message.first()) != self.invert).then_some(message),
-            Req | Rep | Pub | Push => self.admit_step(message),
+            Sub if reader.filter.matches(message.first()) != self.invert => Some(message),
+            Sub => {
+                reader.lay_aside(message);
+                None
+            }
+            Req | Rep | Pub | Push => self.admit_step(reader, message),
         }
     }
 
     #[inline(never)]
-    fn admit_step(&self, message: Message) -> Option<Message> {
+    fn admit_step(&self, reader: &mut Reader, message: Message) -> Option<Message> {
         let peer = message.peer()?;
-        let mut side = self.lock_send();
-        let mut accepted = match &mut side.routing {
+        let accepted = match &mut self.lock_send().routing {
             Routing::Request(_, requests) => requests.accept(peer, message),
             Routing::Reply(replies) => replies.accept(peer, message),
             Routing::Nowhere | Routing::Balance(_) | Routing::Router(_) | Routing::Publish(_) | Routing::Upstream => {
+                Err(message)
+            }
+        };
+        match accepted {
+            Ok(mut accepted) => {
+                accepted.set_peer(Some(peer));
+                Some(accepted)
+            }
+            Err(refused) => {
+                reader.lay_aside(refused);
                 None
             }
-        }?;
-        accepted.set_peer(Some(peer));
-        Some(accepted)
+        }
     }
 
     /// Whether the pattern allows a receive now.
@@ -1277,18 +1334,16 @@ impl Core {
 
     /// Throws away all that is unread.
     pub(super) fn discard_all(&self) {
-        // A body may have an owner whose drop uses the socket.
-        let mut unread = Vec::new();
         let mut reader = self.lock_recv();
         self.collect(&mut reader);
-        while let Some(source) = reader.current() {
+        while let Some((source, remains)) = reader.current_and_remains() {
             let mut discarded = 0;
             loop {
                 if let Some(message) = source.inbox.next(None) {
-                    unread.push(message);
+                    remains.extend(message.into_shared());
                 } else if let Some(newest) = source.newest.take() {
-                    unread.push(newest.message);
-                } else if !self.refill(source) {
+                    remains.extend(newest.message.into_shared());
+                } else if !self.refill(source, remains) {
                     break;
                 }
                 discarded += 1;
@@ -1298,7 +1353,6 @@ impl Core {
             self.rest(&mut reader);
         }
         drop(reader);
-        unread.into_iter().for_each(let_go);
         self.context.attend();
     }
 
@@ -1316,8 +1370,10 @@ impl Core {
             count.push(piece.clone());
         }
         while count.next(None).is_some() {}
-        let item = Arrival::Pieces(peer, pieces.into());
-        self.land(peer, count.taken, count.taken_bytes, |arrivals| arrivals.items.push(item));
+        let mut item = Some(Arrival::Pieces(peer, pieces.into()));
+        self.land(peer, count.taken, count.taken_bytes, |arrivals| arrivals.items.extend(item.take()));
+        // It was not wanted.
+        item.into_iter().flat_map(Arrival::into_pieces).for_each(let_go);
         self.announce();
         self.wake_driver(Interest::MESSAGE);
     }

@@ -3,7 +3,7 @@
 
 use super::core::Core;
 use super::receiving::Reader;
-use super::sending::SendSide;
+use super::sending::{Routing, SendSide};
 use super::slice::Slice;
 use crate::engine::Parts;
 use crate::engine::contain::contain;
@@ -13,12 +13,6 @@ use bytes::Bytes;
 /// After so many parts the heap is tidied, which takes the longer the more of them were freed since.
 const TIDY: usize = 1024;
 
-/// Lets go what may be a body of the application's own. If that panics, it has gone all the same, and the thread that
-/// happens to do it is not to blame.
-pub(super) fn let_go<T>(part: T) {
-    let _ = contain(|| drop(part));
-}
-
 impl Guarded for SendSide {
     #[inline(always)]
     fn has_remains(&self) -> bool {
@@ -27,10 +21,6 @@ impl Guarded for SendSide {
 
     fn take_remains(&mut self) -> Vec<Bytes> {
         self.pool.take_remains()
-    }
-
-    fn let_go(remains: Vec<Bytes>) {
-        remains.into_iter().for_each(let_go);
     }
 }
 
@@ -43,21 +33,28 @@ impl Guarded for Reader {
     fn take_remains(&mut self) -> Vec<Bytes> {
         std::mem::take(&mut self.remains)
     }
-
-    fn let_go(remains: Vec<Bytes>) {
-        remains.into_iter().for_each(let_go);
-    }
 }
 
 impl Core {
-    /// What nobody will receive any more, and what the socket wanted, taken out of it. Other handles of the socket may
+    /// What nobody will receive or answer any more, and what the socket wanted, taken out of it. Other handles of the socket may
     /// be kept for long.
     pub(super) fn leave_unread(&self) -> Parts {
         let (unread, filter) = {
             let mut reader = self.lock_recv();
             (reader.take_unread(), std::mem::take(&mut reader.filter))
         };
-        let mut parts = unread.chain(self.lock_arrivals().take_all()).chain(filter.into_parts());
+        let request = match &mut self.lock_send().routing {
+            Routing::Reply(replies) => replies.take(),
+            Routing::Nowhere
+            | Routing::Balance(_)
+            | Routing::Request(..)
+            | Routing::Router(_)
+            | Routing::Publish(_)
+            | Routing::Upstream => None,
+        };
+        let envelope = request.into_iter().flat_map(|request| request.envelope).map(drop);
+        let unread = unread.chain(self.lock_arrivals().take_all());
+        let mut parts = unread.chain(filter.into_parts()).chain(envelope);
         // One that panics has gone all the same.
         let next = move || contain(|| parts.next()).unwrap_or(Some(()));
         Box::new(std::iter::from_fn(next).enumerate().map(|(number, ())| {

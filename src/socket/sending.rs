@@ -923,7 +923,7 @@ impl Core {
                 let asker = request.peer;
                 let octets = request.envelope.iter().map(Bytes::len).sum();
                 let size = size.behind(Size { octets, frames: request.envelope.len() });
-                match side.peers.get_mut(asker.key()).filter(|peer| !peer.condemned) {
+                let after = match side.peers.get_mut(asker.key()).filter(|peer| !peer.condemned) {
                     // A REQ that counts its requests asks again by itself. Another can only wait for what its new
                     // connection brings.
                     Some(peer)
@@ -944,7 +944,9 @@ impl Core {
                         side.counts.dropped.disconnect += 1;
                         After::Nothing
                     }
-                }
+                };
+                side.pool.lay_aside(request.envelope);
+                after
             }
             Routing::Router(routes) => {
                 let (stripped, front);

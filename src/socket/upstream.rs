@@ -9,7 +9,6 @@
 
 use super::core::Core;
 use super::receiving::{Fellow, HandedOver, Reader};
-use super::remains::let_go;
 use super::sending::{Marks, Notice, Wire};
 use super::slice::Slice;
 use crate::engine::reactor::Stint;
@@ -17,6 +16,7 @@ use crate::engine::waiters::Interest;
 use crate::message::Frame;
 use crate::peer::PeerId;
 use crate::queue::inbox::Inbox;
+use crate::queue::let_go;
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::sync::Arc;

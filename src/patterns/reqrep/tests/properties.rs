@@ -10,7 +10,7 @@ proptest! {
         let request: Message = parts.iter().cloned().collect();
         let delimiter = parts.iter().position(Vec::is_empty);
         match replies.accept(3, request) {
-            Some(body) => {
+            Ok(body) => {
                 let at = delimiter.expect("has a delimiter");
                 let Pending { peer, envelope, .. } = replies.take().expect("pending");
                 prop_assert_eq!(peer, 3);
@@ -18,7 +18,10 @@ proptest! {
                 let wanted: Message = parts[at + 1..].iter().cloned().collect();
                 prop_assert_eq!(body, wanted);
             }
-            None => prop_assert!(delimiter.is_none_or(|at| at + 1 == parts.len())),
+            Err(refused) => {
+                prop_assert!(delimiter.is_none_or(|at| at + 1 == parts.len()));
+                prop_assert_eq!(refused, parts.into_iter().collect::<Message>());
+            }
         }
     }
 }
