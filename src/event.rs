@@ -68,7 +68,9 @@ pub enum EventKind {
     #[doc(alias = "ZMQ_EVENT_HANDSHAKE_FAILED_AUTH")]
     HandshakeFailed(Cause),
     /// The peer said something that has no place in the protocol and does no harm, such as a second READY or a command
-    /// nobody knows. The connection goes on. Told once of each sort and connection.
+    /// nobody knows, or something that would have been a reason to refuse it if it had not been told before that the
+    /// socket is ready: a routing id that is in use ([`handover`](crate::Options::handover)), or metadata for which
+    /// there is no room. The connection goes on. Told once of each sort and connection.
     Oddity(Cause),
     /// An established or half-open connection is gone.
     #[doc(alias = "ZMQ_EVENT_DISCONNECTED")]

@@ -88,6 +88,8 @@ mod waits;
 mod stopped;
 #[path = "faults/toggled.rs"]
 mod toggled;
+#[path = "faults/told.rs"]
+mod told;
 
 #[path = "faults/settings.rs"]
 mod settings;

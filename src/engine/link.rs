@@ -65,8 +65,11 @@ pub(crate) struct Link {
     /// What came has been thrown away unread, because nobody receives any more and the peer waited for us: the machine
     /// reads no further, and more is thrown away only while the peer waits.
     pub(crate) deaf: bool,
-    /// It was accepted, and has one of the places that `max_connections` allows. Nobody gets our READY without.
+    /// It was accepted, and has its place: one of those that `max_connections` allows, and the seat of a socket that
+    /// has only one. Nobody gets our READY without.
     pub(crate) admitted: bool,
+    /// The socket keeps its only seat for the peer until that is attached.
+    pub(crate) has_seat: bool,
     /// It was accepted although there was no place for it, or has one before it is ready: until when it may take to
     /// become ready. After that the one is refused, and the other one's place may go to a peer that is ready.
     pub(crate) spare: Option<Instant>,
@@ -217,6 +220,7 @@ impl Link {
             gate: None,
             deaf: false,
             admitted: false,
+            has_seat: false,
             spare: None,
             closing: false,
             standstill: None,

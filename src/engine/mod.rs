@@ -100,7 +100,14 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// Closes the socket; what was accepted is still delivered.
     fn close(&self);
 
-    /// Whether there is a place for a newcomer that was accepted; asked before it is told that we are ready.
+    /// Keeps the socket's only seat for a newcomer, whoever that is, where there is only one; called before the
+    /// newcomer is told that we are ready, so that it is not turned away afterwards.
+    fn reserve(&self) -> Result<(), &'static str>;
+
+    /// The newcomer for which the seat was kept is gone, and was not [attached](Host::attach).
+    fn unreserve(&self);
+
+    /// Whether a newcomer that was accepted and says who it is may come in; asked before it is told that we are ready.
     fn admits(&self, newcomer: &PeerDescription) -> Result<(), &'static str>;
 
     /// The peer whose routing id a newcomer that was admitted takes over, and whose connection ends for that.
@@ -109,7 +116,9 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// That peer is about to go, so that another may have its routing id: it gets one that nobody knows.
     fn rename(&self, peer: PeerId);
 
-    /// A connection finished its handshake. The socket answers with the peer it belongs to, or refuses it.
+    /// A connection finished its handshake. The socket answers with the peer it belongs to, or refuses it: where the
+    /// endpoint was closed meanwhile, and where a ROUTER has connected to a peer whose routing id is in use. One that
+    /// was accepted is not refused for anything else, as its peer knows that we are ready.
     fn attach(&self, newcomer: Newcomer) -> Result<Joined, &'static str>;
 
     /// The connection of a peer is gone. Returns true if the peer has topics left: it gets nothing more, but is not to
@@ -233,6 +242,8 @@ pub(crate) struct Newcomer {
     pub(crate) description: PeerDescription,
     pub(crate) address: Arc<str>,
     pub(crate) reconnected: bool,
+    /// The socket's only seat is kept for it ([`Host::reserve`]).
+    pub(crate) has_seat: bool,
 }
 
 /// Why the connection of a peer ends whose routing id a newcomer has taken over.

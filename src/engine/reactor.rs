@@ -545,21 +545,20 @@ impl Reactor {
             self.lose(host, link_key, Loss::Link(error.into()));
             return;
         }
-        let is_full = self.admitted >= most && (holds_ready_back || !self.oust_unready(host));
+        let is_full = self.admitted >= most;
+        // Our READY may go out from now on.
+        let placed = if holds_ready_back { Ok(()) } else { self.take_place(host, link_key, None) };
         let Some(link) = self.links.get_mut(link_key) else { return };
-        if is_full && !holds_ready_back {
+        if let Err(reason) = placed {
             // What it wrote upon our READY would be lost. Our greeting goes first, without which the peer would take us
             // for one that does not speak its version.
             link.collect_control();
-            self.lose(host, link_key, Loss::Local(Cause::Refused(FULL.into())));
+            self.lose(host, link_key, Loss::Local(Cause::Refused(reason.into())));
             return;
         }
         if is_full || !holds_ready_back {
-            // If it has no place its READY tells whether one is its own; if it has one, that is taken before our READY
-            // goes out.
+            // If it has no place its READY tells whether one is its own; if it has one, it may lose that after this.
             link.spare = now.checked_add(SPARE);
-            link.admitted = !is_full;
-            self.admitted += usize::from(!is_full);
         }
         self.make_room(host, key, link_key, now);
         self.converse(host, link_key, now);
@@ -692,6 +691,7 @@ impl Reactor {
             description: *description,
             address: Arc::clone(&link.address),
             reconnected,
+            has_seat: std::mem::take(&mut link.has_seat),
         };
         match host.attach(newcomer) {
             Ok(Joined { peer, held, replays }) => {
@@ -748,6 +748,9 @@ impl Reactor {
     fn lose(&mut self, host: &dyn Host, key: Key, loss: Loss) {
         let Some(mut link) = self.links.remove(key) else { return };
         self.admitted -= usize::from(link.admitted);
+        if link.has_seat {
+            host.unreserve();
+        }
         // The stream may live on in an outbox for a moment; the poll must not speak of it any more.
         let _ = link.stream.deregister(self.sources.registry());
         let _ = link.write_control();

@@ -1,6 +1,7 @@
 //! Binding and connecting, and undoing it.
 
 use super::core::{Core, Endpoints};
+use super::membership::IfTaken;
 use super::routing_id::named;
 use super::sending::{About, SendSide};
 use super::tokens::Role;
@@ -190,7 +191,7 @@ impl Core {
         // one itself. A PUB learns of subscriptions later in any case.
         let waits = self.kind == SocketKind::Router && assigned_id.is_empty();
         if !waits {
-            if let Err(reason) = self.place(&mut side, peer, &assigned_id) {
+            if let Err(reason) = self.place(&mut side, peer, &assigned_id, IfTaken::Refuse) {
                 side.condemn(peer);
                 return Err(reason);
             }

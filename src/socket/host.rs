@@ -2,7 +2,7 @@
 
 use super::core::Core;
 use super::flushing::Effort;
-use super::membership::{ID_TAKEN, PAIR_TAKEN, TOO_MUCH_TO_KEEP, memory_of};
+use super::membership::{ID_TAKEN, TOO_MUCH_TO_KEEP, memory_of};
 use super::sending::{Peer, Routing};
 use crate::budget::Account;
 use crate::engine::contain::contain;
@@ -32,18 +32,24 @@ impl Host for Core {
         Core::close(self);
     }
 
+    fn reserve(&self) -> Result<(), &'static str> {
+        if self.kind == SocketKind::Pair { self.lock_send().keep_seat() } else { Ok(()) }
+    }
+
+    fn unreserve(&self) {
+        if self.kind == SocketKind::Pair {
+            self.lock_send().seat_kept = false;
+        }
+    }
+
     fn admits(&self, newcomer: &protocol::PeerDescription) -> Result<(), &'static str> {
         if !self.received.has_room_to_stand(memory_of(&newcomer.properties)) {
             return Err(TOO_MUCH_TO_KEEP);
         }
         let handover = self.switch().handover;
-        // Only `place`, under the gate, gives a place away. So of two that come at once one gets in. The other is
-        // refused after it was told that we are ready, if our word to the first was not written at once, or if the
-        // place went to an inproc peer.
+        // Only `place`, under the gate, gives an id away. Of two that announce one at once the second one is told that
+        // we are ready as well, if our word to the first was not written at once, and gets another id.
         match &self.lock_send().routing {
-            Routing::Balance(balance) if self.kind == SocketKind::Pair && !balance.peers().is_empty() => {
-                Err(PAIR_TAKEN)
-            }
             Routing::Router(routes) => {
                 let id = &newcomer.identity;
                 let keeps = !handover || routes.is_generated(id);

@@ -4,6 +4,7 @@
 
 use super::core::Core;
 use super::endpoints::INPROC;
+use super::membership::{IfTaken, Placed};
 use super::sending::{About, After, Marks, Notice, SendSide, Wire, own_limit};
 use super::tokens::Role;
 use crate::endpoint::Endpoint;
@@ -59,7 +60,8 @@ impl Core {
             // A ROUTER cannot address a peer whose id it does not know, nor a socket under `immediate` a peer that is
             // not there yet.
             let waits = immediate || (self.kind == crate::SocketKind::Router && assigned_id.is_empty());
-            let placed = if waits { Ok(None) } else { self.place(&mut side, peer, &assigned_id) };
+            let placed =
+                if waits { Ok(Placed::default()) } else { self.place(&mut side, peer, &assigned_id, IfTaken::Refuse) };
             if let Err(reason) = placed {
                 side.condemn(peer);
                 drop(side);
@@ -295,7 +297,7 @@ impl Core {
         if side.closed {
             return Err("the socket is being closed");
         }
-        let replaced = self.place(&mut side, peer, identity)?;
+        let replaced = self.place(&mut side, peer, identity, IfTaken::Refuse)?.replaced;
         self.open_inproc_flow(peer);
         reader.link_inproc(peer, Arc::downgrade(other), there);
         if let Some(token) = token {

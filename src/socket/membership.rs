@@ -8,7 +8,7 @@ use super::tokens::Role;
 use crate::engine::port::Command;
 use crate::engine::waiters::Interest;
 use crate::engine::{EndpointId, Host, Joined, Newcomer, OUSTED};
-use crate::event::{Event, EventKind, Refusal};
+use crate::event::{Cause, Event, EventKind, Refusal};
 use crate::kind::SocketKind;
 use crate::message::size::Size;
 use crate::patterns::router::{Claim, Routes};
@@ -25,11 +25,45 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Why a newcomer is refused. The first two reasons pass.
-pub(super) const PAIR_TAKEN: &str = "the PAIR has a peer already";
+const PAIR_TAKEN: &str = "the PAIR has a peer already";
 pub(super) const ID_TAKEN: &str = "the routing id is in use";
 pub(super) const TOO_MUCH_TO_KEEP: &str =
     "metadata and subscriptions of peers have a quarter of the context's `byte_budget`";
 const ENDPOINT_CLOSED: &str = "the endpoint is closed";
+/// What is told of a peer that is not refused, as it knows that we are ready.
+const OTHER_ID: &str = "the routing id is in use, and the peer gets a generated one";
+const METADATA_LEFT: &str =
+    "the peer's metadata, as metadata and subscriptions of peers have a quarter of the context's `byte_budget`";
+
+/// What becomes of a newcomer that wants a routing id which is in use.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum IfTaken {
+    /// It is refused.
+    Refuse,
+    /// It gets a generated one: it knows that we are ready, and what it has sent since would be lost.
+    Generate,
+}
+
+/// The place of a newcomer in the pattern.
+#[derive(Default)]
+pub(super) struct Placed {
+    /// The peer that had its routing id before.
+    pub(super) replaced: Option<PeerId>,
+    /// It has another routing id than the one it announced.
+    has_other_id: bool,
+}
+
+impl SendSide {
+    /// Keeps the seat of a PAIR for a peer that is about to be told that we are ready.
+    pub(super) fn keep_seat(&mut self) -> Result<(), &'static str> {
+        let Routing::Balance(balance) = &self.routing else { return Ok(()) };
+        if self.seat_kept || !balance.peers().is_empty() {
+            return Err(PAIR_TAKEN);
+        }
+        self.seat_kept = true;
+        Ok(())
+    }
+}
 
 impl About {
     /// A peer of that endpoint, of which nothing else is known.
@@ -89,6 +123,7 @@ impl Core {
     pub(super) fn join(&self, newcomer: Newcomer) -> Result<Joined, &'static str> {
         let mut reader = self.lock_recv();
         let mut side = self.lock_send();
+        side.seat_kept &= !newcomer.has_seat;
         let known = newcomer.peer.filter(|peer| side.peer(*peer).is_some());
         let stranger = known.filter(|peer| self.is_stranger(&side, *peer, &newcomer.description.identity));
         let peer = match known.filter(|_| stranger.is_none()) {
@@ -103,8 +138,10 @@ impl Core {
                 peer
             }
         };
-        let replaced = match self.place(&mut side, peer, &newcomer.description.identity) {
-            Ok(replaced) => replaced,
+        let is_accepted = !side.dialed.contains_key(&newcomer.endpoint_id);
+        let if_taken = if is_accepted { IfTaken::Generate } else { IfTaken::Refuse };
+        let placed = match self.place(&mut side, peer, &newcomer.description.identity, if_taken) {
+            Ok(placed) => placed,
             Err(reason) => {
                 if known != Some(peer) {
                     side.condemn(peer);
@@ -112,6 +149,12 @@ impl Core {
                 return Err(reason);
             }
         };
+        let mut properties = newcomer.description.properties;
+        // Before it was told that we are ready there was room, or nobody knew what it would say.
+        let leaves_metadata = is_accepted && !self.received.has_room_to_stand(memory_of(&properties));
+        if leaves_metadata {
+            properties.clear();
+        }
         if let Some(entry) = side.peer_mut(peer) {
             entry.minor = newcomer.description.minor;
             entry.about.kind = newcomer.description.kind;
@@ -119,8 +162,8 @@ impl Core {
             if entry.about.announced_id.is_none() || !identity.is_empty() {
                 entry.about.announced_id = Some(identity);
             }
-            entry.about.metadata = memory_of(&newcomer.description.properties);
-            entry.about.properties = newcomer.description.properties;
+            entry.about.metadata = memory_of(&properties);
+            entry.about.properties = properties;
             entry.about.address = newcomer.address;
             entry.about.credentials = newcomer.stream.credentials();
             entry.about.trust = Trust::default();
@@ -138,6 +181,12 @@ impl Core {
         side.reconnects += u64::from(newcomer.reconnected);
         self.greet(&mut side, peer);
         let mut unfit = self.note_limit(&mut side, peer, announced);
+        for (_, reason) in
+            [(placed.has_other_id, OTHER_ID), (leaves_metadata, METADATA_LEFT)].into_iter().filter(|(is_so, _)| *is_so)
+        {
+            let odd = EventKind::Oddity(Cause::Refused(reason.into()));
+            unfit.extend(side.peer(peer).map(|entry| entry.tells(odd)));
+        }
         // What ours accept is known.
         let is_foreign = announced.is_none();
         let replays = self.kind.subscribes() && self.begin_replay(&mut reader, &mut side, peer, is_foreign, &mut unfit);
@@ -149,7 +198,7 @@ impl Core {
         drop(reader);
         self.announce();
         self.tell_given_up(unfit);
-        if let Some(old) = replaced {
+        if let Some(old) = placed.replaced {
             self.oust(old);
         }
         if let Some(old) = stranger {
@@ -187,23 +236,25 @@ impl Core {
             })
     }
 
-    /// Finds a newcomer its place in the pattern, with the lock held; a reason refuses it.
+    /// Finds a newcomer its place in the pattern, with the lock held; a reason refuses it. The seat of a PAIR that is
+    /// kept is not for it.
     pub(super) fn place(
         &self,
         side: &mut SendSide,
         peer: PeerId,
         identity: &Bytes,
-    ) -> Result<Option<PeerId>, &'static str> {
+        if_taken: IfTaken,
+    ) -> Result<Placed, &'static str> {
         let handover = self.switch().handover;
-        let mut replaced = None;
-        let SendSide { routing, peers, .. } = side;
+        let mut placed = Placed::default();
+        let SendSide { routing, peers, seat_kept, .. } = side;
         let slot = peer.slot();
         if peers.get(peer.key()).is_some_and(|peer| peer.retired) {
-            return Ok(None);
+            return Ok(placed);
         }
         match routing {
             Routing::Balance(balance) => {
-                let taken = balance.peers().iter().any(|other| *other != slot);
+                let taken = *seat_kept || balance.peers().iter().any(|other| *other != slot);
                 if self.kind == SocketKind::Pair && taken {
                     return Err(PAIR_TAKEN);
                 }
@@ -213,20 +264,27 @@ impl Core {
             Routing::Router(routes) => {
                 let Some(entry) = peers.get_mut(peer.key()) else { return Err("the peer is gone") };
                 if !entry.routing_id.is_empty() {
-                    return Ok(None);
+                    return Ok(placed);
                 }
                 let wanted = if entry.about.assigned_id.is_empty() { identity } else { &entry.about.assigned_id };
                 let wanted = wanted.clone();
                 let handover = handover && !routes.is_generated(&wanted);
-                let granted = match routes.claim(slot, &wanted, handover) {
+                let claim = match routes.claim(slot, &wanted, handover) {
+                    Claim::Refused if if_taken == IfTaken::Generate => {
+                        placed.has_other_id = true;
+                        routes.claim(slot, &Bytes::new(), false)
+                    }
+                    claim => claim,
+                };
+                let granted = match claim {
                     Claim::Granted(id) => id,
                     Claim::TakenFrom(other, id) => {
-                        replaced = peers.at(other).map(|peer| peer.id);
+                        placed.replaced = peers.at(other).map(|peer| peer.id);
                         id
                     }
                     Claim::Refused => return Err(ID_TAKEN),
                 };
-                if let Some(old) = replaced.and_then(|old| peers.get_mut(old.key())) {
+                if let Some(old) = placed.replaced.and_then(|old| peers.get_mut(old.key())) {
                     self.give_other_id(routes, old);
                 }
                 if let Some(entry) = peers.get_mut(peer.key()) {
@@ -240,7 +298,7 @@ impl Core {
                 }
             }
         }
-        Ok(replaced)
+        Ok(placed)
     }
 
     /// Another peer is to have the routing id of this one: what it sent before stays readable, under an id that leads

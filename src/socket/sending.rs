@@ -55,6 +55,8 @@ pub(crate) struct SendSide {
     pub(super) largest: Size,
     pub(super) counts: Counts,
     pub(super) closed: bool,
+    /// The seat of a PAIR is kept for a peer that is told that we are ready, and is not attached yet.
+    pub(super) seat_kept: bool,
     /// A sender found no room and waits, or tries again later.
     pub(super) hungry: bool,
     /// Peers that are gone, for questions that come late.
@@ -295,6 +297,7 @@ impl SendSide {
             largest: own_limit(options),
             counts: Counts::default(),
             closed: false,
+            seat_kept: false,
             hungry: false,
             departed: VecDeque::new(),
             draining: Draining::new(),

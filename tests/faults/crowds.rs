@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use wiremesh::{AnySocket, Cause, Context, EventKind, Monitor, Profile, Pull, Push, Router, SocketKind};
 
-fn refusal(monitor: &Monitor) -> String {
+pub(crate) fn refusal(monitor: &Monitor) -> String {
     loop {
         let event = monitor.recv_timeout(PATIENCE).expect("it is told");
         if let EventKind::HandshakeFailed(cause @ Cause::Refused(_)) = event.kind {
@@ -159,7 +159,7 @@ fn while_the_old_connection_answers_a_second_one_of_the_same_token_is_refused_fo
 }
 
 /// A READY of a DEALER with that routing id.
-fn ready_with_id(id: &str) -> Vec<u8> {
+pub(crate) fn ready_with_id(id: &str) -> Vec<u8> {
     let mut body = b"\x05READY".to_vec();
     property(&mut body, "Socket-Type", b"DEALER");
     property(&mut body, "Identity", id.as_bytes());
@@ -255,7 +255,7 @@ fn a_socket_that_does_not_hold_its_ready_back_refuses_whoever_comes_beyond_the_l
 }
 
 /// A peer that waits for the other side's READY before it says its own; it has that of the socket when this returns.
-fn waiting(endpoint: &str) -> Raw {
+pub(crate) fn waiting(endpoint: &str) -> Raw {
     let mut raw = Raw::connect(endpoint).unwrap();
     raw.write_all(&greeting()).unwrap();
     hear_ready(&mut raw);

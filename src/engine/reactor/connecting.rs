@@ -344,7 +344,11 @@ impl Reactor {
                     self.note_answer(dialer, now);
                 }
                 match wanted {
-                    Ok(()) => self.converse(host, key, now),
+                    // It tells its peer soon that we are ready.
+                    Ok(()) => match self.reserve(host, key) {
+                        Ok(()) => self.converse(host, key, now),
+                        Err(reason) => self.lose(host, key, Loss::Local(Cause::Refused(reason.into()))),
+                    },
                     Err(error) => self.lose(host, key, Loss::Link(error.into())),
                 }
             }

@@ -145,7 +145,7 @@ impl Reactor {
             pack(&mut link.input, &mut buffer);
             // One that came when all places were taken has to say first who it is.
             if !link.readable && link.spare.is_none() && link.machine.drained(now) {
-                self.admit_unready(key, now);
+                self.admit_unready(host, key, now);
             }
         }
         // What a connection that failed has left in it is nobody else's.

@@ -131,15 +131,17 @@ impl Reactor {
     }
 
     /// Finds the peer of an accepted link a place, and says READY to it. It is refused without a word: after an ERROR
-    /// it would not come back, and the place may be free soon. Only our own ends know an ERROR that passes.
+    /// it would not come back, and the place may be free soon. Only our own ends know an ERROR that passes. A peer that
+    /// was told before that we are ready has its place, and is not refused: what it has sent since would be lost.
     pub(super) fn admit(&mut self, host: &dyn Host, key: Key, peer: &PeerDescription) -> Result<(), Loss> {
         if self.has_ended(key) {
             return Err(Loss::Local(Cause::Local));
         }
         let Some(link) = self.links.get(key) else { return Ok(()) };
-        let (most, has_place) = (link.settings.max_connections, link.admitted);
-        let placed = host.admits(peer);
-        let outcome = placed.and_then(|()| if has_place { Ok(()) } else { self.make_place(host, peer, most) });
+        if link.admitted {
+            return Ok(());
+        }
+        let outcome = host.admits(peer).and_then(|()| self.take_place(host, key, Some(peer)));
         let Some(link) = self.links.get_mut(key) else { return Ok(()) };
         if let Err(reason) = outcome {
             if peer.announced.is_some() {
@@ -148,28 +150,65 @@ impl Reactor {
             }
             return Err(Loss::Local(Cause::Refused(reason.into())));
         }
-        link.machine.admit();
-        self.admitted += usize::from(!std::mem::replace(&mut link.admitted, true));
         Ok(())
     }
 
-    /// The peer of an accepted link seems to wait for our READY, which it gets if there is a place: this is taken at
-    /// once, as the peer sends from then on. Otherwise it has to say first who it is, within its time.
-    pub(super) fn admit_unready(&mut self, key: Key, now: Instant) {
-        if self.has_ended(key) {
-            return;
+    /// Takes a place for the peer of an accepted link, which is told then that we are ready. Where there is none, that
+    /// of a peer may be taken that was told so before and has not said who it is.
+    pub(super) fn take_place(
+        &mut self,
+        host: &dyn Host,
+        key: Key,
+        newcomer: Option<&PeerDescription>,
+    ) -> Result<(), &'static str> {
+        let Some(most) = self.links.get(key).map(|link| link.settings.max_connections) else { return Ok(()) };
+        self.make_place(host, newcomer, most)?;
+        if let Err(reason) = self.reserve(host, key) {
+            if !self.oust_unready(host) {
+                return Err(reason);
+            }
+            self.reserve(host, key)?;
         }
-        let Some(link) = self.links.get_mut(key) else { return };
-        link.spare = now.checked_add(SPARE);
-        if self.admitted < link.settings.max_connections {
+        self.note_place(key);
+        Ok(())
+    }
+
+    /// Keeps the socket's only seat, if it has only one, for the peer of a link that is about to be told that we are
+    /// ready. The peer of an endpoint that waits for no connection has that seat already.
+    pub(super) fn reserve(&mut self, host: &dyn Host, key: Key) -> Result<(), &'static str> {
+        let Some(link) = self.links.get_mut(key).filter(|link| link.peer.is_none() && !link.has_seat) else {
+            return Ok(());
+        };
+        host.reserve()?;
+        link.has_seat = true;
+        Ok(())
+    }
+
+    /// An accepted link has its place: its peer is told that we are ready.
+    fn note_place(&mut self, key: Key) {
+        if let Some(link) = self.links.get_mut(key) {
             link.machine.admit();
             link.admitted = true;
             self.admitted += 1;
         }
     }
 
+    /// The peer of an accepted link seems to wait for our READY, which it gets if there is a place: this is taken at
+    /// once, as the peer sends from then on. Otherwise it has to say first who it is, within its time.
+    pub(super) fn admit_unready(&mut self, host: &dyn Host, key: Key, now: Instant) {
+        if self.has_ended(key) {
+            return;
+        }
+        let Some(link) = self.links.get_mut(key) else { return };
+        link.spare = now.checked_add(SPARE);
+        if self.admitted < link.settings.max_connections && self.reserve(host, key).is_ok() {
+            self.note_place(key);
+        }
+    }
+
     /// Closes a link that has a place because its peer waited for our READY, and whose peer has not become ready in the
-    /// time for that: else peers could keep places by silence. Returns true if there was one.
+    /// time for that: else peers could keep places by silence. Such a peer was told that we are ready, and has sent
+    /// nothing that has come: messages follow its own READY. Returns true if there was one.
     pub(super) fn oust_unready(&mut self, host: &dyn Host) -> bool {
         let is_late = |link: &Link| {
             link.admitted && link.spare.is_none() && !link.readable && matches!(link.state, State::Handshaking)
@@ -185,11 +224,17 @@ impl Reactor {
 
     /// Sees to a place among at most `most` connections. Where there is none, a newcomer that takes over the routing id
     /// of an accepted peer takes the place of that as well.
-    fn make_place(&mut self, host: &dyn Host, newcomer: &PeerDescription, most: usize) -> Result<(), &'static str> {
+    fn make_place(
+        &mut self,
+        host: &dyn Host,
+        newcomer: Option<&PeerDescription>,
+        most: usize,
+    ) -> Result<(), &'static str> {
         if self.admitted < most {
             return Ok(());
         }
-        let old = host.ousted_by(newcomer).filter(|_| self.admitted == most).and_then(|old| self.link_of(old));
+        let old = newcomer.and_then(|newcomer| host.ousted_by(newcomer));
+        let old = old.filter(|_| self.admitted == most).and_then(|old| self.link_of(old));
         let old = old.filter(|old| self.links.get(*old).is_some_and(|link| link.admitted));
         if let Some(old) = old {
             // What it sent is read later, perhaps when the newcomer has its id: an answer to that must not go there.
