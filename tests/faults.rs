@@ -101,6 +101,8 @@ mod upstream;
 
 #[path = "faults/foreign.rs"]
 mod foreign;
+#[path = "faults/listeners.rs"]
+mod listeners;
 #[path = "faults/names.rs"]
 mod names;
 #[path = "faults/nobody_receives.rs"]

@@ -182,7 +182,7 @@ impl Engine {
         // None of them is to see another go.
         hosts.iter().for_each(|host| host.bar());
         for host in hosts {
-            // A panic, as of a subscriber of `tracing`, keeps no other socket from being closed.
+            // A panic, as of a transport, keeps no other socket from being closed.
             let _ = contain(|| host.close());
         }
     }

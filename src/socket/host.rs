@@ -217,7 +217,12 @@ impl Host for Core {
 
     fn event(&self, event: Event) {
         #[cfg(feature = "tracing")]
-        self.told.tell(&event, || self.lock_endpoints().bound.values().any(|bound| **bound == *event.endpoint));
+        {
+            let listens = || self.lock_endpoints().bound.values().any(|bound| **bound == *event.endpoint);
+            // Events are told in the middle of what has to be done to its end, so that a subscriber that panics is left
+            // behind by that.
+            let _ = contain(|| self.told.tell(&event, listens));
+        }
         self.note_newcomer(&event);
         if let EventKind::Unsent(unsent) = event.kind {
             self.lock_send().told.add(unsent);
