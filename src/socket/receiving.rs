@@ -507,13 +507,17 @@ impl Arrivals {
         self.past_bytes + self.flows.values().map(|flow| flow.received_bytes).sum::<u64>()
     }
 
-    /// Takes out everything, to be let go part by part.
-    pub(super) fn take_all(&mut self) -> impl Iterator<Item = ()> + Send + use<> {
+    /// Takes out everything, to be let go part by part, and what is known of each peer as the peer and the messages and
+    /// octets that came from it.
+    pub(super) fn take_all(
+        &mut self,
+    ) -> (impl Iterator<Item = ()> + Send + use<>, impl Iterator<Item = (PeerId, u64, u64)> + Send + use<>) {
         self.past_bytes = self.received_bytes();
         self.shown.set(0);
         let items = std::mem::take(&mut self.items).into_iter().flat_map(Arrival::into_pieces).map(drop);
         let (unseen, flows) = (std::mem::take(&mut self.unseen), std::mem::take(&mut self.flows));
-        items.chain(unseen.into_parts()).chain(flows.into_values().map(drop))
+        let flows = flows.into_iter().map(|(peer, flow)| (peer, flow.received, flow.received_bytes));
+        (items.chain(unseen.into_parts()), flows)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::engine::Parts;
 use crate::engine::contain::contain;
 use crate::queue::gate::Guarded;
 use bytes::Bytes;
+use std::sync::Weak;
 
 /// After so many parts the heap is tidied, which takes the longer the more of them were freed since.
 const TIDY: usize = 1024;
@@ -53,7 +54,15 @@ impl Core {
             | Routing::Upstream => None,
         };
         let envelope = request.into_iter().flat_map(|request| request.envelope).map(drop);
-        let unread = unread.chain(self.lock_arrivals().take_all());
+        let (arrived, flows) = self.lock_arrivals().take_all();
+        let me = Weak::clone(&self.me);
+        let flows = flows.map(move |(peer, messages, bytes)| {
+            // Handles that are left may ask for what came from each peer.
+            if let Some(core) = me.upgrade() {
+                core.lock_send().note_received(peer, messages, bytes);
+            }
+        });
+        let unread = unread.chain(arrived).chain(flows);
         let mut parts = unread.chain(filter.into_parts()).chain(envelope);
         // One that panics has gone all the same.
         let next = move || contain(|| parts.next()).unwrap_or(Some(()));

@@ -3,6 +3,7 @@
 use crate::support::raw::{Raw, frame};
 use crate::support::{Over, PATIENCE, eventually};
 use std::io::Write;
+use std::time::Duration;
 use wiremesh::{BudgetHalf, Context, Dealer, Pull, Push, RecvError, Router};
 
 /// How many visitors come, and what each takes at least while the message it has left is unread.
@@ -69,4 +70,31 @@ fn so_do_peers_of_whom_the_newest_message_is_kept() {
     assert!(held + FREE >= VISITORS * LEAST, "{held} octets are held for {VISITORS} visitors");
     while pull.try_recv().is_ok() {}
     assert_eq!(context.bytes_held(BudgetHalf::Receiving), 0);
+}
+
+#[test]
+fn what_came_from_a_peer_is_known_after_the_close_of_a_socket_that_has_not_read_all_of_it() {
+    for over in Over::ALL {
+        let context = Context::builder().drop_wait(Some(Duration::ZERO)).build();
+        let (push, pull) = (Push::in_context(&context), Pull::in_context(&context));
+        push.connect(pull.bind(over.wildcard()).expect("bound")).expect("a good endpoint");
+        for body in ["read", "left", "left"] {
+            push.send(body).expect("there is room");
+        }
+        let message = pull.recv_timeout(PATIENCE).expect("the first message");
+        let peer = message.peer().expect("it came from a peer");
+        eventually(PATIENCE, "all have come", || pull.stats().unread == 2);
+        let counts = || {
+            let stats = pull.peer(peer).expect("it is here, or was lately").stats;
+            (stats.received, stats.received_bytes)
+        };
+        let before = counts();
+        let monitor = pull.monitor();
+        pull.closer().close();
+        eventually(PATIENCE, "the socket is done", || {
+            while monitor.try_recv().is_some() {}
+            monitor.is_stopped()
+        });
+        assert_eq!((counts(), before.0), (before, 3), "{over:?}");
+    }
 }
