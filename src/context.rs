@@ -3,6 +3,7 @@
 mod ending;
 
 use crate::budget::{Budget, BudgetHalf};
+use crate::engine::inside;
 use crate::engine::thread::{Engine, EngineOptions};
 use crate::error::Error;
 use crate::event::Shortage;
@@ -26,8 +27,9 @@ use wiremesh_transports::{Registry, Transport};
 /// Closing a socket never blocks: what it has accepted is delivered in the background. Dropping the **last** handle of
 /// a context (sockets count as handles) waits while that delivery moves on, and gives up after five seconds without
 /// progress; [`ContextBuilder::drop_wait`] changes the time. So a program that sends and returns from `main` loses
-/// nothing as long as its peers are there. On an engine thread, as in code of a registered transport or in the drop of
-/// a body's owner, the drop does not wait, as that thread has to do the delivery: another thread waits.
+/// nothing as long as its peers are there. On an engine thread, as in the drop of a body's owner, and within a call of
+/// a registered [`Transport`], the drop does not wait, as the delivery waits for that call: another thread waits, and
+/// the end of the process does not wait for that one.
 ///
 /// The end of the process, by a return from `main` or by `std::process::exit`, gives the shared context the same time
 /// whoever still holds its handles: statics, or threads that run on, whose calls then return `Closed`. A context of
@@ -150,8 +152,11 @@ impl Context {
 
     /// Shuts the context down and waits until everything accepted is delivered, at most `deadline`; then gives up and
     /// says what was not. Giving up takes two seconds more at most, in which connections that cannot be closed in order
-    /// are broken off; see the guide on the [life cycle](crate::guide::life_cycle). On an engine thread, as in code of
-    /// a registered transport, it waits in vain for what that thread has to deliver.
+    /// are broken off; see the guide on the [life cycle](crate::guide::life_cycle).
+    ///
+    /// On an engine thread, and within a call of a registered [`Transport`] that an engine makes, this does not wait,
+    /// because the engine waits for that call: the rest happens in the background, and what is returned is what was not
+    /// delivered at that moment.
     #[doc(alias = "zmq_ctx_term")]
     #[doc(alias = "zmq_term")]
     #[doc(alias = "zmq_ctx_destroy")]
@@ -161,14 +166,14 @@ impl Context {
         if inner.is_forked() {
             return Unsent::default();
         }
-        inner.await_sockets(Instant::now().checked_add(deadline));
-        for core in inner.live() {
-            core.cut_linger();
+        if inside::is_inside() {
+            let unsent = inner.unsent(&inner.live());
+            inner.end_apart(move |inner| {
+                let _ = inner.close(deadline);
+            });
+            return unsent;
         }
-        inner.await_sockets(Some(Instant::now() + LAST_WORDS));
-        let left = inner.live();
-        inner.engine.stop();
-        inner.unsent(&left)
+        inner.close(deadline)
     }
 
     /// Whether a line on standard error says how many messages were given up for whom, where the drop of the last
@@ -240,33 +245,53 @@ impl Drop for Handle {
         }
         inner.shut.store(true, Ordering::Release);
         inner.close_all();
-        if !inner.engine.is_own_thread() {
+        if inside::is_inside() {
+            inner.end_apart(Inner::end);
+        } else {
             inner.end();
-            return;
-        }
-        // An engine thread, in code of the application, would wait for what only it can deliver.
-        let ends = Arc::clone(inner);
-        let spawned = std::thread::Builder::new().name("wiremesh-end".to_owned()).spawn(move || ends.end());
-        if spawned.is_err() {
-            inner.give_up();
         }
     }
 }
 
 impl Inner {
+    /// Ends the context on a thread of its own, because this one, in code of the application, would wait for what only
+    /// it can deliver. If no thread can be had, nobody can wait, and what is not delivered is given up.
+    fn end_apart(self: &Arc<Inner>, end: impl FnOnce(&Inner) + Send + 'static) {
+        let ends = Arc::clone(self);
+        let spawned = std::thread::Builder::new().name("wiremesh-end".to_owned()).spawn(move || end(&ends));
+        if spawned.is_err() {
+            self.report();
+            self.engine.stop();
+        }
+    }
+
     /// Waits as long as what was sent moves on, then gives up what is left of it.
     fn end(&self) {
         self.await_progress();
+        self.report();
         self.give_up();
     }
 
-    fn give_up(&self) {
+    /// Waits until everything accepted is delivered, at most `deadline`, and gives up what is left of it.
+    fn close(&self, deadline: Duration) -> Unsent {
+        self.await_sockets(Instant::now().checked_add(deadline));
+        let left = self.give_up();
+        self.unsent(&left)
+    }
+
+    fn report(&self) {
         ending::report(self, self.live().iter().flat_map(|core| core.undelivered()));
+    }
+
+    /// Has sockets that are not done give up, and ends the engine; those that did not give up in time.
+    fn give_up(&self) -> Vec<Arc<Core>> {
         for core in self.live() {
             core.cut_linger();
         }
         self.await_sockets(Some(Instant::now() + LAST_WORDS));
+        let left = self.live();
         self.engine.stop();
+        left
     }
 
     pub(crate) fn generation(&self) -> u32 {

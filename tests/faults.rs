@@ -9,6 +9,7 @@
 //! | `causes.rs` | attempts that fail, and nobody says why |
 //! | `crowds.rs` | connections without bound |
 //! | `dropped.rs` | sockets that are closed while their peer is down |
+//! | `inside.rs` | contexts and sockets that end within what an engine calls |
 //! | `ending.rs` | messages that the end of a process loses |
 //! | `frames.rs` | as `untaken.rs`, by the number of frames |
 //! | `identity.rs` | who holds a routing id, and how often a peer is there |
@@ -64,6 +65,8 @@ mod handling;
 mod hooks;
 #[path = "faults/identity.rs"]
 mod identity;
+#[path = "faults/inside.rs"]
+mod inside;
 #[path = "faults/left.rs"]
 mod left;
 #[path = "faults/line.rs"]

@@ -3,37 +3,77 @@
 use super::link::{Link, State};
 use super::reactor::Lingering;
 use super::unheard::Unheard;
-use super::{EndpointId, Settings};
+use super::{EndpointId, Settings, inside};
 use crate::slab::{Key, Slab};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use wiremesh_transports::Listener;
+use wiremesh_transports::sys::thread_number;
 
 /// A listener that whoever unbinds or closes can close at once, also while a driver sits in the seat: the address is
 /// free when the call returns.
-pub(crate) struct SharedListener(Mutex<Option<Box<dyn Listener>>>);
+pub(crate) struct SharedListener {
+    listener: Mutex<Option<Box<dyn Listener>>>,
+    /// The [`thread_number`] of the thread that uses it, with the lock held; 0 if there is none.
+    user: AtomicU64,
+    /// Its user closes it, from within a call of the listener.
+    ends: AtomicBool,
+}
 
 impl SharedListener {
     pub(crate) fn new(listener: Box<dyn Listener>) -> Arc<SharedListener> {
-        Arc::new(SharedListener(Mutex::new(Some(listener))))
+        let (user, ends) = (AtomicU64::new(0), AtomicBool::new(false));
+        Arc::new(SharedListener { listener: Mutex::new(Some(listener)), user, ends })
     }
 
-    /// Does something with it; `None` if it is closed already. A close waits meanwhile.
+    /// Does something with it; `None` if it is closed, already or by the work itself. A close on another thread waits
+    /// meanwhile.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&dyn Listener) -> T) -> Option<T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_deref().map(work)
+        let mut listener = self.lock();
+        let done = {
+            let used = listener.as_deref()?;
+            self.user.store(thread_number(), Ordering::Relaxed);
+            let _leave = Leave(&self.user);
+            inside::call(|| work(used))
+        };
+        if self.ends.load(Ordering::Relaxed) {
+            let listener = listener.take();
+            listener.into_iter().for_each(Listener::close);
+            return None;
+        }
+        Some(done)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Box<dyn Listener>>> {
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Closes it, unless that has happened. Whoever does not drive has no registry: the descriptor leaves the poll by
     /// being closed then. A copy of it that a forked child holds stays registered, under a token that finds no binding
-    /// any more.
+    /// any more. A call from within the listener itself, whose thread holds the lock, takes effect when that returns.
     pub(crate) fn close(&self, registry: Option<&mio::Registry>) {
-        let listener = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // No other thread stores the number of this one.
+        if self.user.load(Ordering::Relaxed) == thread_number() {
+            self.ends.store(true, Ordering::Relaxed);
+            return;
+        }
+        let listener = self.lock().take();
         if let Some(listener) = listener {
             if let Some(registry) = registry {
                 let _ = listener.deregister(registry);
             }
             listener.close();
         }
+    }
+}
+
+/// Nobody uses the listener any more, even if the use panicked.
+struct Leave<'a>(&'a AtomicU64);
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Relaxed);
     }
 }
 

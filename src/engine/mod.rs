@@ -29,6 +29,7 @@
 mod answers;
 pub(crate) mod contain;
 pub(crate) mod dialer;
+pub(crate) mod inside;
 pub(crate) mod lease;
 mod line;
 pub(crate) mod link;

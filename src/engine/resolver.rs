@@ -5,6 +5,7 @@
 //! own, however many sockets ask for it. Threads are bounded, and part of them is kept from names whose last look-up
 //! was slow: those that are dead and asked for again and again never take the threads of names that are quick, or new.
 
+use super::inside;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -145,6 +146,8 @@ impl Shared {
     }
 
     fn work(&self) {
+        // A socket that ends may wait for the name that is looked up here.
+        inside::enter();
         let mut state = self.lock();
         loop {
             while let Some((job, slow)) = state.next() {

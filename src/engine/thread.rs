@@ -2,6 +2,7 @@
 
 use super::Host;
 use super::contain::contain;
+use super::inside;
 use super::lease::{Check, NEVER};
 use super::port::{Command, Turn};
 use super::reactor::PREFIX_SHIFT;
@@ -460,6 +461,7 @@ impl Loop {
     }
 
     fn run(mut self) {
+        inside::enter();
         let mut events = Events::with_capacity(1024);
         if let Some(worker) = self.worker() {
             worker.thread.store(thread_number(), Ordering::SeqCst);

@@ -14,6 +14,12 @@ use crate::sys::ReadBuf;
 /// A scheme: what stands before `://` in an endpoint, and how to bind and connect what stands behind it.
 ///
 /// Addresses are passed without the scheme: `127.0.0.1:5555`, not `tcp://127.0.0.1:5555`.
+///
+/// A transport may call the sockets and contexts that use it, unless it waits there for what its own call holds up:
+/// [`resolve_now`](Self::resolve_now), [`connect`](Self::connect) and [`Listener::accept`] hold up the socket for which
+/// they are called, and on an engine thread its other sockets; [`resolve`](Self::resolve) holds up those that look up
+/// the same name. To close sockets there, or drop them and even the last handle of their context, waits for nothing: a
+/// listener that is closed within its own `accept` closes when that returns, and what `accept` returns is dropped.
 pub trait Transport: Send + Sync {
     /// Returns the scheme's name, for example `tcp`. It never changes.
     fn scheme(&self) -> &str;
