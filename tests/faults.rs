@@ -28,6 +28,7 @@
 //! | `order.rs` | order across reconnects, and the right moment to say READY |
 //! | `left.rs` | what peers that are gone have left unread, without bound |
 //! | `line.rs` | uses of one endpoint in a row that wait for one another |
+//! | `uses.rs` | one endpoint connected very many times |
 //! | `untaken.rs` | a message that its peer will not take |
 //! | `untold.rs` | a subscription that its publisher will not take |
 //! | `outage.rs` | when the clients of a server that was gone for a second are back |
@@ -84,6 +85,8 @@ mod untold;
 mod old_peers;
 #[path = "faults/requests.rs"]
 mod requests;
+#[path = "faults/uses.rs"]
+mod uses;
 #[path = "faults/waits.rs"]
 mod waits;
 

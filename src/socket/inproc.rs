@@ -54,7 +54,7 @@ impl Core {
         check_inproc(&endpoint)?;
         let (id, peer) = {
             let mut side = self.lock_send();
-            let Some(id) = self.allot_inproc(&side, &endpoint) else { return Ok(endpoint) };
+            let Some(id) = self.allot_inproc(&mut side, &endpoint) else { return Ok(endpoint) };
             let (immediate, assigned_id) = self.next_routing_id(given);
             let peer = side.insert(about(id, &endpoint, assigned_id.clone()), Role::Connected);
             // A ROUTER cannot address a peer whose id it does not know, nor a socket under `immediate` a peer that is
@@ -92,14 +92,14 @@ impl Core {
 
     /// Notes an endpoint that is being connected, with the gate held over its peer as well; `None` if once is enough,
     /// and the peer of an earlier call is there, or waits for its binder.
-    fn allot_inproc(&self, side: &SendSide, endpoint: &Endpoint) -> Option<EndpointId> {
+    fn allot_inproc(&self, side: &mut SendSide, endpoint: &Endpoint) -> Option<EndpointId> {
         let mut endpoints = self.lock_endpoints();
-        let lives = |id: EndpointId| side.peers.iter().any(|(_, peer)| peer.about.endpoint_id == id);
         let mut same = endpoints.connected.iter().filter(|(_, known)| *known == endpoint.as_str());
-        if self.connects_once() && self.profile.deduplicates_inproc() && same.any(|(id, _)| lives(*id)) {
+        let mut lives = || same.any(|(id, _)| side.dialed.contains_key(id));
+        if self.connects_once() && self.profile.deduplicates_inproc() && lives() {
             return None;
         }
-        endpoints.forget_ended(endpoint.as_str(), lives);
+        endpoints.forget_ended(endpoint.as_str(), &mut side.left);
         let id = endpoints.allot();
         endpoints.connected.insert(id, endpoint.to_string());
         // Its last use has handed over all it had when it was closed: nothing is to be waited for.
@@ -145,7 +145,8 @@ impl Core {
             return;
         }
         let peers = self.lock_send().peers_of(id, Role::Connected);
-        self.context.directory.cancel(|_, (core, peer)| Weak::ptr_eq(core, &self.me) && peers.contains(peer));
+        let is_meant = |(core, peer): &(Weak<Core>, PeerId)| Weak::ptr_eq(core, &self.me) && peers.contains(peer);
+        self.context.directory.take_back(endpoint.address(), is_meant);
         // What another thread sends meanwhile is not for them: it would be dropped with them.
         self.retire(&peers);
         for peer in peers {

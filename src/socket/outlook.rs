@@ -56,16 +56,19 @@ impl Endpoints {
         }
     }
 
-    /// Forgets endpoints of that name that are of no use any more; `lives` says which still have a peer.
-    pub(super) fn forget_ended(&mut self, name: &str, lives: impl Fn(EndpointId) -> bool) {
+    /// Forgets endpoints of that name that are of no use any more, of those in `left`, which have lost their peers. Of
+    /// the others there stay those that the socket still has.
+    pub(super) fn forget_ended(&mut self, name: &str, left: &mut Vec<EndpointId>) {
         let Endpoints { connected, outlook, tokens, .. } = self;
-        connected.retain(|id, known| {
-            let keeps = known != name || lives(*id);
-            if !keeps {
+        left.retain(|id| {
+            let Some(known) = connected.get(id) else { return false };
+            let stays = known != name;
+            if !stays {
+                connected.remove(id);
                 outlook.remove(id);
                 tokens.leave(*id);
             }
-            keeps
+            stays
         });
     }
 }

@@ -41,6 +41,9 @@ pub(crate) struct SendSide {
     /// The peer of each endpoint that connects, the last one where there was another before. It is found without a walk
     /// over all peers, of which very many may be left of endpoints that were closed.
     pub(super) dialed: HashMap<EndpointId, PeerId>,
+    /// Endpoints connected over inproc that have lost their peers, until the next one is connected: no more than have
+    /// been there at a time.
+    pub(super) left: Vec<EndpointId>,
     pub(super) routing: Routing,
     pub(super) pool: Pool,
     /// Peers with something to flush that nobody is flushing.
@@ -287,6 +290,7 @@ impl SendSide {
         SendSide {
             peers: Slab::new(),
             dialed: HashMap::new(),
+            left: Vec::new(),
             routing,
             pool: Pool::new(),
             dirty: Vec::new(),
@@ -393,6 +397,10 @@ impl SendSide {
         let peer = self.peers.remove(id.key())?;
         if self.dialed.get(&peer.about.endpoint_id) == Some(&id) {
             self.dialed.remove(&peer.about.endpoint_id);
+            // Over any other transport an endpoint looks for another peer.
+            if peer.about.endpoint.starts_with("inproc://") {
+                self.left.push(peer.about.endpoint_id);
+            }
         }
         if self.departed.len() >= DEPARTED {
             self.departed.pop_front();

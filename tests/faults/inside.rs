@@ -1,11 +1,10 @@
 //! Sockets and contexts that end on a thread that is in the middle of what an engine does: in a transport of the
-//! application, or in the drop of a message body.
+//! application.
 
 use crate::support::{Nobody, PATIENCE, eventually};
 use bytes::Bytes;
 use std::fmt;
 use std::io;
-use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -131,7 +130,7 @@ fn waiting(context: &Context, nobody: &str) -> Push {
 /// The last handle of a context goes in a call of a transport at that place. The context ends all the same.
 fn last_handle_goes(at: At) {
     let nobody = Nobody::new();
-    let context = Context::builder().report_unsent(false).drop_wait(Some(Duration::from_millis(100))).build();
+    let context = Context::builder().report_unsent(false).drop_wait(Some(2 * AT_ONCE)).build();
     let (give, times) = Doing::new(&context, at);
     let pull = Pull::in_context(&context);
     let bound = pull.bind("doing://127.0.0.1:*").expect("a port");
@@ -199,30 +198,4 @@ fn a_context_that_is_closed_within_connect_says_what_waits_and_waits_for_nothing
     give.send(Box::new(close)).expect("it waits");
     is_done_at_once(&times, "the call");
     assert_eq!(told.recv_timeout(PATIENCE).expect("it was told"), 1);
-}
-
-/// The owner of a body is dropped by whoever has written the body, here an engine thread.
-#[test]
-fn the_last_handle_of_a_context_that_goes_with_a_message_body_is_not_waited_for() {
-    struct Last(Option<Context>, Sender<Duration>);
-    impl Drop for Last {
-        fn drop(&mut self) {
-            let begin = Instant::now();
-            self.0 = None;
-            let _ = self.1.send(begin.elapsed());
-        }
-    }
-    let (nobody, later) = (Nobody::new(), TcpListener::bind("127.0.0.1:0").expect("a port"));
-    let bound = format!("tcp://{}", later.local_addr().expect("bound"));
-    let context = Context::builder().report_unsent(false).engine_only(true).drop_wait(Some(2 * AT_ONCE)).build();
-    let push = Push::in_context(&context);
-    push.connect(&bound).expect("good");
-    let (took, times) = channel();
-    push.send(Bytes::from_owner(Owner(vec![1; 100_000], Last(Some(context.clone()), took)))).expect("there is room");
-    drop((waiting(&context, &nobody.endpoint), push, context));
-    drop(later);
-    let pull = Pull::in_context(&Context::new());
-    eventually(PATIENCE, "the port is free", || pull.bind(&bound).is_ok());
-    pull.recv_timeout(PATIENCE).expect("it is delivered");
-    is_done_at_once(&times, "the drop");
 }

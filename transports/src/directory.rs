@@ -3,7 +3,7 @@
 //! It moves no bytes and knows nothing of what it pairs: it is a table behind a lock. The socket layer builds `inproc`
 //! on it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -27,7 +27,7 @@ struct Table<B, C> {
 enum Place<B, C> {
     Bound(B),
     /// Never empty.
-    Waiting(Vec<C>),
+    Waiting(VecDeque<C>),
 }
 
 /// How a connector fared.
@@ -95,7 +95,7 @@ impl<B: Clone, C> Directory<B, C> {
         match table.places.insert(name.to_owned(), Place::Bound(binder)) {
             Some(Place::Waiting(waiting)) => {
                 table.waiting -= waiting.len();
-                Ok(waiting)
+                Ok(waiting.into())
             }
             Some(Place::Bound(_)) | None => Ok(Vec::new()),
         }
@@ -108,9 +108,9 @@ impl<B: Clone, C> Directory<B, C> {
         match table.places.get_mut(name) {
             Some(Place::Bound(binder)) => return Meeting::Found(binder.clone(), connector),
             Some(Place::Waiting(_)) | None if full => return Meeting::Full(connector),
-            Some(Place::Waiting(waiting)) => waiting.push(connector),
+            Some(Place::Waiting(waiting)) => waiting.push_back(connector),
             None => {
-                table.places.insert(name.to_owned(), Place::Waiting(vec![connector]));
+                table.places.insert(name.to_owned(), Place::Waiting([connector].into()));
             }
         }
         table.waiting += 1;
@@ -155,13 +155,30 @@ impl<B: Clone, C> Directory<B, C> {
                 // Asked first and moved afterwards, so that a panic in `unwanted` leaves the table whole.
                 let verdicts: Vec<bool> = waiting.iter().map(|connector| unwanted(name, connector)).collect();
                 for (connector, unwanted) in std::mem::take(waiting).into_iter().zip(verdicts) {
-                    if unwanted { &mut cancelled } else { &mut *waiting }.push(connector);
+                    if unwanted {
+                        cancelled.push(connector);
+                    } else {
+                        waiting.push_back(connector);
+                    }
                 }
                 !waiting.is_empty()
             }
         });
         table.waiting -= cancelled.len();
         cancelled
+    }
+
+    /// Takes back the first connector that waits for a name and is the one meant. Quick for the one that has waited
+    /// longest, however many wait.
+    pub fn take_back(&self, name: &str, meant: impl FnMut(&C) -> bool) -> Option<C> {
+        let mut table = self.lock();
+        let Some(Place::Waiting(waiting)) = table.places.get_mut(name) else { return None };
+        let taken = waiting.iter().position(meant).and_then(|place| waiting.remove(place))?;
+        if waiting.is_empty() {
+            table.places.remove(name);
+        }
+        table.waiting -= 1;
+        Some(taken)
     }
 
     /// Returns how many connectors wait for a binder.
@@ -257,6 +274,23 @@ mod tests {
         directory.bind("a", 'B').unwrap();
         assert_eq!(directory.connect("a", 3), Meeting::Found('B', 3));
         assert_eq!(directory.connect("c", 4), Meeting::Queued);
+    }
+
+    #[test]
+    fn one_that_waits_is_taken_back_by_name_and_the_others_keep_their_order() {
+        let directory = Directory::new();
+        for connector in 0..5 {
+            assert_eq!(directory.connect("a", connector), Meeting::Queued);
+        }
+        assert_eq!(directory.take_back("b", |_| true), None);
+        assert_eq!(directory.take_back("a", |connector| *connector == 7), None);
+        assert_eq!(directory.take_back("a", |connector| *connector == 2), Some(2));
+        assert_eq!(directory.waiting(), 4);
+        assert_eq!(directory.bind("a", 'B'), Ok(vec![0, 1, 3, 4]));
+        assert_eq!(directory.take_back("a", |_| true), None, "it is bound");
+        assert_eq!(directory.connect("c", 9), Meeting::Queued);
+        assert_eq!(directory.take_back("c", |_| true), Some(9));
+        assert_eq!((directory.waiting(), directory.bind("c", 'C')), (0, Ok(Vec::new())));
     }
 
     #[test]
