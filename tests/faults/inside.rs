@@ -155,11 +155,6 @@ impl<T> AsRef<[u8]> for Owner<T> {
 }
 
 #[test]
-fn the_last_handle_of_a_context_that_goes_within_connect_is_not_waited_for() {
-    last_handle_goes(At::Connect);
-}
-
-#[test]
 fn the_last_handle_of_a_context_that_goes_within_a_look_up_is_not_waited_for() {
     last_handle_goes(At::Resolve);
 }
