@@ -32,7 +32,7 @@ struct Doing {
 
 impl Doing {
     /// In that context; what the call is to do, and how long that took.
-    fn new(context: &Context, at: At) -> (Sender<Deed>, Receiver<Duration>) {
+    fn register(context: &Context, at: At) -> (Sender<Deed>, Receiver<Duration>) {
         let ((give, deed), (took, times)) = (channel(), channel());
         let doing = Doing { at, deed: Arc::new(Mutex::new(Some(deed))), took };
         context.register_transport(Arc::new(doing)).expect("a new scheme");
@@ -131,7 +131,7 @@ fn waiting(context: &Context, nobody: &str) -> Push {
 fn last_handle_goes(at: At) {
     let nobody = Nobody::new();
     let context = Context::builder().report_unsent(false).drop_wait(Some(2 * AT_ONCE)).build();
-    let (give, times) = Doing::new(&context, at);
+    let (give, times) = Doing::register(&context, at);
     let pull = Pull::in_context(&context);
     let bound = pull.bind("doing://127.0.0.1:*").expect("a port");
     let push = waiting(&context, &nobody.endpoint);
@@ -167,7 +167,7 @@ fn the_last_handle_of_a_context_that_goes_within_accept_is_not_waited_for() {
 #[test]
 fn a_listener_is_closed_within_its_own_accept_by_unbind() {
     let context = Context::new();
-    let (give, times) = Doing::new(&context, At::Accept);
+    let (give, times) = Doing::register(&context, At::Accept);
     let pull = Arc::new(Pull::in_context(&context));
     let bound = pull.bind("doing://127.0.0.1:*").expect("a port");
     let push = Push::in_context(&context);
@@ -184,7 +184,7 @@ fn a_listener_is_closed_within_its_own_accept_by_unbind() {
 fn a_context_that_is_closed_within_connect_says_what_waits_and_waits_for_nothing() {
     let nobody = Nobody::new();
     let context = Context::new();
-    let (give, times) = Doing::new(&context, At::Connect);
+    let (give, times) = Doing::register(&context, At::Connect);
     let push = waiting(&context, &nobody.endpoint);
     push.connect("doing://127.0.0.1:1").expect("good");
     let (tell, told) = channel();
