@@ -27,9 +27,9 @@ use wiremesh_transports::{Registry, Transport};
 /// Closing a socket never blocks: what it has accepted is delivered in the background. Dropping the **last** handle of
 /// a context (sockets count as handles) waits while that delivery moves on, and gives up after five seconds without
 /// progress; [`ContextBuilder::drop_wait`] changes the time. So a program that sends and returns from `main` loses
-/// nothing as long as its peers are there. On an engine thread, as in the drop of a body's owner, and within a call of
-/// a registered [`Transport`], the drop does not wait, as the delivery waits for that call: another thread waits, and
-/// the end of the process does not wait for that one.
+/// nothing as long as its peers are there. On an engine thread, and on one that drives a socket or writes for it, as
+/// within a call of a registered [`Transport`] or in the drop of a body's owner, the drop does not wait, as the delivery
+/// waits for that call: another thread waits, and the end of the process does not wait for that one.
 ///
 /// The end of the process, by a return from `main` or by `std::process::exit`, gives the shared context the same time
 /// whoever still holds its handles: statics, or threads that run on, whose calls then return `Closed`. A context of
@@ -72,6 +72,8 @@ pub(crate) struct Inner {
     sockets: Mutex<Sockets>,
     gone: Condvar,
     shut: AtomicBool,
+    /// Another thread ends the context, because one that must not wait has been told to close it.
+    ends_apart: AtomicBool,
     drop_wait: Option<Duration>,
     drop_wait_total: Option<Duration>,
     reports_unsent: AtomicBool,
@@ -154,9 +156,10 @@ impl Context {
     /// says what was not. Giving up takes two seconds more at most, in which connections that cannot be closed in order
     /// are broken off; see the guide on the [life cycle](crate::guide::life_cycle).
     ///
-    /// On an engine thread, and within a call of a registered [`Transport`] that an engine makes, this does not wait,
-    /// because the engine waits for that call: the rest happens in the background, and what is returned is what was not
-    /// delivered at that moment.
+    /// On an engine thread, and on one that drives a socket or writes for it, as within a call of a registered
+    /// [`Transport`] or in the drop of a body's owner, this does not wait, because what it would wait for waits for that
+    /// call: the rest happens in the background, in the time of the first such call, and what is returned is what was
+    /// not delivered at that moment.
     #[doc(alias = "zmq_ctx_term")]
     #[doc(alias = "zmq_term")]
     #[doc(alias = "zmq_ctx_destroy")]
@@ -168,9 +171,11 @@ impl Context {
         }
         if inside::is_inside() {
             let unsent = inner.unsent(&inner.live());
-            inner.end_apart(move |inner| {
-                let _ = inner.close(deadline);
-            });
+            if !inner.ends_apart.swap(true, Ordering::Relaxed) {
+                inner.end_apart(move |inner| {
+                    let _ = inner.close(deadline);
+                });
+            }
             return unsent;
         }
         inner.close(deadline)
@@ -601,6 +606,7 @@ impl ContextBuilder {
                     sockets: Mutex::new(Sockets::default()),
                     gone: Condvar::new(),
                     shut: AtomicBool::new(false),
+                    ends_apart: AtomicBool::new(false),
                     drop_wait: self.drop_wait,
                     drop_wait_total: self.drop_wait_total,
                     reports_unsent: AtomicBool::new(self.reports_unsent),

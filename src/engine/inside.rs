@@ -13,21 +13,25 @@ pub(crate) fn enter() {
     INSIDE.set(true);
 }
 
-/// Returns true on a thread of an engine, and within [`call`] on any thread.
+/// Returns true on a thread of an engine, and on one that [stays](stay).
 pub(crate) fn is_inside() -> bool {
     INSIDE.get()
 }
 
-/// Calls a transport with the driver's seat taken: a caller's thread may be the one that drives.
-pub(crate) fn call<T>(work: impl FnOnce() -> T) -> T {
-    struct Leave(bool);
-    impl Drop for Leave {
-        fn drop(&mut self) {
-            INSIDE.set(self.0);
-        }
+/// A thread of a caller does the engine's work until this is dropped: it drives, or writes.
+pub(crate) fn stay() -> Stay {
+    Stay { before: INSIDE.replace(true) }
+}
+
+/// See [`stay`].
+pub(crate) struct Stay {
+    before: bool,
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        INSIDE.set(self.before);
     }
-    let _leave = Leave(INSIDE.replace(true));
-    work()
 }
 
 #[cfg(test)]
@@ -36,11 +40,19 @@ mod tests {
     use crate::engine::contain::contain;
 
     #[test]
-    fn a_caller_is_inside_for_the_time_of_a_call_even_if_that_panics_or_calls_again() {
+    fn a_caller_is_inside_as_long_as_it_stays_even_if_that_ends_with_a_panic_or_begins_again_within() {
         assert!(!is_inside());
-        assert!(call(|| call(is_inside) && is_inside()));
+        {
+            let _outer = stay();
+            drop(stay());
+            assert!(is_inside());
+        }
         assert!(!is_inside());
-        assert!(contain(|| call(|| panic!("on purpose"))).is_err());
+        let panics = || {
+            let _stay = stay();
+            panic!("on purpose");
+        };
+        assert!(contain(panics).is_err());
         assert!(!is_inside());
     }
 
@@ -48,7 +60,7 @@ mod tests {
     fn a_thread_of_the_engine_stays_inside() {
         let stays = std::thread::spawn(|| {
             enter();
-            call(|| ());
+            drop(stay());
             is_inside()
         });
         assert!(stays.join().expect("no panic"));

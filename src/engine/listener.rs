@@ -1,79 +1,124 @@
 //! A binding endpoint: accepts with limits, and pauses instead of spinning when descriptors run out.
 
+use super::contain::contain;
 use super::link::{Link, State};
 use super::reactor::Lingering;
 use super::unheard::Unheard;
 use super::{EndpointId, Settings, inside};
 use crate::slab::{Key, Slab};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use wiremesh_transports::Listener;
-use wiremesh_transports::sys::thread_number;
 
 /// A listener that whoever unbinds or closes can close at once, also while a driver sits in the seat: the address is
 /// free when the call returns.
 pub(crate) struct SharedListener {
-    listener: Mutex<Option<Box<dyn Listener>>>,
-    /// The [`thread_number`] of the thread that uses it, with the lock held; 0 if there is none.
-    user: AtomicU64,
-    /// Its user closes it, from within a call of the listener.
-    ends: AtomicBool,
+    slot: Mutex<Slot>,
+    /// It is not used any more.
+    idle: Condvar,
+}
+
+/// Where the listener is.
+enum Slot {
+    Idle(Box<dyn Listener>),
+    /// A thread has taken it out, to use or to close it.
+    Used {
+        /// It is to be closed after the use.
+        ends: bool,
+    },
+    Closed,
 }
 
 impl SharedListener {
     pub(crate) fn new(listener: Box<dyn Listener>) -> Arc<SharedListener> {
-        let (user, ends) = (AtomicU64::new(0), AtomicBool::new(false));
-        Arc::new(SharedListener { listener: Mutex::new(Some(listener)), user, ends })
+        Arc::new(SharedListener { slot: Mutex::new(Slot::Idle(listener)), idle: Condvar::new() })
     }
 
-    /// Does something with it; `None` if it is closed, already or by the work itself. A close on another thread waits
-    /// meanwhile.
+    /// Does something with it; `None` if it is closed, already or by the work itself.
     pub(crate) fn with<T>(&self, work: impl FnOnce(&dyn Listener) -> T) -> Option<T> {
-        let mut listener = self.lock();
-        let done = {
-            let used = listener.as_deref()?;
-            self.user.store(thread_number(), Ordering::Relaxed);
-            let _leave = Leave(&self.user);
-            inside::call(|| work(used))
-        };
-        if self.ends.load(Ordering::Relaxed) {
-            let listener = listener.take();
-            listener.into_iter().for_each(Listener::close);
-            return None;
-        }
-        Some(done)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Box<dyn Listener>>> {
-        self.listener.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut used = self.take(false)?;
+        let done = used.listener.as_deref().map(work);
+        if used.give_back() { done } else { None }
     }
 
     /// Closes it, unless that has happened. Whoever does not drive has no registry: the descriptor leaves the poll by
     /// being closed then. A copy of it that a forked child holds stays registered, under a token that finds no binding
-    /// any more. A call from within the listener itself, whose thread holds the lock, takes effect when that returns.
+    /// any more.
+    ///
+    /// Waits while another thread uses it, except in the middle of what an engine does, as in code of the listener
+    /// itself: it is closed after that use then.
     pub(crate) fn close(&self, registry: Option<&mio::Registry>) {
-        // No other thread stores the number of this one.
-        if self.user.load(Ordering::Relaxed) == thread_number() {
-            self.ends.store(true, Ordering::Relaxed);
-            return;
+        let Some(mut used) = self.take(true) else { return };
+        if let (Some(listener), Some(registry)) = (used.listener.as_deref(), registry) {
+            let _ = listener.deregister(registry);
         }
-        let listener = self.lock().take();
-        if let Some(listener) = listener {
-            if let Some(registry) = registry {
-                let _ = listener.deregister(registry);
+        used.give_back();
+    }
+
+    /// Takes the listener out, to be closed after that if it `ends`; `None` if another thread closes it or has done so.
+    fn take(&self, ends: bool) -> Option<Use<'_>> {
+        let mut slot = self.lock();
+        loop {
+            match std::mem::replace(&mut *slot, Slot::Used { ends }) {
+                Slot::Idle(listener) => return Some(Use { shared: self, listener: Some(listener) }),
+                Slot::Used { ends: ended } => {
+                    *slot = Slot::Used { ends: ended || ends };
+                    if inside::is_inside() {
+                        return None;
+                    }
+                }
+                Slot::Closed => {
+                    *slot = Slot::Closed;
+                    return None;
+                }
             }
-            listener.close();
+            slot = self.idle.wait(slot).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Nobody uses the listener any more, even if the use panicked.
-struct Leave<'a>(&'a AtomicU64);
+/// The listener while it is out of its slot: it goes back, or is closed, when this is dropped, even by a panic.
+struct Use<'a> {
+    shared: &'a SharedListener,
+    listener: Option<Box<dyn Listener>>,
+}
 
-impl Drop for Leave<'_> {
+impl Use<'_> {
+    /// Returns false if the listener is closed instead.
+    fn give_back(&mut self) -> bool {
+        let Some(listener) = self.listener.take() else { return false };
+        let mut slot = self.shared.lock();
+        if matches!(*slot, Slot::Used { ends: false }) {
+            *slot = Slot::Idle(listener);
+            self.shared.idle.notify_one();
+            return true;
+        }
+        drop(slot);
+        // Code of a transport runs without the lock, and threads that wait go on when the address is free.
+        let _closes = Closes(self.shared);
+        listener.close();
+        false
+    }
+}
+
+impl Drop for Use<'_> {
     fn drop(&mut self) {
-        self.0.store(0, Ordering::Relaxed);
+        // Not given back yet only where a panic is under way already.
+        let _ = contain(|| self.give_back());
+    }
+}
+
+/// The listener is closed when this is dropped, even by a panic.
+struct Closes<'a>(&'a SharedListener);
+
+impl Drop for Closes<'_> {
+    fn drop(&mut self) {
+        *self.0.lock() = Slot::Closed;
+        self.0.idle.notify_all();
     }
 }
 

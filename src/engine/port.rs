@@ -3,6 +3,7 @@
 
 use super::answers::Answers;
 use super::contain::contain;
+use super::inside;
 use super::lease::{Check, Lease, NEVER, Surroundings};
 use super::listener::SharedListener;
 use super::reactor::{Linger, Reactor, Sources, Stint, Turns, WAKER, look_up};
@@ -379,6 +380,7 @@ impl Port {
         let mut looked = false;
         let mut looked_in_time = deadline.is_none();
         let mut slept = false;
+        let _stay = inside::stay();
         let outcome = contain(|| {
             // A visit that finds what it came for among what is known to be ready never sleeps in the poll: others may
             // have become ready.

@@ -164,16 +164,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether the calling thread is one of them. Takes no lock.
-    pub(crate) fn is_own_thread(&self) -> bool {
-        let here = thread_number();
-        self.workers.get().into_iter().flatten().any(|worker| worker.thread.load(Ordering::SeqCst) == here)
-    }
-
     /// Has an engine thread close all sockets because the process ends; `false` if there is no thread, or this is one
     /// of them. Takes no lock, as the calling thread may hold any.
     pub(crate) fn process_ends(&self) -> bool {
-        let Some(workers) = self.workers.get().filter(|_| !self.is_own_thread()) else { return false };
+        let Some(workers) = self.workers.get() else { return false };
+        let here = thread_number();
+        if workers.iter().any(|worker| worker.thread.load(Ordering::SeqCst) == here) {
+            return false;
+        }
         self.process_ends.store(true, Ordering::SeqCst);
         workers.first().is_some_and(|worker| worker.waker.wake().is_ok())
     }

@@ -5,6 +5,7 @@ use super::patience::Patience;
 use super::sending::{Routing, SendSide, Wire};
 use crate::engine::Flush;
 use crate::engine::contain::contain;
+use crate::engine::inside;
 use crate::engine::port::Command;
 use crate::engine::waiters::Interest;
 use crate::peer::PeerId;
@@ -144,6 +145,7 @@ impl Core {
     /// Calls a writer, which says how many octets it wrote and whether that was all, until that is all, its stream
     /// blocks or the effort is spent.
     pub(super) fn attempt(&self, effort: &mut Effort, mut write: impl FnMut() -> io::Result<(usize, bool)>) -> Flush {
+        let _stay = inside::stay();
         let outcome = contain(|| {
             loop {
                 match write() {

@@ -37,8 +37,8 @@ impl Guarded for Reader {
 }
 
 impl Core {
-    /// What nobody will receive or answer any more, and what the socket wanted, taken out of it. Other handles of the socket may
-    /// be kept for long.
+    /// What nobody will receive or answer any more, and what the socket wanted, taken out of it. Other handles of the
+    /// socket may be kept for long.
     pub(super) fn leave_unread(&self) -> Parts {
         let (unread, filter) = {
             let mut reader = self.lock_recv();
@@ -62,7 +62,7 @@ impl Core {
                 core.lock_send().note_received(peer, messages, bytes);
             }
         });
-        let unread = unread.chain(arrived).chain(flows);
+        let unread = flows.chain(unread).chain(arrived);
         let mut parts = unread.chain(filter.into_parts()).chain(envelope);
         // One that panics has gone all the same.
         let next = move || contain(|| parts.next()).unwrap_or(Some(()));

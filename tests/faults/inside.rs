@@ -6,7 +6,7 @@ use bytes::Bytes;
 use std::fmt;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 use wiremesh::transports::mio::{Interest, Registry, Token};
 use wiremesh::transports::{AddressError, LinkOptions, Listener, Purpose, Stream, Tcp, Transport};
@@ -193,4 +193,30 @@ fn a_context_that_is_closed_within_connect_says_what_waits_and_waits_for_nothing
     give.send(Box::new(close)).expect("it waits");
     is_done_at_once(&times, "the call");
     assert_eq!(told.recv_timeout(PATIENCE).expect("it was told"), 1);
+}
+
+#[test]
+fn two_listeners_are_closed_each_within_the_accept_of_the_other() {
+    let sides: [_; 2] = std::array::from_fn(|_| {
+        let context = Context::new();
+        let (give, times) = Doing::register(&context, At::Accept);
+        let pull = Arc::new(Pull::in_context(&context));
+        let bound = pull.bind("doing://127.0.0.1:*").expect("a port");
+        (context, give, times, pull, bound)
+    });
+    let meeting = Arc::new(Barrier::new(2));
+    for ((_, give, ..), (.., theirs, bound)) in sides.iter().zip(sides.iter().rev()) {
+        let (theirs, bound, meeting) = (Arc::clone(theirs), bound.clone(), Arc::clone(&meeting));
+        let deed = move || {
+            meeting.wait();
+            theirs.unbind(&bound).expect("bound");
+        };
+        give.send(Box::new(deed)).expect("it waits");
+    }
+    let push = Push::in_context(&Context::new());
+    sides.iter().for_each(|(.., bound)| drop(push.connect(format!("tcp://{}", bound.address())).expect("good")));
+    for (_, _, times, pull, bound) in &sides {
+        is_done_at_once(times, "the call");
+        eventually(PATIENCE, "the address is free", || pull.bind(bound.as_str()).is_ok());
+    }
 }

@@ -2,16 +2,15 @@
 #![cfg(feature = "tracing")]
 
 use crate::support::PATIENCE;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 use wiremesh::{AnySocket, Context, SocketKind, Sub, XPub};
 
-/// Panics at each event.
-struct Touchy;
-
-static PANICKED: AtomicBool = AtomicBool::new(false);
+/// Panics at each event, and notes that.
+struct Touchy(Arc<AtomicBool>);
 
 impl Subscriber for Touchy {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
@@ -27,7 +26,7 @@ impl Subscriber for Touchy {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, _: &Event<'_>) {
-        PANICKED.store(true, Ordering::Relaxed);
+        self.0.store(true, Ordering::Relaxed);
         panic!("on purpose");
     }
 
@@ -38,11 +37,12 @@ impl Subscriber for Touchy {
 
 /// What a call comes to on a thread whose listener panics. The panic may come out of it, or not.
 fn beside_a_panic(work: impl FnOnce() + Send) {
+    let panicked = Arc::new(AtomicBool::new(false));
     std::thread::scope(|scope| {
-        let panics = || tracing::subscriber::with_default(Touchy, work);
+        let panics = || tracing::subscriber::with_default(Touchy(Arc::clone(&panicked)), work);
         let _ = scope.spawn(panics).join();
     });
-    assert!(PANICKED.load(Ordering::Relaxed), "an event was told");
+    assert!(panicked.load(Ordering::Relaxed), "an event was told");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::sys::ReadBuf;
 /// [`resolve_now`](Self::resolve_now), [`connect`](Self::connect) and [`Listener::accept`] hold up the socket for which
 /// they are called, and on an engine thread its other sockets; [`resolve`](Self::resolve) holds up those that look up
 /// the same name. To close sockets there, or drop them and even the last handle of their context, waits for nothing: a
-/// listener that is closed within its own `accept` closes when that returns, and what `accept` returns is dropped.
+/// listener that is in an `accept` closes when that returns, and what `accept` returns is dropped.
 pub trait Transport: Send + Sync {
     /// Returns the scheme's name, for example `tcp`. It never changes.
     fn scheme(&self) -> &str;

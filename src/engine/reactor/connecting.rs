@@ -5,7 +5,7 @@ use super::closing::{Linger, Lingering};
 use super::{Loss, Reactor, Ready, Timer, token};
 use crate::engine::dialer::{Dialer, Dialing};
 use crate::engine::link::{Link, Origin, State};
-use crate::engine::{Course, Departure, EndpointId, Host, inside};
+use crate::engine::{Course, Departure, EndpointId, Host};
 use crate::event::{Cause, Event, EventKind};
 use crate::peer::PeerId;
 use crate::protocol::{Connection, Token};
@@ -227,7 +227,7 @@ impl Reactor {
         host.course(dialer.id, Course::Trying);
         let (transport, settings) = (Arc::clone(&dialer.transport), Arc::clone(&dialer.settings));
         let address = Arc::clone(&dialer.address);
-        if let Some(addresses) = inside::call(|| transport.resolve_now(&address)) {
+        if let Some(addresses) = transport.resolve_now(&address) {
             self.resolved(host, key, Ok(addresses));
             return;
         }
@@ -277,8 +277,7 @@ impl Reactor {
                 return;
             };
             let (endpoint, settings) = (Arc::clone(&dialer.endpoint), Arc::clone(&dialer.settings));
-            let connected = inside::call(|| dialer.transport.connect(&address, &settings.link));
-            let stream: Arc<dyn Stream> = match connected {
+            let stream: Arc<dyn Stream> = match dialer.transport.connect(&address, &settings.link) {
                 Ok(stream) => Arc::from(stream),
                 Err(error) => {
                     let cause = error.into();
