@@ -25,7 +25,7 @@ impl Profile {
     /// Whether an accepted connection keeps its READY back until its peer is ready and has a place. A peer that has our
     /// READY sends, and what it sends is lost if it is turned away. libzmq says its READY at once; then each connection
     /// has a place, or is refused, from the moment in which it is accepted, and one that announces a routing id in use
-    /// is known by a generated one. (In libzmq it is connected and never heard.)
+    /// is refused when it does. (In libzmq it is connected and never heard.)
     pub const fn holds_ready_back(self) -> bool {
         matches!(self, Profile::Wiremesh)
     }

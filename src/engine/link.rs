@@ -1,7 +1,7 @@
 //! One connection: a stream, its protocol machine, and what is pending on it.
 
 use super::reactor::Gulp;
-use super::{EndpointId, Settings};
+use super::{EndpointId, SeatTicket, Settings};
 use crate::budget::Unfinished;
 use crate::event::Cause;
 use crate::peer::PeerId;
@@ -69,7 +69,7 @@ pub(crate) struct Link {
     /// has only one. Nobody gets our READY without.
     pub(crate) admitted: bool,
     /// The socket keeps its only seat for the peer until that is attached.
-    pub(crate) has_seat: bool,
+    pub(crate) seat: Option<SeatTicket>,
     /// It was accepted although there was no place for it, or has one before it is ready: until when it may take to
     /// become ready. After that the one is refused, and the other one's place may go to a peer that is ready.
     pub(crate) spare: Option<Instant>,
@@ -220,7 +220,7 @@ impl Link {
             gate: None,
             deaf: false,
             admitted: false,
-            has_seat: false,
+            seat: None,
             spare: None,
             closing: false,
             standstill: None,

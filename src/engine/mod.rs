@@ -103,10 +103,10 @@ pub(crate) trait Host: Send + Sync + 'static {
 
     /// Keeps the socket's only seat for a newcomer, whoever that is, where there is only one; called before the
     /// newcomer is told that we are ready, so that it is not turned away afterwards.
-    fn reserve(&self) -> Result<(), &'static str>;
+    fn reserve(&self) -> Result<Option<Reserved>, &'static str>;
 
     /// The newcomer for which the seat was kept is gone, and was not [attached](Host::attach).
-    fn unreserve(&self);
+    fn unreserve(&self, ticket: SeatTicket);
 
     /// Whether a newcomer that was accepted and says who it is may come in; asked before it is told that we are ready.
     fn admits(&self, newcomer: &PeerDescription) -> Result<(), &'static str>;
@@ -243,8 +243,21 @@ pub(crate) struct Newcomer {
     pub(crate) description: PeerDescription,
     pub(crate) address: Arc<str>,
     pub(crate) reconnected: bool,
+    /// It was accepted, and did not answer at an endpoint that connects.
+    pub(crate) is_accepted: bool,
     /// The socket's only seat is kept for it ([`Host::reserve`]).
-    pub(crate) has_seat: bool,
+    pub(crate) seat: Option<SeatTicket>,
+}
+
+/// Whom the only seat of a socket is kept for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct SeatTicket(pub(crate) u64);
+
+/// The only seat of a socket is kept for a newcomer.
+pub(crate) struct Reserved {
+    pub(crate) ticket: SeatTicket,
+    /// Who had it, and did not say who it is in the time for that.
+    pub(crate) taken_from: Option<SeatTicket>,
 }
 
 /// Why the connection of a peer ends whose routing id a newcomer has taken over.

@@ -190,7 +190,7 @@ enum Loss {
 /// Why a newcomer is refused that would be one too many.
 const FULL: &str = "the socket has as many connections as `max_connections` allows";
 /// How long a newcomer may take to say who it is where it would be one too many, or has a place already.
-const SPARE: Duration = Duration::from_secs(2);
+pub(crate) const SPARE: Duration = Duration::from_secs(2);
 
 /// The token of the waker in a reactor's own poll.
 pub(crate) const WAKER: Token = Token(usize::MAX);
@@ -691,7 +691,8 @@ impl Reactor {
             description: *description,
             address: Arc::clone(&link.address),
             reconnected,
-            has_seat: std::mem::take(&mut link.has_seat),
+            is_accepted: matches!(link.origin, Origin::Listener(_)),
+            seat: link.seat.take(),
         };
         match host.attach(newcomer) {
             Ok(Joined { peer, held, replays }) => {
@@ -748,8 +749,8 @@ impl Reactor {
     fn lose(&mut self, host: &dyn Host, key: Key, loss: Loss) {
         let Some(mut link) = self.links.remove(key) else { return };
         self.admitted -= usize::from(link.admitted);
-        if link.has_seat {
-            host.unreserve();
+        if let Some(ticket) = link.seat {
+            host.unreserve(ticket);
         }
         // The stream may live on in an outbox for a moment; the poll must not speak of it any more.
         let _ = link.stream.deregister(self.sources.registry());

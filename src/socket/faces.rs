@@ -365,7 +365,7 @@ macro_rules! publishes {
 face! {
     /// One peer, both directions (RFC 31). A second peer is refused, with an event. A peer that waits to be told that
     /// the socket is ready before it says who it is has the seat from when it is told; if it says nothing for two
-    /// seconds, another that is ready may get the seat.
+    /// seconds, another may get the seat, also one that the socket itself connects to.
     ///
     /// # Examples
     /// ```

@@ -8,7 +8,9 @@ use crate::budget::Account;
 use crate::engine::contain::contain;
 use crate::engine::port::Port;
 use crate::engine::waiters::Interest;
-use crate::engine::{Course, Departure, EndpointId, Flush, Host, Incoming, Joined, Newcomer, Parts};
+use crate::engine::{
+    Course, Departure, EndpointId, Flush, Host, Incoming, Joined, Newcomer, Parts, Reserved, SeatTicket,
+};
 use crate::event::{Cause, Event, EventKind};
 use crate::kind::SocketKind;
 use crate::peer::PeerId;
@@ -32,14 +34,12 @@ impl Host for Core {
         Core::close(self);
     }
 
-    fn reserve(&self) -> Result<(), &'static str> {
-        if self.kind == SocketKind::Pair { self.lock_send().keep_seat() } else { Ok(()) }
+    fn reserve(&self) -> Result<Option<Reserved>, &'static str> {
+        if self.kind == SocketKind::Pair { self.lock_send().keep_seat().map(Some) } else { Ok(None) }
     }
 
-    fn unreserve(&self) {
-        if self.kind == SocketKind::Pair {
-            self.lock_send().seat_kept = false;
-        }
+    fn unreserve(&self, ticket: SeatTicket) {
+        self.lock_send().seat.give_back(ticket);
     }
 
     fn admits(&self, newcomer: &protocol::PeerDescription) -> Result<(), &'static str> {

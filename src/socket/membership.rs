@@ -7,7 +7,7 @@ use super::slice::Slice;
 use super::tokens::Role;
 use crate::engine::port::Command;
 use crate::engine::waiters::Interest;
-use crate::engine::{EndpointId, Host, Joined, Newcomer, OUSTED};
+use crate::engine::{EndpointId, Host, Joined, Newcomer, OUSTED, Reserved};
 use crate::event::{Cause, Event, EventKind, Refusal};
 use crate::kind::SocketKind;
 use crate::message::size::Size;
@@ -23,6 +23,7 @@ use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// Why a newcomer is refused. The first two reasons pass.
 const PAIR_TAKEN: &str = "the PAIR has a peer already";
@@ -55,13 +56,10 @@ pub(super) struct Placed {
 
 impl SendSide {
     /// Keeps the seat of a PAIR for a peer that is about to be told that we are ready.
-    pub(super) fn keep_seat(&mut self) -> Result<(), &'static str> {
-        let Routing::Balance(balance) = &self.routing else { return Ok(()) };
-        if self.seat_kept || !balance.peers().is_empty() {
-            return Err(PAIR_TAKEN);
-        }
-        self.seat_kept = true;
-        Ok(())
+    pub(super) fn keep_seat(&mut self) -> Result<Reserved, &'static str> {
+        let is_taken = matches!(&self.routing, Routing::Balance(balance) if !balance.peers().is_empty());
+        let kept = if is_taken { None } else { self.seat.keep(Instant::now()) };
+        kept.ok_or(PAIR_TAKEN)
     }
 }
 
@@ -123,7 +121,9 @@ impl Core {
     pub(super) fn join(&self, newcomer: Newcomer) -> Result<Joined, &'static str> {
         let mut reader = self.lock_recv();
         let mut side = self.lock_send();
-        side.seat_kept &= !newcomer.has_seat;
+        if let Some(ticket) = newcomer.seat {
+            side.seat.give_back(ticket);
+        }
         let known = newcomer.peer.filter(|peer| side.peer(*peer).is_some());
         let stranger = known.filter(|peer| self.is_stranger(&side, *peer, &newcomer.description.identity));
         let peer = match known.filter(|_| stranger.is_none()) {
@@ -138,13 +138,20 @@ impl Core {
                 peer
             }
         };
-        let is_accepted = !side.dialed.contains_key(&newcomer.endpoint_id);
-        let if_taken = if is_accepted { IfTaken::Generate } else { IfTaken::Refuse };
+        let is_accepted = newcomer.is_accepted;
+        // Under libzmq's profile all know at once that we are ready. One that is refused comes back, and gets its id
+        // when that is free.
+        let keeps = is_accepted && self.profile.holds_ready_back();
+        let if_taken = if keeps { IfTaken::Generate } else { IfTaken::Refuse };
         let placed = match self.place(&mut side, peer, &newcomer.description.identity, if_taken) {
             Ok(placed) => placed,
             Err(reason) => {
                 if known != Some(peer) {
                     side.condemn(peer);
+                }
+                // The one that was there before is the endpoint's again.
+                if let Some(old) = stranger {
+                    side.dialed.insert(newcomer.endpoint_id, old);
                 }
                 return Err(reason);
             }
@@ -237,7 +244,7 @@ impl Core {
     }
 
     /// Finds a newcomer its place in the pattern, with the lock held; a reason refuses it. The seat of a PAIR that is
-    /// kept is not for it.
+    /// kept is not for it, unless it has been kept too long.
     pub(super) fn place(
         &self,
         side: &mut SendSide,
@@ -247,15 +254,15 @@ impl Core {
     ) -> Result<Placed, &'static str> {
         let handover = self.switch().handover;
         let mut placed = Placed::default();
-        let SendSide { routing, peers, seat_kept, .. } = side;
+        let SendSide { routing, peers, seat, .. } = side;
         let slot = peer.slot();
         if peers.get(peer.key()).is_some_and(|peer| peer.retired) {
             return Ok(placed);
         }
         match routing {
             Routing::Balance(balance) => {
-                let taken = *seat_kept || balance.peers().iter().any(|other| *other != slot);
-                if self.kind == SocketKind::Pair && taken {
+                let is_pair = self.kind == SocketKind::Pair;
+                if is_pair && (balance.peers().iter().any(|other| *other != slot) || seat.is_kept(Instant::now())) {
                     return Err(PAIR_TAKEN);
                 }
                 balance.attach(slot);

@@ -25,6 +25,7 @@ mod request;
 mod reservation;
 mod routed;
 mod routing_id;
+mod seat;
 mod sending;
 mod slice;
 mod tempo;

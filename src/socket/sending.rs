@@ -6,6 +6,7 @@ use super::core::{Core, Next};
 use super::draining::Draining;
 use super::endpoints::accepted_frames;
 use super::patience::Trust;
+use super::seat::Seat;
 use super::tempo::Tempo;
 use super::tokens::Role;
 use crate::budget::{Account, Charge, Standing};
@@ -58,8 +59,8 @@ pub(crate) struct SendSide {
     pub(super) largest: Size,
     pub(super) counts: Counts,
     pub(super) closed: bool,
-    /// The seat of a PAIR is kept for a peer that is told that we are ready, and is not attached yet.
-    pub(super) seat_kept: bool,
+    /// Of a PAIR: whom its seat is kept for.
+    pub(super) seat: Seat,
     /// A sender found no room and waits, or tries again later.
     pub(super) hungry: bool,
     /// Peers that are gone, for questions that come late.
@@ -301,7 +302,7 @@ impl SendSide {
             largest: own_limit(options),
             counts: Counts::default(),
             closed: false,
-            seat_kept: false,
+            seat: Seat::default(),
             hungry: false,
             departed: VecDeque::new(),
             draining: Draining::new(),

@@ -7,7 +7,7 @@ use crate::support::raw::{Raw, frame, greeting, long_header, property, ready};
 use crate::support::{PATIENCE, eventually};
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wiremesh::{Context, Dealer, EventKind, Pair, Profile, Router};
 
 const PROFILES: [Profile; 2] = [Profile::Wiremesh, Profile::Libzmq];
@@ -80,10 +80,43 @@ fn who_has_the_seat_of_a_pair_and_says_nothing_loses_it_to_a_peer_that_is_ready(
 fn a_peer_that_goes_without_a_word_leaves_the_seat_of_a_pair_free() {
     for profile in PROFILES {
         let (pair, endpoint) = bound_pair(profile);
-        drop(waiting(&endpoint));
+        let peer = waiting(&endpoint);
         // The seat is asked for by a call that is refused where it is not free.
-        eventually(PATIENCE, "the seat is free", || pair.connect("tcp://127.0.0.1:1").is_ok());
+        let is_free = || pair.connect("tcp://127.0.0.1:1").is_ok();
+        assert!(!is_free(), "{profile:?}");
+        let begin = Instant::now();
+        drop(peer);
+        eventually(PATIENCE, "the seat is free", is_free);
+        assert!(begin.elapsed() < Duration::from_secs(2), "{profile:?}: not because it was kept too long");
     }
+}
+
+#[test]
+fn what_has_the_seat_of_a_pair_and_says_nothing_loses_it_to_what_the_pair_connects_to() {
+    for profile in PROFILES {
+        for other in ["tcp://127.0.0.1:1", "inproc://other"] {
+            let (pair, endpoint) = bound_pair(profile);
+            let theirs = Pair::in_context(pair.context());
+            theirs.bind("inproc://other").unwrap();
+            let mut silent = waiting(&endpoint);
+            eventually(PATIENCE, "the seat is free", || pair.connect(other).is_ok());
+            // It comes too late.
+            let _ = silent.write_all(&ready("PAIR"));
+            assert!(silent.is_closed_within(PATIENCE), "{profile:?}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_a_pair_has_connected_to_and_that_says_nothing_does_not_keep_its_seat() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (pair, endpoint) = bound_pair(Profile::Wiremesh);
+    pair.set(wiremesh::Setting::Immediate(true)).unwrap();
+    let monitor = pair.monitor();
+    pair.connect(format!("tcp://{}", silent.local_addr().unwrap())).unwrap();
+    monitor.iter().find(|event| matches!(event.kind, EventKind::Connected)).unwrap();
+    let _ready = sender(&endpoint, "message");
+    assert_eq!(pair.recv_timeout(PATIENCE).unwrap(), "message");
 }
 
 #[test]
@@ -107,29 +140,71 @@ fn a_pair_that_connects_without_a_seat_does_not_say_that_it_is_ready() {
 }
 
 #[test]
+fn under_libzmqs_profile_a_peer_whose_routing_id_is_in_use_is_refused_and_gets_in_once_it_is_free() {
+    let router = Router::builder().context(&Context::new()).profile(Profile::Libzmq).build().unwrap();
+    let endpoint = router.bind("tcp://127.0.0.1:*").unwrap();
+    let dealer = || {
+        let dealer = Dealer::builder().context(&Context::new()).routing_id("same").linger(Duration::ZERO);
+        let dealer = dealer.reconnect_interval(Duration::from_millis(10)).reconnect_max(Duration::from_millis(50));
+        let dealer = dealer.build().unwrap();
+        dealer.connect(&endpoint).unwrap();
+        dealer
+    };
+    let holder = dealer();
+    router.wait_for_peers(1, PATIENCE).unwrap();
+    let monitor = router.monitor();
+    let second = dealer();
+    assert!(refusal(&monitor).contains("the routing id is in use"));
+    drop(holder);
+    eventually(PATIENCE, "it has its id", || {
+        router.send_to("same", "to the second").unwrap();
+        second.recv_timeout(Duration::from_millis(10)).is_ok()
+    });
+}
+
+#[test]
+fn a_server_that_a_router_has_refused_for_its_routing_id_leaves_the_endpoint_to_the_one_before() {
+    let router = Router::builder().context(&Context::new()).reconnect_interval(Duration::from_millis(10));
+    let router = router.reconnect_max(Duration::from_millis(50)).build().unwrap();
+    let holder = Dealer::builder().context(&Context::new()).routing_id("taken").build().unwrap();
+    holder.connect(router.bind("tcp://127.0.0.1:*").unwrap()).unwrap();
+    router.wait_for_peers(1, PATIENCE).unwrap();
+    let server = |id: &str| Dealer::builder().context(&Context::new()).routing_id(id).linger(Duration::ZERO);
+    let first = server("first").build().unwrap();
+    let endpoint = first.bind("tcp://127.0.0.1:*").unwrap();
+    router.connect(&endpoint).unwrap();
+    router.wait_for_peers(2, PATIENCE).unwrap();
+    first.close();
+    let stranger = server("taken").build().unwrap();
+    let monitor = router.monitor();
+    eventually(PATIENCE, "the address is free", || stranger.bind(endpoint.as_str()).is_ok());
+    assert!(refusal(&monitor).contains("the routing id is in use"));
+    router.disconnect(&endpoint).unwrap();
+    eventually(PATIENCE, "the first one is gone", || router.peers().len() == 1);
+}
+
+#[test]
 fn a_peer_that_was_told_first_and_announces_a_routing_id_in_use_is_heard_under_another() {
-    for profile in PROFILES {
-        let context = Context::new();
-        let router = Router::builder().context(&context).profile(profile).build().unwrap();
-        let endpoint = router.bind("tcp://127.0.0.1:*").unwrap();
-        let holder = Dealer::builder().context(&Context::new()).routing_id("same").build().unwrap();
-        holder.connect(&endpoint).unwrap();
-        router.wait_for_peers(1, PATIENCE).unwrap();
-        let monitor = router.monitor();
-        let mut second = waiting(endpoint.as_str());
-        second.write_all(&[&ready_with_id("same")[..], &frame(false, b"message")].concat()).unwrap();
-        let (id, message) = router.recv_timeout(PATIENCE).unwrap();
-        assert_eq!(message, "message", "{profile:?}");
-        assert_ne!(id, *b"same", "{profile:?}");
-        let odd = monitor.iter().find(|event| matches!(event.kind, EventKind::Oddity(_))).unwrap().to_string();
-        assert!(odd.contains("the routing id is in use"), "{profile:?}: {odd}");
-        router.send_to(&id, "answer").unwrap();
-        let mut answer = [0; 8];
-        second.read_exact(&mut answer).unwrap();
-        assert_eq!(answer[2..], *b"answer", "{profile:?}");
-        router.send_to("same", "for the holder").unwrap();
-        assert_eq!(holder.recv_timeout(PATIENCE).unwrap(), "for the holder", "{profile:?}");
-    }
+    let context = Context::new();
+    let router = Router::builder().context(&context).build().unwrap();
+    let endpoint = router.bind("tcp://127.0.0.1:*").unwrap();
+    let holder = Dealer::builder().context(&Context::new()).routing_id("same").build().unwrap();
+    holder.connect(&endpoint).unwrap();
+    router.wait_for_peers(1, PATIENCE).unwrap();
+    let monitor = router.monitor();
+    let mut second = waiting(endpoint.as_str());
+    second.write_all(&[&ready_with_id("same")[..], &frame(false, b"message")].concat()).unwrap();
+    let (id, message) = router.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(message, "message");
+    assert_ne!(id, *b"same");
+    let odd = monitor.iter().find(|event| matches!(event.kind, EventKind::Oddity(_))).unwrap().to_string();
+    assert!(odd.contains("the routing id is in use"), "{odd}");
+    router.send_to(&id, "answer").unwrap();
+    let mut answer = [0; 8];
+    second.read_exact(&mut answer).unwrap();
+    assert_eq!(answer[2..], *b"answer");
+    router.send_to("same", "for the holder").unwrap();
+    assert_eq!(holder.recv_timeout(PATIENCE).unwrap(), "for the holder");
 }
 
 #[test]

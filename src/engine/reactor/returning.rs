@@ -163,24 +163,25 @@ impl Reactor {
     ) -> Result<(), &'static str> {
         let Some(most) = self.links.get(key).map(|link| link.settings.max_connections) else { return Ok(()) };
         self.make_place(host, newcomer, most)?;
-        if let Err(reason) = self.reserve(host, key) {
-            if !self.oust_unready(host) {
-                return Err(reason);
-            }
-            self.reserve(host, key)?;
-        }
+        self.reserve(host, key)?;
         self.note_place(key);
         Ok(())
     }
 
     /// Keeps the socket's only seat, if it has only one, for the peer of a link that is about to be told that we are
-    /// ready. The peer of an endpoint that waits for no connection has that seat already.
+    /// ready. The peer of an endpoint that waits for no connection has that seat already. A peer that has had it for too
+    /// long, and has sent nothing that has come, loses its connection with it.
     pub(super) fn reserve(&mut self, host: &dyn Host, key: Key) -> Result<(), &'static str> {
-        let Some(link) = self.links.get_mut(key).filter(|link| link.peer.is_none() && !link.has_seat) else {
+        let Some(link) = self.links.get_mut(key).filter(|link| link.peer.is_none() && link.seat.is_none()) else {
             return Ok(());
         };
-        host.reserve()?;
-        link.has_seat = true;
+        let Some(reserved) = host.reserve()? else { return Ok(()) };
+        link.seat = Some(reserved.ticket);
+        let has_lost_it = |link: &Link| link.seat.is_some() && link.seat == reserved.taken_from;
+        let late = self.links.iter().find(|(_, link)| has_lost_it(link)).map(|(key, _)| key);
+        if let Some(late) = late {
+            self.lose(host, late, Loss::Local(UNREADY));
+        }
         Ok(())
     }
 
