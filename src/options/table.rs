@@ -420,11 +420,12 @@ options! {
 
     /// Lets a newcomer take a routing id that is in use; the peer that had it is disconnected. An id that the ROUTER
     /// generated stays with its peer. Without this the newcomer is refused before it is told that the ROUTER is ready,
-    /// so that it has sent nothing, and tries again. A peer that is told so before it says its id may have sent
-    /// messages with that, if it waits to be told first. It is not refused, so that none of these is lost, but known by a
-    /// generated id as long as it is connected, with an event ([`EventKind::Oddity`](crate::EventKind::Oddity)). Under
-    /// [`Profile::Libzmq`], which tells every peer at once, the newcomer is refused and tries again, and so is a server
-    /// that the ROUTER connects to: what they had sent by then is lost with the connection.
+    /// so that it has sent nothing, and tries again. A peer that waits to be told first may have sent messages with its
+    /// id. It is not refused, so that none of these is lost, but known by a generated id, with an event
+    /// ([`EventKind::Oddity`](crate::EventKind::Oddity)), until the peer that has its id is gone: then the earliest of
+    /// those that wait for that id gets it. Where the ROUTER connects to a server whose id is in use, and under
+    /// [`Profile::Libzmq`], where every peer is told at once, it refuses the peer, which tries again, and what the peer
+    /// had sent by then is lost with the connection.
     handover Handover: bool = false, "false";
     "ZMQ_ROUTER_HANDOVER" 56, "switch", "true or false", Live, ROUTERS;
 

@@ -13,6 +13,8 @@ pub(crate) struct Routes {
     /// Those made here, by their number, which needs no such hash.
     generated: HashMap<u32, u32, BuildHasherDefault<Scatter>>,
     counter: u32,
+    /// Peers that have a generated id because another has the one they announced, the earliest first.
+    awaiting: Vec<(u32, Bytes)>,
 }
 
 /// What happened to a claimed id.
@@ -29,7 +31,7 @@ pub(crate) enum Claim {
 impl Routes {
     /// No routes; generated ids count on from `seed`.
     pub(crate) fn new(seed: u32) -> Routes {
-        Routes { chosen: HashMap::new(), generated: HashMap::default(), counter: seed }
+        Routes { chosen: HashMap::new(), generated: HashMap::default(), counter: seed, awaiting: Vec::new() }
     }
 
     /// Gives `peer` the id it claims, or a generated one if it claims none. It never takes an id from itself.
@@ -53,7 +55,25 @@ impl Routes {
         }
     }
 
+    /// That peer is to have the id once it is free, unless it [goes](Routes::release) before.
+    pub(crate) fn await_id(&mut self, peer: u32, id: &Bytes) {
+        self.awaiting.push((peer, id.clone()));
+    }
+
+    /// The earliest peer that awaits an id, if that is free. It awaits it no more.
+    pub(crate) fn heir_of(&mut self, id: &Bytes) -> Option<u32> {
+        if self.awaiting.is_empty() || self.find(id).is_some() {
+            return None;
+        }
+        let at = self.awaiting.iter().position(|(_, awaited)| awaited == id)?;
+        Some(self.awaiting.remove(at).0)
+    }
+
+    /// Takes its id from a peer, which awaits no other one from then on.
     pub(crate) fn release(&mut self, peer: u32, id: &Bytes) {
+        if !self.awaiting.is_empty() {
+            self.awaiting.retain(|(other, _)| *other != peer);
+        }
         if let Some(number) = number(id).filter(|number| self.generated.get(number) == Some(&peer)) {
             self.generated.remove(&number);
         } else if self.chosen.get(id) == Some(&peer) {

@@ -279,6 +279,7 @@ impl Core {
                 let claim = match routes.claim(slot, &wanted, handover) {
                     Claim::Refused if if_taken == IfTaken::Generate => {
                         placed.has_other_id = true;
+                        routes.await_id(slot, &wanted);
                         routes.claim(slot, &Bytes::new(), false)
                     }
                     claim => claim,
@@ -315,6 +316,20 @@ impl Core {
         routes.release(slot, &old.routing_id);
         if let Claim::Granted(id) = routes.claim(slot, &Bytes::new(), false) {
             old.routing_id = id;
+            self.renamings.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// A routing id is free: the earliest of the peers that have announced it and got a generated one gets it. What was
+    /// read from that peer before keeps the generated one.
+    fn pass_id_on(&self, side: &mut SendSide, free: &Bytes) {
+        let SendSide { routing: Routing::Router(routes), peers, .. } = side else { return };
+        let Some(heir) = routes.heir_of(free) else { return };
+        let Some(id) = peers.at(heir).map(|entry| entry.id) else { return };
+        let Some(entry) = peers.get_mut(id.key()) else { return };
+        routes.release(heir, &entry.routing_id);
+        if let Claim::Granted(granted) = routes.claim(heir, free, false) {
+            entry.routing_id = granted;
             self.renamings.fetch_add(1, Ordering::Release);
         }
     }
@@ -453,7 +468,9 @@ impl Core {
             }
             Routing::Router(routes) => {
                 if let Some(entry) = peers.get(peer.key()) {
-                    routes.release(slot, &entry.routing_id);
+                    let free = entry.routing_id.clone();
+                    routes.release(slot, &free);
+                    self.pass_id_on(side, &free);
                 }
             }
             Routing::Publish(publisher) => {

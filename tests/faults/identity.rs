@@ -1,13 +1,14 @@
 //! Who holds a routing id: one peer at a time, over whatever transport, and the one that announces it. How often a peer
 //! is there.
 
+use crate::crowds::{ready_with_id, refusal, waiting};
 use crate::support::raw::{Raw, command, frame, greeting, property};
 use crate::support::{PATIENCE, eventually, holds_within};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Barrier;
 use std::time::Duration;
-use wiremesh::{AnySocket, Context, Dealer, Error, Pub, Router, SendFailure, SocketKind, Sub, XPub};
+use wiremesh::{AnySocket, Context, Dealer, Error, Profile, Pub, Router, SendFailure, SocketKind, Sub, XPub};
 
 /// A READY with a routing id.
 fn ready_as(kind: &str, id: &str) -> Vec<u8> {
@@ -348,4 +349,70 @@ fn an_inproc_endpoint_whose_binder_has_gone_can_be_connected_anew() {
         publisher.close();
         eventually(PATIENCE, "it is gone", || sub.stats().connections == 0);
     }
+}
+
+/// A DEALER of that id that tries again soon.
+fn eager_dealer(id: &str) -> Dealer {
+    let dealer = Dealer::builder().context(&Context::new()).routing_id(id).linger(Duration::ZERO);
+    let dealer = dealer.reconnect_interval(Duration::from_millis(10)).reconnect_max(Duration::from_millis(50));
+    dealer.build().expect("good options")
+}
+
+#[test]
+fn under_libzmqs_profile_a_peer_whose_id_is_in_use_is_refused_and_gets_it_once_it_is_free() {
+    let router = Router::builder().context(&Context::new()).profile(Profile::Libzmq);
+    let router = router.build().expect("good options");
+    let endpoint = router.bind("tcp://127.0.0.1:*").expect("bound");
+    let holder = raw_dealer(endpoint.as_str(), "A");
+    router.wait_for_peers(1, PATIENCE).expect("the holder");
+    let monitor = router.monitor();
+    let second = eager_dealer("A");
+    second.connect(&endpoint).expect("a good endpoint");
+    assert!(refusal(&monitor).contains("the routing id is in use"));
+    drop(holder);
+    eventually(PATIENCE, "the second one has the id", || {
+        let _ = router.try_send_to("A", "for A");
+        second.recv_timeout(Duration::from_millis(10)).is_ok()
+    });
+}
+
+#[test]
+fn a_peer_that_was_told_first_gets_the_id_it_announces_once_the_holder_is_gone() {
+    let router = Router::builder().context(&Context::new()).mandatory(true).build().expect("good options");
+    let endpoint = router.bind("tcp://127.0.0.1:*").expect("bound");
+    let holder = raw_dealer(endpoint.as_str(), "A");
+    router.wait_for_peers(1, PATIENCE).expect("the holder");
+    let mut second = waiting(endpoint.as_str());
+    second.write_all(&[&ready_with_id("A")[..], &frame(false, b"early")].concat()).expect("open");
+    let (id, message) = router.recv_timeout(PATIENCE).expect("a message");
+    assert!(id != *b"A" && message == "early", "{id:?} {message:?}");
+    drop(holder);
+    eventually(PATIENCE, "one peer is left", || router.stats().connections == 1);
+    router.send_to("A", "for A").expect("routable");
+    let mut answer = [0; 7];
+    second.read_exact(&mut answer).expect("the message");
+    assert_eq!(&answer[..], frame(false, b"for A"));
+    second.write_all(&frame(false, b"late")).expect("open");
+    let (id, message) = router.recv_timeout(PATIENCE).expect("a message");
+    assert!(id == *b"A" && message == "late", "{id:?} {message:?}");
+}
+
+#[test]
+fn a_router_that_refused_a_stranger_at_an_endpoint_can_disconnect_the_peer_it_had_there() {
+    let context = Context::new();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let (router, endpoint) = connecting_router(&context, &listener);
+    let bound = router.bind("tcp://127.0.0.1:*").expect("bound");
+    let _holder = raw_dealer(bound.as_str(), "taken");
+    router.wait_for_peers(1, PATIENCE).expect("the holder");
+    let first = serve_as(&listener, "first");
+    router.wait_for_peers(2, PATIENCE).expect("the first server");
+    let monitor = router.monitor();
+    drop(first);
+    let _stranger = serve_as(&listener, "taken");
+    assert!(refusal(&monitor).contains("the routing id is in use"));
+    router.disconnect(&endpoint).expect("connected");
+    let gone = router.send_to("first", "too late").expect_err("it gets nothing new");
+    assert_eq!(gone.reason, SendFailure::Unroutable);
+    eventually(PATIENCE, "the first one is gone", || router.peers().len() == 1);
 }

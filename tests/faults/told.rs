@@ -140,50 +140,6 @@ fn a_pair_that_connects_without_a_seat_does_not_say_that_it_is_ready() {
 }
 
 #[test]
-fn under_libzmqs_profile_a_peer_whose_routing_id_is_in_use_is_refused_and_gets_in_once_it_is_free() {
-    let router = Router::builder().context(&Context::new()).profile(Profile::Libzmq).build().unwrap();
-    let endpoint = router.bind("tcp://127.0.0.1:*").unwrap();
-    let dealer = || {
-        let dealer = Dealer::builder().context(&Context::new()).routing_id("same").linger(Duration::ZERO);
-        let dealer = dealer.reconnect_interval(Duration::from_millis(10)).reconnect_max(Duration::from_millis(50));
-        let dealer = dealer.build().unwrap();
-        dealer.connect(&endpoint).unwrap();
-        dealer
-    };
-    let holder = dealer();
-    router.wait_for_peers(1, PATIENCE).unwrap();
-    let monitor = router.monitor();
-    let second = dealer();
-    assert!(refusal(&monitor).contains("the routing id is in use"));
-    drop(holder);
-    eventually(PATIENCE, "it has its id", || {
-        router.send_to("same", "to the second").unwrap();
-        second.recv_timeout(Duration::from_millis(10)).is_ok()
-    });
-}
-
-#[test]
-fn a_server_that_a_router_has_refused_for_its_routing_id_leaves_the_endpoint_to_the_one_before() {
-    let router = Router::builder().context(&Context::new()).reconnect_interval(Duration::from_millis(10));
-    let router = router.reconnect_max(Duration::from_millis(50)).build().unwrap();
-    let holder = Dealer::builder().context(&Context::new()).routing_id("taken").build().unwrap();
-    holder.connect(router.bind("tcp://127.0.0.1:*").unwrap()).unwrap();
-    router.wait_for_peers(1, PATIENCE).unwrap();
-    let server = |id: &str| Dealer::builder().context(&Context::new()).routing_id(id).linger(Duration::ZERO);
-    let first = server("first").build().unwrap();
-    let endpoint = first.bind("tcp://127.0.0.1:*").unwrap();
-    router.connect(&endpoint).unwrap();
-    router.wait_for_peers(2, PATIENCE).unwrap();
-    first.close();
-    let stranger = server("taken").build().unwrap();
-    let monitor = router.monitor();
-    eventually(PATIENCE, "the address is free", || stranger.bind(endpoint.as_str()).is_ok());
-    assert!(refusal(&monitor).contains("the routing id is in use"));
-    router.disconnect(&endpoint).unwrap();
-    eventually(PATIENCE, "the first one is gone", || router.peers().len() == 1);
-}
-
-#[test]
 fn a_peer_that_was_told_first_and_announces_a_routing_id_in_use_is_heard_under_another() {
     let context = Context::new();
     let router = Router::builder().context(&context).build().unwrap();
