@@ -249,6 +249,9 @@ pub(crate) struct Newcomer {
     pub(crate) seat: Option<SeatTicket>,
 }
 
+/// Why a newcomer is refused whose socket has only one seat.
+pub(crate) const PAIR_TAKEN: &str = "the PAIR has a peer already";
+
 /// Whom the only seat of a socket is kept for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SeatTicket(pub(crate) u64);

@@ -7,7 +7,7 @@ use super::slice::Slice;
 use super::tokens::Role;
 use crate::engine::port::Command;
 use crate::engine::waiters::Interest;
-use crate::engine::{EndpointId, Host, Joined, Newcomer, OUSTED, Reserved};
+use crate::engine::{EndpointId, Host, Joined, Newcomer, OUSTED, PAIR_TAKEN, Reserved};
 use crate::event::{Cause, Event, EventKind, Refusal};
 use crate::kind::SocketKind;
 use crate::message::size::Size;
@@ -25,8 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-/// Why a newcomer is refused. The first two reasons pass.
-const PAIR_TAKEN: &str = "the PAIR has a peer already";
+/// Why a newcomer is refused. The first reason passes.
 pub(super) const ID_TAKEN: &str = "the routing id is in use";
 pub(super) const TOO_MUCH_TO_KEEP: &str =
     "metadata and subscriptions of peers have a quarter of the context's `byte_budget`";

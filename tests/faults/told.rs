@@ -87,7 +87,7 @@ fn a_peer_that_goes_without_a_word_leaves_the_seat_of_a_pair_free() {
         let begin = Instant::now();
         drop(peer);
         eventually(PATIENCE, "the seat is free", is_free);
-        assert!(begin.elapsed() < Duration::from_secs(2), "{profile:?}: not because it was kept too long");
+        assert!(begin.elapsed() < Duration::from_secs(1), "{profile:?}: not because it was kept too long");
     }
 }
 

@@ -9,7 +9,7 @@
 use super::{FULL, Loss, Reactor, SPARE};
 use crate::engine::link::{LastWords, Link, Origin, State};
 use crate::engine::listener::Binding;
-use crate::engine::{Departure, Host, OUSTED};
+use crate::engine::{Departure, Host, OUSTED, PAIR_TAKEN};
 use crate::event::Cause;
 use crate::protocol::PeerDescription;
 use crate::slab::Key;
@@ -177,12 +177,18 @@ impl Reactor {
         };
         let Some(reserved) = host.reserve()? else { return Ok(()) };
         link.seat = Some(reserved.ticket);
-        let has_lost_it = |link: &Link| link.seat.is_some() && link.seat == reserved.taken_from;
-        let late = self.links.iter().find(|(_, link)| has_lost_it(link)).map(|(key, _)| key);
-        if let Some(late) = late {
+        let Some(before) = reserved.taken_from else { return Ok(()) };
+        let Some((late, link)) = self.links.iter().find(|(_, link)| link.seat == Some(before)) else { return Ok(()) };
+        if !link.readable && matches!(link.state, State::Handshaking) {
             self.lose(host, late, Loss::Local(UNREADY));
+            return Ok(());
         }
-        Ok(())
+        // It has said something after all, which is read in its turn: it finds the seat free.
+        if let Some(link) = self.links.get_mut(key) {
+            link.seat = None;
+        }
+        host.unreserve(reserved.ticket);
+        Err(PAIR_TAKEN)
     }
 
     /// An accepted link has its place: its peer is told that we are ready.
