@@ -5,7 +5,7 @@ use crate::engine::reactor::SPARE;
 use crate::engine::{Reserved, SeatTicket};
 use std::time::Instant;
 
-/// Who has the seat that no peer has yet.
+/// The ticket by which the seat is kept, if it is.
 #[derive(Default)]
 pub(super) struct Seat {
     kept: Option<(SeatTicket, Instant)>,
@@ -29,7 +29,7 @@ impl Seat {
         Some(Reserved { ticket, taken_from: before.map(|(ticket, _)| ticket) })
     }
 
-    /// Who has this ticket needs it no more: the peer is attached, or gone.
+    /// Frees the seat if it is kept by this ticket: its peer is attached, or gone.
     pub(super) fn give_back(&mut self, ticket: SeatTicket) {
         self.kept.take_if(|(kept, _)| *kept == ticket);
     }

@@ -2,10 +2,8 @@
 
 use crate::support::child::{self, Process};
 use crate::support::{Nobody, Over, PATIENCE, alone, eventually, within};
-use std::io;
-use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-use wiremesh::transports::{AddressError, LinkOptions, Listener, Purpose, Stream, Tcp, Transport};
 use wiremesh::{Context, Pull, Push, RecvError};
 
 const MESSAGES: u64 = 20_000;
@@ -187,58 +185,6 @@ fn exit_in_a_child() -> ! {
     let at_once = begin.elapsed() < Duration::from_secs(3);
     // SAFETY: ends the parent without its exit handlers, which would wait.
     unsafe { libc::_exit(i32::from(!(in_order && at_once))) };
-}
-
-#[test]
-fn what_was_sent_arrives_when_an_engine_thread_drops_the_last_handle_of_its_context() {
-    within(PATIENCE, "the end of a context", || {
-        let (took, taken) = mpsc::channel();
-        let last = Arc::new(Last { handles: Mutex::new(None), took: Mutex::new(took) });
-        let context = Context::new();
-        context.register_transport(Arc::clone(&last) as Arc<dyn Transport>).expect("a new scheme");
-        let pull = Pull::in_context(&Context::new());
-        let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound");
-        let push = Push::builder().context(&context).reconnect_interval(Duration::from_millis(10));
-        let push = push.build().expect("good options");
-        push.connect(format!("last://{}", endpoint.address())).expect("a good endpoint");
-        push.send("the last words").expect("accepted");
-        *last.handles.lock().unwrap() = Some((push, context));
-        assert_eq!(pull.recv_timeout(PATIENCE / 2).expect("what was sent"), "the last words");
-        let took = taken.recv_timeout(PATIENCE / 2).expect("the drop returns");
-        assert!(took < Duration::from_secs(1), "the engine thread waited {took:?} for itself");
-    });
-}
-
-/// A registered transport that drops, in an attempt to connect, the last handles of the context it serves.
-struct Last {
-    handles: Mutex<Option<(Push, Context)>>,
-    took: Mutex<mpsc::Sender<Duration>>,
-}
-
-impl Transport for Last {
-    fn scheme(&self) -> &str {
-        "last"
-    }
-
-    fn check(&self, address: &str, purpose: Purpose) -> Result<(), AddressError> {
-        Tcp.check(address, purpose)
-    }
-
-    fn resolve(&self, address: &str, options: &LinkOptions) -> io::Result<Vec<String>> {
-        Tcp.resolve(address, options)
-    }
-
-    fn bind(&self, address: &str, options: &LinkOptions) -> io::Result<Box<dyn Listener>> {
-        Tcp.bind(address, options)
-    }
-
-    fn connect(&self, address: &str, options: &LinkOptions) -> io::Result<Box<dyn Stream>> {
-        let handles = self.handles.lock().unwrap().take().ok_or(io::ErrorKind::ConnectionRefused)?;
-        let begin = Instant::now();
-        drop(handles);
-        let _ = self.took.lock().unwrap().send(begin.elapsed());
-        Tcp.connect(address, options)
-    }
 }
 
 /// A registered transport whose code runs on an engine thread, and ends the process there.

@@ -165,6 +165,20 @@ fn the_last_handle_of_a_context_that_goes_within_accept_is_not_waited_for() {
 }
 
 #[test]
+fn what_was_sent_arrives_though_the_last_handle_goes_within_connect() {
+    let context = Context::new();
+    let (give, times) = Doing::register(&context, At::Connect);
+    let pull = Pull::in_context(&Context::new());
+    let bound = pull.bind("tcp://127.0.0.1:*").expect("a port");
+    let push = Push::in_context(&context);
+    push.connect(format!("doing://{}", bound.address())).expect("good");
+    push.send("the last words").expect("there is room");
+    give.send(Box::new(move || drop((push, context)))).expect("it waits");
+    is_done_at_once(&times, "the drop");
+    assert_eq!(pull.recv_timeout(PATIENCE).expect("it is delivered"), "the last words");
+}
+
+#[test]
 fn a_listener_is_closed_within_its_own_accept_by_unbind() {
     let context = Context::new();
     let (give, times) = Doing::register(&context, At::Accept);
