@@ -6,6 +6,7 @@ use super::reactor::Lingering;
 use super::unheard::Unheard;
 use super::{EndpointId, Settings, inside};
 use crate::slab::{Key, Slab};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use wiremesh_transports::Listener;
@@ -129,8 +130,8 @@ pub(crate) struct Binding {
     /// `None` once unbound, while its connections linger.
     pub(crate) listener: Option<Arc<SharedListener>>,
     pub(crate) settings: Arc<Settings>,
-    /// How many connections it has, those without a handshake included.
-    pub(crate) links: usize,
+    /// Its connections, those without a handshake included.
+    pub(crate) links: BTreeSet<Key>,
     /// How long these may go on to deliver what is queued, if it is unbound and the socket is not closed.
     pub(crate) lingering: Option<Lingering>,
     /// Connections whose handshake is not done; may hold keys of links that are gone.

@@ -30,7 +30,7 @@ use mio::{Interest, Poll, Registry, Token};
 pub(crate) use reading::Gulp;
 use reading::READ_BUDGET;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,8 +69,8 @@ pub(crate) struct Reactor {
     commands: VecDeque<Command>,
     /// The socket is closed, and goes on only to deliver what is queued, so long at most.
     lingering: Option<Lingering>,
-    /// Peers that are gone and have topics left.
-    departing: VecDeque<PeerId>,
+    /// Peers that are gone and have topics left, each with the dialer for which it comes back.
+    departing: BTreeMap<PeerId, Option<Key>>,
     /// Peers that have not been told all subscriptions yet.
     replaying: VecDeque<PeerId>,
     /// Ends of endpoints, or of the socket, that have begun, in this order.
@@ -230,7 +230,7 @@ impl Reactor {
             dirty: Vec::new(),
             commands: VecDeque::new(),
             lingering: None,
-            departing: VecDeque::new(),
+            departing: BTreeMap::new(),
             replaying: VecDeque::new(),
             ending: VecDeque::new(),
             holders: 0,
@@ -455,7 +455,7 @@ impl Reactor {
                 endpoint: Arc::clone(&endpoint),
                 listener: Some(listener),
                 settings,
-                links: 0,
+                links: BTreeSet::new(),
                 lingering: None,
                 half_open: Vec::new(),
                 unheard: Unheard::default(),
@@ -538,7 +538,7 @@ impl Reactor {
             link
         });
         if let Some(binding) = self.bindings.get_mut(key) {
-            binding.links += 1;
+            binding.links.insert(link_key);
         }
         host.event(Event { kind: EventKind::Accepted, endpoint, address, peer: None });
         if let Some(error) = failed {
@@ -654,7 +654,8 @@ impl Reactor {
                     self.lose(host, key, Loss::Link(error.into()));
                     return;
                 }
-                let waits = link.predecessor.is_some() || link.peer.is_some_and(|peer| self.departing.contains(&peer));
+                let waits =
+                    link.predecessor.is_some() || link.peer.is_some_and(|peer| self.departing.contains_key(&peer));
                 if written && !waits && matches!(link.state, State::Settling(_)) {
                     self.come_up(host, key, now);
                     return;
@@ -794,12 +795,12 @@ impl Reactor {
         match link.origin {
             Origin::Listener(binding) => {
                 if let Some(peer) = link.peer {
-                    self.detach(host, peer, if link.admitted { Departure::Gone } else { Departure::Drained });
+                    self.detach(host, peer, None, if link.admitted { Departure::Gone } else { Departure::Drained });
                 }
                 tell(host);
                 self.pass_on(host, key, &link);
                 if let Some(binding) = self.bindings.get_mut(binding) {
-                    binding.links = binding.links.saturating_sub(1);
+                    binding.links.remove(&key);
                 }
                 self.forget_binding(binding);
             }
@@ -824,8 +825,10 @@ impl Reactor {
                 // Under `immediate` each connection is a peer of its own; else the endpoint's peer stays and its
                 // messages wait.
                 match (link.peer, dialer.peer) {
-                    (Some(peer), None) => self.detach(host, peer, Departure::Gone),
-                    (Some(peer), Some(_)) if !stop && up => self.detach(host, peer, Departure::Returns(lost)),
+                    (Some(peer), None) => self.detach(host, peer, None, Departure::Gone),
+                    (Some(peer), Some(_)) if !stop && up => {
+                        self.detach(host, peer, Some(dialer_key), Departure::Returns(lost));
+                    }
                     (Some(peer), Some(_)) if !up => host.attempt_failed(peer),
                     (Some(_), Some(_)) | (None, _) => {}
                 }

@@ -126,7 +126,7 @@ impl Reactor {
         let (links, dialers) = match origin {
             None => (self.links.keys(), self.dialers.keys()),
             Some(None) => return None,
-            Some(Some(origin @ Origin::Listener(_))) => (self.links_of(origin), Vec::new()),
+            Some(Some(Origin::Listener(key))) => (self.links_of(key).collect(), Vec::new()),
             Some(Some(Origin::Dialer(key))) => (self.link_under(key).into_iter().collect(), vec![key]),
         };
         Some(Members { links: links.into_iter(), dialers: dialers.into_iter() })
@@ -150,7 +150,7 @@ impl Reactor {
 
     /// A listener that is closed goes with its last connection.
     pub(super) fn forget_binding(&mut self, key: Key) {
-        let over = |binding: &&mut Binding| binding.listener.is_none() && binding.links == 0;
+        let over = |binding: &&mut Binding| binding.listener.is_none() && binding.links.is_empty();
         if let Some(id) = self.bindings.get_mut(key).filter(over).map(|binding| binding.id) {
             self.bindings.remove(key);
             self.endpoints.remove(&id);
@@ -215,8 +215,8 @@ impl Reactor {
         true
     }
 
-    fn links_of(&self, origin: Origin) -> Vec<Key> {
-        self.links.iter().filter(|(_, link)| link.origin == origin).map(|(key, _)| key).collect()
+    fn links_of(&self, binding: Key) -> impl Iterator<Item = Key> {
+        self.bindings.get(binding).into_iter().flat_map(|binding| binding.links.iter().copied())
     }
 
     /// A look at what has been delivered of an endpoint that ends, or of the socket: gives up if it has lingered long
@@ -225,9 +225,8 @@ impl Reactor {
         let progress = match scope.map(|id| self.endpoints.get(&id).copied()) {
             None => host.progress_of(None),
             Some(Some(Origin::Dialer(key))) => self.peer_of_dialer(key).map_or(0, |peer| host.progress_of(Some(peer))),
-            Some(Some(binding)) => {
-                let peers =
-                    self.links.iter().filter(|(_, link)| link.origin == binding).filter_map(|(_, link)| link.peer);
+            Some(Some(Origin::Listener(key))) => {
+                let peers = self.links_of(key).filter_map(|link| self.links.get(link)?.peer);
                 peers.fold(0u64, |sum, peer| sum.wrapping_add(host.progress_of(Some(peer))))
             }
             Some(None) => return,

@@ -392,7 +392,7 @@ impl Reactor {
             self.endpoints.remove(&dialer.id);
             self.pass_turn(key);
             if let Some(peer) = dialer.peer {
-                self.detach(host, peer, Departure::Gone);
+                self.detach(host, peer, None, Departure::Gone);
             }
             if unasked {
                 host.endpoint_ended(dialer.id);

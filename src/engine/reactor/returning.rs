@@ -58,7 +58,7 @@ impl Reactor {
             // Its place is free for the newcomer.
             self.admitted -= 1;
             if let Some(peer) = link.peer {
-                self.detach(host, peer, Departure::Drains);
+                self.detach(host, peer, None, Departure::Drains);
             }
         }
         true
