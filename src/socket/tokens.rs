@@ -23,6 +23,8 @@ pub(super) enum Role {
 pub(super) struct Tokens {
     /// Those of endpoints that the socket has.
     used: HashMap<EndpointId, Named>,
+    /// Which of these has that token.
+    by_token: HashMap<Token, EndpointId>,
     /// Those of endpoints that were closed, the last one behind, each with the endpoint that had it.
     left: VecDeque<(EndpointId, Named)>,
 }
@@ -45,6 +47,7 @@ impl Tokens {
             None => (Named { role, name: name.into(), token: Token(random_octets()) }, None),
         };
         let token = named.token;
+        self.by_token.insert(token, id);
         self.used.insert(id, named);
         (token, before)
     }
@@ -57,6 +60,7 @@ impl Tokens {
     /// An endpoint was closed: the next one of that name gets its token.
     pub(super) fn leave(&mut self, id: EndpointId) {
         let Some(named) = self.used.remove(&id) else { return };
+        self.by_token.remove(&named.token);
         self.left.push_back((id, named));
         if self.left.len() > MOST_LEFT {
             self.left.pop_front();
@@ -67,8 +71,14 @@ impl Tokens {
     /// it next.
     pub(super) fn replace(&mut self, token: Token) -> Token {
         let another = Token(random_octets());
-        let all = self.used.values_mut().chain(self.left.iter_mut().map(|(_, named)| named));
-        all.filter(|named| named.token == token).for_each(|named| named.token = another);
+        let left = self.left.iter_mut().map(|(_, named)| named).find(|left| left.token == token);
+        let used = self.by_token.remove(&token).and_then(|id| {
+            self.by_token.insert(another, id);
+            self.used.get_mut(&id)
+        });
+        if let Some(named) = used.or(left) {
+            named.token = another;
+        }
         another
     }
 }
@@ -136,6 +146,6 @@ mod tests {
             tokens.take(id(number), Role::Connected, &format!("tcp://server:{number}"));
             tokens.leave(id(number));
         }
-        assert!(tokens.used.is_empty() && tokens.left.len() == MOST_LEFT);
+        assert!(tokens.used.is_empty() && tokens.by_token.is_empty() && tokens.left.len() == MOST_LEFT);
     }
 }
