@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub struct PeerId(NonZeroU64);
 
 impl PeerId {
+    /// No other handle comes before it.
+    pub(crate) const FIRST: PeerId = PeerId(NonZeroU64::MIN);
+
     /// A number for each peer of any socket of the process, which tells the tenants of a place apart, and sockets as
     /// well.
     pub(crate) fn next_generation() -> u32 {

@@ -29,6 +29,7 @@
 //! | `left.rs` | what peers that are gone have left unread, without bound |
 //! | `line.rs` | uses of one endpoint in a row that wait for one another |
 //! | `uses.rs` | one endpoint connected very many times |
+//! | `walks.rs` | very many endpoints and peers, and one of them comes or goes |
 //! | `untaken.rs` | a message that its peer will not take |
 //! | `untold.rs` | a subscription that its publisher will not take |
 //! | `outage.rs` | when the clients of a server that was gone for a second are back |
@@ -89,6 +90,8 @@ mod requests;
 mod uses;
 #[path = "faults/waits.rs"]
 mod waits;
+#[path = "faults/walks.rs"]
+mod walks;
 
 #[path = "faults/stopped.rs"]
 mod stopped;

@@ -3,6 +3,7 @@
 use super::line::Line;
 use super::long::Long;
 use super::monitor::Feed;
+use super::names::Names;
 use super::outlook::Outlook;
 use super::receiving::{Arrivals, MOST_REFUSED, Reader};
 use super::routing_id;
@@ -36,6 +37,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
+use wiremesh_transports::directory::Ticket;
 use wiremesh_transports::sys::fork_generation;
 
 /// The state of one socket, shared by its handles, the engine and inproc peers.
@@ -101,10 +103,10 @@ pub(crate) struct Core {
 #[derive(Default)]
 pub(super) struct Endpoints {
     next: u64,
-    pub(super) bound: BTreeMap<EndpointId, String>,
-    pub(super) connected: BTreeMap<EndpointId, String>,
+    pub(super) bound: Names,
+    pub(super) connected: Names,
     /// What was given to `bind`, where a wildcard may have become something else.
-    pub(super) given: BTreeMap<EndpointId, String>,
+    pub(super) given: Names,
     /// The routing id a ROUTER gives the peers of a connecting endpoint that is `immediate`, and so has none in
     /// advance.
     pub(super) assigned: BTreeMap<EndpointId, Bytes>,
@@ -113,6 +115,8 @@ pub(super) struct Endpoints {
     pub(super) listeners: BTreeMap<EndpointId, Arc<SharedListener>>,
     /// How those have fared that connect.
     pub(super) outlook: BTreeMap<EndpointId, Outlook>,
+    /// By which those are taken back that wait for the binder of their inproc name. It may have come since.
+    pub(super) awaiting: BTreeMap<EndpointId, Ticket>,
     /// The last one that connected and was given up, with the cause.
     pub(super) given_up: Option<EndpointInfo>,
 }
@@ -122,6 +126,23 @@ impl Endpoints {
         self.next += 1;
         EndpointId(self.next)
     }
+
+    /// An endpoint is none any more; `None` if it was none.
+    pub(super) fn forget(&mut self, id: EndpointId) -> Option<Forgotten> {
+        let name = self.bound.remove(id).or_else(|| self.connected.remove(id))?;
+        self.given.remove(id);
+        self.assigned.remove(&id);
+        self.outlook.remove(&id);
+        self.tokens.leave(id);
+        Some(Forgotten { name, listener: self.listeners.remove(&id), ticket: self.awaiting.remove(&id) })
+    }
+}
+
+/// What is left of an endpoint that is none any more.
+pub(super) struct Forgotten {
+    pub(super) name: Arc<str>,
+    pub(super) listener: Option<Arc<SharedListener>>,
+    pub(super) ticket: Option<Ticket>,
 }
 
 /// What the application is likely to do next, by what it received last.
@@ -250,11 +271,11 @@ impl Core {
         self.lock_options().clone()
     }
 
-    pub(super) fn list_endpoints(&self, of: impl Fn(&Endpoints) -> &BTreeMap<EndpointId, String>) -> Vec<String> {
+    pub(super) fn list_endpoints(&self, of: impl Fn(&Endpoints) -> &Names) -> Vec<String> {
         if self.is_forked() {
             return Vec::new();
         }
-        of(&self.lock_endpoints()).values().cloned().collect()
+        of(&self.lock_endpoints()).iter().map(|(_, name)| name.to_string()).collect()
     }
 
     pub(super) fn lock_endpoints(&self) -> MutexGuard<'_, Endpoints> {
@@ -402,8 +423,8 @@ impl Core {
     /// The first endpoint of those the socket was bound to, or else connected to.
     pub(crate) fn first_endpoint(&self) -> Arc<str> {
         let endpoints = self.lock_endpoints();
-        let first = endpoints.bound.values().chain(endpoints.connected.values()).next();
-        first.map_or("", String::as_str).into()
+        let first = endpoints.bound.iter().chain(endpoints.connected.iter()).next();
+        first.map_or_else(|| Arc::from(""), |(_, name)| Arc::clone(name))
     }
 
     /// The context's budget binds.

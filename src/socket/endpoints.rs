@@ -1,7 +1,8 @@
 //! Binding and connecting, and undoing it.
 
-use super::core::{Core, Endpoints};
+use super::core::{Core, Endpoints, Forgotten};
 use super::membership::IfTaken;
+use super::names::Names;
 use super::routing_id::named;
 use super::sending::{About, SendSide};
 use super::tokens::Role;
@@ -17,7 +18,6 @@ use crate::options::{Options, ReconnectStop, Setting};
 use crate::peer::PeerId;
 use crate::protocol::{Announcement, Config, Heartbeat, Token};
 use bytes::Bytes;
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use wiremesh_transports::{LinkOptions, Listener, Purpose, Transport};
@@ -87,9 +87,11 @@ impl Core {
             let mut endpoints = self.lock_endpoints();
             let id = endpoints.allot();
             let (token, _) = endpoints.tokens.take(id, Role::Bound, bound.as_str());
-            endpoints.bound.insert(id, bound.to_string());
+            endpoints.bound.insert(id, bound.as_str().into());
             endpoints.listeners.insert(id, Arc::clone(&listener));
-            endpoints.given.extend(given.map(|given| (id, given.to_owned())));
+            if let Some(given) = given {
+                endpoints.given.insert(id, given.into());
+            }
             (id, token)
         };
         // Peers may come from now on: a monitor that is made after this call hears of them, and not of this.
@@ -127,13 +129,14 @@ impl Core {
         }
         let transport = self.transport(&endpoint, Purpose::Connect)?;
         self.open_port(text)?;
+        let name: Arc<str> = text.into();
         let (id, token, before) = {
             let mut endpoints = self.lock_endpoints();
-            if self.connects_once() && endpoints.connected.values().any(|known| known == text) {
+            if self.connects_once() && endpoints.connected.has(text) {
                 return Ok(endpoint);
             }
             let id = endpoints.allot();
-            endpoints.connected.insert(id, text.to_owned());
+            endpoints.connected.insert(id, Arc::clone(&name));
             let (token, before) = endpoints.tokens.take(id, Role::Connected, text);
             (id, token, before)
         };
@@ -144,7 +147,6 @@ impl Core {
         if immediate && !assigned_id.is_empty() {
             self.lock_endpoints().assigned.insert(id, assigned_id.clone());
         }
-        let name: Arc<str> = text.into();
         let made = if immediate { Ok(None) } else { self.make_peer(id, &name, assigned_id.clone()).map(Some) };
         let peer = match made {
             Ok(peer) => peer,
@@ -203,32 +205,22 @@ impl Core {
 
     /// Stops listening at an endpoint and closes the connections accepted there, within the linger time.
     pub(super) fn unbind(&self, text: &str) -> Result<(), Error> {
-        self.undo(text, Role::Bound, |endpoints| &mut endpoints.bound)
+        self.undo(text, Role::Bound, |endpoints| &endpoints.bound)
     }
 
     /// Closes the connections to an endpoint, within the linger time, and makes no further ones.
     pub(super) fn disconnect(&self, text: &str) -> Result<(), Error> {
-        self.undo(text, Role::Connected, |endpoints| &mut endpoints.connected)
+        self.undo(text, Role::Connected, |endpoints| &endpoints.connected)
     }
 
-    fn undo(
-        &self,
-        text: &str,
-        role: Role,
-        list: impl Fn(&mut Endpoints) -> &mut BTreeMap<EndpointId, String>,
-    ) -> Result<(), Error> {
+    fn undo(&self, text: &str, role: Role, list: impl Fn(&Endpoints) -> &Names) -> Result<(), Error> {
         self.check()?;
         let endpoint: Endpoint = text.parse()?;
-        let (id, listener) = {
+        let (id, Forgotten { listener, ticket, .. }) = {
             let mut endpoints = self.lock_endpoints();
-            let given: Vec<EndpointId> =
-                endpoints.given.iter().filter(|(_, given)| *given == text).map(|(id, _)| *id).collect();
-            let list = list(&mut endpoints);
-            let exact = list.iter().find(|(_, known)| *known == text).map(|(id, _)| *id);
-            let as_given = || given.iter().find(|id| list.contains_key(id)).copied();
-            let at_any = || list.iter().find(|(_, known)| is_wildcard_of(text, known)).map(|(id, _)| *id);
-            let Some(id) = exact.or_else(as_given).or_else(at_any) else {
-                let known: Vec<_> = list.values().map(|known| shortened(known)).take(8).collect();
+            let found = find(&endpoints, list(&endpoints), text);
+            let Some((id, forgotten)) = found.and_then(|id| Some((id, endpoints.forget(id)?))) else {
+                let known: Vec<_> = list(&endpoints).iter().map(|(_, known)| shortened(known)).take(8).collect();
                 let mut known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
                 known += other_way(&endpoints, text);
                 let verb = match role {
@@ -237,16 +229,11 @@ impl Core {
                 };
                 return Err(Error::NoSuchEndpoint { endpoint: text.to_owned(), verb, known });
             };
-            list.remove(&id);
-            endpoints.given.remove(&id);
-            endpoints.outlook.remove(&id);
-            endpoints.assigned.remove(&id);
-            endpoints.tokens.leave(id);
-            (id, endpoints.listeners.remove(&id))
+            (id, forgotten)
         };
         listener.iter().for_each(|listener| self.close_listener(listener));
         if endpoint.scheme() == INPROC {
-            self.undo_inproc(&endpoint, id, role);
+            self.undo_inproc(&endpoint, id, role, ticket);
             return Ok(());
         }
         let peers = self.lock_send().peers_of(id, role);
@@ -323,8 +310,8 @@ impl SendSide {
         match role {
             Role::Connected => self.dialed.get(&endpoint).copied().into_iter().collect(),
             Role::Bound => {
-                let all = self.peers.iter().filter(|(_, peer)| peer.about.endpoint_id == endpoint);
-                all.map(|(_, peer)| peer.id).collect()
+                let all = self.accepted.range((endpoint, PeerId::FIRST)..).take_while(|(id, _)| *id == endpoint);
+                all.map(|(_, peer)| *peer).collect()
             }
         }
     }
@@ -360,22 +347,30 @@ fn settings(kind: SocketKind, options: &Options, token: Token) -> Settings {
     }
 }
 
+/// The endpoint of a list that a caller means: by its name, by what was given to `bind`, or by a port at every address.
+fn find(endpoints: &Endpoints, list: &Names, text: &str) -> Option<EndpointId> {
+    let as_given = || endpoints.given.named(text).find(|id| list.contains(*id));
+    let at_any = || every_address(text).iter().filter_map(|known| list.named(known).next()).min();
+    list.named(text).next().or_else(as_given).or_else(at_any)
+}
+
 /// What helps a caller that has taken `unbind` for `disconnect`, or the reverse.
 fn other_way(endpoints: &Endpoints, text: &str) -> &'static str {
     // What is asked for is in one of the two lists at most, as it was not found in that of the call.
-    if endpoints.connected.values().any(|known| known == text) {
+    if endpoints.connected.has(text) {
         "; it is connected to that one: call `disconnect`"
-    } else if endpoints.bound.values().any(|known| known == text) {
+    } else if endpoints.bound.has(text) {
         "; it is bound to that one: call `unbind`"
     } else {
         ""
     }
 }
 
-/// Whether `text` means every address at the port `known` is bound to, as `tcp://*:5555` does for `tcp://[::]:5555`.
-fn is_wildcard_of(text: &str, known: &str) -> bool {
-    let Some((scheme, port)) = text.split_once("://*:") else { return false };
-    [format!("{scheme}://[::]:{port}"), format!("{scheme}://0.0.0.0:{port}")].iter().any(|form| form == known)
+/// What an endpoint may be bound to where `text` means every address at a port, as `tcp://*:5555` does for
+/// `tcp://[::]:5555`.
+fn every_address(text: &str) -> Vec<String> {
+    let Some((scheme, port)) = text.split_once("://*:") else { return Vec::new() };
+    vec![format!("{scheme}://[::]:{port}"), format!("{scheme}://0.0.0.0:{port}")]
 }
 
 fn link_options(options: &Options) -> LinkOptions {

@@ -218,7 +218,7 @@ impl Host for Core {
     fn event(&self, event: Event) {
         #[cfg(feature = "tracing")]
         {
-            let listens = || self.lock_endpoints().bound.values().any(|bound| **bound == *event.endpoint);
+            let listens = || self.lock_endpoints().bound.has(&event.endpoint);
             // Events are told in the middle of what has to be done to its end, so that a subscriber that panics is left
             // behind by that.
             let _ = contain(|| self.told.tell(&event, listens));
@@ -235,13 +235,9 @@ impl Host for Core {
     }
 
     fn endpoint_ended(&self, endpoint: EndpointId) {
-        let mut endpoints = self.lock_endpoints();
-        endpoints.bound.remove(&endpoint);
-        endpoints.listeners.remove(&endpoint);
-        endpoints.give_up(endpoint, None);
-        endpoints.outlook.remove(&endpoint);
-        endpoints.assigned.remove(&endpoint);
-        endpoints.tokens.leave(endpoint);
+        let forgotten = self.lock_endpoints().give_up(endpoint, None);
+        // Its listener goes with no lock held.
+        drop(forgotten);
     }
 
     fn another_token(&self, token: Token) -> Token {
@@ -288,9 +284,9 @@ impl Host for Core {
         // The panic may have left anything half changed, so that each of these steps may panic in its turn.
         let _ = contain(|| self.leave_inproc());
         let endpoints = std::mem::take(&mut *self.lock_endpoints());
-        for endpoint in endpoints.bound.values().chain(endpoints.connected.values()) {
+        for (_, endpoint) in endpoints.bound.iter().chain(endpoints.connected.iter()) {
             let kind = EventKind::Closed(Cause::Failed(Arc::clone(panic)));
-            self.event(Event { kind, endpoint: endpoint.as_str().into(), address: None, peer: None });
+            self.event(Event { kind, endpoint: Arc::clone(endpoint), address: None, peer: None });
         }
         for peer in self.all_peers() {
             let _ = contain(|| self.dismiss(peer, true));

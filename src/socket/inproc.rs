@@ -17,7 +17,7 @@ use crate::protocol::Token;
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::sync::{Arc, Weak};
-use wiremesh_transports::directory::{Meeting, check_name};
+use wiremesh_transports::directory::{Meeting, Ticket, check_name};
 
 impl Core {
     pub(super) fn bind_inproc(self: &Arc<Core>, endpoint: Endpoint) -> Result<Endpoint, Error> {
@@ -30,7 +30,7 @@ impl Core {
         let id = {
             let mut endpoints = self.lock_endpoints();
             let id = endpoints.allot();
-            endpoints.bound.insert(id, endpoint.to_string());
+            endpoints.bound.insert(id, endpoint.as_str().into());
             endpoints.tokens.take(id, Role::Bound, endpoint.as_str());
             id
         };
@@ -72,7 +72,10 @@ impl Core {
         };
         let me = (Weak::clone(&self.me), peer);
         let refused = match self.context.directory.connect(endpoint.address(), me) {
-            Meeting::Queued => return Ok(endpoint),
+            Meeting::Queued(ticket) => {
+                self.await_binder(id, &endpoint, ticket);
+                return Ok(endpoint);
+            }
             Meeting::Found(binder, _) => match binder.upgrade() {
                 Some(binder) => match join(self, peer, &binder, binder.endpoint_of(&endpoint), &endpoint) {
                     Ok(()) => return Ok(endpoint),
@@ -94,33 +97,40 @@ impl Core {
     /// and the peer of an earlier call is there, or waits for its binder.
     fn allot_inproc(&self, side: &mut SendSide, endpoint: &Endpoint) -> Option<EndpointId> {
         let mut endpoints = self.lock_endpoints();
-        let mut same = endpoints.connected.iter().filter(|(_, known)| *known == endpoint.as_str());
-        let mut lives = || same.any(|(id, _)| side.dialed.contains_key(id));
+        let lives = || endpoints.connected.named(endpoint.as_str()).any(|id| side.dialed.contains_key(&id));
         if self.connects_once() && self.profile.deduplicates_inproc() && lives() {
             return None;
         }
         endpoints.forget_ended(endpoint.as_str(), &mut side.left);
         let id = endpoints.allot();
-        endpoints.connected.insert(id, endpoint.to_string());
+        endpoints.connected.insert(id, endpoint.as_str().into());
         // Its last use has handed over all it had when it was closed: nothing is to be waited for.
         endpoints.tokens.take(id, Role::Connected, endpoint.as_str());
         Some(id)
     }
 
+    /// Nobody has bound the name of an endpoint yet. It waits, unless it was taken back meanwhile.
+    fn await_binder(&self, id: EndpointId, endpoint: &Endpoint, ticket: Ticket) {
+        let mut endpoints = self.lock_endpoints();
+        // A close after that takes the lock as well, and finds the ticket.
+        if endpoints.connected.contains(id) && !self.is_closed() {
+            endpoints.awaiting.insert(id, ticket);
+            return;
+        }
+        drop(endpoints);
+        self.context.directory.take_back(endpoint.address(), ticket);
+    }
+
     /// A connecting endpoint is none any more; returns true if it was one.
     fn forget_endpoint(&self, id: EndpointId) -> bool {
-        let mut endpoints = self.lock_endpoints();
-        endpoints.tokens.leave(id);
-        endpoints.connected.remove(&id).is_some()
+        self.lock_endpoints().forget(id).is_some()
     }
 
     /// The endpoint of a peer cannot work: it ends.
     fn drop_endpoint_of(&self, peer: PeerId, reason: Cow<'static, str>) {
         let id = self.lock_send().peer(peer).map(|peer| peer.about.endpoint_id);
         if let Some(id) = id {
-            let mut endpoints = self.lock_endpoints();
-            endpoints.tokens.leave(id);
-            endpoints.give_up(id, Some(Cause::Refused(reason)));
+            self.lock_endpoints().give_up(id, Some(Cause::Refused(reason)));
         }
         self.dismiss(peer, false);
     }
@@ -132,21 +142,21 @@ impl Core {
     }
 
     fn endpoint_of(&self, endpoint: &Endpoint) -> EndpointId {
-        let endpoints = self.lock_endpoints();
-        let found = endpoints.bound.iter().find(|(_, bound)| *bound == endpoint.as_str());
-        found.map_or(EndpointId(0), |(id, _)| *id)
+        let found = self.lock_endpoints().bound.named(endpoint.as_str()).next();
+        found.unwrap_or(EndpointId(0))
     }
 
     /// Stops an inproc endpoint: a binder takes no newcomers any more and keeps its peers, a connector parts.
-    pub(super) fn undo_inproc(&self, endpoint: &Endpoint, id: EndpointId, role: Role) {
+    pub(super) fn undo_inproc(&self, endpoint: &Endpoint, id: EndpointId, role: Role, ticket: Option<Ticket>) {
         if role == Role::Bound {
             self.context.directory.unbind_if(endpoint.address(), |binder| Weak::ptr_eq(binder, &self.me));
             self.tell(EventKind::Closed(Cause::Local), endpoint, None);
             return;
         }
+        if let Some(ticket) = ticket {
+            self.context.directory.take_back(endpoint.address(), ticket);
+        }
         let peers = self.lock_send().peers_of(id, Role::Connected);
-        let is_meant = |(core, peer): &(Weak<Core>, PeerId)| Weak::ptr_eq(core, &self.me) && peers.contains(peer);
-        self.context.directory.take_back(endpoint.address(), is_meant);
         // What another thread sends meanwhile is not for them: it would be dropped with them.
         self.retire(&peers);
         for peer in peers {
@@ -156,14 +166,19 @@ impl Core {
 
     /// The socket is closing: gives up its names, hands its last messages over and says goodbye.
     pub(super) fn leave_inproc(&self) {
-        let names: Vec<Endpoint> = {
-            let endpoints = self.lock_endpoints();
-            endpoints.bound.values().filter_map(|text| text.parse().ok()).collect()
+        let (names, waiting): (Vec<Endpoint>, Vec<(Endpoint, Ticket)>) = {
+            let mut endpoints = self.lock_endpoints();
+            let awaiting = std::mem::take(&mut endpoints.awaiting);
+            let waiting = |(id, ticket)| Some((endpoints.connected.get(id)?.parse().ok()?, ticket));
+            let names = endpoints.bound.iter().filter_map(|(_, name)| name.parse().ok()).collect();
+            (names, awaiting.into_iter().filter_map(waiting).collect())
         };
         for endpoint in names.iter().filter(|endpoint| endpoint.scheme() == INPROC) {
             self.context.directory.unbind_if(endpoint.address(), |binder| Weak::ptr_eq(binder, &self.me));
         }
-        self.context.directory.cancel(|_, (core, _)| Weak::ptr_eq(core, &self.me));
+        for (endpoint, ticket) in waiting {
+            self.context.directory.take_back(endpoint.address(), ticket);
+        }
         let peers: Vec<PeerId> = {
             let side = self.lock_send();
             let inproc = side.peers.iter().filter(|(_, peer)| peer.about.endpoint.starts_with("inproc://"));

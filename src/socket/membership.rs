@@ -219,8 +219,8 @@ impl Core {
     fn about_newcomer(&self, newcomer: &Newcomer) -> Result<(About, Role), &'static str> {
         let endpoints = self.lock_endpoints();
         let id = newcomer.endpoint_id;
-        let connected = endpoints.connected.contains_key(&id);
-        if !connected && !endpoints.bound.contains_key(&id) && newcomer.peer.is_none() {
+        let connected = endpoints.connected.contains(id);
+        if !connected && !endpoints.bound.contains(id) && newcomer.peer.is_none() {
             return Err(ENDPOINT_CLOSED);
         }
         let assigned_id = endpoints.assigned.get(&id).cloned().unwrap_or_default();
@@ -557,7 +557,7 @@ impl Core {
             (was_up, again, has_topics)
         };
         if was_up {
-            let returns = again.is_some_and(|endpoint| self.lock_endpoints().connected.contains_key(&endpoint));
+            let returns = again.is_some_and(|endpoint| self.lock_endpoints().connected.contains(endpoint));
             self.note_down(peer, returns);
         }
         self.reveal();

@@ -15,6 +15,7 @@ mod line;
 mod long;
 mod membership;
 mod monitor;
+mod names;
 mod notices;
 mod outlook;
 mod patience;

@@ -1,8 +1,9 @@
 //! What is known of each endpoint: whether it is connected, and if not, why not. Told by
 //! [`Socket::endpoints`](crate::Socket::endpoints), and by the errors of calls that waited for a peer in vain.
 
-use super::core::{Core, Endpoints};
+use super::core::{Core, Endpoints, Forgotten};
 use super::endpoints::INPROC;
+use super::names::Names;
 use super::sending::Wire;
 use crate::endpoint::{EndpointInfo, EndpointState};
 use crate::engine::{Course, EndpointId};
@@ -39,14 +40,14 @@ impl Outlook {
 }
 
 impl Endpoints {
-    /// A connecting endpoint ends, and nobody asked for it: why is kept for those who wait for a peer later.
-    pub(super) fn give_up(&mut self, id: EndpointId, cause: Option<Cause>) {
-        let Some(endpoint) = self.connected.remove(&id) else { return };
-        let outlook = self.outlook.remove(&id).unwrap_or_default();
+    /// An endpoint ends, and nobody asked for it. If it connects, why is kept for those who wait for a peer later.
+    pub(super) fn give_up(&mut self, id: EndpointId, cause: Option<Cause>) -> Option<Forgotten> {
+        let (connects, outlook) = (self.connected.contains(id), self.outlook.remove(&id).unwrap_or_default());
+        let forgotten = self.forget(id)?;
         let (last_error, address) = outlook.last_error.unzip();
-        if let Some(cause) = cause.or(last_error) {
+        if let Some(cause) = cause.or(last_error).filter(|_| connects) {
             self.given_up = Some(EndpointInfo {
-                endpoint,
+                endpoint: forgotten.name.to_string(),
                 state: EndpointState::Ended,
                 connections: 0,
                 attempts: outlook.attempts,
@@ -54,22 +55,20 @@ impl Endpoints {
                 address: address.flatten().map(|address| address.to_string()),
             });
         }
+        Some(forgotten)
     }
 
-    /// Forgets endpoints of that name that are of no use any more, of those in `left`, which have lost their peers. Of
-    /// the others there stay those that the socket still has.
-    pub(super) fn forget_ended(&mut self, name: &str, left: &mut Vec<EndpointId>) {
-        let Endpoints { connected, outlook, tokens, .. } = self;
-        left.retain(|id| {
-            let Some(known) = connected.get(id) else { return false };
-            let stays = known != name;
-            if !stays {
-                connected.remove(id);
-                outlook.remove(id);
-                tokens.leave(*id);
-            }
-            stays
-        });
+    /// Forgets endpoints of that name that are of no use any more, of those in `left`, which have lost their peers.
+    /// Those that are none any more are thrown out of it once they can be more than half of it.
+    pub(super) fn forget_ended(&mut self, name: &str, left: &mut Names) {
+        let ended: Vec<EndpointId> = left.named(name).collect();
+        for id in ended {
+            left.remove(id);
+            self.forget(id);
+        }
+        if left.len() > 2 * self.connected.len() + FEW {
+            left.retain(|id| self.connected.contains(id));
+        }
     }
 }
 
@@ -77,7 +76,7 @@ impl Core {
     /// What became of a connecting endpoint.
     pub(super) fn note_course(&self, id: EndpointId, course: Course<'_>) {
         let mut endpoints = self.lock_endpoints();
-        if endpoints.connected.contains_key(&id) {
+        if endpoints.connected.contains(id) {
             endpoints.outlook.entry(id).or_default().follow(course);
         }
     }
@@ -91,7 +90,7 @@ impl Core {
         };
         let mut endpoints = self.lock_endpoints();
         let Endpoints { bound, outlook, .. } = &mut *endpoints;
-        let Some(id) = bound.iter().find(|(_, bound)| ***bound == *event.endpoint).map(|(id, _)| *id) else { return };
+        let Some(id) = bound.named(&event.endpoint).next() else { return };
         match failed {
             Some(cause) => {
                 let address = event.address.as_ref().filter(|address| !address.is_empty());
@@ -114,13 +113,13 @@ impl Core {
         }
         let endpoints = self.lock_endpoints();
         drop(side);
-        let count = |id: &EndpointId| connections.get(id).copied().unwrap_or(0);
-        let has_ended = |id, endpoint: &str| is_inproc(endpoint) && !connections.contains_key(id);
+        let count = |id: EndpointId| connections.get(&id).copied().unwrap_or(0);
+        let has_ended = |id: EndpointId, endpoint: &str| is_inproc(endpoint) && !connections.contains_key(&id);
         let bound = endpoints.bound.iter().map(|(id, endpoint)| {
-            let outlook = endpoints.outlook.get(id).cloned().unwrap_or_default();
+            let outlook = endpoints.outlook.get(&id).cloned().unwrap_or_default();
             let (last_error, address) = outlook.last_error.unzip();
             EndpointInfo {
-                endpoint: endpoint.clone(),
+                endpoint: endpoint.to_string(),
                 state: EndpointState::Listening,
                 connections: count(id),
                 attempts: outlook.attempts,
@@ -131,10 +130,10 @@ impl Core {
         let connected = endpoints.connected.iter().map(|(id, endpoint)| {
             // A peer is attached a moment before it is told that the connection is up, and that ends what is known of
             // failures.
-            let outlook = endpoints.outlook.get(id).filter(|_| count(id) == 0).cloned().unwrap_or_default();
+            let outlook = endpoints.outlook.get(&id).filter(|_| count(id) == 0).cloned().unwrap_or_default();
             let (last_error, address) = outlook.last_error.unzip();
             EndpointInfo {
-                endpoint: endpoint.clone(),
+                endpoint: endpoint.to_string(),
                 state: match count(id) {
                     0 if has_ended(id, endpoint) => EndpointState::Ended,
                     0 if outlook.waiting => EndpointState::Waiting,
@@ -188,8 +187,8 @@ impl Core {
 
     fn has_come_to(&self, listening: &EndpointInfo) -> bool {
         let endpoints = self.lock_endpoints();
-        let mut ids = endpoints.bound.iter().filter(|(_, bound)| **bound == listening.endpoint).map(|(id, _)| id);
-        ids.any(|id| endpoints.outlook.get(id).is_some_and(|outlook| outlook.has_come))
+        let mut ids = endpoints.bound.named(&listening.endpoint);
+        ids.any(|id| endpoints.outlook.get(&id).is_some_and(|outlook| outlook.has_come))
     }
 
     /// Why a send found no room: a budget that is used up, or missing peers if it waited for them, or if nobody can
@@ -220,6 +219,9 @@ impl Core {
         Some(Missing::peers(there, connecting.max(there).max(1), &why))
     }
 }
+
+/// So few endpoints that are none any more are not worth a look.
+const FEW: usize = 64;
 
 /// So many different reasons are named.
 const NAMED: usize = 3;

@@ -5,6 +5,7 @@
 use super::core::{Core, Next};
 use super::draining::Draining;
 use super::endpoints::accepted_frames;
+use super::names::Names;
 use super::patience::Trust;
 use super::seat::Seat;
 use super::tempo::Tempo;
@@ -42,9 +43,11 @@ pub(crate) struct SendSide {
     /// The peer of each endpoint that connects, the last one where there was another before. It is found without a walk
     /// over all peers, of which very many may be left of endpoints that were closed.
     pub(super) dialed: HashMap<EndpointId, PeerId>,
-    /// Endpoints connected over inproc that have lost their peers, until the next one is connected: no more than have
-    /// been there at a time.
-    pub(super) left: Vec<EndpointId>,
+    /// The peers of each endpoint that is bound.
+    pub(super) accepted: BTreeSet<(EndpointId, PeerId)>,
+    /// Endpoints connected over inproc that have lost their peers, until one of that name is connected again. Some may
+    /// be none any more: no more than have been there at a time.
+    pub(super) left: Names,
     pub(super) routing: Routing,
     pub(super) pool: Pool,
     /// Peers with something to flush that nobody is flushing.
@@ -291,7 +294,8 @@ impl SendSide {
         SendSide {
             peers: Slab::new(),
             dialed: HashMap::new(),
-            left: Vec::new(),
+            accepted: BTreeSet::new(),
+            left: Names::default(),
             routing,
             pool: Pool::new(),
             dirty: Vec::new(),
@@ -350,7 +354,7 @@ impl SendSide {
         let peer = PeerId::new(key);
         match role {
             Role::Connected => drop(self.dialed.insert(endpoint, peer)),
-            Role::Bound => {}
+            Role::Bound => drop(self.accepted.insert((endpoint, peer))),
         }
         peer
     }
@@ -396,11 +400,13 @@ impl SendSide {
     /// Removes a peer from the table and keeps a note of it.
     fn remove(&mut self, id: PeerId) -> Option<Peer> {
         let peer = self.peers.remove(id.key())?;
-        if self.dialed.get(&peer.about.endpoint_id) == Some(&id) {
-            self.dialed.remove(&peer.about.endpoint_id);
+        let endpoint = peer.about.endpoint_id;
+        self.accepted.remove(&(endpoint, id));
+        if self.dialed.get(&endpoint) == Some(&id) {
+            self.dialed.remove(&endpoint);
             // Over any other transport an endpoint looks for another peer.
             if peer.about.endpoint.starts_with("inproc://") {
-                self.left.push(peer.about.endpoint_id);
+                self.left.insert(endpoint, Arc::clone(&peer.about.endpoint));
             }
         }
         if self.departed.len() >= DEPARTED {

@@ -5,10 +5,10 @@ use crate::support::{Nobody, Over, alone};
 use std::time::Duration;
 use wiremesh::{Context, Pull, Push};
 
-const FEW: u32 = 1000;
-const MANY: u32 = 8 * FEW;
+pub(crate) const FEW: u32 = 1000;
+pub(crate) const MANY: u32 = 8 * FEW;
 /// How much longer the many may take: 8 times as long is linear, 64 times quadratic.
-const MOST: u32 = 24;
+pub(crate) const MOST: u32 = 24;
 
 /// How long a socket takes to connect so many times, and to disconnect all of them. `None` once that is too long.
 fn time_of(uses: u32, limit: Duration, endpoint: &str, binder: Option<&Context>) -> Option<Duration> {
@@ -31,19 +31,30 @@ fn time_of(uses: u32, limit: Duration, endpoint: &str, binder: Option<&Context>)
     Some(watch.elapsed())
 }
 
-/// Measured up to three times, because a pause of the machine may fall upon one.
 fn is_linear(endpoint: &str, binder: Option<&Context>) {
+    let uses = |uses, limit| time_of(uses, limit, endpoint, binder);
+    takes_no_longer(&format!("uses of {endpoint}"), [FEW, MANY], MOST, uses);
+}
+
+/// Many of something take at most so many times as long as few. `time_of` says how long so many take, or `None` once
+/// that is too long. Measured up to three times, because a pause of the machine may fall upon one.
+pub(crate) fn takes_no_longer(
+    what: &str,
+    [few, many]: [u32; 2],
+    most: u32,
+    time_of: impl Fn(u32, Duration) -> Option<Duration>,
+) {
     let _turn = alone();
     let mut all = Vec::new();
     for _ in 0..3 {
-        let few = time_of(FEW, Duration::MAX, endpoint, binder).expect("there is no limit");
-        let many = time_of(MANY, few * MOST, endpoint, binder);
-        if many.is_some_and(|many| many <= few * MOST) {
+        let base = time_of(few, Duration::MAX).expect("there is no limit");
+        let took = time_of(many, base * most);
+        if took.is_some_and(|took| took <= base * most) {
             return;
         }
-        all.push((few, many));
+        all.push((base, took));
     }
-    panic!("{FEW} and {MANY} uses of {endpoint} took {all:?}");
+    panic!("{few} and {many} {what} took {all:?}");
 }
 
 #[test]

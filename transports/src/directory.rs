@@ -3,7 +3,7 @@
 //! It moves no bytes and knows nothing of what it pairs: it is a table behind a lock. The socket layer builds `inproc`
 //! on it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,8 +11,8 @@ use crate::address::AddressError;
 
 /// Names and who waits behind them. `B` stands for a binder and is cloned for every connector; `C` for a connector.
 ///
-/// Closures passed to the methods run under the directory's lock and must not call it again. Values are dropped by the
-/// caller, never under the lock.
+/// No step looks at all names or at all connectors that wait. Closures passed to the methods run under the directory's
+/// lock and must not call it again. Values are dropped by the caller, never under the lock.
 pub struct Directory<B, C> {
     table: Mutex<Table<B, C>>,
     max_waiting: usize,
@@ -22,13 +22,19 @@ struct Table<B, C> {
     places: HashMap<String, Place<B, C>>,
     /// How many connectors wait in all places together.
     waiting: usize,
+    /// How many have been told to wait.
+    tickets: u64,
 }
 
 enum Place<B, C> {
     Bound(B),
     /// Never empty.
-    Waiting(VecDeque<C>),
+    Waiting(BTreeMap<Ticket, C>),
 }
+
+/// By which a connector that waits is taken back. No two of a directory are the same; those behind came later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(u64);
 
 /// How a connector fared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +42,7 @@ pub enum Meeting<B, C> {
     /// The name is bound: here is the binder, and the connector back.
     Found(B, C),
     /// Nobody has bound the name yet; the connector waits and will be handed to whoever does.
-    Queued,
+    Queued(Ticket),
     /// Too many connectors wait already; here it is back.
     Full(C),
 }
@@ -76,7 +82,7 @@ impl<B: Clone, C> Directory<B, C> {
 
     /// Makes an empty directory that lets at most `max_waiting` connectors wait.
     pub fn with_max_waiting(max_waiting: usize) -> Self {
-        Self { table: Mutex::new(Table { places: HashMap::new(), waiting: 0 }), max_waiting }
+        Self { table: Mutex::new(Table { places: HashMap::new(), waiting: 0, tickets: 0 }), max_waiting }
     }
 
     /// Binds a name and returns the connectors that have been waiting for it, in the order they came.
@@ -95,7 +101,7 @@ impl<B: Clone, C> Directory<B, C> {
         match table.places.insert(name.to_owned(), Place::Bound(binder)) {
             Some(Place::Waiting(waiting)) => {
                 table.waiting -= waiting.len();
-                Ok(waiting.into())
+                Ok(waiting.into_values().collect())
             }
             Some(Place::Bound(_)) | None => Ok(Vec::new()),
         }
@@ -105,16 +111,16 @@ impl<B: Clone, C> Directory<B, C> {
     pub fn connect(&self, name: &str, connector: C) -> Meeting<B, C> {
         let mut table = self.lock();
         let full = table.waiting >= self.max_waiting;
+        let ticket = Ticket(table.tickets);
         match table.places.get_mut(name) {
             Some(Place::Bound(binder)) => return Meeting::Found(binder.clone(), connector),
             Some(Place::Waiting(_)) | None if full => return Meeting::Full(connector),
-            Some(Place::Waiting(waiting)) => waiting.push_back(connector),
-            None => {
-                table.places.insert(name.to_owned(), Place::Waiting([connector].into()));
-            }
+            Some(Place::Waiting(waiting)) => drop(waiting.insert(ticket, connector)),
+            None => drop(table.places.insert(name.to_owned(), Place::Waiting([(ticket, connector)].into()))),
         }
         table.waiting += 1;
-        Meeting::Queued
+        table.tickets += 1;
+        Meeting::Queued(ticket)
     }
 
     /// Frees a name and returns its binder; `None` if nobody has bound it. Connectors that found it keep what they
@@ -144,36 +150,11 @@ impl<B: Clone, C> Directory<B, C> {
         }
     }
 
-    /// Takes back every waiting connector, of any name, for which `unwanted` says yes, and returns them. Looks at all
-    /// of them.
-    pub fn cancel(&self, mut unwanted: impl FnMut(&str, &C) -> bool) -> Vec<C> {
-        let mut cancelled = Vec::new();
-        let mut table = self.lock();
-        table.places.retain(|name, place| match place {
-            Place::Bound(_) => true,
-            Place::Waiting(waiting) => {
-                // Asked first and moved afterwards, so that a panic in `unwanted` leaves the table whole.
-                let verdicts: Vec<bool> = waiting.iter().map(|connector| unwanted(name, connector)).collect();
-                for (connector, unwanted) in std::mem::take(waiting).into_iter().zip(verdicts) {
-                    if unwanted {
-                        cancelled.push(connector);
-                    } else {
-                        waiting.push_back(connector);
-                    }
-                }
-                !waiting.is_empty()
-            }
-        });
-        table.waiting -= cancelled.len();
-        cancelled
-    }
-
-    /// Takes back the first connector that waits for a name and is the one meant. Quick for the one that has waited
-    /// longest, however many wait.
-    pub fn take_back(&self, name: &str, meant: impl FnMut(&C) -> bool) -> Option<C> {
+    /// Takes back a connector that waits for a name; `None` if it waits no longer.
+    pub fn take_back(&self, name: &str, ticket: Ticket) -> Option<C> {
         let mut table = self.lock();
         let Some(Place::Waiting(waiting)) = table.places.get_mut(name) else { return None };
-        let taken = waiting.iter().position(meant).and_then(|place| waiting.remove(place))?;
+        let taken = waiting.remove(&ticket)?;
         if waiting.is_empty() {
             table.places.remove(name);
         }
@@ -209,6 +190,14 @@ impl<B, C> fmt::Debug for Directory<B, C> {
 mod tests {
     use super::*;
 
+    /// Has a connector wait for a name that nobody has bound.
+    fn wait<B: Clone>(directory: &Directory<B, i32>, name: &str, connector: i32) -> Ticket {
+        match directory.connect(name, connector) {
+            Meeting::Queued(ticket) => ticket,
+            Meeting::Found(..) | Meeting::Full(_) => panic!("connector {connector} does not wait for {name}"),
+        }
+    }
+
     #[test]
     fn a_connector_that_comes_second_finds_the_binder() {
         let directory = Directory::new();
@@ -221,9 +210,9 @@ mod tests {
     #[test]
     fn connectors_that_come_first_are_handed_to_the_binder_in_order() {
         let directory = Directory::new();
-        assert_eq!(directory.connect("a", 1), Meeting::Queued);
-        assert_eq!(directory.connect("b", 2), Meeting::Queued);
-        assert_eq!(directory.connect("a", 3), Meeting::Queued);
+        wait(&directory, "a", 1);
+        wait(&directory, "b", 2);
+        wait(&directory, "a", 3);
         assert_eq!(directory.bind("a", 'B'), Ok(vec![1, 3]));
         assert_eq!(directory.waiting(), 1);
         assert_eq!(directory.connect("a", 4), Meeting::Found('B', 4));
@@ -244,63 +233,50 @@ mod tests {
         assert_eq!(directory.unbind_if("a", |&binder| binder == 'X'), None);
         assert_eq!(directory.unbind("a"), Some('A'));
         assert_eq!(directory.unbind("a"), None);
-        assert_eq!(directory.connect("a", 1), Meeting::Queued);
+        wait(&directory, "a", 1);
         assert_eq!(directory.unbind("a"), None, "a waiting connector is no binding");
         assert_eq!(directory.bind("a", 'B'), Ok(vec![1]));
     }
 
     #[test]
-    fn cancelled_connectors_come_back_and_the_rest_stay() {
-        let directory = Directory::new();
-        for connector in 0..6 {
-            directory.connect(if connector % 2 == 0 { "even" } else { "odd" }, connector);
-        }
-        let mut cancelled = directory.cancel(|name, &connector| name == "odd" || connector == 2);
-        cancelled.sort_unstable();
-        assert_eq!(cancelled, [1, 2, 3, 5]);
-        assert_eq!(directory.waiting(), 2);
-        assert_eq!(directory.bind("odd", ()), Ok(vec![]));
-        assert_eq!(directory.bind("even", ()), Ok(vec![0, 4]));
-        assert_eq!(directory.waiting(), 0);
-    }
-
-    #[test]
     fn a_full_directory_gives_the_connector_back() {
         let directory = Directory::with_max_waiting(2);
-        assert_eq!(directory.connect("a", 1), Meeting::Queued);
-        assert_eq!(directory.connect("b", 2), Meeting::Queued);
+        wait(&directory, "a", 1);
+        wait(&directory, "b", 2);
         assert_eq!(directory.connect("a", 3), Meeting::Full(3));
         assert_eq!(directory.connect("c", 3), Meeting::Full(3));
         directory.bind("a", 'B').unwrap();
         assert_eq!(directory.connect("a", 3), Meeting::Found('B', 3));
-        assert_eq!(directory.connect("c", 4), Meeting::Queued);
+        wait(&directory, "c", 4);
     }
 
     #[test]
-    fn one_that_waits_is_taken_back_by_name_and_the_others_keep_their_order() {
+    fn one_that_waits_is_taken_back_by_its_ticket_and_the_others_keep_their_order() {
         let directory = Directory::new();
-        for connector in 0..5 {
-            assert_eq!(directory.connect("a", connector), Meeting::Queued);
-        }
-        assert_eq!(directory.take_back("b", |_| true), None);
-        assert_eq!(directory.take_back("a", |connector| *connector == 7), None);
-        assert_eq!(directory.take_back("a", |connector| *connector == 2), Some(2));
+        let tickets: Vec<Ticket> = (0..5).map(|connector| wait(&directory, "a", connector)).collect();
+        assert_eq!(directory.take_back("b", tickets[2]), None, "it waits for another name");
+        assert_eq!(directory.take_back("a", tickets[2]), Some(2));
+        assert_eq!(directory.take_back("a", tickets[2]), None, "it waits no longer");
         assert_eq!(directory.waiting(), 4);
         assert_eq!(directory.bind("a", 'B'), Ok(vec![0, 1, 3, 4]));
-        assert_eq!(directory.take_back("a", |_| true), None, "it is bound");
-        assert_eq!(directory.connect("c", 9), Meeting::Queued);
-        assert_eq!(directory.take_back("c", |_| true), Some(9));
-        assert_eq!((directory.waiting(), directory.bind("c", 'C')), (0, Ok(Vec::new())));
+        assert_eq!(directory.take_back("a", tickets[0]), None, "it is bound");
+        directory.unbind("a");
+        wait(&directory, "a", 6);
+        assert_eq!(directory.take_back("a", tickets[0]), None, "another one waits now");
+        let last = wait(&directory, "c", 9);
+        assert_eq!(directory.take_back("c", last), Some(9));
+        assert_eq!((directory.waiting(), directory.bind("c", 'C')), (1, Ok(Vec::new())));
     }
 
     #[test]
     fn a_panicking_closure_leaves_the_directory_usable() {
-        let directory = Directory::<(), _>::new();
-        directory.connect("a", 1);
-        let panicked =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| directory.cancel(|_, _| panic!("on purpose"))));
+        let directory = Directory::<_, ()>::new();
+        directory.bind("a", 1).unwrap();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            directory.unbind_if("a", |_| panic!("on purpose"))
+        }));
         assert!(panicked.is_err());
-        assert_eq!(directory.bind("a", ()), Ok(vec![1]));
+        assert_eq!(directory.unbind("a"), Some(1));
     }
 
     #[test]
@@ -311,7 +287,9 @@ mod tests {
                 .map(|thread| {
                     let directory = &directory;
                     scope.spawn(move || {
-                        (0..1000).filter(|n| directory.connect("a", thread * 1000 + n) != Meeting::Queued).count()
+                        (0..1000)
+                            .filter(|n| !matches!(directory.connect("a", thread * 1000 + n), Meeting::Queued(_)))
+                            .count()
                     })
                 })
                 .collect();
