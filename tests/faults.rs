@@ -11,6 +11,7 @@
 //! | `dropped.rs` | sockets that are closed while their peer is down |
 //! | `inside.rs` | contexts and sockets that end within what an engine calls |
 //! | `ending.rs` | messages that the end of a process loses |
+//! | `ends.rs` | both ends of an inproc link end at once |
 //! | `frames.rs` | as `untaken.rs`, by the number of frames |
 //! | `identity.rs` | who holds a routing id, and how often a peer is there |
 //! | `texts.rs` | texts that said nothing, said it twice, or said what is not so |
@@ -57,6 +58,8 @@ mod crowds;
 mod dropped;
 #[path = "faults/ending.rs"]
 mod ending;
+#[path = "faults/ends.rs"]
+mod ends;
 #[path = "faults/first_steps.rs"]
 mod first_steps;
 #[path = "faults/frames.rs"]

@@ -1,6 +1,8 @@
 //! Links between sockets of one context: two outboxes that each end fetches from, without descriptors or system calls.
 //!
-//! No thread holds the locks of two sockets here: each step finishes with one before it touches the other.
+//! No thread holds the locks of two sockets here: each step finishes with one before it touches the other. But for one
+//! case: who fetches holds the own reader gate over the other's send gate, so that what one end counts as written the
+//! other has received, whichever ends first.
 
 use super::core::Core;
 use super::endpoints::INPROC;
@@ -189,40 +191,24 @@ impl Core {
         }
     }
 
-    /// Ends the link to one inproc peer; what it has not fetched is handed over.
+    /// Ends the link to one inproc peer, which may end it at the same moment. Either end fetches what the other has
+    /// accepted for it, as long as it has not buried the other. What is not fetched is dropped, and counted, by the end
+    /// that has accepted it.
     fn part(&self, peer: PeerId) {
-        match (self.is_closed(), self.kind.publishes()) {
-            (false, true) => self.absorb_last(peer, Vec::new()),
-            (false, false) => self.fetch_last(peer),
-            (true, _) => {}
+        if !self.is_closed() {
+            self.fetch_last(peer);
         }
-        let link = {
-            let mut side = self.lock_send();
-            let side = &mut *side;
-            let Some(entry) = side.peers.get_mut(peer.key()) else { return };
-            match std::mem::replace(&mut entry.wire, Wire::None) {
-                Wire::Inproc { core, there, .. } => {
-                    // What is behind a replay is not lost, though the rest of that is.
-                    entry.outbox.end_replay();
-                    let taken = entry.outbox.take_all();
-                    entry.settle(taken.settled(), &mut side.counts);
-                    side.connections -= 1;
-                    let pieces: Vec<Bytes> =
-                        taken.pieces.into_iter().map(crate::queue::piece::Piece::into_bytes).collect();
-                    Some((core, there, pieces))
-                }
-                other => {
-                    entry.wire = other;
-                    None
-                }
+        let link = self.lock_send().peer_mut(peer).and_then(|entry| match &entry.wire {
+            Wire::Inproc { core, there, .. } => {
+                // What is behind a replay is not lost, though the rest of that is.
+                entry.outbox.end_replay();
+                Some((core.upgrade()?, *there))
             }
-        };
-        if let Some((core, there, pieces)) = link {
-            if let Some(core) = core.upgrade() {
-                core.bequeath(there, pieces);
-                core.orphan(there);
-            }
-            self.note_down(peer, false);
+            Wire::None | Wire::Stream(_) => None,
+        });
+        if let Some((core, there)) = link {
+            core.fetch_last(there);
+            core.orphan(there);
         }
         self.dismiss(peer, self.is_closed());
     }

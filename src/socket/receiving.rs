@@ -20,7 +20,7 @@ use crate::queue::gate::Pass;
 use crate::queue::inbox::{Inbox, Quick};
 use crate::queue::intake::{Intake, ReadGate};
 use crate::queue::unseen::{Change, Detail, Seen, Unseen};
-use crate::queue::{SHARED_READ, let_go};
+use crate::queue::SHARED_READ;
 use crate::slab::{Key, Slab};
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -441,6 +441,8 @@ impl Reader {
         let Some(key) = self.places.get(&peer).copied() else { return true };
         let Some(source) = self.sources.get_mut(key) else { return true };
         source.gone = Some(routing_id);
+        // What it has accepted since it drops itself.
+        source.inproc = None;
         if !(source.inbox.is_empty() && source.newest.is_none()) {
             return false;
         }
@@ -912,6 +914,9 @@ impl Core {
 
     /// Fetches what an inproc peer has for us before the link to it ends.
     pub(super) fn fetch_last(&self, peer: PeerId) {
+        if self.kind.publishes() {
+            return self.absorb_last(peer);
+        }
         let mut reader = self.lock_recv();
         self.collect(&mut reader);
         if !reader.places.contains_key(&peer) {
@@ -922,6 +927,8 @@ impl Core {
             reader.activate(peer);
         }
         reader.remains = remains;
+        drop(reader);
+        self.wake_driver(Interest::MESSAGE);
     }
 
     /// Fetches what an inproc peer has for us; whether that was something. As long as it is, the peer need not tell us
@@ -1358,28 +1365,6 @@ impl Core {
         }
         drop(reader);
         self.context.attend();
-    }
-
-    /// Pieces of a closing inproc peer, handed over with its last breath.
-    pub(super) fn bequeath(&self, peer: PeerId, pieces: Vec<Bytes>) {
-        if self.kind.publishes() {
-            self.absorb_last(peer, pieces);
-            return;
-        }
-        if pieces.is_empty() {
-            return;
-        }
-        let mut count = Inbox::default();
-        for piece in &pieces {
-            count.push(piece.clone());
-        }
-        while count.next(None).is_some() {}
-        let mut item = Some(Arrival::Pieces(peer, pieces.into()));
-        self.land(peer, count.taken, count.taken_bytes, |arrivals| arrivals.items.extend(item.take()));
-        // It was not wanted.
-        item.into_iter().flat_map(Arrival::into_pieces).for_each(let_go);
-        self.announce();
-        self.wake_driver(Interest::MESSAGE);
     }
 }
 

@@ -17,7 +17,6 @@ use crate::message::Frame;
 use crate::peer::PeerId;
 use crate::queue::inbox::Inbox;
 use crate::queue::let_go;
-use bytes::Bytes;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -105,9 +104,8 @@ impl Core {
         spent.into_iter().for_each(let_go);
     }
 
-    /// The link to an inproc peer ends: applies all that it has sent, of which `last` is what its end had not handed
-    /// over. What that sends from now on stays where it is.
-    pub(super) fn absorb_last(&self, peer: PeerId, last: Vec<Bytes>) {
+    /// The link to an inproc peer ends: applies all that it has sent. What that sends from now on stays where it is.
+    pub(super) fn absorb_last(&self, peer: PeerId) {
         {
             let mut reader = self.lock_recv();
             let Some(source) = reader.known_source(peer) else { return };
@@ -117,7 +115,7 @@ impl Core {
             if source.inbox.is_empty() {
                 source.inbox = Inbox::copying();
             }
-            last.into_iter().chain(rest.into_iter().flatten()).for_each(|piece| source.inbox.push(piece));
+            rest.into_iter().flatten().for_each(|piece| source.inbox.push(piece));
         }
         loop {
             let mut reader = self.lock_recv();
@@ -149,6 +147,7 @@ impl Core {
 mod tests {
     use super::*;
     use crate::{AnySocket, Context, SocketKind, XPub};
+    use bytes::Bytes;
 
     /// An XSUB, an XPUB it is connected to, and what the XPUB knows it by. Nothing is absorbed yet of what is sent from
     /// now on.
