@@ -85,8 +85,11 @@ fn end_at_once(seed: u64, kinds: [SocketKind; 2], ends: [End; 2]) {
         binder.wait_for_subscribers(1, PATIENCE).expect("a subscriber");
     }
     let peers = [&binder, &connector].map(|socket| socket.peers()[0].id);
-    let [here, there] = [(binder, peers[0], ends[0]), (connector, peers[1], ends[1])]
-        .map(|(socket, peer, end)| Side { socket, peer, end });
+    let [here, there] = [(binder, peers[0], ends[0]), (connector, peers[1], ends[1])].map(|(socket, peer, end)| Side {
+        socket,
+        peer,
+        end,
+    });
     let start = Barrier::new(4);
     thread::scope(|scope| {
         for (number, side) in [&here, &there].into_iter().enumerate() {
