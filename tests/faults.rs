@@ -27,6 +27,7 @@
 //! | `names.rs` | names whose server does not answer |
 //! | `nobody_receives.rs` | what is sent to sockets on which nobody receives |
 //! | `order.rs` | order across reconnects, and the right moment to say READY |
+//! | `late.rs` | calls within the end of a thread |
 //! | `left.rs` | what peers that are gone have left unread, without bound |
 //! | `line.rs` | uses of one endpoint in a row that wait for one another |
 //! | `uses.rs` | one endpoint connected very many times |
@@ -72,6 +73,8 @@ mod hooks;
 mod identity;
 #[path = "faults/inside.rs"]
 mod inside;
+#[path = "faults/late.rs"]
+mod late;
 #[path = "faults/left.rs"]
 mod left;
 #[path = "faults/line.rs"]
@@ -137,7 +140,9 @@ use support::child;
 fn role() {
     child::act(|name, arguments| match name {
         "dropped" => dropped::role(arguments),
+        "short" => dropped::short(arguments),
         "ending" => ending::role(arguments),
+        "late" => late::role(),
         "last-words" => texts::role(arguments),
         "rebinder" => first_steps::rebinder(arguments),
         "stopped-receiver" => stopped::receiver(arguments),

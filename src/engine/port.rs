@@ -183,8 +183,11 @@ impl Port {
             return Ok(());
         }
         let seat = self.engine.with_descriptors(|| self.make_seat(host))?;
+        let number = seat.number;
         // Nobody else can have set it: `making` is held.
         let _ = self.seat.set(seat);
+        // A ring that found no seat woke nobody, and silences those after it until a driver has looked.
+        self.engine.call(number);
         Ok(())
     }
 
@@ -234,12 +237,14 @@ impl Port {
 
     /// The descriptors of a closed socket are free again.
     fn keep_promise(&self) {
-        let promise = self.seat.get().and_then(|seat| seat.lock_returns().take());
-        drop(promise);
+        if let Some(promise) = self.seat.get().and_then(|seat| seat.lock_returns().take()) {
+            promise.keep();
+        }
     }
 
-    /// Whether the socket is closed and lives with the engine.
-    pub(crate) fn has_moved_in(&self) -> bool {
+    /// Whether the reactor has no poll of its own: the socket is closed and lives with the engine, or only engine
+    /// threads drive.
+    pub(crate) fn lives_with_engine(&self) -> bool {
         self.seat.get().is_some_and(|seat| !seat.nested.load(Ordering::SeqCst))
     }
 

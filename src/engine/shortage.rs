@@ -18,7 +18,7 @@ struct State {
     returned: u64,
 }
 
-/// Says that descriptors are about to come back. Its drop says that they have, or that nothing will come of it.
+/// Says that descriptors are about to come back. Its drop says that no more will.
 pub(crate) struct Promise(Arc<Returns>);
 
 impl Promise {
@@ -27,8 +27,8 @@ impl Promise {
         Promise(Arc::clone(returns))
     }
 
-    /// One has come back, and more may follow.
-    pub(crate) fn keep_in_part(&self) {
+    /// Some have come back, and more may follow.
+    pub(crate) fn keep(&self) {
         self.0.lock().returned += 1;
         self.0.changed.notify_all();
     }
@@ -36,10 +36,7 @@ impl Promise {
 
 impl Drop for Promise {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.promised -= 1;
-        state.returned += 1;
-        drop(state);
+        self.0.lock().promised -= 1;
         self.0.changed.notify_all();
     }
 }
@@ -58,16 +55,19 @@ impl Returns {
         self.lock().promised > 0
     }
 
-    /// Waits until something has come back since the count was `seen`. `false` if the time is over, or nothing is to
-    /// come.
+    /// Waits until something has come back since the count was `seen`. `false` if the time is over, whatever has come,
+    /// or if nothing is to come.
     pub(crate) fn await_one(&self, seen: u64, until: Instant) -> bool {
         let mut state = self.lock();
         loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
             if state.returned != seen {
                 return true;
             }
-            let left = until.saturating_duration_since(Instant::now());
-            if state.promised == 0 || left.is_zero() {
+            if state.promised == 0 {
                 return false;
             }
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -95,14 +95,35 @@ mod tests {
         assert!(!returns.await_one(returns.count(), Instant::now()), "it has not come in time");
         let seen = returns.count();
         thread::scope(|scope| {
-            scope.spawn(|| drop(promise));
+            scope.spawn(|| {
+                promise.keep();
+                drop(promise);
+            });
             assert!(returns.await_one(seen, long));
         });
         assert!(!returns.are_promised());
         let (promise, seen) = (Promise::new(&returns), returns.count());
-        promise.keep_in_part();
+        promise.keep();
         assert!(returns.await_one(seen, long) && returns.are_promised(), "one is there, and more is to come");
         drop(promise);
         assert!(returns.await_one(seen, long), "it came before the wait began");
+    }
+
+    #[test]
+    fn a_promise_of_which_nothing_comes_is_no_return_and_ends_the_wait() {
+        let returns = Arc::new(Returns::default());
+        let (promise, seen) = (Promise::new(&returns), returns.count());
+        thread::scope(|scope| {
+            scope.spawn(|| drop(promise));
+            assert!(!returns.await_one(seen, Instant::now() + Duration::from_secs(30)));
+        });
+    }
+
+    #[test]
+    fn once_the_time_is_over_nothing_that_comes_back_makes_it_longer() {
+        let returns = Arc::new(Returns::default());
+        let (promise, seen) = (Promise::new(&returns), returns.count());
+        promise.keep();
+        assert!(!returns.await_one(seen, Instant::now()));
     }
 }

@@ -289,7 +289,7 @@ impl Engine {
 
     fn ask_for_way(&self) {
         let lodgers: Vec<_> = (self.hosts().iter())
-            .filter(|(_, host)| host.port().has_moved_in())
+            .filter(|(_, host)| host.port().lives_with_engine())
             .map(|(_, host)| (Arc::clone(host), self.promise()))
             .collect();
         for (host, promise) in lodgers {

@@ -79,7 +79,8 @@ thread_local! {
 impl Waiters {
     /// Waits until notified of `interest`, unless `ready` already holds once this thread is on the list.
     pub(crate) fn wait(&self, interest: Interest, deadline: Option<Instant>, ready: impl FnOnce() -> bool) -> Parked {
-        let parker = PARKER.with(Arc::clone);
+        // A thread that ends may wait once more in a destructor that comes after that of its parker.
+        let parker = PARKER.try_with(Arc::clone).unwrap_or_else(|_| Arc::new(Parker::new()));
         // A notification left over from an earlier wait would only cost a round.
         self.enlist(interest, &parker);
         let parked = if ready() { Parked::Notified } else { parker.park(deadline) };

@@ -96,6 +96,86 @@ pub(crate) fn role(arguments: &[&str]) {
     child::tell("done");
 }
 
+/// Closed sockets without an attempt under way have nothing to give back, however often they are asked.
+#[test]
+fn a_call_that_finds_no_descriptor_fails_at_once_where_no_closed_socket_has_one() {
+    fails_within(Duration::from_millis(500), "closed");
+}
+
+#[test]
+fn nor_does_it_wait_for_sockets_that_are_open_on_engine_threads_alone() {
+    fails_within(Duration::from_millis(500), "open");
+}
+
+/// The attempts of closed sockets make way when they are asked, and begin again at once.
+#[test]
+fn a_call_that_finds_no_descriptor_fails_in_time_though_some_come_back() {
+    fails_within(Duration::from_secs(1) + SLACK, "hanging");
+}
+
+fn fails_within(limit: Duration, what: &str) {
+    let _turn = alone();
+    let mut child = Process::start("short", &[&what]);
+    let report = child.hear();
+    assert!(child.end_within(PATIENCE).success(), "{report}");
+    let took: u64 = report.parse().expect("milliseconds");
+    println!("{what}: it fails after {took} ms");
+    assert!(took < limit.as_millis() as u64, "it took {took} ms");
+}
+
+/// A child with many sockets and no descriptor left: says how many milliseconds it takes until it is told so.
+pub(crate) fn short(arguments: &[&str]) {
+    measure::limit_descriptors(4000);
+    let how = arguments[0];
+    let context = Context::builder().engine_only(how == "open").build();
+    let (nobody, hanging) = (Nobody::new(), Hanging::new());
+    let mut open = Vec::new();
+    for _ in 0..500 {
+        if how == "open" {
+            let pull = Pull::in_context(&context);
+            pull.bind("tcp://127.0.0.1:*").expect("a port");
+            open.push(pull);
+            continue;
+        }
+        let (endpoint, interval) = match how {
+            "hanging" => (&hanging.endpoint, Duration::from_millis(1)),
+            _ => (&nobody.endpoint, PATIENCE),
+        };
+        let push = Push::builder().context(&context).reconnect_interval(interval).reconnect_max(interval);
+        let push = push.build().expect("good options");
+        push.connect(endpoint).expect("a good endpoint");
+        push.send("for nobody").expect("there is room");
+    }
+    if how == "closed" {
+        eventually(PATIENCE, "each has moved in and waits", || measure::descriptors("self") < 100);
+    }
+    // What comes back is taken by others at once.
+    let over = Arc::new(AtomicBool::new(false));
+    let taker = thread::spawn({
+        let over = Arc::clone(&over);
+        move || {
+            let mut hoard = Vec::new();
+            while !over.load(Ordering::SeqCst) {
+                hoard.extend(std::fs::File::open("/dev/null"));
+            }
+        }
+    });
+    eventually(PATIENCE, "no descriptor is left", || std::fs::File::open("/dev/null").is_err());
+    let pull = Pull::in_context(&context);
+    let mut took = Duration::ZERO;
+    eventually(PATIENCE, "a call finds none", || {
+        let begin = Instant::now();
+        let bound = pull.bind("tcp://127.0.0.1:*");
+        took = begin.elapsed();
+        bound.is_err_and(|error| error.to_string().contains("os error 24"))
+    });
+    over.store(true, Ordering::SeqCst);
+    taker.join().expect("no panic");
+    drop(open);
+    child::tell(took.as_millis());
+    context.close(Duration::ZERO);
+}
+
 /// All that a monitor of a closed socket tells until it ends.
 fn told(monitor: Monitor) -> Vec<EventKind> {
     within(PATIENCE * 2, "the end of the monitor", move || monitor.iter().map(|event| event.kind).collect())

@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
-use wiremesh::{Context, Dealer, Pull, Push, RecvError, SendFailure, Sub};
+use wiremesh::{AnySocket, Context, Dealer, EventKind, Pull, Push, RecvError, SendFailure, SocketKind, Sub};
 
 /// Whether the median of several waits for `time` is at most that and `SLACK`, in one of a few tries. Programs beside
 /// this one make all waits longer: a plain sleep for the same time, before each of them, tells by how much.
@@ -188,5 +188,59 @@ fn one_look_for_a_message_steps_over_a_bounded_number_of_those_that_nobody_wants
         }
         assert_eq!(sub.recv_timeout(PATIENCE).expect("nothing more comes, and it is there"), "wanted");
         assert_eq!(sub.stats().discarded, UNWANTED as u64);
+    }
+}
+
+// ----- a ring that nobody can hear -----
+
+/// More than a socket refuses in the looks of one call.
+const REFUSED: usize = 10_000;
+
+/// A socket of that kind with a peer in its process alone, and so without a reactor. It has refused so much in one look
+/// that whoever drives was rung for another one.
+fn rung(kind: SocketKind) -> (AnySocket, AnySocket) {
+    let context = Context::new();
+    let make = |kind| AnySocket::builder(kind).context(&context).build();
+    let peer = make(if kind == SocketKind::Sub { SocketKind::Pub } else { SocketKind::Dealer }).expect("good options");
+    let socket = make(kind).expect("good options");
+    peer.bind("inproc://rung").expect("a free name");
+    socket.connect("inproc://rung").expect("it is there");
+    if kind == SocketKind::Sub {
+        socket.subscribe("").expect("open");
+        peer.wait_for_subscribers(1, PATIENCE).expect("it has subscribed");
+    }
+    // To a REP a request without an empty frame is none.
+    peer.send_many(vec!["unwanted"; REFUSED]).expect("there is room");
+    if kind == SocketKind::Sub {
+        socket.unsubscribe("").expect("it has subscribed");
+    }
+    assert_eq!(socket.try_recv(), Err(RecvError::WouldBlock), "the rest is for another look");
+    assert!((1..REFUSED as u64).contains(&socket.stats().discarded), "{}", socket.stats());
+    (socket, peer)
+}
+
+#[test]
+fn a_socket_that_was_rung_before_it_had_a_reactor_connects_and_comes_to_its_end() {
+    for kind in [SocketKind::Sub, SocketKind::Rep] {
+        let (socket, _peer) = rung(kind);
+        let monitor = socket.monitor();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.set_nonblocking(true).expect("it can");
+        socket.connect(format!("tcp://{}", listener.local_addr().expect("bound"))).expect("a good endpoint");
+        eventually(PATIENCE, "it connects", || listener.accept().is_ok());
+        socket.close();
+        eventually(PATIENCE, "the end", || {
+            monitor.try_recv().is_some_and(|event| matches!(event.kind, EventKind::MonitorStopped))
+        });
+    }
+}
+
+#[test]
+fn a_socket_that_was_rung_before_it_had_a_reactor_accepts() {
+    for kind in [SocketKind::Sub, SocketKind::Rep] {
+        let (socket, _peer) = rung(kind);
+        let endpoint = socket.bind("tcp://127.0.0.1:*").expect("a port");
+        let mut peer = Raw::connect(endpoint.as_str()).expect("it listens");
+        peer.shake_hands(if kind == SocketKind::Sub { "PUB" } else { "REQ" }).expect("it is accepted");
     }
 }

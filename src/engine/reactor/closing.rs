@@ -105,7 +105,7 @@ impl Reactor {
             }
             Stage::MakingWay { links, promise } => {
                 if links.next().is_some_and(|key| self.make_way_step(host, key)) {
-                    promise.keep_in_part();
+                    promise.keep();
                 }
                 // The promise goes with the step that gives the last one back, as a thread that waits for it would else
                 // wait for another turn.
