@@ -31,6 +31,8 @@ struct Faults {
     write: AtomicBool,
     /// Not a panic: nothing can be written, though there is something to read, or nothing.
     unwritable: AtomicBool,
+    /// Nor this: a write takes nothing, and says so.
+    takes_nothing: AtomicBool,
     dropped: AtomicBool,
     /// Nor this: nothing can be written now.
     full: AtomicBool,
@@ -146,6 +148,9 @@ impl Stream for FaultyStream {
         drop(self.1.slow.lock().unwrap_or_else(PoisonError::into_inner));
         if self.1.unwritable.load(Ordering::SeqCst) {
             return Err(io::Error::other("no buffers"));
+        }
+        if self.1.takes_nothing.load(Ordering::SeqCst) {
+            return Ok(0);
         }
         self.0.write_vectored(bufs)
     }
@@ -451,6 +456,59 @@ fn a_handshake_that_cannot_be_written_waits_quietly_and_times_out() {
     expect(&monitor, "the end of its time", failed);
     let writes = scene.faults.writes.load(Ordering::SeqCst);
     assert!(writes < 20, "{writes} attempts");
+}
+
+/// To try again for ever would keep the engine thread from everybody.
+#[test]
+fn a_stream_that_takes_nothing_of_a_handshake_or_fails_at_it_is_given_up() {
+    for (engine_only, fails) in [(false, false), (false, true), (true, false), (true, true)] {
+        let scene = Scene::new(engine_only);
+        let pull = Pull::in_context(&scene.context);
+        let monitor = pull.monitor();
+        let endpoint = pull.bind("faulty://127.0.0.1:*").expect("bound");
+        switch_on(if fails { &scene.faults.unwritable } else { &scene.faults.takes_nothing });
+        let _peer = TcpStream::connect(endpoint.address()).expect("it listens");
+        expect(&monitor, "the loss", |kind| matches!(kind, EventKind::HandshakeFailed(Cause::System(_))));
+        scene.goes_on_beside();
+        let push = Push::in_context(&scene.context);
+        let monitor = push.monitor();
+        push.connect(&endpoint).expect("a good endpoint");
+        expect(&monitor, "the loss", |kind| matches!(kind, EventKind::HandshakeFailed(Cause::System(_))));
+        scene.goes_on_beside();
+    }
+}
+
+#[test]
+fn a_stream_that_takes_nothing_of_what_is_said_last_is_closed_all_the_same() {
+    let scene = Scene::new(false);
+    let pull = Pull::in_context(&scene.context);
+    let monitor = pull.monitor();
+    let endpoint = pull.bind("faulty://127.0.0.1:*").expect("bound");
+    switch_on(&scene.faults.full);
+    let mut peer = TcpStream::connect(endpoint.address()).expect("it listens");
+    expect(&monitor, "the newcomer", |kind| matches!(kind, EventKind::Accepted));
+    switch_on(&scene.faults.takes_nothing);
+    switch_off(&scene.faults.full);
+    peer.write_all(b"not the greeting of anybody who speaks this protocol: it is refused").expect("it is connected");
+    expect(&monitor, "the end", |kind| matches!(kind, EventKind::HandshakeFailed(_)));
+    scene.goes_on_beside();
+}
+
+#[test]
+fn a_stream_that_takes_nothing_of_a_message_is_given_up() {
+    let scene = Scene::new(false);
+    let (push, pull) = (Push::in_context(&scene.context), Pull::in_context(&Context::new()));
+    let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound");
+    push.connect(endpoint.as_str().replace("tcp", "faulty")).expect("a good endpoint");
+    push.wait_for_peers(1, PATIENCE).expect("a peer");
+    let monitor = push.monitor();
+    switch_on(&scene.faults.takes_nothing);
+    push.send("short").expect("there is room");
+    push.send(vec![7; 100_000]).expect("there is room");
+    expect(&monitor, "the loss", |kind| matches!(kind, EventKind::Disconnected(Cause::System(_))));
+    switch_off(&scene.faults.takes_nothing);
+    assert_eq!(pull.recv_timeout(PATIENCE).expect("over the next connection"), "short");
+    assert_eq!(pull.recv_timeout(PATIENCE).expect("over the next connection").byte_len(), 100_000);
 }
 
 /// A connection that only waits until everything is taken still does what its stream asks for.

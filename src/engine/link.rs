@@ -96,6 +96,8 @@ pub(crate) struct Link {
     /// The link of the same peer that waits for this one, and what is left of this one meanwhile.
     pub(crate) successor: Option<Key>,
     pub(crate) last_words: LastWords,
+    /// So many octets of it were read past its mark since the application had last caught up.
+    past_mark: usize,
     /// By what its peer is recognised, if that is one of our ends.
     pub(crate) token: Option<protocol::Token>,
 }
@@ -168,6 +170,9 @@ impl Standstill {
     }
 }
 
+/// More than the systems of both ends hold of a connection together: each has a few mebibytes for it unless it is tuned.
+const MOST_LEFT: usize = 64 * 1024 * 1024;
+
 /// Which endpoint a connection belongs to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -234,6 +239,7 @@ impl Link {
             predecessor: None,
             successor: None,
             last_words: LastWords::default(),
+            past_mark: 0,
             token: None,
         }
     }
@@ -259,6 +265,20 @@ impl Link {
         let hurried = self.last_words != LastWords::Paced;
         let paused = || !hurried && self.gate.as_ref().is_some_and(|gate| gate.is_closed());
         self.starved || self.deaf || self.rests.is_some() || paused()
+    }
+
+    /// So many octets of it were read. Returns true if more were read past its mark than systems hold of a connection
+    /// that is lost, so that its peer is there and goes on.
+    pub(crate) fn is_endless(&mut self, read: usize) -> bool {
+        let is_paced = self.last_words == LastWords::Paced;
+        let is_past = !is_paced && self.gate.as_ref().is_some_and(|gate| gate.is_closed());
+        match (is_past, is_paced && read == 0) {
+            (true, _) => self.past_mark += read,
+            // It has not been read, and may be where it was.
+            (false, true) => {}
+            (false, false) => self.past_mark = 0,
+        }
+        is_past && self.past_mark > MOST_LEFT
     }
 
     /// Whether the peer's silence says nothing: it takes nothing of what is to be written before the question. Where
@@ -387,6 +407,7 @@ impl Link {
     pub(crate) fn write_control(&mut self) -> io::Result<bool> {
         while !self.control.is_empty() {
             match self.stream.write_vectored(&[IoSlice::new(&self.control)]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => self.control.advance(written.min(self.control.len())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

@@ -134,8 +134,7 @@ pub(crate) struct Binding {
     pub(crate) links: BTreeSet<Key>,
     /// How long these may go on to deliver what is queued, if it is unbound and the socket is not closed.
     pub(crate) lingering: Option<Lingering>,
-    /// Connections whose handshake is not done; may hold keys of links that are gone.
-    pub(crate) half_open: Vec<Key>,
+    pub(crate) half_open: HalfOpen,
     /// Connections that a peer closed without a word, one after the other.
     pub(crate) unheard: Unheard,
     /// It is on the ready list.
@@ -144,6 +143,36 @@ pub(crate) struct Binding {
     pub(crate) paused: Option<Instant>,
     /// How long the next pause is.
     pub(crate) pause: Duration,
+}
+
+/// Connections whose handshake is not done, and at most as many again, or `FEW`, whose is, or that are gone.
+#[derive(Default)]
+pub(crate) struct HalfOpen {
+    keys: Vec<Key>,
+    /// How many were left when it was last looked who of them still is.
+    left: usize,
+}
+
+impl HalfOpen {
+    /// So few are not worth a look.
+    const FEW: usize = 64;
+
+    pub(crate) fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// A newcomer's handshake begins; `is_half_open` says of the others whose is not done.
+    pub(crate) fn note(&mut self, newcomer: Key, is_half_open: impl Fn(Key) -> bool) {
+        if self.keys.len() >= 2 * self.left + HalfOpen::FEW {
+            self.purge(is_half_open);
+        }
+        self.keys.push(newcomer);
+    }
+
+    fn purge(&mut self, is_half_open: impl Fn(Key) -> bool) {
+        self.keys.retain(|key| is_half_open(*key));
+        self.left = self.keys.len();
+    }
 }
 
 impl Binding {
@@ -159,7 +188,7 @@ impl Binding {
 
     /// Until when to leave newcomers in the system's queue, if every place is taken by a handshake that is still safe.
     pub(crate) fn waits_for_room(&mut self, links: &Slab<Link>, now: Instant) -> Option<Instant> {
-        let waits = self.is_crowded(links) && !self.half_open.iter().any(|key| is_due(links, *key, now));
+        let waits = self.is_crowded(links) && !self.half_open.keys().iter().any(|key| is_due(links, *key, now));
         waits.then(|| now + Binding::LOOK)
     }
 
@@ -168,21 +197,25 @@ impl Binding {
         if !self.is_crowded(links) {
             return None;
         }
-        let mut due = self.half_open.iter().enumerate().filter(|(_, key)| is_due(links, **key, now));
+        let mut due = self.half_open.keys().iter().enumerate().filter(|(_, key)| is_due(links, **key, now));
         let count = due.clone().count();
         let (unlucky, _) = due.nth((random >> 33) as usize % count.max(1))?;
-        Some(self.half_open.swap_remove(unlucky))
+        Some(self.half_open.keys.swap_remove(unlucky))
     }
 
     /// Whether there is no place for another connection without a handshake.
     fn is_crowded(&mut self, links: &Slab<Link>) -> bool {
-        if self.half_open.len() < self.settings.half_open {
+        if self.half_open.keys.len() < self.settings.half_open {
             return false;
         }
-        // One that is ready has, or will soon have, our READY: what it has sent since must not be lost.
-        let evictable = |link: &Link| matches!(link.state, State::Handshaking);
-        self.half_open.retain(|link| links.get(*link).is_some_and(evictable));
-        self.half_open.len() >= self.settings.half_open.max(1)
+        self.half_open.purge(|key| Binding::is_half_open(links, key));
+        self.half_open.keys.len() >= self.settings.half_open.max(1)
+    }
+
+    /// Whether its handshake is not done. One that is ready has, or will soon have, our READY: what it has sent since
+    /// must not be lost.
+    pub(crate) fn is_half_open(links: &Slab<Link>, key: Key) -> bool {
+        links.get(key).is_some_and(|link| matches!(link.state, State::Handshaking))
     }
 
     /// Stops accepting for a while; when it goes on.
@@ -196,4 +229,26 @@ impl Binding {
 
 fn is_due(links: &Slab<Link>, key: Key, now: Instant) -> bool {
     links.get(key).is_none_or(|link| now.saturating_duration_since(link.opened) >= Binding::SAFE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn connections_that_are_done_do_not_gather_among_those_that_are_not_and_are_seldom_looked_for() {
+        let mut half_open = HalfOpen::default();
+        let looks = Cell::new(0);
+        for index in 0..100_000 {
+            let newcomer = Key { index, generation: 0 };
+            half_open.note(newcomer, |key| {
+                looks.set(looks.get() + 1);
+                key.index % 1000 == 0
+            });
+            assert!(half_open.keys().len() <= 2 * (index as usize / 1000 + 1) + HalfOpen::FEW + 1);
+        }
+        assert!(looks.get() < 400_000, "{} looks", looks.get());
+        assert!((0..100).all(|index| half_open.keys().contains(&Key { index: index * 1000, generation: 0 })));
+    }
 }

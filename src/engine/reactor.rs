@@ -14,7 +14,7 @@ mod returning;
 use super::dialer::{Dialer, Dialing, Jitter};
 use super::line::Lines;
 use super::link::{Link, Origin, State};
-use super::listener::{Binding, SharedListener};
+use super::listener::{Binding, HalfOpen, SharedListener};
 use super::port::{Command, Habit};
 use super::unheard::Unheard;
 use super::{Course, Departure, EndpointId, Flush, Host, Joined, Newcomer, Settings};
@@ -457,7 +457,7 @@ impl Reactor {
                 settings,
                 links: BTreeSet::new(),
                 lingering: None,
-                half_open: Vec::new(),
+                half_open: HalfOpen::default(),
                 unheard: Unheard::default(),
                 listed: false,
                 paused: None,
@@ -569,7 +569,7 @@ impl Reactor {
     fn make_room(&mut self, host: &dyn Host, key: Key, newcomer: Key, now: Instant) {
         let Some(binding) = self.bindings.get_mut(key) else { return };
         let unlucky = binding.evict(&self.links, self.jitter.next(), now);
-        binding.half_open.push(newcomer);
+        binding.half_open.note(newcomer, |key| Binding::is_half_open(&self.links, key));
         if let Some(evicted) = unlucky {
             let cause = Cause::Replaced("the listener has too many unfinished handshakes");
             self.lose(host, evicted, Loss::Local(cause));
@@ -630,7 +630,7 @@ impl Reactor {
                 }
             }
         }
-        self.settle_return(host, key);
+        self.settle_return(host, key, read);
         self.list(key);
         self.retime(key);
         read
@@ -666,6 +666,8 @@ impl Reactor {
                 self.lose(host, key, Loss::Link(error.into()));
                 return;
             }
+            // What there is to read has been asked for already: to ask again each time would never end.
+            Err(_) if link.broken => {}
             // The read side tells why; nothing that arrived before is lost.
             Err(_) => (link.broken, link.readable) = (true, true),
         }
@@ -1128,9 +1130,7 @@ impl Reactor {
 
     /// Gives its own poll back and registers what it has with that of an engine thread.
     pub(crate) fn move_in(&mut self, host: &dyn Host, registry: Arc<Registry>, prefix: usize) {
-        let own = std::mem::replace(&mut self.sources, Sources::Shared(registry));
-        self.prefix = prefix;
-        self.events = mio::Events::with_capacity(1);
+        let own = self.give_up_poll(registry, prefix);
         for key in self.links.keys() {
             let Some(link) = self.links.get(key) else { continue };
             let _ = link.stream.deregister(own.registry());
@@ -1140,6 +1140,15 @@ impl Reactor {
                 self.lose(host, key, Loss::Link(error.into()));
             }
         }
+    }
+
+    /// From now on it has no poll of its own, nor what that had left to tell: the other one tells it of what is registered
+    /// there.
+    fn give_up_poll(&mut self, registry: Arc<Registry>, prefix: usize) -> Sources {
+        self.prefix = prefix;
+        self.events = mio::Events::with_capacity(1);
+        self.more = false;
+        std::mem::replace(&mut self.sources, Sources::Shared(registry))
     }
 
     fn link_of(&self, peer: PeerId) -> Option<Key> {
@@ -1189,6 +1198,16 @@ mod tests {
         called.store(true, Ordering::Relaxed);
         std::thread::sleep(Stint::SHORT);
         assert!(stint.is_over());
+    }
+
+    #[test]
+    fn what_the_own_poll_had_left_is_nothing_to_do_once_another_poll_has_the_sources() {
+        let (own, shared) = (Poll::new().expect("a poll"), Poll::new().expect("a poll"));
+        let mut reactor = Reactor::new(Sources::Own(own), 0);
+        reactor.more = true;
+        let registry = Arc::new(shared.registry().try_clone().expect("a descriptor"));
+        reactor.give_up_poll(registry, 0);
+        assert!(!reactor.is_busy(), "nobody would look there again");
     }
 
     #[test]

@@ -204,6 +204,37 @@ pub(crate) fn hear_ready(raw: &mut Raw) -> Vec<u8> {
     body
 }
 
+/// Whoever announces the token of a connection that is there has that read on, past the mark, as it may be what is left
+/// of one that is lost. No system holds so much of one as comes here.
+#[test]
+fn a_peer_that_sends_without_end_is_not_read_without_end_because_another_one_announces_its_token() {
+    const MARK: u32 = 10;
+    const MOST: usize = 128 << 20;
+    let pull = Pull::builder().context(&Context::builder().byte_budget(None).build()).receive_mark(MARK);
+    let pull = pull.build().expect("good options");
+    let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound");
+    let mut first = greet(endpoint.as_str(), &ready_with_token("PUSH", 7));
+    hear_ready(&mut first);
+    first.set_write_timeout(Duration::from_secs(2));
+    let flood = std::thread::spawn(move || {
+        let part = frame(false, &vec![1; 60_000]).repeat(16);
+        let mut taken = 0;
+        while taken < 2 * MOST && first.write_all(&part).is_ok() {
+            taken += part.len();
+        }
+        (taken, first)
+    });
+    eventually(PATIENCE, "it is at the mark", || pull.stats().unread >= u64::from(MARK));
+    let mut second = greet(endpoint.as_str(), &ready_with_token("PUSH", 7));
+    hear_ready(&mut second);
+    let (taken, _first) = flood.join().expect("no panic");
+    assert!(taken < MOST, "{taken} octets are taken of one that nobody reads");
+    // What the first one has sent comes all the same, and so does what the second one sends.
+    second.write_all(&frame(false, b"second")).expect("it is connected");
+    let message = |_| pull.recv_timeout(PATIENCE).expect("a message").byte_len();
+    assert!((0..).map(message).take(taken / 60_000 + 1).any(|octets| octets == 6));
+}
+
 #[test]
 fn two_peers_with_one_token_that_are_both_there_are_two_peers() {
     let pull = Pull::in_context(&Context::new());

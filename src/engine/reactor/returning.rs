@@ -2,8 +2,9 @@
 //!
 //! Its token tells that it is the same. The new link waits, without our READY and so without a message, until the old
 //! one is read to its end. If that does not come, because only the way in between was lost, the old link is read until
-//! it has no more, and asked whether its peer is still there. If nobody answers, it is closed. If somebody does, they
-//! are two peers of one token, as after a virtual machine was cloned, and both stay. An old link that is not read any
+//! it has no more, and asked whether its peer is still there. If nobody answers, it is closed. If somebody does, or more
+//! comes past its mark than systems hold of a lost connection, they are two peers of one token, as after a virtual
+//! machine was cloned, and both stay. An old link that is not read any
 //! more, because its endpoint was closed, keeps nobody waiting: what has come over it is all that comes.
 
 use super::{FULL, Loss, Reactor, SPARE};
@@ -65,11 +66,14 @@ impl Reactor {
     }
 
     /// A link was served: if another of its peer waits, and nothing more is to be read here, says what becomes of it.
-    pub(super) fn settle_return(&mut self, host: &dyn Host, key: Key) {
-        if self.links.get(key).is_none_or(|link| link.successor.is_none()) {
+    pub(super) fn settle_return(&mut self, host: &dyn Host, key: Key, read: usize) {
+        let Some(link) = self.links.get_mut(key) else { return };
+        let is_endless = link.is_endless(read);
+        if link.successor.is_none() {
             return;
         }
-        if self.leave_if_drained(host, key) {
+        // Else it would be read past its mark for as long as its peer likes.
+        if is_endless || self.leave_if_drained(host, key) {
             self.let_successor_in(host, key);
             return;
         }
@@ -220,8 +224,9 @@ impl Reactor {
         let is_late = |link: &Link| {
             link.admitted && link.spare.is_none() && !link.readable && matches!(link.state, State::Handshaking)
         };
-        let half_open =
-            |binding: &Binding| binding.half_open.iter().copied().find(|key| self.links.get(*key).is_some_and(is_late));
+        let half_open = |binding: &Binding| {
+            binding.half_open.keys().iter().copied().find(|key| self.links.get(*key).is_some_and(is_late))
+        };
         let late = self.bindings.iter().find_map(|(_, binding)| half_open(binding));
         if let Some(late) = late {
             self.lose(host, late, Loss::Local(UNREADY));
