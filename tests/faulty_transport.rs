@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::measure::kept_waiting;
-use support::{Blocked, PATIENCE, eventually, raw};
+use support::{Blocked, Nobody, PATIENCE, eventually, raw};
 use wiremesh::transports::mio::{Interest, Registry, Token};
 use wiremesh::transports::{AddressError, LinkOptions, Listener, Purpose, ReadBuf, Stream, Tcp, Transport};
 use wiremesh::{
@@ -724,3 +724,27 @@ fn all_addresses_of_a_name_are_tried() {
     push.connect(&endpoint).expect("a good endpoint");
     push.wait_for_peers(1, PATIENCE).expect("the last address is the right one");
 }
+
+/// A look-up may find very many, and then each attempt fails at once. They take neither a stack nor a turn.
+#[test]
+fn however_many_addresses_a_name_has_all_are_tried_and_nobody_else_waits() {
+    for engine_only in [false, true] {
+        let scene = Scene::new(engine_only);
+        let pull = Pull::in_context(&Context::new());
+        let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound").as_str().replace("tcp", "faulty");
+        let nobody = Nobody::new();
+        let detour = nobody.endpoint.replace("tcp://", "");
+        scene.faults.detours.lock().expect("nobody panics with it").extend(vec![detour; MANY_ADDRESSES]);
+        let push = Push::builder().context(&scene.context).reconnect_interval(None).build().expect("good options");
+        push.connect(&endpoint).expect("a good endpoint");
+        let mut rounds = 0;
+        eventually(PATIENCE, "the last address is the right one", || {
+            scene.goes_on_beside();
+            rounds += 1;
+            push.stats().connections == 1
+        });
+        assert!(rounds > 1, "others have their turns between two attempts");
+    }
+}
+
+const MANY_ADDRESSES: usize = 20_000;

@@ -46,7 +46,7 @@ pub(crate) enum Dialing {
     Resolving,
     /// Has a connection, or an attempt under way.
     Linked(Key),
-    /// Waits for the next round, or looks then whether its turn has come.
+    /// Waits for the next round or the next address, or looks then whether its turn has come.
     Waiting(Instant),
     /// Waits for its turn, and is told.
     InLine,

@@ -823,7 +823,6 @@ impl Reactor {
                 let stop = refusal
                     || (!up && !connecting && dialer.settings.stop_on_handshake_failure)
                     || (local && dialer.closing);
-                let has_candidates = !dialer.candidates.is_empty();
                 // Under `immediate` each connection is a peer of its own; else the endpoint's peer stays and its
                 // messages wait.
                 match (link.peer, dialer.peer) {
@@ -844,12 +843,11 @@ impl Reactor {
                 tell(host);
                 if stop {
                     self.remove_dialer(host, dialer_key, !(local && dialer_closing(&self.dialers, dialer_key)));
-                } else if connecting && has_candidates {
-                    self.attempt(host, dialer_key, Some(cause));
+                } else if connecting {
+                    self.next_address(host, dialer_key, cause);
                 } else {
                     let kind = EventKind::Closed(cause.clone());
-                    // Of an attempt that failed this has been told.
-                    if !self.retry(host, dialer_key, cause) && !connecting {
+                    if !self.retry(host, dialer_key, cause) {
                         host.event(Event { kind, endpoint, address: None, peer: link.peer });
                     }
                 }
@@ -968,7 +966,7 @@ impl Reactor {
                 Timer::Dialer(key) => {
                     let due = self.dialers.get(key).is_some_and(|dialer| dialer.state == Dialing::Waiting(at));
                     if due && !self.settle_dialer(host, key) && self.has_turn(host, key, now) {
-                        self.resolve(host, key);
+                        self.go_on_dialing(host, key);
                     }
                 }
                 Timer::Binding(key) => {

@@ -70,7 +70,7 @@ impl Reactor {
         // As of a new endpoint.
         dialer.failures = 0;
         if !self.settle_dialer(host, first) {
-            self.resolve(host, first);
+            self.go_on_dialing(host, first);
         }
     }
 
@@ -115,7 +115,7 @@ impl Reactor {
         let patience = patience.get_or_insert_with(|| Lingering::new(Linger::Patience(PATIENCE), now));
         let is_over = patience.is_over(now, delivered);
         match patience.due.filter(|_| !is_over) {
-            Some(due) => self.look_at_turn(key, due),
+            Some(due) => self.wake_dialer(key, due),
             None => return true,
         }
         false
@@ -155,9 +155,9 @@ impl Reactor {
         }
     }
 
-    /// Has an endpoint that waits for its turn look at that moment whether it has come, by a timer, so that a row of
-    /// them takes no stack.
-    fn look_at_turn(&mut self, key: Key, at: Instant) {
+    /// Has an endpoint that waits for its turn look at that moment whether it has come, or one with addresses left go on
+    /// then, by a timer, so that a row of them takes no stack.
+    fn wake_dialer(&mut self, key: Key, at: Instant) {
         let Some(dialer) = self.dialers.get_mut(key) else { return };
         dialer.state = Dialing::Waiting(at);
         self.timers.push(Reverse((at, Timer::Dialer(key))));
@@ -169,7 +169,7 @@ impl Reactor {
     fn tell_next(&mut self, key: Key, now: Instant) {
         let waits = |next: &Key| self.dialers.get(*next).is_some_and(|next| next.state == Dialing::InLine);
         if let Some(next) = self.lines.next(key).filter(waits) {
-            self.look_at_turn(next, now);
+            self.wake_dialer(next, now);
         }
     }
 
@@ -186,7 +186,7 @@ impl Reactor {
     pub(super) fn let_next_begin(&mut self, host: &dyn Host, key: Key, now: Instant) {
         if let Some(next) = self.lines.next(key) {
             self.begin_beside(host, next, now);
-            self.look_at_turn(next, now);
+            self.wake_dialer(next, now);
         }
     }
 
@@ -194,7 +194,7 @@ impl Reactor {
     fn pass_turn(&mut self, gone: Key) {
         let now = Instant::now();
         let Some(next) = self.lines.leave(gone) else { return };
-        self.look_at_turn(next, now);
+        self.wake_dialer(next, now);
         if self.lines.before(next).is_none() {
             self.tell_next(next, now);
         }
@@ -236,11 +236,12 @@ impl Reactor {
 
     pub(super) fn resolved(&mut self, host: &dyn Host, key: Key, addresses: io::Result<Vec<String>>) {
         let Some(dialer) = self.dialers.get_mut(key) else { return };
-        match addresses {
+        let none = || io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
+        match addresses.and_then(|found| if found.is_empty() { Err(none()) } else { Ok(found) }) {
             Ok(mut addresses) => {
                 addresses.reverse();
                 dialer.candidates = addresses;
-                self.attempt(host, key, None);
+                self.go_on_dialing(host, key);
             }
             Err(error) => {
                 let cause = error.into();
@@ -262,65 +263,72 @@ impl Reactor {
         host.event(Event { kind, endpoint, address, peer: dialer.peer });
     }
 
-    /// Tries the next address of this round; without one, the round has failed.
-    pub(super) fn attempt(&mut self, host: &dyn Host, key: Key, mut last: Option<Cause>) {
+    /// Goes on with this round where it has addresses left, else begins another one.
+    pub(super) fn go_on_dialing(&mut self, host: &dyn Host, key: Key) {
+        let address = self.dialers.get_mut(key).and_then(|dialer| dialer.candidates.pop());
+        match address {
+            Some(address) => self.attempt(host, key, address),
+            None => self.resolve(host, key),
+        }
+    }
+
+    /// The attempt at an address failed, which has been told. The next address of the round follows in a step of its
+    /// own, so that a name with very many takes neither the stack nor the time of one; without one the round has
+    /// failed.
+    pub(super) fn next_address(&mut self, host: &dyn Host, key: Key, cause: Cause) {
+        match self.dialers.get(key) {
+            Some(dialer) if !dialer.candidates.is_empty() => self.wake_dialer(key, Instant::now()),
+            Some(_) | None => drop(self.retry(host, key, cause)),
+        }
+    }
+
+    /// Tries an address.
+    fn attempt(&mut self, host: &dyn Host, key: Key, address: String) {
         let now = Instant::now();
-        loop {
-            let Some(dialer) = self.dialers.get_mut(key) else { return };
-            let Some(address) = dialer.candidates.pop() else {
-                let cause = last.unwrap_or_else(|| {
-                    let cause = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address").into();
-                    self.tell_failure(host, key, &cause, None);
-                    cause
-                });
-                self.retry(host, key, cause);
-                return;
-            };
-            let (endpoint, settings) = (Arc::clone(&dialer.endpoint), Arc::clone(&dialer.settings));
-            let stream: Arc<dyn Stream> = match dialer.transport.connect(&address, &settings.link) {
-                Ok(stream) => Arc::from(stream),
-                Err(error) => {
-                    let cause = error.into();
-                    self.tell_failure(host, key, &cause, Some(address.into()));
-                    last = Some(cause);
-                    continue;
-                }
-            };
-            let deadline = settings.connect_timeout.and_then(|timeout| now.checked_add(timeout));
-            let mut link = Link::new(
-                stream,
-                State::Connecting { deadline },
-                Origin::Dialer(key),
-                dialer.id,
-                Arc::clone(&endpoint),
-                settings,
-                dialer.peer,
-                now,
-            );
-            link.address = address.into();
-            link.closing = dialer.closing;
-            let (prefix, registry) = (self.prefix, self.sources.registry());
-            let mut failed = None;
-            let link_key = self.links.insert_with(|key| {
-                let interest = Interest::READABLE | Interest::WRITABLE;
-                failed = link.stream.register(registry, token(prefix, Ready::Link(key)), interest).err();
-                link.registered_for_write();
-                link
-            });
-            if let Some(error) = failed {
-                let address = self.links.remove(link_key).map(|link| link.address);
+        let Some(dialer) = self.dialers.get_mut(key) else { return };
+        let (endpoint, settings) = (Arc::clone(&dialer.endpoint), Arc::clone(&dialer.settings));
+        let stream: Arc<dyn Stream> = match dialer.transport.connect(&address, &settings.link) {
+            Ok(stream) => Arc::from(stream),
+            Err(error) => {
                 let cause = error.into();
-                self.tell_failure(host, key, &cause, address);
-                last = Some(cause);
-                continue;
+                self.tell_failure(host, key, &cause, Some(address.into()));
+                self.next_address(host, key, cause);
+                return;
             }
-            let Some(dialer) = self.dialers.get_mut(key) else { return };
-            (dialer.state, dialer.begun) = (Dialing::Linked(link_key), now);
-            self.retime(link_key);
-            // A local connection may be up already; then no round is spent on waiting for it.
-            self.check_connected(host, link_key);
+        };
+        let deadline = settings.connect_timeout.and_then(|timeout| now.checked_add(timeout));
+        let mut link = Link::new(
+            stream,
+            State::Connecting { deadline },
+            Origin::Dialer(key),
+            dialer.id,
+            Arc::clone(&endpoint),
+            settings,
+            dialer.peer,
+            now,
+        );
+        link.address = address.into();
+        link.closing = dialer.closing;
+        let (prefix, registry) = (self.prefix, self.sources.registry());
+        let mut failed = None;
+        let link_key = self.links.insert_with(|key| {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            failed = link.stream.register(registry, token(prefix, Ready::Link(key)), interest).err();
+            link.registered_for_write();
+            link
+        });
+        if let Some(error) = failed {
+            let address = self.links.remove(link_key).map(|link| link.address);
+            let cause = error.into();
+            self.tell_failure(host, key, &cause, address);
+            self.next_address(host, key, cause);
             return;
         }
+        let Some(dialer) = self.dialers.get_mut(key) else { return };
+        (dialer.state, dialer.begun) = (Dialing::Linked(link_key), now);
+        self.retime(link_key);
+        // A local connection may be up already; then no round is spent on waiting for it.
+        self.check_connected(host, link_key);
     }
 
     pub(super) fn check_connected(&mut self, host: &dyn Host, key: Key) {
