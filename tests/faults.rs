@@ -15,6 +15,7 @@
 //! | `frames.rs` | as `untaken.rs`, by the number of frames |
 //! | `identity.rs` | who holds a routing id, and how often a peer is there |
 //! | `texts.rs` | texts that said nothing, said it twice, or said what is not so |
+//! | `gates.rs` | code of a transport that uses the sockets it works for |
 //! | `handling.rs` | messages, ids and peers that could not be handled, or were somebody else's |
 //! | `first_steps.rs` | loops that end in silence, endpoints that stay in use |
 //! | `waits.rs` | waits that are too long, and wakes that nobody needs |
@@ -65,6 +66,8 @@ mod ends;
 mod first_steps;
 #[path = "faults/frames.rs"]
 mod frames;
+#[path = "faults/gates.rs"]
+mod gates;
 #[path = "faults/handling.rs"]
 mod handling;
 #[path = "faults/hooks.rs"]

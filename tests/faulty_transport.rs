@@ -45,7 +45,10 @@ struct Faults {
     /// Nor these: the peer's system has not taken everything, and the stream wants to be told that a moment has come.
     unsent: AtomicBool,
     due: Mutex<Option<Instant>>,
-    /// Nor this: a connection is not up yet when it is asked first.
+    /// These panic again: what a sender's thread asks after a write.
+    widen: AtomicBool,
+    asked: AtomicBool,
+    /// Not this: a connection is not up yet when it is asked first.
     pending: AtomicBool,
     /// Nor this: nobody answers who wants a connection.
     unanswered: AtomicBool,
@@ -155,7 +158,12 @@ impl Stream for FaultyStream {
         self.0.write_vectored(bufs)
     }
 
+    fn widen(&self) {
+        Faults::trip(&self.1.widen);
+    }
+
     fn unsent(&self) -> usize {
+        Faults::trip(&self.1.asked);
         usize::from(self.1.unsent.load(Ordering::SeqCst))
     }
 
@@ -366,21 +374,64 @@ fn a_panic_in_a_sender_s_own_write_fails_the_socket_and_is_not_the_sender_s() {
 
 fn a_write_panics(body: &[u8]) {
     let scene = Scene::new(false);
-    let pull = Pull::in_context(&Context::new());
-    let push = Push::in_context(&scene.context);
-    let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound");
-    push.connect(endpoint.as_str().replace("tcp", "faulty")).expect("a good endpoint");
-    push.wait_for_peers(1, PATIENCE).expect("a peer");
+    let (_pull, push) = over_faulty(&scene);
     switch_on(&scene.faults.write);
     // Accepted, as it would have been had the write come later.
     push.send(body).expect("accepted");
+    fails_and_balances(&push);
+    scene.goes_on_beside();
+}
+
+/// The application sends on a stream that is full, which its system is asked to widen.
+#[test]
+fn a_panic_where_a_sender_s_own_write_blocks_fails_the_socket_and_is_not_the_sender_s() {
+    let scene = Scene::new(false);
+    let (_pull, push) = over_faulty(&scene);
+    switch_on(&scene.faults.full);
+    switch_on(&scene.faults.widen);
+    push.send(&[b'x'; 1000][..]).expect("accepted");
+    fails_and_balances(&push);
+    scene.goes_on_beside();
+}
+
+/// A long message to a peer that is none of ours is kept until that peer's system has it.
+#[test]
+fn a_panic_after_a_sender_s_own_write_fails_the_socket_and_is_not_the_sender_s() {
+    for borrowed in [false, true] {
+        let scene = Scene::new(false);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let push = Push::in_context(&scene.context);
+        push.connect(format!("faulty://{}", listener.local_addr().expect("bound"))).expect("a good endpoint");
+        let mut peer = raw::Raw::accepted(listener.accept().expect("it comes").0);
+        peer.shake_hands("PULL").expect("a socket");
+        push.wait_for_peers(1, PATIENCE).expect("a peer");
+        switch_on(&scene.faults.asked);
+        let reader = thread::spawn(move || peer.is_closed_within(PATIENCE));
+        let body = vec![b'x'; 2_000_000];
+        if borrowed { push.send(&body[..]) } else { push.send(body) }.expect("accepted");
+        fails_and_balances(&push);
+        assert!(reader.join().expect("no panic"), "its stream is closed");
+        scene.goes_on_beside();
+    }
+}
+
+/// A PULL in a context of its own, and a PUSH that is connected to it over the faulty transport.
+fn over_faulty(scene: &Scene) -> (Pull, Push) {
+    let (pull, push) = (Pull::in_context(&Context::new()), Push::in_context(&scene.context));
+    let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound");
+    push.connect(endpoint.as_str().replace("tcp", "faulty")).expect("a good endpoint");
+    push.wait_for_peers(1, PATIENCE).expect("a peer");
+    (pull, push)
+}
+
+#[track_caller]
+fn fails_and_balances(push: &Push) {
     eventually(PATIENCE, "later sends say so", || {
         push.try_send("y").is_err_and(|error| error.reason == SendFailure::Failed)
     });
     let stats = push.stats();
     let dropped = stats.dropped.linger + stats.dropped.disconnect;
     assert_eq!(stats.accepted, stats.written + stats.queued + dropped, "{stats:?}");
-    scene.goes_on_beside();
 }
 
 #[test]

@@ -492,11 +492,16 @@ impl Outbox {
         };
         self.in_flight -= settled.written.min(self.in_flight);
         self.sent.push(std::mem::take(&mut batch.sent));
+        let missing = batch.missing.take();
         self.batch_bytes = batch.remaining();
         self.batch = batch;
         self.flushing = false;
         match std::mem::take(&mut self.verdict) {
-            Verdict::Keep => {}
+            Verdict::Keep => {
+                if let Some(missing) = missing {
+                    self.sent.acknowledge(self.batch.begun(), missing, pool);
+                }
+            }
             Verdict::Rewind(lost) => {
                 settled.rewound = true;
                 let (written, recalled) = self.requeue(lost, pool);
@@ -644,15 +649,6 @@ impl Outbox {
     /// Whether long messages are kept until the peer's system has acknowledged them.
     pub(crate) fn keep_sent(&mut self, keeps: bool) {
         self.keeps_sent = keeps;
-    }
-
-    pub(crate) fn has_sent(&self) -> bool {
-        !self.sent.is_empty()
-    }
-
-    /// The peer's system lacks the last `missing` octets that were written.
-    pub(crate) fn acknowledge(&mut self, missing: usize, pool: &mut Pool) {
-        self.sent.acknowledge(self.batch.begun(), missing, pool);
     }
 
     /// Holds messages back until [`release`](Outbox::release).
@@ -837,6 +833,8 @@ pub(crate) struct Batch {
     /// What of it is kept once it is written, and what was.
     keeps: Keeps,
     sent: Vec<Piece>,
+    /// How much of what was written by the end of the last write the peer's system lacked, if that was asked.
+    missing: Option<usize>,
 }
 
 /// What is kept of what is written.
@@ -871,6 +869,21 @@ impl Batch {
         self.pieces.iter().skip(self.index).any(|piece| piece.is_urgent())
     }
 
+    /// Whether something that is written is kept until the peer's system has acknowledged it, or a body of so many
+    /// octets would be that bypasses the queue.
+    pub(crate) fn keeps_sent(&self, bypassed: usize) -> bool {
+        match self.keeps {
+            Keeps::Nothing => false,
+            Keeps::Long => bypassed >= KEPT,
+            Keeps::All => true,
+        }
+    }
+
+    /// The peer's system lacks the last `missing` octets that were written.
+    pub(crate) fn note_missing(&mut self, missing: usize) {
+        self.missing = Some(missing);
+    }
+
     /// Octets for each message of the piece being written; 0 if no message ends there.
     pub(crate) fn octets_a_message(&self) -> usize {
         self.pieces.get(self.index).map_or(0, |piece| piece.len().checked_div(piece.messages as usize).unwrap_or(0))
@@ -888,7 +901,7 @@ impl Batch {
         if written >= header.len() + body.len() {
             self.written += 1;
             self.written_bytes += written;
-            if self.keeps != Keeps::Nothing && (body.len() >= KEPT || self.keeps == Keeps::All) {
+            if self.keeps_sent(body.len()) {
                 self.keeps = Keeps::All;
                 self.sent.push(Piece::owned(header.to_vec(), 0, false));
                 self.sent.push(Piece::shared(Bytes::copy_from_slice(body), 1, true));

@@ -922,12 +922,14 @@ impl Core {
 
     /// As [`progress`](Core::progress), without waiting for a lock.
     pub(crate) fn try_progress(&self) -> Option<u64> {
-        self.send.try_lock().map(|side| side.progress())
+        let progress = self.send.try_lock().map(|side| side.progress());
+        progress.map(|progress| self.number_of(progress))
     }
 
     /// A number that changes while a closed socket still gets something delivered.
     pub(crate) fn progress(&self) -> u64 {
-        self.lock_send().progress()
+        let progress = self.lock_send().progress();
+        self.number_of(progress)
     }
 
     /// How many messages and octets were dropped because the linger time ran out.

@@ -10,11 +10,13 @@ use crate::engine::port::Command;
 use crate::engine::waiters::Interest;
 use crate::peer::PeerId;
 use crate::queue::gate::Pass;
+use crate::queue::let_go;
 use crate::queue::outbox::Batch;
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use wiremesh_transports::Stream;
 
 /// A driver called to a burst looks after this time whether it has grown, so many times at most, and not if there is
 /// enough to write.
@@ -125,13 +127,17 @@ impl Core {
             if room {
                 self.tell_waiters(Interest::ROOM);
             }
-            let outcome = self.attempt(effort, || {
-                let octets = batch.write(|slices| stream.write_vectored(slices))?;
-                Ok((octets, batch.is_empty()))
+            let outcome = self.with_stream(stream, |stream| {
+                let outcome = effort.spend(|| {
+                    let octets = batch.write(|slices| stream.write_vectored(slices))?;
+                    Ok((octets, batch.is_empty()))
+                });
+                if outcome == Flush::Blocked && batch.octets_a_message() >= WORTH_WIDENING {
+                    stream.widen();
+                }
+                note_missing(stream, &mut batch, 0);
+                outcome
             });
-            if outcome == Flush::Blocked && batch.octets_a_message() >= WORTH_WIDENING {
-                stream.widen();
-            }
             guard = match self.bring_back(id, batch, outcome, effort) {
                 ControlFlow::Continue(guard) => guard,
                 ControlFlow::Break(flushed) => {
@@ -142,38 +148,19 @@ impl Core {
         }
     }
 
-    /// Calls a writer, which says how many octets it wrote and whether that was all, until that is all, its stream
-    /// blocks or the effort is spent.
-    pub(super) fn attempt(&self, effort: &mut Effort, mut write: impl FnMut() -> io::Result<(usize, bool)>) -> Flush {
+    /// Lets a stream be written to, with no gate held: it may be code of the application, which may use the socket, or
+    /// panic. If the connection goes meanwhile the stream goes here.
+    pub(super) fn with_stream(&self, stream: Arc<dyn Stream>, write: impl FnOnce(&dyn Stream) -> Flush) -> Flush {
         let _stay = inside::stay();
+        let mut stream = Some(stream);
         let outcome = contain(|| {
-            loop {
-                match write() {
-                    Ok((octets, all)) => {
-                        effort.note(octets);
-                        if all {
-                            return Flush::Done;
-                        }
-                        if octets == 0 {
-                            return Flush::Failed;
-                        }
-                        if effort.is_spent() {
-                            return Flush::Again;
-                        }
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        if !effort.waits() {
-                            return Flush::Blocked;
-                        }
-                        std::thread::yield_now();
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(_) => return Flush::Failed,
-                }
-            }
+            let outcome = stream.as_deref().map_or(Flush::Busy, write);
+            stream = None;
+            outcome
         });
         // Outside of a round, so whoever drives next is told. The batch is settled in any case.
         outcome.unwrap_or_else(|panic| {
+            let_go(stream);
             self.port.submit(Command::Fail(panic));
             Flush::Busy
         })
@@ -200,10 +187,6 @@ impl Core {
         peer.note_fill(side.marks);
         peer.settle(settled, &mut side.counts);
         peer.recharge();
-        if peer.outbox.has_sent() {
-            let unsent = peer.unsent();
-            peer.outbox.acknowledge(unsent, &mut side.pool);
-        }
         if settled.rewound && !peer.condemned {
             let given_up = self.judge(side, id);
             drop(guard);
@@ -241,6 +224,14 @@ impl Core {
     }
 }
 
+/// Where what was written is kept until the peer's system has it, asks how much of it that lacks. Nobody else writes to
+/// the stream before the batch is back. `bypassed` is the length of a body that does not come from the batch.
+pub(super) fn note_missing(stream: &dyn Stream, batch: &mut Batch, bypassed: usize) {
+    if batch.keeps_sent(bypassed) {
+        batch.note_missing(stream.unsent());
+    }
+}
+
 /// How far a flush goes before other peers, or the caller, get their turn.
 pub(super) struct Effort {
     /// Octets it may still write.
@@ -265,6 +256,35 @@ impl Effort {
     /// A sender that stays as long as its peer takes what it writes quickly.
     pub(super) fn patient(patience: Patience) -> Effort {
         Effort { left: usize::MAX, by_sender: true, patience: Some(patience) }
+    }
+
+    /// Calls a writer, which says how many octets it wrote and whether that was all, until that is all, its stream
+    /// blocks or the effort is spent.
+    pub(super) fn spend(&mut self, mut write: impl FnMut() -> io::Result<(usize, bool)>) -> Flush {
+        loop {
+            match write() {
+                Ok((octets, all)) => {
+                    self.note(octets);
+                    if all {
+                        return Flush::Done;
+                    }
+                    if octets == 0 {
+                        return Flush::Failed;
+                    }
+                    if self.is_spent() {
+                        return Flush::Again;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if !self.waits() {
+                        return Flush::Blocked;
+                    }
+                    std::thread::yield_now();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Flush::Failed,
+            }
+        }
     }
 
     fn note(&mut self, octets: usize) {
@@ -293,20 +313,17 @@ impl Effort {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Context, Push};
-
     #[test]
     fn an_effort_is_spent_by_what_is_written_in_one_call_as_well() {
-        let push = Push::in_context(&Context::new());
         for (mut effort, budget) in [(Effort::inline(), INLINE_BUDGET), (Effort::driver(), FLUSH_BUDGET)] {
             let mut written = 0;
             while !effort.is_spent() {
                 // A batch that the stream takes whole.
-                assert_eq!(push.core.attempt(&mut effort, || Ok((1000, true))), Flush::Done);
+                assert_eq!(effort.spend(|| Ok((1000, true))), Flush::Done);
                 written += 1000;
             }
             assert_eq!(written, budget.div_ceil(1000) * 1000);
-            assert_eq!(push.core.attempt(&mut effort, || Ok((1, false))), Flush::Again);
+            assert_eq!(effort.spend(|| Ok((1, false))), Flush::Again);
         }
     }
 }

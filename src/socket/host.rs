@@ -16,6 +16,7 @@ use crate::kind::SocketKind;
 use crate::peer::PeerId;
 use crate::protocol::{self, Token};
 use crate::queue::intake::ReadGate;
+use crate::queue::let_go;
 use crate::stats::Unsent;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -118,10 +119,15 @@ impl Host for Core {
     }
 
     fn release(&self, peer: PeerId) -> bool {
-        let mut side = self.lock_send();
-        let Some(entry) = side.peer_mut(peer) else { return false };
-        entry.outbox.release();
-        entry.go_on_searching()
+        let written = {
+            let mut side = self.lock_send();
+            let Some(entry) = side.peer_mut(peer) else { return false };
+            entry.outbox.release();
+            entry.written_step()
+        };
+        // No other thread begins a step, so that what is written stays all that was told.
+        let is_taken = written.is_some_and(|stream| self.untaken(vec![stream]) == 0);
+        self.lock_send().peer_mut(peer).is_some_and(|entry| entry.go_on_searching(is_taken))
     }
 
     fn has_taken(&self, peer: PeerId, missing: usize) -> bool {
@@ -184,10 +190,9 @@ impl Host for Core {
     }
 
     fn progress_of(&self, peer: Option<PeerId>) -> u64 {
-        match peer {
-            None => self.progress(),
-            Some(peer) => self.lock_send().progress_of(peer),
-        }
+        let Some(peer) = peer else { return self.progress() };
+        let progress = self.lock_send().progress_of(peer);
+        self.number_of(progress)
     }
 
     fn abandon(&self, peer: PeerId) -> Unsent {
@@ -275,6 +280,7 @@ impl Host for Core {
     }
 
     fn failed(&self, panic: &Arc<str>) {
+        let streams = self.streams();
         self.failed.store(true, Ordering::Release);
         self.bar();
         self.parted.store(true, Ordering::Release);
@@ -292,6 +298,7 @@ impl Host for Core {
             let _ = contain(|| self.dismiss(peer, true));
         }
         let _ = contain(|| self.finished());
+        streams.into_iter().for_each(let_go);
         self.feed.stop();
         self.context.finished(self);
     }

@@ -2,7 +2,7 @@
 //! unless its peer falls behind; and no driver is called, whose caches would be cold.
 
 use super::core::{Core, Deadline, Wait};
-use super::flushing::Effort;
+use super::flushing::{Effort, note_missing};
 use super::patience::Patience;
 use super::sending::{Payload, Routing, SendSide, Wire};
 use crate::engine::Flush;
@@ -59,7 +59,7 @@ impl Core {
         loop {
             match self.place_long(message) {
                 Place::Bypass { peer, stream, batch, body } => {
-                    self.write_from_there(peer, &*stream, batch, body, &mut effort);
+                    self.write_from_there(peer, stream, batch, body, &mut effort);
                     return Ok(());
                 }
                 Place::Alone(peer) => {
@@ -130,17 +130,28 @@ impl Core {
     }
 
     /// Writes a body from where it is. What its peer does not take in time waits in the queue.
-    fn write_from_there(&self, id: PeerId, stream: &dyn Stream, mut batch: Batch, body: &[u8], effort: &mut Effort) {
+    fn write_from_there(
+        &self,
+        id: PeerId,
+        stream: Arc<dyn Stream>,
+        mut batch: Batch,
+        body: &[u8],
+        effort: &mut Effort,
+    ) {
         let (header, size) = wire::header(0, body.len());
         let (header, whole) = (&header[..size], size + body.len());
         let mut written = 0;
-        let outcome = self.attempt(effort, || {
-            let head = header.get(written..).unwrap_or_default();
-            let rest = body.get(written.saturating_sub(size)..).unwrap_or_default();
-            let octets =
-                stream.write_vectored(&[IoSlice::new(head), IoSlice::new(rest.get(..PART).unwrap_or(rest))])?;
-            written += octets;
-            Ok((octets, written >= whole))
+        let outcome = self.with_stream(stream, |stream| {
+            let outcome = effort.spend(|| {
+                let head = header.get(written..).unwrap_or_default();
+                let rest = body.get(written.saturating_sub(size)..).unwrap_or_default();
+                let octets =
+                    stream.write_vectored(&[IoSlice::new(head), IoSlice::new(rest.get(..PART).unwrap_or(rest))])?;
+                written += octets;
+                Ok((octets, written >= whole))
+            });
+            note_missing(stream, &mut batch, body.len());
+            outcome
         });
         batch.note_bypass(header, body, written);
         let rest = self.bring_back(id, batch, outcome, effort);

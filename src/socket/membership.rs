@@ -118,6 +118,8 @@ impl Core {
 
     /// A connection finished its handshake: the peer it belongs to, or why there is no place for it.
     pub(super) fn join(&self, newcomer: Newcomer) -> Result<Joined, &'static str> {
+        // Code of a transport runs before the gates are taken.
+        let credentials = newcomer.stream.credentials();
         let mut reader = self.lock_recv();
         let mut side = self.lock_send();
         if let Some(ticket) = newcomer.seat {
@@ -171,7 +173,7 @@ impl Core {
             entry.about.metadata = memory_of(&properties);
             entry.about.properties = properties;
             entry.about.address = newcomer.address;
-            entry.about.credentials = newcomer.stream.credentials();
+            entry.about.credentials = credentials;
             entry.about.trust = Trust::default();
             entry.about.written_before = (entry.counts.written, entry.counts.written_bytes);
             entry.counts.reconnects += u64::from(newcomer.reconnected);

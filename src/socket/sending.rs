@@ -785,19 +785,6 @@ impl Peer {
         }
     }
 
-    /// What is written and has not reached the peer's system.
-    pub(super) fn unsent(&self) -> usize {
-        match &self.wire {
-            Wire::Stream(stream) => stream.unsent(),
-            Wire::None | Wire::Inproc { .. } => 0,
-        }
-    }
-
-    /// How many octets wait here or in the system for the peer's to take them.
-    pub(super) fn left(&self) -> u64 {
-        (self.unsent() + self.outbox.pending()) as u64
-    }
-
     pub(super) fn info(&self) -> crate::PeerInfo {
         let mut stats = self.counts;
         stats.queued = self.outbox.queued() as u64;

@@ -6,6 +6,8 @@ use crate::event::{Event, EventKind, Refusal};
 use crate::peer::PeerId;
 use crate::protocol;
 use crate::queue::doubt::Ending;
+use std::sync::Arc;
+use wiremesh_transports::Stream;
 
 impl Core {
     /// The connection of a peer has ended; `was_told` says whether everything had been told. Gives up the subscription
@@ -33,8 +35,15 @@ impl Core {
 }
 
 impl Peer {
-    /// The connection has lasted. Returns true if that is to be asked again, as something is told only then.
-    pub(super) fn go_on_searching(&mut self) -> bool {
+    /// The stream over which the last step was written whole, if subscriptions are told in steps.
+    pub(super) fn written_step(&mut self) -> Option<Arc<dyn Stream>> {
+        let is_written = self.about.search.is_on() && self.outbox.written_replay().is_some();
+        if is_written { self.stream() } else { None }
+    }
+
+    /// The connection has lasted, and the peer's system has taken the last step if that `is_taken`. Returns true if
+    /// that is to be asked again, as something is told only then.
+    pub(super) fn go_on_searching(&mut self, is_taken: bool) -> bool {
         if !self.about.search.is_on() {
             return false;
         }
@@ -43,8 +52,7 @@ impl Peer {
             self.about.search.reset();
             return true;
         }
-        let is_unread = self.unsent() > 0;
-        if let Some(replay) = self.outbox.written_replay().filter(|_| !is_unread) {
+        if let Some(replay) = self.outbox.written_replay().filter(|_| is_taken) {
             if let Some(place) = self.about.search.step(replay.places()) {
                 replay.pause_at(place);
             }
