@@ -149,7 +149,7 @@ impl Message {
     /// The body of frame `index`, counted from 0; [indexing](#impl-Index%3Cusize%3E-for-Message) does the same and
     /// panics where there is none.
     pub fn frame(&self, index: usize) -> Option<&[u8]> {
-        self.iter().nth(index)
+        self.frames().nth(index).map(Frame::as_bytes)
     }
 
     /// The bodies in order.
@@ -389,6 +389,20 @@ mod tests {
         assert_ne!(two, "a");
         assert_eq!(two.clone(), two);
         assert_eq!(format!("{two:?}"), r#"[b"a", b"b"]"#);
+    }
+
+    /// The peer says how many frames there are.
+    #[test]
+    fn frames_of_a_long_message_are_found_by_their_number_without_a_walk() {
+        const FRAMES: usize = 100_000;
+        let message: Message = (0..FRAMES).map(|number| number.to_le_bytes()).collect();
+        let begin = std::time::Instant::now();
+        for number in 0..FRAMES {
+            assert_eq!(message.frame(number), Some(&number.to_le_bytes()[..]));
+            assert!(message.as_array::<2>().is_err());
+            assert!(begin.elapsed().as_secs() < 5, "at frame {number}");
+        }
+        assert_eq!(message.frame(FRAMES), None);
     }
 
     #[test]

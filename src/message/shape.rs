@@ -125,7 +125,8 @@ impl Message {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn as_array<const N: usize>(&self) -> Result<[&Frame; N], MessageError> {
-        let frames: Vec<&Frame> = self.frames().collect();
+        // The peer says how many frames there are: those of a message that does not fit are not looked at.
+        let frames: Vec<&Frame> = if self.frame_count() == N { self.frames().collect() } else { Vec::new() };
         frames.try_into().map_err(|_| self.has_not(N))
     }
 
