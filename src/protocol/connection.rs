@@ -393,7 +393,7 @@ impl Connection {
             return;
         }
         if let State::Traffic(traffic) = &mut self.state {
-            traffic.heartbeats.gave_sign(now);
+            traffic.heartbeats.gave_sign(reads, now);
             // What waits is as good.
             if self.outgoing.is_empty() {
                 self.outgoing.pong(&command::pong(b""));

@@ -4,7 +4,8 @@
 //! Whoever does not read sees no PING and answers none. Between our own ends, which announce it, such a side gives
 //! signs of life unasked: empty PONGs, twice as often as the other asked when it asked most often. So it does while
 //! something comes that may keep a PING behind it from coming: on a slow way, or to one who reads slowly, that takes
-//! longer than any time limit. So that it knows that the other asks, the first PING goes out with READY there.
+//! longer than any time limit. Once nothing comes any more these signs come ever later, so that who says a word and goes
+//! silent is not written to without end. So that it knows that the other asks, the first PING goes out with READY there.
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ pub(super) struct Heartbeats {
     asked: Option<Box<Asked>>,
     /// Something has come since its last PING or PONG, so that the next PING may be on its way behind more of it.
     hidden: bool,
+    /// How many signs of life it was given unasked since it said something, while it was read.
+    signs: u32,
     /// The peer has answered: it sees what we ask.
     answered: bool,
 }
@@ -45,7 +48,7 @@ impl Heartbeats {
     pub(super) fn new(config: Option<Heartbeat>, now: Instant) -> Heartbeats {
         let config = config.filter(|heartbeat| !heartbeat.interval.is_zero());
         let ping = config.and_then(|heartbeat| now.checked_add(heartbeat.interval));
-        Heartbeats { ping, silence: None, asked: None, hidden: false, answered: false }
+        Heartbeats { ping, silence: None, asked: None, hidden: false, signs: 0, answered: false }
     }
 
     /// Lets the first PING be due at once.
@@ -72,17 +75,21 @@ impl Heartbeats {
     }
 
     /// When the peer is to be given a sign of life; `None` if it never asked, or if we read what it sends and would see
-    /// it ask.
+    /// it ask. While we read and nothing comes, the pauses grow with the silence, to a quarter of it or so: a way that
+    /// stands still is borne for several times as long as the peer lets us be silent.
     pub(super) fn sign_due(&self, reads: bool) -> Option<Instant> {
         let asked = self.asked.as_ref()?;
-        if reads && !self.hidden {
-            return None;
+        if !reads {
+            return asked.given.checked_add(asked.pause());
         }
-        asked.sign_due()
+        let longer = 1u32.checked_shl(self.signs / SIGNS_AT_A_PACE)?;
+        let due = asked.pause().checked_mul(longer).and_then(|pause| asked.given.checked_add(pause));
+        due.filter(|_| self.hidden)
     }
 
-    /// It is given one unasked.
-    pub(super) fn gave_sign(&mut self, now: Instant) {
+    /// It is given one unasked, and read meanwhile or not.
+    pub(super) fn gave_sign(&mut self, reads: bool, now: Instant) {
+        self.signs = self.signs.saturating_add(u32::from(reads));
         if let Some(asked) = &mut self.asked {
             (asked.given, asked.was_late) = (now, true);
         }
@@ -91,7 +98,7 @@ impl Heartbeats {
     /// Octets of the peer were read.
     #[inline]
     pub(super) fn heard(&mut self) {
-        self.hidden = true;
+        (self.hidden, self.signs) = (true, 0);
         self.alive();
     }
 
@@ -162,10 +169,11 @@ impl Asked {
         self.given = now;
     }
 
-    fn sign_due(&self) -> Option<Instant> {
+    /// How long after one sign of life the next one is due.
+    fn pause(&self) -> Duration {
         // One time alone may have a pause of the peer's process in it.
         let gap = self.gap.map_or(UNKNOWN_GAP, |gap| if self.is_sure { gap } else { gap.min(UNKNOWN_GAP) });
-        self.given.checked_add(gap / 2)
+        gap / 2
     }
 }
 
@@ -173,6 +181,8 @@ impl Asked {
 const LEAST_GAP: Duration = Duration::from_millis(4);
 /// How often a peer is taken to ask that has asked once or twice.
 const UNKNOWN_GAP: Duration = Duration::from_millis(40);
+/// After so many signs of life in one silence of a peer that is read, the pause doubles.
+const SIGNS_AT_A_PACE: u32 = 4;
 
 #[cfg(test)]
 mod tests {
@@ -251,7 +261,7 @@ mod tests {
         );
         beats.asked(false, start + 11 * SECOND);
         assert_eq!(beats.sign_due(false), Some(start + 12 * SECOND));
-        beats.gave_sign(start + 12 * SECOND);
+        beats.gave_sign(false, start + 12 * SECOND);
         assert_eq!(beats.sign_due(false), Some(start + 13 * SECOND));
         beats.asked(false, start + 19 * SECOND);
         assert_eq!(beats.sign_due(false), Some(start + 20 * SECOND), "the shortest gap counts");
@@ -263,7 +273,7 @@ mod tests {
         let mut beats = Heartbeats::new(None, start);
         for second in 1..6 {
             beats.asked(true, start + second * SECOND);
-            beats.gave_sign(start + second * SECOND + UNKNOWN_GAP / 2);
+            beats.gave_sign(false, start + second * SECOND + UNKNOWN_GAP / 2);
             assert_eq!(beats.sign_due(false), Some(start + second * SECOND + UNKNOWN_GAP));
         }
         for second in 6..9 {
@@ -284,12 +294,33 @@ mod tests {
         assert_eq!(beats.sign_due(true), None, "it would be seen to ask");
         beats.heard();
         assert_eq!(beats.sign_due(true), Some(start + 3 * SECOND + SECOND / 2));
-        beats.gave_sign(start + 4 * SECOND);
+        beats.gave_sign(true, start + 4 * SECOND);
         assert_eq!(beats.sign_due(true), Some(start + 4 * SECOND + SECOND / 2), "until it is seen to ask");
         beats.asked(true, start + 5 * SECOND);
         assert_eq!(beats.sign_due(true), Some(start + 5 * SECOND + SECOND / 2), "more came behind");
         beats.answered(false);
         assert_eq!(beats.sign_due(true), None, "what it says of itself is not answered without end");
+    }
+
+    #[test]
+    fn signs_of_life_for_a_peer_that_is_read_come_ever_later_until_it_says_something() {
+        let start = Instant::now();
+        let mut beats = Heartbeats::new(None, start);
+        (1..4).for_each(|second| beats.asked(true, start + second * SECOND));
+        let mut now = start + 3 * SECOND;
+        let mut pauses = (0..200).map_while(|_| {
+            let due = beats.sign_due(true)?;
+            let pause = due - std::mem::replace(&mut now, due);
+            beats.gave_sign(true, now);
+            Some(pause)
+        });
+        let first: Vec<Duration> = pauses.by_ref().take(9).collect();
+        let expected = [1, 1, 1, 1, 2, 2, 2, 2, 4].map(|halves| halves * SECOND / 2);
+        assert_eq!(first, expected);
+        assert!(pauses.count() < 150, "they end");
+        assert_eq!(beats.sign_due(false), Some(now + SECOND / 2), "who does not read may not see it ask");
+        beats.heard();
+        assert_eq!(beats.sign_due(true), Some(now + SECOND / 2));
     }
 
     #[test]

@@ -367,6 +367,30 @@ fn life_signs_are_given_while_a_long_message_comes_slowly() {
     }
 }
 
+/// What the peer said last hides no PING, and yet it might.
+#[test]
+fn life_signs_for_a_peer_that_has_gone_silent_come_ever_later() {
+    let pull = Pull::builder().context(&Context::new()).build().unwrap();
+    let endpoint = pull.bind("tcp://127.0.0.1:*").unwrap();
+    let mut raw = greet(endpoint.as_str(), &ready_with_token("PUSH", 3));
+    hear_ready(&mut raw);
+    let hear_pong = |raw: &mut Raw| raw.read_exact(&mut [0; 2 + 5]);
+    for _ in 0..2 {
+        raw.write_all(&command(b"\x04PING\0\0")).unwrap();
+        hear_pong(&mut raw).expect("an answer");
+        thread::sleep(BEAT / 40);
+    }
+    raw.write_all(&frame(false, b"the last")).unwrap();
+    assert_eq!(pull.recv_timeout(PATIENCE).unwrap(), "the last");
+    raw.set_read_timeout(2 * BEAT);
+    let mut signs = 0;
+    while hear_pong(&mut raw).is_ok() {
+        signs += 1;
+        assert!(signs < 100, "it has asked twice");
+    }
+    assert!(signs >= 4, "{signs}: a PING might be on its way");
+}
+
 #[test]
 fn a_peer_of_ours_to_which_the_way_is_slow_is_alive() {
     let (context, other) = (Context::new(), Context::new());
