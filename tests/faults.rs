@@ -157,6 +157,8 @@ fn role() {
         "sparse-keeper" => pinned::sparse_keeper(arguments),
         "large-keeper" => pinned::large_keeper(arguments),
         "newest-keeper" => pinned::newest_keeper(arguments),
+        "odd-names" => pinned::odd_names(arguments),
+        "many-names" => pinned::many_names(arguments),
         "once-large" => pinned::once_large(arguments),
         "upstream" => at_its_mark::upstream(arguments),
         "reader" => silence::reader(arguments),

@@ -133,7 +133,8 @@ proptest! {
         let seen = right.feed(&left.said());
         let [Seen::Ready(peer)] = &seen[..] else { panic!("{seen:?}") };
         prop_assert_eq!(&peer.identity, &identity);
-        let received: Vec<_> = peer.properties[2..].iter().map(|(name, value)| (name.clone(), value.to_vec())).collect();
+        let received = peer.properties.iter().skip(2).map(|(name, value)| (name.to_owned(), value.to_vec()));
+        let received: Vec<_> = received.collect();
         prop_assert_eq!(received, list);
     }
 
