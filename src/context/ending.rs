@@ -11,7 +11,7 @@ use crate::error::shortened;
 use crate::stats::Unsent;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::{Duration, Instant};
 use wiremesh_transports::sys::{PerProcess, at_exit, write_to_stderr};
 
@@ -29,13 +29,18 @@ struct Shared {
 
 /// The context of sockets that name none.
 pub(super) fn shared() -> Context {
-    static HANDLER: OnceLock<()> = OnceLock::new();
+    // Not a `OnceLock`: a child that is forked while a thread of its parent is within that would wait for the thread.
+    static HAS_HANDLER: AtomicBool = AtomicBool::new(false);
     let mut shared = SHARED.get(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(handle) = shared.current.upgrade().filter(|handle| !handle.inner.shut.load(Ordering::Acquire)) {
         return Context { handle };
     }
     // Where it cannot be had, only the drop of the last handle waits.
-    HANDLER.get_or_init(|| drop(at_exit(process_ends)));
+    if !HAS_HANDLER.load(Ordering::Acquire) {
+        // Called twice, it does nothing the second time.
+        let _ = at_exit(process_ends);
+        HAS_HANDLER.store(true, Ordering::Release);
+    }
     let context = Context::new();
     context.inner().reports_unsent.store(!shared.is_quiet, Ordering::Relaxed);
     shared.current = Arc::downgrade(&context.handle);

@@ -6,7 +6,7 @@
 
 use std::io;
 #[cfg(unix)]
-use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Counts the forks between the first process and this one.
@@ -29,16 +29,32 @@ pub fn fork_generation() -> u32 {
 /// If the C library has no room for the handler.
 #[cfg(unix)]
 pub fn watch_forks() -> io::Result<()> {
-    static INSTALLED: OnceLock<i32> = OnceLock::new();
+    // Not a `OnceLock`: a child that is forked while a thread of its parent is within that would wait for the thread.
+    // So several threads may install the handlers at once, and a child may do so again; run twice, they count once.
+    static INSTALLED: AtomicBool = AtomicBool::new(false);
+    /// The generation of the children of this process.
+    static NEXT: AtomicU32 = AtomicU32::new(1);
 
-    extern "C" fn in_the_child() {
-        GENERATION.fetch_add(1, Ordering::Relaxed);
+    extern "C" fn before_a_fork() {
+        NEXT.store(fork_generation().wrapping_add(1), Ordering::Relaxed);
     }
 
-    // SAFETY: the handler is a plain function that lives as long as the program, and all it does in the child is one
-    // atomic addition, which is allowed there.
-    let result = *INSTALLED.get_or_init(|| unsafe { libc::pthread_atfork(None, None, Some(in_the_child)) });
-    if result == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(result)) }
+    extern "C" fn in_the_child() {
+        GENERATION.store(NEXT.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    if INSTALLED.load(Ordering::Acquire) {
+        return Ok(());
+    }
+    // SAFETY: the handlers are plain functions that live as long as the program, and all they do is to load and to store
+    // an atomic number, which is allowed in a child.
+    match unsafe { libc::pthread_atfork(Some(before_a_fork), None, Some(in_the_child)) } {
+        0 => {
+            INSTALLED.store(true, Ordering::Release);
+            Ok(())
+        }
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
 }
 
 /// Begins to count forks. This system has none, so nothing is done.
