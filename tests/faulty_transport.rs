@@ -27,6 +27,8 @@ struct Faults {
     resolve: AtomicBool,
     connect: AtomicBool,
     accept: AtomicBool,
+    /// Not a panic: whoever is to be accepted is gone, whenever that is tried.
+    aborted: AtomicBool,
     read: AtomicBool,
     write: AtomicBool,
     /// Not a panic: nothing can be written, though there is something to read, or nothing.
@@ -216,6 +218,9 @@ impl Listener for FaultyListener {
 
     fn accept(&self) -> io::Result<Box<dyn Stream>> {
         Faults::trip(&self.1.accept);
+        if self.1.aborted.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         Ok(Box::new(FaultyStream(self.0.accept()?, Arc::clone(&self.1))))
     }
 
@@ -348,6 +353,23 @@ fn a_listener_that_panics_fails_its_socket() {
     push.connect(endpoint.as_str().replace("faulty", "tcp")).expect("a good endpoint");
     is_failed(&pull, &monitor);
     scene.goes_on_beside();
+}
+
+/// As where a firewall forbids each accept: the driver must not do nothing else, and say nothing of it.
+#[test]
+fn a_listener_whose_newcomers_are_always_gone_pauses_and_says_so() {
+    let scene = Scene::new(false);
+    let pull = Pull::in_context(&scene.context);
+    let monitor = pull.monitor();
+    let endpoint = pull.bind("faulty://127.0.0.1:*").expect("bound");
+    switch_on(&scene.faults.aborted);
+    let push = Push::in_context(&Context::new());
+    push.connect(endpoint.as_str().replace("faulty", "tcp")).expect("a good endpoint");
+    let is_told = |event: Event| matches!(event.kind, EventKind::AcceptFailed(_));
+    eventually(PATIENCE, "it is told", || monitor.try_recv().is_some_and(is_told));
+    switch_off(&scene.faults.aborted);
+    push.send("after a pause").expect("accepted");
+    assert_eq!(pull.recv_timeout(PATIENCE).expect("it is accepted"), "after a pause");
 }
 
 #[test]

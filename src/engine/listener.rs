@@ -137,6 +137,8 @@ pub(crate) struct Binding {
     pub(crate) half_open: HalfOpen,
     /// Connections that a peer closed without a word, one after the other.
     pub(crate) unheard: Unheard,
+    /// How many newcomers in a row were gone when they were to be accepted.
+    pub(crate) aborted: usize,
     /// It is on the ready list.
     pub(crate) listed: bool,
     /// Accepting goes on at this moment.

@@ -459,6 +459,7 @@ impl Reactor {
                 lingering: None,
                 half_open: HalfOpen::default(),
                 unheard: Unheard::default(),
+                aborted: 0,
                 listed: false,
                 paused: None,
                 pause: Binding::SHORTEST_PAUSE,
@@ -499,12 +500,23 @@ impl Reactor {
             let Some(accepted) = listener.with(|listener| listener.accept()) else { return };
             match accepted {
                 Ok(stream) => {
-                    binding.pause = Binding::SHORTEST_PAUSE;
+                    (binding.pause, binding.aborted) = (Binding::SHORTEST_PAUSE, 0);
                     self.accepted(host, key, stream, now);
                 }
                 Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => return,
-                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                    io::ErrorKind::WouldBlock => {
+                        binding.aborted = 0;
+                        return;
+                    }
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::ConnectionAborted if binding.aborted < ACCEPT_BUDGET => binding.aborted += 1,
+                    io::ErrorKind::ConnectionAborted => {
+                        // Where each accept is forbidden they are said to be gone for ever. Peers that come and go may
+                        // not make the pauses grow for others.
+                        (binding.pause, binding.aborted) = (Binding::SHORTEST_PAUSE, 0);
+                        self.accept_failed(host, key, error, now);
+                        return;
+                    }
                     _ => {
                         self.accept_failed(host, key, error, now);
                         return;

@@ -130,8 +130,12 @@ impl ListenerSocket {
     ) -> io::Result<(StreamSocket, SockAddr)> {
         let (stream, peer) = retry(|| self.with(|listener| listener.accept()))?;
         let peer = peer.into();
-        prepare(&SockRef::from(&stream), &peer).map_err(|error| {
-            io::Error::new(io::ErrorKind::ConnectionAborted, format!("a waiting connection was lost: {error}"))
+        prepare(&SockRef::from(&stream), &peer).map_err(|error| match stream.peer_addr() {
+            // What is refused on a connection that stands would be refused on all others as well.
+            Ok(_) => error,
+            Err(_) => {
+                io::Error::new(io::ErrorKind::ConnectionAborted, format!("a waiting connection was lost: {error}"))
+            }
         })?;
         Ok((StreamSocket(Mutex::new(stream)), peer))
     }

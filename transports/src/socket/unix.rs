@@ -139,9 +139,9 @@ impl ListenerSocket {
         SourceFd(&self.0.as_raw_fd()).deregister(registry)
     }
 
-    /// Accepts a connection and lets `prepare` set it up. A connection that cannot be set up counts as aborted: most
-    /// likely the peer has gone, and in no case is it the listener's fault. So does one whose network error Linux
-    /// reports through the accept, or that a firewall forbids.
+    /// Accepts a connection and lets `prepare` set it up. A connection that has gone before it is set up counts as
+    /// aborted. So does one whose network error Linux reports through the accept, or that a firewall forbids. What is
+    /// refused on a connection that stands would be refused on all others as well, and is an error of the listener.
     pub(crate) fn accept(
         &self,
         prepare: impl FnOnce(&Socket, &SockAddr) -> io::Result<()>,
@@ -150,7 +150,7 @@ impl ListenerSocket {
             Some(number) if OF_THE_CONNECTION.contains(&number) => aborted(&error),
             Some(_) | None => error,
         })?;
-        prepare(&socket, &peer).map_err(|error| aborted(&error))?;
+        prepare(&socket, &peer).map_err(|error| if socket.peer_addr().is_ok() { error } else { aborted(&error) })?;
         Ok((StreamSocket(socket), peer))
     }
 }
@@ -204,3 +204,43 @@ const SEND_FLAGS: i32 = libc::MSG_DONTWAIT;
 
 /// `IOV_MAX` of every system in use. With more the call fails instead of taking what it can.
 const MAX_BUFFERS: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+
+    fn listener() -> (ListenerSocket, SocketAddr) {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listener = ListenerSocket::bind(Domain::IPV4, &any.into(), |_| Ok(())).unwrap();
+        listener.listen(8).unwrap();
+        let address = listener.socket().local_addr().unwrap().as_socket().unwrap();
+        (listener, address)
+    }
+
+    fn accept_refusing(listener: &ListenerSocket) -> io::ErrorKind {
+        loop {
+            let accepted = listener.accept(|_, _| Err(io::Error::new(io::ErrorKind::PermissionDenied, "no right")));
+            match accepted.map(drop).unwrap_err().kind() {
+                io::ErrorKind::WouldBlock => std::thread::yield_now(),
+                kind => return kind,
+            }
+        }
+    }
+
+    #[test]
+    fn an_option_that_is_refused_on_a_connection_that_stands_is_no_fault_of_the_connection() {
+        let (listener, address) = listener();
+        let _client = TcpStream::connect(address).unwrap();
+        assert_eq!(accept_refusing(&listener), io::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn a_connection_that_is_reset_before_it_is_set_up_counts_as_aborted() {
+        let (listener, address) = listener();
+        let client = Socket::from(TcpStream::connect(address).unwrap());
+        client.set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        drop(client);
+        assert_eq!(accept_refusing(&listener), io::ErrorKind::ConnectionAborted);
+    }
+}
