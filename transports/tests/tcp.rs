@@ -315,6 +315,20 @@ fn a_connection_that_meets_itself_counts_as_refused() {
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
 }
 
+/// The system leaves the zone out of an address that needs none.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_connection_that_meets_itself_counts_as_refused_whatever_zone_was_written() {
+    let options = LinkOptions::default();
+    let free = Tcp.bind("[::1]:*", &options).unwrap().local_address();
+    let zoned = free.replace("::1]", "::1%1]");
+    let error = match Tcp.connect(&format!("{free};{zoned}"), &options) {
+        Ok(stream) => outcome(&*stream).unwrap_err(),
+        Err(error) => error,
+    };
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+}
+
 #[test]
 fn an_adopted_listener_accepts() {
     let ours = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
