@@ -23,7 +23,7 @@ pub fn sleep_precisely(poll: &Poll, timeout: Duration) -> io::Result<bool> {
         return Ok(false);
     }
     let mut poll = libc::pollfd { fd: poll.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    let timeout = libc::timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() };
+    let timeout = libc::timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos() as libc::c_long };
     // Not `epoll_pwait2`: that would take the edges of the streams out of the poll, is missing before Linux 5.11, and
     // this is a system call more only where a wait is short.
     //
