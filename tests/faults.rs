@@ -12,6 +12,7 @@
 //! | `inside.rs` | contexts and sockets that end within what an engine calls |
 //! | `ending.rs` | messages that the end of a process loses |
 //! | `ends.rs` | both ends of an inproc link end at once |
+//! | `forks.rs` | processes that are forked before the first socket |
 //! | `frames.rs` | as `untaken.rs`, by the number of frames |
 //! | `identity.rs` | who holds a routing id, and how often a peer is there |
 //! | `texts.rs` | texts that said nothing, said it twice, or said what is not so |
@@ -64,6 +65,8 @@ mod ending;
 mod ends;
 #[path = "faults/first_steps.rs"]
 mod first_steps;
+#[path = "faults/forks.rs"]
+mod forks;
 #[path = "faults/frames.rs"]
 mod frames;
 #[path = "faults/gates.rs"]
@@ -159,6 +162,7 @@ fn role() {
         "newest-keeper" => pinned::newest_keeper(arguments),
         "odd-names" => pinned::odd_names(arguments),
         "many-names" => pinned::many_names(arguments),
+        "fork-binders" => forks::binders(arguments),
         "once-large" => pinned::once_large(arguments),
         "upstream" => at_its_mark::upstream(arguments),
         "reader" => silence::reader(arguments),

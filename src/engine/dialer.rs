@@ -9,6 +9,7 @@ use crate::slab::Key;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wiremesh_transports::Transport;
+use wiremesh_transports::sys::random_octets;
 
 /// One `connect` of a socket.
 pub(crate) struct Dialer {
@@ -172,8 +173,8 @@ pub(crate) struct Jitter(u64);
 
 impl Jitter {
     pub(crate) fn new() -> Jitter {
-        use std::hash::{BuildHasher, Hasher};
-        Jitter(std::collections::hash_map::RandomState::new().build_hasher().finish() | 1)
+        // The keys of hash maps are the same in all children of a process, which would come back at the same moments.
+        Jitter(u128::from_ne_bytes(random_octets()) as u64 | 1)
     }
 
     /// xorshift64* (Vigna 2016).

@@ -271,6 +271,19 @@ fn a_folder_that_is_not_there_is_an_error() {
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }
 
+/// Opening such a file waits until somebody writes to it.
+#[test]
+fn a_folder_that_is_a_pipe_is_an_error() {
+    let (folder, _) = place();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let path = pipe.join("socket").to_str().unwrap().to_owned();
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(bind(&path).map(drop)));
+    let outcome = is_done.recv_timeout(Duration::from_secs(10)).expect("it does not wait");
+    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::NotADirectory);
+}
+
 #[test]
 fn connecting_to_a_path_without_a_listener_fails() {
     let (_folder, path) = place();

@@ -1,7 +1,6 @@
 //! Who owns a socket file: taking a path without displacing anybody, and giving it back.
 
 use std::fs::{self, DirBuilder, Metadata};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -37,14 +36,23 @@ pub(super) fn bind_file(
     new: impl Fn() -> io::Result<ListenerSocket>,
     listen: impl FnOnce(&ListenerSocket) -> io::Result<()>,
 ) -> io::Result<(ListenerSocket, SocketFile)> {
+    // Held until we listen: a file that is bound but not listened on looks dead to others.
+    let turn = FolderLock::acquire(folder_of(path), PATIENCE)?;
+    bind_in_turn(path, &turn, new, listen)
+}
+
+fn bind_in_turn(
+    path: &str,
+    turn: &FolderLocking,
+    new: impl Fn() -> io::Result<ListenerSocket>,
+    listen: impl FnOnce(&ListenerSocket) -> io::Result<()>,
+) -> io::Result<(ListenerSocket, SocketFile)> {
     sys::watch_forks()?;
     // A relative path must be found again after a change of the working directory.
     let full = std::path::absolute(path)?;
-    // Held until we listen: a file that is bound but not listened on looks dead to others.
-    let turn = FolderLock::acquire(folder_of(path), PATIENCE);
     let socket = match new() {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            remove_dead(path, &turn)?;
+            remove_dead(path, turn)?;
             new()?
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(without_folder(path, error)),
@@ -57,7 +65,10 @@ pub(super) fn bind_file(
         made_in: sys::fork_generation(),
     };
     listen(&socket)?;
-    drop(turn);
+    // Before it was listened on it looked dead, and a binder that cannot wait for its turn may have replaced it.
+    if Identity::at(path) != Some(made.identity) {
+        return Err(in_use(path, REPLACED));
+    }
     Ok((socket, made))
 }
 
@@ -85,19 +96,35 @@ fn remove_dead(path: &str, turn: &FolderLocking) -> io::Result<()> {
         }
     }
     match turn {
-        // Where the folder cannot be locked, the probe is all there is.
+        // Where the folder cannot be locked, the probe and the look at what is taken away are all there is.
         FolderLocking::Locked(_) | FolderLocking::Impossible => {}
         FolderLocking::Busy => {
             return Err(in_use(path, "there is a dead socket, but another process holds the lock of the folder"));
         }
     }
-    if Identity::at(path) != Some(Identity::of(&found)) {
-        return Err(in_use(path, "somebody else has just replaced it"));
+    displace(path, &found)
+}
+
+/// Removes the file at `path` if it is the dead one that was found there. Another binder may put its own in its place at
+/// any moment, so that the file is looked at under a name that nobody else uses, and put back if it is another one.
+fn displace(path: &str, dead: &Metadata) -> io::Result<()> {
+    let aside = folder_of(path).join(format!("{FRESH}{:016x}", random()));
+    match fs::rename(path, &aside) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
     }
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
+    let taken = fs::symlink_metadata(&aside)?;
+    // The number of a file that has gone may be used again; the time at which it was made is not.
+    let made = |file: &Metadata| (Identity::of(file), file.mtime(), file.mtime_nsec());
+    if made(&taken) == made(dead) {
+        return fs::remove_file(&aside);
     }
+    let put_back = sys::rename_if_free(&aside, Path::new(path));
+    if put_back.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+        // A third binder has the path now.
+        fs::remove_file(&aside)?;
+    }
+    Err(in_use(path, REPLACED))
 }
 
 enum Found {
@@ -274,6 +301,9 @@ pub(super) fn without_socket(path: &str, error: io::Error) -> io::Error {
     }
 }
 
+/// Why a path is in use, if another binder has come in between.
+const REPLACED: &str = "somebody else has just replaced it";
+
 /// What is there, if a socket is that no stream leads to.
 const OTHER_TYPE: &str = "a socket that is not a stream socket, such as one for datagrams";
 
@@ -291,9 +321,8 @@ fn in_use(path: &str, why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::AddrInUse, format!("cannot bind {path:?}: {why}"))
 }
 
-/// The standard library seeds its hash maps from the system's random numbers.
 fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
+    u128::from_ne_bytes(sys::random_octets()) as u64
 }
 
 /// Others hold the lock for the time of a few system calls.
@@ -365,15 +394,50 @@ mod tests {
         assert!(error.to_string().contains("TMPDIR") && error.to_string().contains("/no/such"), "{error}");
     }
 
+    /// Binds where the folder cannot be locked; `meanwhile` happens when the path is bound and not listened on.
+    fn bind_without_a_turn(path: &str, meanwhile: impl FnOnce()) -> io::Result<(ListenerSocket, SocketFile)> {
+        let new = || ListenerSocket::bind(Domain::UNIX, &Name::Path(path).socket_address()?, |_| Ok(()));
+        let listen = |socket: &ListenerSocket| {
+            meanwhile();
+            socket.listen(8)
+        };
+        bind_in_turn(path, &FolderLocking::Impossible, new, listen)
+    }
+
+    #[test]
+    fn where_the_folder_cannot_be_locked_a_binder_whose_file_was_taken_for_dead_fails() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(SOCKET).to_str().unwrap().to_owned();
+        let mut other = None;
+        let error = bind_without_a_turn(&path, || other = bind_without_a_turn(&path, || ()).ok()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(matches!(probe(&path), Found::InUse), "the other one listens");
+        drop(other.expect("it has replaced what looked dead"));
+        assert!(!Path::new(&path).exists());
+    }
+
+    #[test]
+    fn a_listener_that_has_come_in_the_place_of_a_dead_file_is_put_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(SOCKET).to_str().unwrap().to_owned();
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let dead = fs::symlink_metadata(&path).unwrap();
+        let live = bind_without_a_turn(&path, || ()).unwrap();
+        assert_eq!(displace(&path, &dead).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(matches!(probe(&path), Found::InUse), "it is there");
+        drop(live);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left");
+    }
+
     #[test]
     fn binders_of_a_folder_take_turns() {
         let folder = tempfile::tempdir().unwrap();
-        let first = FolderLock::acquire(folder.path(), Duration::ZERO);
+        let first = FolderLock::acquire(folder.path(), Duration::ZERO).unwrap();
         assert!(matches!(first, FolderLocking::Locked(_)));
-        assert!(matches!(FolderLock::acquire(folder.path(), Duration::from_millis(2)), FolderLocking::Busy));
+        assert!(matches!(FolderLock::acquire(folder.path(), Duration::from_millis(2)).unwrap(), FolderLocking::Busy));
         drop(first);
-        assert!(matches!(FolderLock::acquire(folder.path(), Duration::ZERO), FolderLocking::Locked(_)));
+        assert!(matches!(FolderLock::acquire(folder.path(), Duration::ZERO).unwrap(), FolderLocking::Locked(_)));
         let nowhere = folder.path().join("nowhere");
-        assert!(matches!(FolderLock::acquire(&nowhere, Duration::ZERO), FolderLocking::Impossible));
+        assert!(matches!(FolderLock::acquire(&nowhere, Duration::ZERO).unwrap(), FolderLocking::Impossible));
     }
 }

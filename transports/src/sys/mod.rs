@@ -38,6 +38,6 @@ pub use spare::Spare;
 pub use unix::receive;
 #[cfg(unix)]
 pub(crate) use unix::{
-    FolderLock, FolderLocking, interface_addresses, interface_index, is_unanswered, peer_credentials, unacknowledged,
-    user,
+    FolderLock, FolderLocking, interface_addresses, interface_index, is_unanswered, peer_credentials, rename_if_free,
+    unacknowledged, user,
 };

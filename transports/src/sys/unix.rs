@@ -1,10 +1,13 @@
 //! The Unix calls that neither `std` nor `socket2` offers.
 
 use std::ffi::CString;
-use std::fs::File;
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -185,6 +188,28 @@ unsafe fn socket_address(address: *const libc::sockaddr) -> Option<SocketAddr> {
     }
 }
 
+/// Gives a file another name, if nothing has that.
+///
+/// # Errors
+///
+/// [`AlreadyExists`](io::ErrorKind::AlreadyExists) if something has it, otherwise what the system said.
+pub(crate) fn rename_if_free(from: &Path, to: &Path) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let (old, new) = (CString::new(from.as_os_str().as_bytes())?, CString::new(to.as_os_str().as_bytes())?);
+        let (folder, flags) = (libc::AT_FDCWD, libc::RENAME_NOREPLACE);
+        // SAFETY: both names are live strings with terminators.
+        let result = unsafe { libc::syscall(libc::SYS_renameat2, folder, old.as_ptr(), folder, new.as_ptr(), flags) };
+        let error = io::Error::last_os_error();
+        // Not every file system can.
+        if !(result != 0 && matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS))) {
+            return if result == 0 { Ok(()) } else { Err(error) };
+        }
+    }
+    fs::hard_link(from, to)?;
+    fs::remove_file(from)
+}
+
 /// An exclusive lock on a folder, shared by all who ask through this type. It leaves no file behind.
 #[derive(Debug)]
 pub(crate) struct FolderLock {
@@ -203,19 +228,29 @@ pub(crate) enum FolderLocking {
 
 impl FolderLock {
     /// Tries to lock a folder, for as long as `patience`.
-    pub(crate) fn acquire(folder: &Path, patience: Duration) -> FolderLocking {
-        let Ok(folder) = File::open(folder) else { return FolderLocking::Impossible };
+    ///
+    /// # Errors
+    ///
+    /// If there is no descriptor for it now.
+    pub(crate) fn acquire(folder: &Path, patience: Duration) -> io::Result<FolderLocking> {
+        // A pipe, which is no folder, would be waited for.
+        let opened = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NONBLOCK).open(folder);
+        let folder = match opened {
+            Ok(folder) => folder,
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => return Err(error),
+            Err(_) => return Ok(FolderLocking::Impossible),
+        };
         let deadline = Instant::now() + patience;
         loop {
             // SAFETY: the call concerns a descriptor that we hold open.
             if unsafe { libc::flock(folder.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
-                return FolderLocking::Locked(FolderLock { folder });
+                return Ok(FolderLocking::Locked(FolderLock { folder }));
             }
             match io::Error::last_os_error().kind() {
-                io::ErrorKind::WouldBlock if Instant::now() >= deadline => return FolderLocking::Busy,
+                io::ErrorKind::WouldBlock if Instant::now() >= deadline => return Ok(FolderLocking::Busy),
                 io::ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(1)),
                 io::ErrorKind::Interrupted => {}
-                _ => return FolderLocking::Impossible,
+                _ => return Ok(FolderLocking::Impossible),
             }
         }
     }
