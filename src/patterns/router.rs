@@ -2,7 +2,7 @@
 //! generated, five octets of which the first is zero.
 
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// The routing ids of a ROUTER.
@@ -13,8 +13,17 @@ pub(crate) struct Routes {
     /// Those made here, by their number, which needs no such hash.
     generated: HashMap<u32, u32, BuildHasherDefault<Scatter>>,
     counter: u32,
-    /// Peers that have a generated id because another has the one they announced, the earliest first.
-    awaiting: Vec<(u32, Bytes)>,
+    awaiting: Awaiting,
+}
+
+/// Peers that have a generated id because another has the one they announced.
+#[derive(Debug, Default)]
+struct Awaiting {
+    /// By the id and the turn in which they came.
+    peers: BTreeMap<(Bytes, u64), u32>,
+    /// Where each is found there.
+    turns: HashMap<u32, (Bytes, u64)>,
+    next: u64,
 }
 
 /// What happened to a claimed id.
@@ -31,7 +40,7 @@ pub(crate) enum Claim {
 impl Routes {
     /// No routes; generated ids count on from `seed`.
     pub(crate) fn new(seed: u32) -> Routes {
-        Routes { chosen: HashMap::new(), generated: HashMap::default(), counter: seed, awaiting: Vec::new() }
+        Routes { chosen: HashMap::new(), generated: HashMap::default(), counter: seed, awaiting: Awaiting::default() }
     }
 
     /// Gives `peer` the id it claims, or a generated one if it claims none. It never takes an id from itself.
@@ -57,23 +66,20 @@ impl Routes {
 
     /// That peer is to have the id once it is free, unless it [goes](Routes::release) before.
     pub(crate) fn await_id(&mut self, peer: u32, id: &Bytes) {
-        self.awaiting.push((peer, id.clone()));
+        self.awaiting.insert(peer, id);
     }
 
     /// The earliest peer that awaits an id, if that is free. It awaits it no more.
     pub(crate) fn heir_of(&mut self, id: &Bytes) -> Option<u32> {
-        if self.awaiting.is_empty() || self.find(id).is_some() {
+        if self.awaiting.peers.is_empty() || self.find(id).is_some() {
             return None;
         }
-        let at = self.awaiting.iter().position(|(_, awaited)| awaited == id)?;
-        Some(self.awaiting.remove(at).0)
+        self.awaiting.take_first(id)
     }
 
     /// Takes its id from a peer, which awaits no other one from then on.
     pub(crate) fn release(&mut self, peer: u32, id: &Bytes) {
-        if !self.awaiting.is_empty() {
-            self.awaiting.retain(|(other, _)| *other != peer);
-        }
+        self.awaiting.remove(peer);
         if let Some(number) = number(id).filter(|number| self.generated.get(number) == Some(&peer)) {
             self.generated.remove(&number);
         } else if self.chosen.get(id) == Some(&peer) {
@@ -104,6 +110,30 @@ impl Routes {
                 return Bytes::copy_from_slice(&id);
             }
         }
+    }
+}
+
+impl Awaiting {
+    fn insert(&mut self, peer: u32, id: &Bytes) {
+        self.remove(peer);
+        let turn = (id.clone(), self.next);
+        self.next += 1;
+        self.peers.insert(turn.clone(), peer);
+        self.turns.insert(peer, turn);
+    }
+
+    fn remove(&mut self, peer: u32) {
+        if let Some(turn) = self.turns.remove(&peer) {
+            self.peers.remove(&turn);
+        }
+    }
+
+    /// The earliest peer that awaits an id, which it does no more.
+    fn take_first(&mut self, id: &Bytes) -> Option<u32> {
+        let (_, peer) = self.peers.range((id.clone(), 0)..).next().filter(|((awaited, _), _)| awaited == id)?;
+        let peer = *peer;
+        self.remove(peer);
+        Some(peer)
     }
 }
 
@@ -175,6 +205,51 @@ mod tests {
         assert_eq!(routes.find(&id), Some(2));
         routes.release(2, &id);
         assert_eq!(routes.find(&id), None);
+    }
+
+    fn granted(routes: &mut Routes, peer: u32, id: &Bytes) -> Bytes {
+        match routes.claim(peer, id, false) {
+            Claim::Granted(id) => id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn whoever_awaits_an_id_gets_it_in_turn_once_it_is_free() {
+        let mut routes = Routes::new(7);
+        let ids = [Bytes::from_static(b"a"), Bytes::from_static(b"b")];
+        for (peer, id) in ids.iter().enumerate() {
+            granted(&mut routes, peer as u32, id);
+        }
+        let given: Vec<Bytes> = (10..16).map(|peer| granted(&mut routes, peer, &Bytes::new())).collect();
+        for peer in 10..16 {
+            routes.await_id(peer, &ids[peer as usize % 2]);
+        }
+        assert_eq!(routes.heir_of(&ids[0]), None, "it is not free");
+        routes.release(0, &ids[0]);
+        routes.release(1, &ids[1]);
+        routes.release(10, &given[0]);
+        assert_eq!([0, 0, 1].map(|id| routes.heir_of(&ids[id])), [Some(12), Some(14), Some(11)]);
+        assert_eq!(routes.heir_of(&ids[0]), None, "nobody is left");
+        assert_eq!([1, 1, 1].map(|id| routes.heir_of(&ids[id])), [Some(13), Some(15), None]);
+    }
+
+    #[test]
+    fn a_peer_that_goes_takes_no_longer_where_many_await_an_id() {
+        let time = |peers: u32| {
+            let (mut routes, wanted) = (Routes::new(7), Bytes::from_static(b"wanted"));
+            granted(&mut routes, peers, &wanted);
+            let given: Vec<Bytes> = (0..peers).map(|peer| granted(&mut routes, peer, &Bytes::new())).collect();
+            (0..peers).for_each(|peer| routes.await_id(peer, &wanted));
+            let begin = std::time::Instant::now();
+            for (peer, id) in given.iter().enumerate() {
+                routes.release(peer as u32, id);
+                assert_eq!(routes.heir_of(id), None);
+            }
+            begin.elapsed()
+        };
+        let least = |peers| (0..5).map(|_| time(peers)).min();
+        assert!(least(16_000) < least(4_000).map(|few| 9 * few), "four times as many take nine times as long");
     }
 
     #[test]
