@@ -117,6 +117,8 @@ struct Flow {
     state: FlowState,
     received: u64,
     received_bytes: u64,
+    /// Under `conflate`: where the newest message is among the arrivals, if it is there.
+    newest: usize,
 }
 
 /// What becomes of what comes from a peer.
@@ -140,6 +142,7 @@ impl Flow {
             state: FlowState::Open,
             received: 0,
             received_bytes: 0,
+            newest: 0,
         }
     }
 
@@ -236,9 +239,9 @@ pub(super) struct Source {
     active: bool,
     /// The peer is gone, and this was its routing id: the source goes once it is read.
     gone: Option<Bytes>,
-    /// The peer was another one before, of which something is unread: it comes first. And the one that waits for this.
+    /// The peer was another one before, of which something is unread: it comes first. And those that wait for this.
     behind: Option<PeerId>,
-    next: Option<PeerId>,
+    next: Vec<PeerId>,
     token: Option<Token>,
     /// Where to fetch from, if the peer is one of this process.
     pub(super) inproc: Option<Box<Fellow>>,
@@ -279,7 +282,7 @@ impl Reader {
                 active: false,
                 gone: None,
                 behind: None,
-                next: None,
+                next: Vec::new(),
                 token: None,
                 inproc: None,
                 known: None,
@@ -346,16 +349,14 @@ impl Reader {
         if let Some(token) = source.token {
             self.give_back(peer, token, behind);
         }
-        if let Some(before) = behind.and_then(|before| self.sources.get_mut(*self.places.get(&before)?)) {
-            before.next = next;
+        if let Some(before) = behind.and_then(|before| self.known_source(before)) {
+            before.next.retain(|other| *other != peer);
+            before.next.extend(&next);
         }
-        if let Some(next) = next.filter(|next| self.places.contains_key(next)) {
-            let source = self.source(next);
+        for next in next {
+            let Some(source) = self.known_source(next) else { continue };
             source.behind = behind;
-            if behind.is_some() {
-                return;
-            }
-            if !(source.inbox.is_empty() && source.newest.is_none()) {
+            if behind.is_none() && !(source.inbox.is_empty() && source.newest.is_none()) {
                 self.activate(next);
             }
         }
@@ -394,7 +395,7 @@ impl Reader {
         }
         let left = old.and_then(|old| self.sources.get_mut(*self.places.get(&old)?)).filter(|left| left.gone.is_some());
         if let Some(left) = left {
-            left.next = Some(peer);
+            left.next.push(peer);
             let old = left.peer;
             self.source(peer).behind = Some(old);
         }
@@ -543,6 +544,12 @@ impl Core {
         (reader.received, discarded, brought.saturating_sub(taken) as u64, bytes)
     }
 
+    /// How many messages have been brought and not been taken.
+    pub(super) fn unread(&self, reader: &Reader) -> usize {
+        let taken = reader.received + reader.discarded;
+        usize::try_from(self.lock_arrivals().brought.saturating_sub(taken)).unwrap_or(usize::MAX)
+    }
+
     pub(super) fn lock_recv(&self) -> Pass<'_, Reader> {
         self.recv.lock()
     }
@@ -561,7 +568,7 @@ impl Core {
             let mut reader = self.lock_recv();
             let taken = reader.received + reader.discarded;
             reader.appetite.note(taken);
-            (self.lock_arrivals().brought.saturating_sub(taken), reader.appetite.per_milli, reader.has_inproc)
+            (self.unread(&reader) as u64, reader.appetite.per_milli, reader.has_inproc)
         };
         !inproc && pace >= Appetite::QUICK && unread <= 2 * pace && !self.is_closed() && {
             // What a flusher left may wait for the kernel to take it, and only a driver would hear of that. What is new
@@ -637,14 +644,22 @@ impl Core {
         let (messages, bytes) = (inbox.taken, inbox.taken_bytes);
         let Some(newest) = newest.map(|message| Newest::new(message, &self.received)) else { return };
         let mut arrivals = self.lock_arrivals();
-        let Some(flow) = arrivals.flows.get_mut(&peer).filter(|flow| flow.state == FlowState::Open) else { return };
+        let Arrivals { items, flows, fresh, .. } = &mut *arrivals;
+        let Some(flow) = flows.get_mut(&peer).filter(|flow| flow.state == FlowState::Open) else { return };
         flow.received += messages as u64;
         flow.received_bytes += bytes as u64;
-        arrivals.items.retain(|item| !matches!(item, Arrival::Newest(from, _) if *from == peer));
-        arrivals.items.push(Arrival::Newest(peer, newest));
-        arrivals.fresh += 1;
+        let replaced = match items.get_mut(flow.newest) {
+            Some(Arrival::Newest(from, old)) if *from == peer => Some(std::mem::replace(old, newest)),
+            Some(_) | None => {
+                flow.newest = items.len();
+                items.push(Arrival::Newest(peer, newest));
+                None
+            }
+        };
+        *fresh += 1;
         self.arrived.store(true, Ordering::Release);
         drop(arrivals);
+        drop(replaced);
         // It may take less than the one it replaces.
         self.context.attend();
     }
@@ -803,8 +818,9 @@ impl Core {
 
     /// Takes all that waits in the outbox of an inproc peer of another socket, and gives it credit for what was read.
     ///
-    /// Whoever finds nothing is told of the next message; whoever finds something has to come back. `spent` is a buffer
-    /// that can be filled again. `notice` is how the next message is heard of, if it is not known to be already.
+    /// Whoever finds nothing is told of the next message, and so is whoever finds something and says with a `notice`
+    /// that is `Due` that it does not come back. Else `notice` is how the next message is heard of, if it is not known to
+    /// be already. `spent` is a buffer that can be filled again.
     pub(super) fn hand_over(
         &self,
         to: PeerId,
@@ -819,10 +835,10 @@ impl Core {
             let Some(peer) = side.peers.get_mut(to.key()) else { return HandedOver::default() };
             let taken = peer.outbox.take_all();
             if let Wire::Inproc { notice: now, .. } = &mut peer.wire {
-                *now = match (taken.pieces.is_empty(), *now) {
-                    (true, _) => Notice::Due,
-                    (false, Notice::Due) => notice,
-                    (false, Notice::Given | Notice::Wanted) => *now,
+                *now = match (taken.pieces.is_empty(), notice, *now) {
+                    (true, _, _) | (false, Notice::Due, _) => Notice::Due,
+                    (false, _, Notice::Due) => notice,
+                    (false, _, Notice::Given | Notice::Wanted) => *now,
                 };
             }
             if let Some(spent) = spent {
@@ -896,7 +912,7 @@ impl Core {
                     if !reader.places.contains_key(&peer) {
                         continue;
                     }
-                    self.fetch(reader.source(peer), &mut remains);
+                    self.fetch(reader.source(peer), Notice::Given, &mut remains);
                     peer
                 }
             };
@@ -923,7 +939,7 @@ impl Core {
             return;
         }
         let mut remains = std::mem::take(&mut reader.remains);
-        if self.fetch(reader.source(peer), &mut remains) {
+        if self.fetch(reader.source(peer), Notice::Given, &mut remains) {
             reader.activate(peer);
         }
         reader.remains = remains;
@@ -932,15 +948,15 @@ impl Core {
     }
 
     /// Fetches what an inproc peer has for us; whether that was something. As long as it is, the peer need not tell us
-    /// of more: somebody comes back. What is conflated is laid aside.
-    fn fetch(&self, source: &mut Source, remains: &mut Vec<Bytes>) -> bool {
+    /// of more where somebody comes back, and `notice` is `Given`. What is conflated is laid aside.
+    fn fetch(&self, source: &mut Source, notice: Notice, remains: &mut Vec<Bytes>) -> bool {
         let peer = source.peer;
         let Some(Fellow { core, there, .. }) = source.inproc.as_deref() else { return false };
         let (Some(core), there) = (core.upgrade(), *there) else { return false };
         let (read, read_bytes) =
             (std::mem::take(&mut source.inbox.taken), std::mem::take(&mut source.inbox.taken_bytes));
         let HandedOver { pieces, messages, bytes } =
-            core.hand_over(there, read, read_bytes, source.inbox.spent(), Notice::Given);
+            core.hand_over(there, read, read_bytes, source.inbox.spent(), notice);
         let some = !pieces.is_empty();
         if some || read > 0 {
             {
@@ -996,7 +1012,7 @@ impl Core {
         for _ in 0..GATHER {
             std::hint::spin_loop();
         }
-        self.fetch(source, remains)
+        self.fetch(source, Notice::Given, remains)
     }
 
     /// The next message if it is of one frame, nothing has arrived since the last look, no credit is due, and the
@@ -1343,18 +1359,21 @@ impl Core {
         self.lock_arrivals().flows.get(&peer).map(|flow| Arc::clone(flow.intake.gate()))
     }
 
-    /// Throws away all that is unread.
+    /// Throws away all that is unread. What an inproc peer sends meanwhile is not waited for: it tells us of that.
     pub(super) fn discard_all(&self) {
         let mut reader = self.lock_recv();
         self.collect(&mut reader);
         while let Some((source, remains)) = reader.current_and_remains() {
             let mut discarded = 0;
+            let mut is_fetched = false;
             loop {
                 if let Some(message) = source.inbox.next(None) {
                     remains.extend(message.into_shared());
                 } else if let Some(newest) = source.newest.take() {
                     remains.extend(newest.message.into_shared());
-                } else if !self.refill(source, remains) {
+                } else if !std::mem::replace(&mut is_fetched, true) && self.fetch(source, Notice::Due, remains) {
+                    continue;
+                } else {
                     break;
                 }
                 discarded += 1;
@@ -1573,6 +1592,72 @@ mod tests {
         }
         assert!(reader.bury(peer(1000), Bytes::new()));
         assert_eq!((reader.sources.len(), reader.by_token.len()), (0, 0));
+    }
+
+    /// A peer that has a source says something.
+    fn says(reader: &mut Reader, index: u32, messages: &'static [u8]) {
+        reader.source(peer(index)).inbox.push(Bytes::from_static(messages));
+        reader.activate(peer(index));
+    }
+
+    #[test]
+    fn all_that_come_behind_one_that_is_gone_are_read_after_it() {
+        let mut reader = new_reader();
+        comes(&mut reader, 0, b"\x00\x01A");
+        assert!(!reader.bury(peer(0), Bytes::new()));
+        // It comes back and has another token soon, and a second one comes back.
+        comes(&mut reader, 1, b"");
+        reader.recognise(peer(1), Token([8; 16]));
+        says(&mut reader, 1, b"\x00\x01B");
+        comes(&mut reader, 2, b"\x00\x01C");
+        let read = std::iter::from_fn(|| {
+            let message = reader.current()?.inbox.next(None)?;
+            reader.rest();
+            Some(message)
+        });
+        assert_eq!(read.collect::<Vec<_>>(), ["A", "B", "C"]);
+        says(&mut reader, 1, b"\x00\x01D");
+        assert_eq!(reader.ring.len(), 1);
+        assert_eq!((reader.sources.len(), reader.by_token.len()), (2, 2));
+    }
+
+    #[test]
+    fn whoever_comes_behind_one_that_goes_unread_comes_behind_the_one_before_that() {
+        let mut reader = new_reader();
+        comes(&mut reader, 0, b"\x00\x01A");
+        assert!(!reader.bury(peer(0), Bytes::new()));
+        comes(&mut reader, 1, b"");
+        reader.recognise(peer(1), Token([8; 16]));
+        comes(&mut reader, 2, b"\x00\x01C");
+        assert!(reader.bury(peer(1), Bytes::new()));
+        assert_eq!(reader.ring.len(), 1);
+        for wanted in ["A", "C"] {
+            assert_eq!(reader.current().expect("its turn").inbox.next(None).expect("a message"), wanted);
+            reader.rest();
+        }
+        assert!(reader.bury(peer(2), Bytes::new()));
+        assert_eq!((reader.sources.len(), reader.by_token.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_conflated_message_takes_no_longer_among_those_of_many_peers() {
+        let time = |peers: u32| {
+            let context = Context::new();
+            let conflated = Pull::builder().context(&context).conflate(true).build().expect("good options");
+            (0..peers).for_each(|index| conflated.core.open_flow(peer(index)));
+            let begin = Instant::now();
+            for _ in 0..2 {
+                for index in 0..peers {
+                    conflated.core.arrive(peer(index), Incoming::Messages(Bytes::from_static(b"\x00\x03new"), 1));
+                }
+            }
+            let taken = begin.elapsed();
+            let read = std::iter::from_fn(|| conflated.try_recv().ok()).take_while(|message| *message == "new");
+            assert_eq!(read.count(), peers as usize);
+            taken
+        };
+        let least = |peers| (0..5).map(|_| time(peers)).min();
+        assert!(least(16_000) < least(4_000).map(|few| 9 * few), "four times as many take nine times as long");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::support::{Blocked, Over, PATIENCE, eventually, holds_within};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -390,4 +391,50 @@ fn a_request_that_waits_for_its_turn_ends_with_the_socket() {
         let (outcome, _) = call.outcome(PATIENCE).expect("it ends");
         assert!(outcome.is_err_and(|error| !error.is_timed_out()));
     }
+}
+
+/// A REQ that a ROUTER of the same process knows as `me`, and how many messages there may be on the way to it.
+fn req_at_router(context: &Context) -> (Req, Router, u64) {
+    let req = Req::builder().context(context).routing_id("me").relaxed(true).correlate(true).receive_mark(100u32);
+    let (req, router) = (req.build().unwrap(), Router::builder().context(context).send_mark(100u32).build().unwrap());
+    req.connect(router.bind(Over::Inproc.wildcard()).unwrap()).unwrap();
+    (req, router, 200)
+}
+
+#[test]
+fn a_question_throws_away_all_that_was_there_and_counts_it() {
+    let (req, router, _) = req_at_router(&Context::new());
+    router.send_to("me", ["", "fetched"]).unwrap();
+    assert_eq!(req.stats().unread, 1);
+    router.send_to("me", ["", "not fetched"]).unwrap();
+    req.send("question").unwrap();
+    assert_eq!((req.stats().discarded, req.stats().unread), (2, 0));
+    let (id, question) = router.recv_timeout(PATIENCE).unwrap();
+    router.send_to(id, question).unwrap();
+    assert_eq!(req.recv_timeout(PATIENCE).unwrap(), "question");
+}
+
+#[test]
+fn a_question_is_asked_however_much_comes_meanwhile() {
+    const ENOUGH: u64 = 200_000;
+    let (req, router, room) = req_at_router(&Context::new());
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_done.load(Ordering::Relaxed) {
+                    let _ = router.try_send_to("me", ["", "unasked"]);
+                }
+            });
+        }
+        let (mut discarded, mut most) = (0, 0);
+        // What was on the way when it began, and what has come since while that was thrown away.
+        while discarded < ENOUGH && most <= 2 * room {
+            let _ = req.try_send("question");
+            let now = req.stats().discarded;
+            (discarded, most) = (now, most.max(now - discarded));
+        }
+        is_done.store(true, Ordering::Relaxed);
+        assert!(most <= 2 * room, "one question threw away {most} messages");
+    });
 }
