@@ -12,11 +12,15 @@ use std::time::Duration;
 
 use common::{LONG, Net};
 use raw::Raw;
-use wiremesh::{Context, Dealer, Pull, Push, Router, Socket};
+use wiremesh::{Context, Dealer, Pull, Push, Router, SendFailure, Socket};
 
 over!([tcp ipc inproc]:
     a_flood_from_one_peer_keeps_no_other_waiting
     a_flood_of_requests_keeps_no_other_waiting
+);
+
+over!([inproc]:
+    what_comes_meanwhile_does_not_keep_a_call_that_takes_many
 );
 
 over!(crate::driven_by_the_engine_alone => [tcp ipc]:
@@ -119,4 +123,33 @@ fn a_flood_that_never_ebbs_keeps_no_other_waiting() {
             assert!(before < SHARE, "round {round}: {before} others came first");
         }
     });
+}
+
+/// What one call takes at most before it looks how much there is, and what there can be then.
+const FIRST_PART: usize = 4096;
+const MARK: u32 = 1000;
+
+/// Has three DEALERs flood a socket, and asks it again and again for all that is there.
+fn take_many(net: &Net, socket: &Socket, mut recv_many: impl FnMut() -> usize) {
+    let floods = [(); 3].map(|()| Dealer::builder().context(&net.context).send_mark(MARK).build().unwrap());
+    net.join(socket, &[&floods[0], &floods[1], &floods[2]]);
+    thread::scope(|scope| {
+        for flood in &floods {
+            scope.spawn(
+                move || while !flood.try_send([1; 8]).is_err_and(|error| error.reason == SendFailure::Closed) {},
+            );
+        }
+        let _closed = floods.each_ref().map(|flood| Closing(flood));
+        for _ in 0..200 {
+            let taken = recv_many();
+            assert!(taken <= FIRST_PART + floods.len() * 2 * MARK as usize, "one call took {taken} messages");
+        }
+    });
+}
+
+fn what_comes_meanwhile_does_not_keep_a_call_that_takes_many(net: &Net) {
+    let dealer = Dealer::builder().context(&net.context).receive_mark(MARK).build().unwrap();
+    take_many(net, &dealer, || dealer.recv_many(usize::MAX).unwrap().len());
+    let router = Router::builder().context(&net.context).receive_mark(MARK).build().unwrap();
+    take_many(net, &router, || router.recv_many(usize::MAX).unwrap().len());
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use common::{LONG, Net, until};
 use wiremesh::{
-    AnySocket, Dealer, Message, Pair, Pub, Pull, Push, RecvError, Rep, Req, Reservation, Router, SendFailure, Setting,
-    SocketKind, Sub, XPub,
+    AnySocket, Dealer, Message, Pair, PeerId, Pub, Pull, Push, RecvError, Rep, Req, Reservation, Router, SendFailure,
+    Setting, SocketKind, Sub, XPub,
 };
 
 over!([tcp ipc inproc]:
@@ -48,6 +48,9 @@ over!([tcp ipc inproc]:
     a_subscriber_at_its_mark_misses_the_message_which_is_counted_when_it_is_sent
     under_nodrop_a_reservation_waits_for_a_full_subscriber
     many_subscribers_get_what_was_reserved_for
+    a_message_too_long_for_a_subscriber_gives_its_room_back
+    whoever_takes_an_id_over_gets_nothing_that_was_reserved_with_the_peer_before
+    a_reserve_that_waits_for_a_peer_ends_when_another_one_has_its_id
 );
 
 over!([tcp ipc]:
@@ -505,6 +508,49 @@ fn whoever_takes_an_id_over_gets_what_was_reserved_for_it(net: &Net) {
     assert_eq!(new.recv_timeout(LONG).unwrap(), "by id");
 }
 
+/// A ROUTER at which a peer can take over the id of another, with a DEALER that does not come back soon.
+fn router_with_handover(net: &Net) -> (Router, Dealer, PeerId, String) {
+    let router = Router::builder().context(&net.context).send_mark(1u32).handover(true).mandatory(true);
+    let router = router.build().unwrap();
+    let old = Dealer::builder().context(&net.context).routing_id("d").receive_mark(1u32).reconnect_interval(LONG);
+    let old = old.build().unwrap();
+    let endpoint = net.join(&router, &[&old]);
+    let peer = router.peers()[0].id;
+    (router, old, peer, endpoint)
+}
+
+fn whoever_takes_an_id_over_gets_nothing_that_was_reserved_with_the_peer_before(net: &Net) {
+    let (router, _old, peer, endpoint) = router_with_handover(net);
+    let room = router.reserve_to(peer).unwrap();
+    assert_eq!(room.peer(), Some(peer));
+    let new = dealer(net, "d");
+    new.connect(&endpoint).unwrap();
+    until("the one before is gone", || !router.peers().iter().any(|there| there.id == peer));
+    let error = room.send("for the one before").unwrap_err();
+    assert_eq!((error.reason, error.message), (SendFailure::Unroutable, "for the one before".into()));
+    router.send_to("d", "by id").unwrap();
+    assert_eq!(new.recv_timeout(LONG).unwrap(), "by id");
+}
+
+fn a_reserve_that_waits_for_a_peer_ends_when_another_one_has_its_id(net: &Net) {
+    let (router, _old, peer, endpoint) = router_with_handover(net);
+    let all = all_room_with(&router, "d");
+    thread::scope(|scope| {
+        let (found_none, wait) = mpsc::channel();
+        let router = &router;
+        let waiting = scope.spawn(move || {
+            assert_eq!(router.try_reserve_to(peer).unwrap_err(), SendFailure::WouldBlock);
+            found_none.send(()).unwrap();
+            router.reserve_to_timeout(peer, LONG).map(|room| room.peer())
+        });
+        wait.recv().unwrap();
+        let new = dealer(net, "d");
+        new.connect(&endpoint).unwrap();
+        assert_eq!(waiting.join().unwrap().unwrap_err(), SendFailure::Unroutable);
+    });
+    drop(all);
+}
+
 fn reserving_asks_nothing_of_a_req_and_the_first_send_wins(net: &Net) {
     let (req, rep) = (Req::in_context(&net.context), Rep::in_context(&net.context));
     net.join(&rep, &[&req]);
@@ -643,6 +689,37 @@ fn many_subscribers_get_what_was_reserved_for(net: &Net) {
         }
     }
     assert_eq!(publisher.stats().accepted, 10);
+}
+
+fn a_message_too_long_for_a_subscriber_gives_its_room_back(net: &Net) {
+    for nodrop in [false, true] {
+        let publisher = publisher(net, nodrop);
+        let subscriber = Sub::builder().context(&net.context).receive_mark(1u32).max_message_size(1000u64);
+        let subscriber = subscriber.build().unwrap();
+        subscriber.subscribe("").unwrap();
+        net.join(&publisher, &[&subscriber]);
+        publisher.wait_for_subscribers(1, LONG).unwrap();
+        let all = || (0..places(net)).map(|_| publisher.try_reserve("").unwrap()).collect::<Vec<_>>();
+        for room in all() {
+            room.send(vec![0; 2000]).unwrap();
+        }
+        publisher.try_send("small").unwrap();
+        assert_eq!(subscriber.recv_timeout(LONG).unwrap(), "small");
+        until("its room is free again", || publisher.try_reserve("").is_ok());
+        let mut all = all();
+        if nodrop {
+            assert_eq!(publisher.try_send("waits").unwrap_err().reason, SendFailure::WouldBlock);
+            thread::scope(|scope| {
+                let waiting = scope.spawn(|| publisher.send_timeout("waits", LONG));
+                all.remove(0).send(vec![0; 2000]).unwrap();
+                waiting.join().unwrap().unwrap();
+            });
+            assert_eq!(subscriber.recv_timeout(LONG).unwrap(), "waits");
+        }
+        let dropped = publisher.stats().dropped;
+        let too_large = places(net) + usize::from(nodrop);
+        assert_eq!((dropped.too_large, dropped.total()), (too_large as u64, too_large as u64));
+    }
 }
 
 #[test]

@@ -193,6 +193,8 @@ pub(crate) enum Wait {
 }
 
 const FOREVER: u64 = u64::MAX;
+/// How many messages are taken with the reader gate held.
+const PART: usize = 4096;
 /// After so many octets read they are given back at the latest: what the application has is to stop nobody.
 const PROMPT: usize = 64 * 1024;
 
@@ -597,9 +599,8 @@ impl Core {
         let sent = self.await_room(wait, || self.offer(Payload::Message(&message), to));
         sent.map_err(|reason| {
             let id = match to {
-                Recipient::RoutingId(id) => Some(id),
                 Recipient::Pattern => Some(message.first()),
-                Recipient::Peer(_) => None,
+                Recipient::RoutingId(_) | Recipient::Peer(_) => to.routing_id(),
             };
             let missing = self.what_is_missing(reason, id);
             SendError { reason, message, missing }
@@ -750,17 +751,38 @@ impl Core {
         }
         messages.push(self.recv(wait)?);
         if !self.stepwise {
-            let mut reader = self.lock_recv();
-            let discarded = reader.discarded;
-            // Those that the pattern refuses do not hold the gate for longer than in one look.
-            while messages.len() < max && reader.discarded - discarded < u64::from(MOST_REFUSED) {
-                match self.take(&mut reader) {
-                    Some(message) => messages.push(message),
-                    None => break,
-                }
-            }
+            self.take_along(&mut messages, max, |reader| self.take(reader));
         }
         Ok(messages)
+    }
+
+    /// Takes what else is there until there are `max`. After the first part of it, what comes meanwhile is left to the
+    /// next call, so that peers which send without end keep nobody here. Between parts others get the reader gate.
+    pub(super) fn take_along<T>(
+        &self,
+        messages: &mut Vec<T>,
+        max: usize,
+        mut take: impl FnMut(&mut Reader) -> Option<T>,
+    ) {
+        let mut limit = None;
+        loop {
+            let mut reader = self.lock_recv();
+            let end = limit.unwrap_or(max).min(messages.len() + PART);
+            let discarded = reader.discarded;
+            // Those that the pattern refuses do not hold the gate for longer than in one look.
+            while messages.len() < end && reader.discarded - discarded < u64::from(MOST_REFUSED) {
+                match take(&mut reader) {
+                    Some(message) => messages.push(message),
+                    None => return,
+                }
+            }
+            if messages.len() < end || messages.len() == limit.unwrap_or(max) {
+                return;
+            }
+            limit = limit.or_else(|| Some(max.min(messages.len() + self.unread(&reader))));
+            drop(reader);
+            while !self.recv.let_in() {}
+        }
     }
 
     // ----- questions -----

@@ -68,8 +68,27 @@ struct Claim {
     /// With whom: one peer, or every subscriber that matched. With nobody where the message is to be dropped and
     /// counted.
     places: SmallVec<[Place; 1]>,
-    /// Under which routing id a ROUTER's message goes out.
-    id: Option<Bytes>,
+    /// To whom it goes without the room.
+    to: Goal,
+}
+
+/// A [`Recipient`] that is kept.
+#[derive(Default)]
+enum Goal {
+    #[default]
+    Pattern,
+    RoutingId(Bytes),
+    Peer(PeerId),
+}
+
+impl Goal {
+    fn recipient(&self) -> Recipient<'_> {
+        match self {
+            Goal::Pattern => Recipient::Pattern,
+            Goal::RoutingId(id) => Recipient::RoutingId(id),
+            Goal::Peer(peer) => Recipient::Peer(*peer),
+        }
+    }
 }
 
 /// What one peer has for the message.
@@ -94,7 +113,7 @@ impl Reservation<'_> {
     /// Sends a message into the reserved room. Never waits.
     ///
     /// If the peer has gone meanwhile, the message is sent as by `try_send`: to another peer of a PUSH, DEALER, PAIR or
-    /// REQ, or whoever has the routing id by now. A publisher's subscribers are those of the moment of the reservation,
+    /// REQ, or whoever has the routing id by now, unless the room was reserved by [`PeerId`]. A publisher's subscribers are those of the moment of the reservation,
     /// less those that have left, whatever the message begins with.
     ///
     /// # Errors
@@ -107,7 +126,7 @@ impl Reservation<'_> {
         let message = message.into_message();
         let claim = &mut self.claim;
         self.core.commit(claim, &message).map_err(|reason| {
-            let missing = self.core.what_is_missing(reason, claim.id.as_deref());
+            let missing = self.core.what_is_missing(reason, claim.to.recipient().routing_id());
             SendError { reason, message, missing }
         })
     }
@@ -129,32 +148,19 @@ impl Core {
     /// Reserves room for a message: a ROUTER's with the peer of that name, a publisher's with those who want that
     /// topic, others' with whom the pattern chooses.
     pub(super) fn reserve(&self, name: Option<&[u8]>, wait: Wait) -> Result<Reservation<'_>, ReserveError> {
-        // The guard is made at once, so that no way out of the wait loses the room.
-        let reserved = self.await_room(wait, || Ok(Reservation { core: self, claim: self.claim(name)? }));
-        reserved.map_err(|reason| ReserveError { reason, missing: self.what_is_missing(reason, name) })
+        self.reserve_to(name.map_or(Recipient::Pattern, Recipient::RoutingId), wait)
     }
 
     /// As [`reserve`](Core::reserve), for a ROUTER.
     pub(super) fn reserve_to(&self, to: Recipient<'_>, wait: Wait) -> Result<Reservation<'_>, ReserveError> {
-        match to {
-            Recipient::RoutingId(id) => self.reserve(Some(id), wait),
-            Recipient::Peer(_) if self.is_forked() => Err(ReserveError { reason: SendFailure::Forked, missing: None }),
-            Recipient::Peer(peer) => {
-                // No peer has the empty id, and a peer that is not this socket's has none here, so that there is none
-                // to be named.
-                let id = self.lock_send().peer(peer).map_or_else(Bytes::new, |peer| peer.routing_id.clone());
-                let reserved = self.reserve(Some(&id), wait);
-                reserved.map_err(|ReserveError { reason, missing }| ReserveError {
-                    reason,
-                    missing: missing.filter(|_| !id.is_empty()),
-                })
-            }
-            Recipient::Pattern => self.reserve(None, wait),
-        }
+        // The guard is made at once, so that no way out of the wait loses the room.
+        let reserved = self.await_room(wait, || Ok(Reservation { core: self, claim: self.claim(to)? }));
+        let missing = |reason| self.what_is_missing(reason, to.routing_id());
+        reserved.map_err(|reason| ReserveError { reason, missing: missing(reason) })
     }
 
-    /// Tries once to reserve room.
-    fn claim(&self, name: Option<&[u8]>) -> Result<Claim, SendFailure> {
+    /// Tries once to reserve room. A publisher's topic comes as a routing id.
+    fn claim(&self, to: Recipient<'_>) -> Result<Claim, SendFailure> {
         let mut guard = self.lock_send();
         let SendSide { peers, routing, marks, closed, .. } = &mut *guard;
         if *closed {
@@ -163,26 +169,30 @@ impl Core {
         let marks = *marks;
         let has_room = |peer: &Peer| self.conflate || peer.has_room(LEAST, marks, self);
         let mut claim = Claim::default();
-        match (routing, name) {
-            (Routing::Request(_, requests), None) if !requests.may_send(self.switch().relaxed) => {
+        match (routing, to) {
+            (Routing::Request(_, requests), Recipient::Pattern) if !requests.may_send(self.switch().relaxed) => {
                 return Err(SendFailure::WrongState(UNANSWERED));
             }
-            (Routing::Balance(balance) | Routing::Request(balance, _), None) => {
+            (Routing::Balance(balance) | Routing::Request(balance, _), Recipient::Pattern) => {
                 let chosen = balance.choose(|slot| peers.at(slot).is_some_and(has_room));
                 let Some(peer) = chosen.and_then(|slot| peers.at_mut(slot)) else { return Err(self.hold_up(guard)) };
                 claim.places.push(peer.reserve(marks));
             }
-            (Routing::Router(routes), Some(id)) => {
+            (Routing::Router(routes), Recipient::RoutingId(_) | Recipient::Peer(_)) => {
                 let mandatory = self.switch().mandatory;
-                match routes.find(id).and_then(|slot| peers.at_mut(slot)) {
+                match to.find(routes, peers).and_then(|slot| peers.at_mut(slot)) {
                     Some(peer) if has_room(peer) => claim.places.push(peer.reserve(marks)),
                     Some(_) if mandatory => return Err(self.hold_up(guard)),
                     None if mandatory => return Err(SendFailure::Unroutable),
                     Some(_) | None => {}
                 }
-                claim.id = Some(Bytes::copy_from_slice(id));
+                claim.to = match to {
+                    Recipient::Pattern => Goal::Pattern,
+                    Recipient::RoutingId(id) => Goal::RoutingId(Bytes::copy_from_slice(id)),
+                    Recipient::Peer(peer) => Goal::Peer(peer),
+                };
             }
-            (Routing::Publish(publisher), Some(topic)) => {
+            (Routing::Publish(publisher), Recipient::RoutingId(topic)) => {
                 publisher.find(topic, peers, self.invert);
                 let is_full = |slot: &u32| peers.at(*slot).is_some_and(|peer| !has_room(peer));
                 let nodrop = self.switch().nodrop;
@@ -201,10 +211,11 @@ impl Core {
                     });
                 }
             }
-            (Routing::Balance(_) | Routing::Request(..), Some(_)) => {
+            (Routing::Balance(_) | Routing::Request(..), Recipient::RoutingId(_) | Recipient::Peer(_)) => {
                 return Err(self.does_not("reserve room by routing id or topic"));
             }
-            (Routing::Router(_) | Routing::Publish(_), None) => {
+            (Routing::Router(_), Recipient::Pattern)
+            | (Routing::Publish(_), Recipient::Pattern | Recipient::Peer(_)) => {
                 return Err(self.does_not("reserve room without a routing id or a topic"));
             }
             (Routing::Nowhere | Routing::Reply(_) | Routing::Upstream, _) => {
@@ -245,12 +256,15 @@ impl Core {
             | Routing::Upstream => {}
         }
         // Where the id leads to another peer by now, the room is left in the claim, and given back with it.
-        let leads_there = |place: &Place| {
-            if let (Routing::Router(routes), Some(id)) = (&side.routing, &claim.id) {
-                routes.find(id) == Some(place.peer.slot())
-            } else {
-                true
-            }
+        let to = claim.to.recipient();
+        let leads_there = |place: &Place| match &side.routing {
+            Routing::Router(routes) => to.find(routes, &side.peers) == Some(place.peer.slot()),
+            Routing::Balance(_)
+            | Routing::Request(..)
+            | Routing::Publish(_)
+            | Routing::Nowhere
+            | Routing::Reply(_)
+            | Routing::Upstream => true,
         };
         // Nor is the room used where the peer turned out not to accept so much, with what the pattern puts in front.
         let size = match &side.routing {
@@ -273,7 +287,7 @@ impl Core {
             | (Routing::Publish(_) | Routing::Nowhere | Routing::Reply(_) | Routing::Upstream, _) => {
                 // Whom it was for is gone.
                 drop(guard);
-                let to = claim.id.as_deref().map_or(Recipient::Pattern, Recipient::RoutingId);
+                let to = claim.to.recipient();
                 return self.offer(Payload::Message(message), to).map_err(|reason| self.why_unsent(reason));
             }
         };
@@ -283,7 +297,8 @@ impl Core {
         Ok(())
     }
 
-    /// PUB and XPUB: sends a message to those who wanted it when the room was reserved, and are still there.
+    /// PUB and XPUB: sends a message to those who wanted it when the room was reserved, and are still there. The room
+    /// of those that turned out not to accept so much is left in the claim, and given back with it.
     fn commit_to_all(
         &self,
         mut guard: Pass<'_, SendSide>,
@@ -293,18 +308,21 @@ impl Core {
         let SendSide { peers, routing, counts, .. } = &mut *guard;
         let Routing::Publish(publisher) = routing else { return Err(self.does_not("publish")) };
         publisher.matched.clear();
-        let mut missed = false;
-        for place in claim.places.drain(..) {
-            let Some(peer) = peers.get_mut(place.peer.key()) else { continue };
-            match place.missed {
+        let (mut missed, size) = (false, message.size());
+        claim.places.retain(|place| {
+            let Some(peer) = peers.get_mut(place.peer.key()) else { return false };
+            let too_large = (!size.is_within(peer.largest)).then_some(Reason::TooLarge);
+            match place.missed.or(too_large) {
                 None => publisher.matched.extend(peer.vacate().map(PeerId::slot)),
                 Some(reason) if peer.is_open() => {
                     peer.count_refused(reason, counts);
                     missed = true;
+                    return true;
                 }
-                Some(_) => {}
+                Some(_) => return true,
             }
-        }
+            false
+        });
         if publisher.matched.is_empty() {
             if !missed {
                 counts.accepted += 1;

@@ -20,13 +20,13 @@ impl Core {
     }
 
     pub(super) fn recv_many_routed(&self, max: usize, wait: Wait) -> Result<Vec<(RoutingId, Message)>, RecvError> {
+        let mut messages = Vec::new();
         if max == 0 {
-            return Ok(Vec::new());
+            return Ok(messages);
         }
-        self.recv_slowly(wait, |reader| {
-            let messages: Vec<_> = std::iter::from_fn(|| self.take_routed(reader)).take(max).collect();
-            (!messages.is_empty()).then_some(messages)
-        })
+        messages.push(self.recv_routed(wait)?);
+        self.take_along(&mut messages, max, |reader| self.take_routed(reader));
+        Ok(messages)
     }
 
     /// The next message and who sent it. Asked in one go: what is known of a peer that is gone may be forgotten with

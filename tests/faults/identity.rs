@@ -398,6 +398,24 @@ fn a_peer_that_was_told_first_gets_the_id_it_announces_once_the_holder_is_gone()
 }
 
 #[test]
+fn what_is_reserved_with_a_peer_reaches_it_under_the_id_it_gets_meanwhile() {
+    let router = Router::builder().context(&Context::new()).mandatory(true).build().expect("good options");
+    let endpoint = router.bind("tcp://127.0.0.1:*").expect("bound");
+    let holder = raw_dealer(endpoint.as_str(), "A");
+    router.wait_for_peers(1, PATIENCE).expect("the holder");
+    let mut second = waiting(endpoint.as_str());
+    second.write_all(&[&ready_with_id("A")[..], &frame(false, b"early")].concat()).expect("open");
+    let (_, message) = router.recv_timeout(PATIENCE).expect("a message");
+    let room = router.reserve_to(message.peer().expect("it came from a peer")).expect("it has room");
+    drop(holder);
+    eventually(PATIENCE, "one peer is left", || router.stats().connections == 1);
+    room.send("reserved").expect("it is there");
+    let mut sent = [0; 10];
+    second.read_exact(&mut sent).expect("the message");
+    assert_eq!(&sent[..], frame(false, b"reserved"));
+}
+
+#[test]
 fn a_router_that_refused_a_stranger_at_an_endpoint_can_disconnect_the_peer_it_had_there() {
     let context = Context::new();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
