@@ -160,8 +160,6 @@ fn role() {
         "sparse-keeper" => pinned::sparse_keeper(arguments),
         "large-keeper" => pinned::large_keeper(arguments),
         "newest-keeper" => pinned::newest_keeper(arguments),
-        "odd-names" => pinned::odd_names(arguments),
-        "many-names" => pinned::many_names(arguments),
         "fork-binders" => forks::binders(arguments),
         "once-large" => pinned::once_large(arguments),
         "upstream" => at_its_mark::upstream(arguments),

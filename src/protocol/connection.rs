@@ -492,7 +492,7 @@ impl ExpectReady {
         let Some(body) = self.frame(input, config)? else { return Ok(Step::Wait(State::Handshake(self))) };
         let ExpectReady { minor, mechanism, .. } = self;
         let Progress::Ready(properties) = mechanism.command(Command::read(body)?)?;
-        match describe(&properties, minor, config) {
+        match describe(properties, minor, config) {
             Ok(peer) => {
                 let heartbeats = Heartbeats::new(config.heartbeat, now);
                 let (decoder, signs) = (Decoder::new(config), Signs::of(&peer));
@@ -522,7 +522,7 @@ impl ExpectReady {
         let size = usize::try_from(header.body).ok().filter(|_| announced <= limit);
         let size = size.ok_or(ProtocolError::HandshakeTooLarge { announced, limit })?;
         let Some(body) = input.get(header.size..).and_then(|rest| rest.get(..size)) else { return Ok(None) };
-        // Copied, so that the read buffer stays its reader's alone.
+        // Copied, because the metadata lives as long as the connection and the read buffer should not.
         let body = Bytes::copy_from_slice(body);
         input.advance(header.size + size);
         self.spent = announced;
@@ -597,12 +597,11 @@ impl Traffic {
     }
 }
 
-/// Reads the metadata of a READY and checks that its sender fits a socket of our kind. What is kept lives for as long as
-/// the peer is there, and is copied: the READY may have much beside it.
-fn describe(properties: &[u8], minor: u8, config: &Config) -> Result<PeerDescription, ProtocolError> {
+/// Reads the metadata of a READY and checks that its sender fits a socket of our kind.
+fn describe(properties: Bytes, minor: u8, config: &Config) -> Result<PeerDescription, ProtocolError> {
     let ours = config.kind;
-    let properties = metadata::read(properties)?;
-    let kind = match properties.find(metadata::SOCKET_TYPE) {
+    let mut properties = metadata::read(properties)?;
+    let kind = match metadata::find(&properties, metadata::SOCKET_TYPE) {
         None => None,
         Some(name) => match SocketKind::from_name(name).filter(|&theirs| ours.accepts(theirs)) {
             Some(kind) => Some(kind),
@@ -612,12 +611,14 @@ fn describe(properties: &[u8], minor: u8, config: &Config) -> Result<PeerDescrip
             }
         },
     };
-    let identity = Bytes::copy_from_slice(properties.find(metadata::IDENTITY).unwrap_or_default());
-    let announced = properties.find(announcement::NAME).and_then(Announcement::read);
+    let identity = metadata::find(&properties, metadata::IDENTITY).cloned().unwrap_or_default();
+    let announced = metadata::find(&properties, announcement::NAME).and_then(|value| Announcement::read(value));
     let announced = announced.filter(|_| config.profile.announces());
     // The token is for the engine alone.
-    let others = properties.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(announcement::NAME));
-    Ok(PeerDescription { kind, identity, minor, announced, properties: others.collect() })
+    properties.retain(|(name, _)| !name.eq_ignore_ascii_case(announcement::NAME));
+    // They are kept for as long as the peer is there.
+    properties.shrink_to_fit();
+    Ok(PeerDescription { kind, identity, minor, announced, properties })
 }
 
 /// How long a READY is kept back for the peer's: more than that takes over most ways, as it is on its way already.

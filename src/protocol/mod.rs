@@ -45,5 +45,5 @@ pub use config::{Config, Heartbeat};
 pub use connection::{BodySlot, Connection, Event};
 pub use error::{CommandName, ProtocolError};
 pub use mechanism::Mechanism;
-pub use metadata::{MetadataError, Properties};
+pub use metadata::MetadataError;
 pub use peer::PeerDescription;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::announcement::Announcement;
-use super::metadata::Properties;
+use super::metadata;
 use crate::kind::SocketKind;
 
 /// A peer that finished its handshake.
@@ -18,13 +18,13 @@ pub struct PeerDescription {
     /// What it told about itself beyond the RFC: it is one of our own ends then.
     pub announced: Option<Announcement>,
     /// Every other property it sent, in its order, `Socket-Type` and `Identity` included, names as it wrote them.
-    pub properties: Properties,
+    pub properties: Vec<(String, Bytes)>,
 }
 
 impl PeerDescription {
     /// The value of the first property with this name; upper and lower case are the same.
-    pub fn property(&self, name: &str) -> Option<&[u8]> {
-        self.properties.find(name)
+    pub fn property(&self, name: &str) -> Option<&Bytes> {
+        metadata::find(&self.properties, name)
     }
 }
 
@@ -39,9 +39,9 @@ mod tests {
             identity: Bytes::new(),
             minor: 1,
             announced: None,
-            properties: [("X-Colour", &b"red"[..]), ("x-colour", b"blue")].into_iter().collect(),
+            properties: vec![("X-Colour".to_owned(), "red".into()), ("x-colour".to_owned(), "blue".into())],
         };
-        assert_eq!(peer.property("x-COLOUR"), Some(&b"red"[..]));
+        assert_eq!(peer.property("x-COLOUR"), Some(&Bytes::from("red")));
         assert_eq!(peer.property("x-color"), None);
     }
 }

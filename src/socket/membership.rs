@@ -13,7 +13,7 @@ use crate::kind::SocketKind;
 use crate::message::size::Size;
 use crate::patterns::router::{Claim, Routes};
 use crate::peer::PeerId;
-use crate::protocol::{self, Announcement, Properties};
+use crate::protocol::{self, Announcement};
 use crate::queue::outbox::Lost;
 use crate::queue::replay::LeftOut;
 use crate::queue::search::Search;
@@ -161,7 +161,7 @@ impl Core {
         // Before it was told that we are ready there was room, or nobody knew what it would say.
         let leaves_metadata = is_accepted && !self.received.has_room_to_stand(memory_of(&properties));
         if leaves_metadata {
-            properties = Properties::default();
+            properties.clear();
         }
         if let Some(entry) = side.peer_mut(peer) {
             entry.minor = newcomer.description.minor;
@@ -171,8 +171,7 @@ impl Core {
                 entry.about.announced_id = Some(identity);
             }
             entry.about.metadata = memory_of(&properties);
-            let owned = |(name, value): (&str, &[u8])| (name.to_owned(), Bytes::copy_from_slice(value));
-            entry.about.properties = properties.iter().map(owned).collect();
+            entry.about.properties = properties;
             entry.about.address = newcomer.address;
             entry.about.credentials = credentials;
             entry.about.trust = Trust::default();
@@ -577,11 +576,11 @@ impl Core {
     }
 }
 
-/// How much memory a peer's metadata takes while the peer is there, about.
-pub(super) fn memory_of(properties: &Properties) -> usize {
+/// How much memory a peer's metadata takes, about.
+pub(super) fn memory_of(properties: &[(String, Bytes)]) -> usize {
     properties.iter().map(|(name, value)| PROPERTY + name.len() + value.len()).sum()
 }
 
-/// What a property takes beside the octets of its name and its value: its place in the list, and those of both in the
+/// What a property takes beside the octets of its name and its value: its place in the list, and the name's in the
 /// heap.
-const PROPERTY: usize = size_of::<(String, Bytes)>() + 2 * 16;
+const PROPERTY: usize = size_of::<(String, Bytes)>() + 16;

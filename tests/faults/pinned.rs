@@ -1,14 +1,11 @@
 //! Memory that is kept for something else than what is in it: a few messages that are kept of many, and what threads
 //! keep for their next reads.
 
-use crate::order::{greet, hear_ready, ready_with_token};
 use crate::support::child::{self, Process};
 use crate::support::measure::resident;
 use crate::support::random::Random;
-use crate::support::raw::{Raw, long_header, property};
 use crate::support::{Over, PATIENCE, eventually, within};
 use std::ffi::OsStr;
-use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 use wiremesh::{BudgetHalf, Context, EventKind, Message, Pub, Pull, Push, Sub, XPub, XSub};
@@ -428,81 +425,3 @@ fn so_does_an_engine_thread() {
 
 /// How many large messages come.
 const LARGE: usize = 20;
-
-// ----- what peers say of themselves -----
-
-/// So many peers say something of themselves.
-const PEERS: usize = 300;
-
-/// A READY of a PUSH of ours with that token, and with properties of so many octets under that name, in a long frame.
-fn ready_with(token: u8, properties: &[u8]) -> Vec<u8> {
-    let body = [&ready_with_token("PUSH", token)[2..], properties].concat();
-    let mut frame = long_header(false, body.len() as u64).to_vec();
-    frame[0] |= 4;
-    [frame, body].concat()
-}
-
-/// Says how much memory is in use more for peers whose READY has one large property with a name that names may not
-/// have.
-pub(crate) fn odd_names(_: &[&str]) {
-    let pull = Pull::in_context(&Context::new());
-    let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound");
-    let mut odd = Vec::new();
-    property(&mut odd, "an odd name", &[7; 63_000]);
-    let come = |number: usize| {
-        let token = 1 + (number % 255) as u8;
-        let mut ready = ready_with(token, &odd);
-        // A token of its own.
-        let at = ready.windows(16).position(|octets| octets == [token; 16]).expect("the token");
-        ready[at..at + 8].copy_from_slice(&(number as u64).to_le_bytes());
-        let mut raw = greet(endpoint.as_str(), &ready);
-        hear_ready(&mut raw);
-        raw
-    };
-    let mut peers: Vec<Raw> = (0..10).map(come).collect();
-    pull.wait_for_peers(10, PATIENCE).expect("they are ready");
-    let before = resident("self");
-    peers.extend((10..10 + PEERS).map(come));
-    pull.wait_for_peers(10 + PEERS, PATIENCE).expect("they are ready");
-    child::tell(resident("self").saturating_sub(before));
-}
-
-#[test]
-fn what_a_peer_said_and_is_not_kept_holds_no_memory() {
-    let growth: u64 = Process::start("odd-names", &[]).hear().parse().expect("a number");
-    assert!(growth < PEERS as u64 * 63_000 / 2, "{PEERS} peers hold {growth} octets");
-}
-
-/// Says how much memory is in use more for peers that are back before their old connections were read, and whose READY
-/// has as many properties as it can.
-pub(crate) fn many_names(_: &[&str]) {
-    let context = Context::builder().byte_budget(Some(1 << 20)).build();
-    let pull = Pull::builder().context(&context).receive_mark(1u32).build().expect("good options");
-    let endpoint = pull.bind("tcp://127.0.0.1:*").expect("bound");
-    let count = 100;
-    let mut peers: Vec<Raw> =
-        (0..count).map(|token| greet(endpoint.as_str(), &ready_with_token("PUSH", token))).collect();
-    peers.iter_mut().for_each(|raw| drop(hear_ready(raw)));
-    // While the budget is used up, nobody is read beyond his mark, and old connections are not read to their ends.
-    for raw in &mut peers {
-        let message = [&long_header(false, 20_000)[..], &[7; 20_000]].concat();
-        (0..3).for_each(|_| raw.write_all(&message).expect("there is room"));
-    }
-    eventually(PATIENCE, "the budget is used up", || context.bytes_held(BudgetHalf::Receiving) > 1 << 19);
-    let mut many = Vec::new();
-    (1000..8000u32).for_each(|name| property(&mut many, &format!("{name:x}"), &[]));
-    let before = resident("self");
-    peers.extend((0..count).map(|token| greet(endpoint.as_str(), &ready_with(token, &many))));
-    // One that came after them is ready: they have been read.
-    hear_ready(&mut greet(endpoint.as_str(), &ready_with_token("PUSH", 200)));
-    child::tell(resident("self").saturating_sub(before));
-    child::tell(pull.stats().connections);
-}
-
-#[test]
-fn a_connection_that_waits_holds_no_more_than_its_peer_said() {
-    let mut process = Process::start("many-names", &[]);
-    let [growth, connections]: [u64; 2] = [(); 2].map(|()| process.hear().parse().expect("a number"));
-    assert!(connections <= 101, "{connections}: they wait");
-    assert!(growth < 100 * (320 << 10), "100 connections hold {growth} octets");
-}

@@ -52,12 +52,12 @@ pub(crate) fn frame(data: &[u8]) -> bool {
 /// A command and metadata are understood or refused; what is understood can be written again.
 pub(crate) fn command(data: &[u8]) -> bool {
     let body = Bytes::copy_from_slice(data);
-    if let Ok(properties) = metadata::read(data) {
+    if let Ok(properties) = metadata::read(body.clone()) {
         let mut written = Vec::new();
         properties.iter().for_each(|(name, value)| metadata::write(&mut written, name, value));
         assert!(written.len() <= data.len(), "what is passed over is left out");
-        assert_eq!(metadata::read(&written), Ok(properties.clone()));
-        assert!(properties.find(metadata::IDENTITY).is_none_or(|id| metadata::check_identity(id).is_ok()));
+        assert_eq!(metadata::read(written.into()), Ok(properties.clone()));
+        assert!(metadata::find(&properties, metadata::IDENTITY).is_none_or(|id| metadata::check_identity(id).is_ok()));
     }
     let written = match Command::read(body) {
         Err(error) => {

@@ -133,8 +133,7 @@ proptest! {
         let seen = right.feed(&left.said());
         let [Seen::Ready(peer)] = &seen[..] else { panic!("{seen:?}") };
         prop_assert_eq!(&peer.identity, &identity);
-        let received = peer.properties.iter().skip(2).map(|(name, value)| (name.to_owned(), value.to_vec()));
-        let received: Vec<_> = received.collect();
+        let received: Vec<_> = peer.properties[2..].iter().map(|(name, value)| (name.clone(), value.to_vec())).collect();
         prop_assert_eq!(received, list);
     }
 
