@@ -101,7 +101,8 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// Closes the socket; what was accepted is still delivered.
     fn close(&self);
 
-    /// Keeps the socket's only seat for a newcomer, where there is only one; called before the newcomer is told that we are ready, so that it is not turned away afterwards.
+    /// Keeps the socket's only seat for a newcomer, where there is only one; called before the newcomer is told that we
+    /// are ready, so that it is not turned away afterwards.
     fn reserve(&self) -> Result<Option<Reserved>, &'static str>;
 
     /// The newcomer for which the seat was kept is gone, and was not [attached](Host::attach).

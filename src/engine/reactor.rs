@@ -1152,8 +1152,8 @@ impl Reactor {
         }
     }
 
-    /// From now on it has no poll of its own, nor what that had left to tell: the other one tells it of what is registered
-    /// there.
+    /// From now on it has no poll of its own, and forgets that this had more events to tell. The other poll reports what
+    /// is registered there.
     fn give_up_poll(&mut self, registry: Arc<Registry>, prefix: usize) -> Sources {
         self.prefix = prefix;
         self.events = mio::Events::with_capacity(1);

@@ -48,7 +48,8 @@ impl Core {
         let mut untaken = 0u64;
         for stream in streams {
             match contain(|| stream.unsent()) {
-                Ok(octets) => untaken += octets as u64,
+                // A transport may say any number.
+                Ok(octets) => untaken = untaken.wrapping_add(octets as u64),
                 Err(panic) => drop(self.port.submit(Command::Fail(panic))),
             }
             let_go(stream);

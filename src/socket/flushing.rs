@@ -313,6 +313,7 @@ impl Effort {
 #[cfg(test)]
 mod tests {
     use super::*;
+
     #[test]
     fn an_effort_is_spent_by_what_is_written_in_one_call_as_well() {
         for (mut effort, budget) in [(Effort::inline(), INLINE_BUDGET), (Effort::driver(), FLUSH_BUDGET)] {

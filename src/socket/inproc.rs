@@ -1,8 +1,8 @@
 //! Links between sockets of one context: two outboxes that each end fetches from, without descriptors or system calls.
 //!
-//! No thread holds the locks of two sockets here: each step finishes with one before it touches the other. But for one
-//! case: who fetches holds the own reader gate over the other's send gate, so that what one end counts as written the
-//! other has received, whichever ends first.
+//! Each step finishes with the locks of one socket before it touches the other, with one exception: a thread that
+//! fetches holds the reader gate of its socket while it takes the send gate of the other, so that what one end counts
+//! as written has come to the other, whichever ends first.
 
 use super::core::Core;
 use super::endpoints::INPROC;

@@ -818,9 +818,9 @@ impl Core {
 
     /// Takes all that waits in the outbox of an inproc peer of another socket, and gives it credit for what was read.
     ///
-    /// Whoever finds nothing is told of the next message, and so is whoever finds something and says with a `notice`
-    /// that is `Due` that it does not come back. Else `notice` is how the next message is heard of, if it is not known to
-    /// be already. `spent` is a buffer that can be filled again.
+    /// If nothing waits, or if `notice` is `Due` because the caller does not come back, the caller is told of the next
+    /// message. Otherwise `notice` becomes the state of that link, unless a notice is out already. `spent` is a buffer
+    /// that can be filled again.
     pub(super) fn hand_over(
         &self,
         to: PeerId,

@@ -112,9 +112,10 @@ impl Reservation<'_> {
 
     /// Sends a message into the reserved room. Never waits.
     ///
-    /// If the peer has gone meanwhile, the message is sent as by `try_send`: to another peer of a PUSH, DEALER, PAIR or
-    /// REQ, or whoever has the routing id by now, unless the room was reserved by [`PeerId`]. A publisher's subscribers are those of the moment of the reservation,
-    /// less those that have left, whatever the message begins with.
+    /// If the peer has gone meanwhile, the message is sent as by `try_send`: a PUSH, DEALER, PAIR or REQ sends it to
+    /// another peer, and a ROUTER to the peer that has the routing id by now. Room that was reserved by [`PeerId`] is
+    /// for that peer only. A publisher's subscribers are those of the moment of the reservation, less those that have
+    /// left, whatever the message begins with.
     ///
     /// # Errors
     /// [`Closed`](SendFailure::Closed) if the socket is. If the peer has gone, [`WouldBlock`](SendFailure::WouldBlock)

@@ -255,7 +255,8 @@ pub(crate) enum Recipient<'a> {
 }
 
 impl<'a> Recipient<'a> {
-    /// Where a ROUTER has whom it names. A peer that is there is found under the routing id it has now.
+    /// The slot of the peer that a ROUTER's message goes to; `None` if there is no such peer. A peer named by its
+    /// handle is found under the routing id it has now.
     pub(super) fn find(self, routes: &Routes, peers: &Slab<Peer>) -> Option<u32> {
         match self {
             Recipient::Pattern => None,

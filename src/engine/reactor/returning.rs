@@ -2,10 +2,10 @@
 //!
 //! Its token tells that it is the same. The new link waits, without our READY and so without a message, until the old
 //! one is read to its end. If that does not come, because only the way in between was lost, the old link is read until
-//! it has no more, and asked whether its peer is still there. If nobody answers, it is closed. If somebody does, or more
+//! it has no more, and asked whether its peer is still there. Without an answer it is closed. With one, or where more
 //! comes past its mark than systems hold of a lost connection, they are two peers of one token, as after a virtual
-//! machine was cloned, and both stay. An old link that is not read any
-//! more, because its endpoint was closed, keeps nobody waiting: what has come over it is all that comes.
+//! machine was cloned, and both stay. An old link that is not read any more, because its endpoint was closed, lets the
+//! new one in at once: what has come over it is all that comes.
 
 use super::{FULL, Loss, Reactor, SPARE};
 use crate::engine::link::{LastWords, Link, Origin, State};

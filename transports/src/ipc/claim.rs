@@ -302,7 +302,7 @@ pub(super) fn without_socket(path: &str, error: io::Error) -> io::Error {
 }
 
 /// Why a path is in use, if another binder has come in between.
-const REPLACED: &str = "somebody else has just replaced it";
+const REPLACED: &str = "another binder has just replaced it";
 
 /// What is there, if a socket is that no stream leads to.
 const OTHER_TYPE: &str = "a socket that is not a stream socket, such as one for datagrams";
