@@ -285,7 +285,8 @@ pub(crate) fn newest_keeper(arguments: &[&str]) {
         }
         _ => {
             let xpub = XPub::builder().context(&context).receive_mark(1000u32).build().expect("good options");
-            let xsub = XSub::builder().context(&other).build().expect("good options");
+            // An XSUB does not linger by itself, and what it sent last may still wait when it is dropped.
+            let xsub = XSub::builder().context(&other).linger(PATIENCE).build().expect("good options");
             xsub.connect(xpub.bind("tcp://127.0.0.1:*").expect("bound")).expect("a good endpoint");
             xsub.wait_for_peers(1, PATIENCE).expect("it is there");
             let receive = move || xpub.recv_timeout(PATIENCE).expect("a message");
